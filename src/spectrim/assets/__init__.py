@@ -1,0 +1,1 @@
+"""Data only: built-in checkpoints, label names."""

@@ -1,0 +1,1 @@
+"""Sound to features: decoding, windows, filter bank. Knows nothing of models."""

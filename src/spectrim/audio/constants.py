@@ -1,0 +1,20 @@
+"""The numbers of the filter bank, apart, so that reading sound does not import torch."""
+
+SAMPLE_RATE = 16_000  # Hz
+WINDOW = 400  # samples: 25 ms
+SHIFT = 160  # samples: 10 ms
+FFT = 512
+MELS = 128
+LOW_HZ = 20.0
+PRE_EMPHASIS = 0.97
+LOG_FLOOR = 1.1920928955078125e-07  # float32 epsilon, as Kaldi
+
+
+def frames_of(samples: int) -> int:
+    """Number of whole windows in `samples` samples (Kaldi's snip edges)."""
+    return 0 if samples < WINDOW else 1 + (samples - WINDOW) // SHIFT
+
+
+def samples_of(frames: int) -> int:
+    """Number of samples that `frames` frames span."""
+    return (frames - 1) * SHIFT + WINDOW

@@ -1,0 +1,64 @@
+"""Windows of a fixed length over a sound of any length, without holding all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..common.errors import SpectrimError
+from .constants import SAMPLE_RATE
+from .decode import Sound, blocks, check_length, name_of
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of sound: `samples` (samples,) float32 at 16 kHz, from `start` to `end` seconds."""
+
+    start: float
+    end: float
+    samples: np.ndarray
+
+
+def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]:
+    """Cut a sound into windows of `size` samples, `hop` samples apart (default: `size`).
+
+    A tail of at least half a window becomes a shorter last window; a shorter tail moves the
+    last window back, so that it ends with the sound. A sound shorter than a window is one
+    shorter window.
+
+    Raises:
+        SpectrimError: what `decode.read` raises; a hop below 1 or above `size`.
+    """
+    hop = size if hop is None else hop
+    if not 1 <= hop <= size:
+        raise SpectrimError(
+            f"a hop of {hop / SAMPLE_RATE:g} s; wanted more than 0 and at most the window, "
+            f"{size / SAMPLE_RATE:g} s, or sound would be skipped."
+        )
+    held = np.zeros(0, np.float32)  # the sound from sample `base` on
+    base, start = 0, 0  # `start`: where the next window begins
+    for block in blocks(sound):
+        held = np.concatenate([held, block])
+        # Strictly more than a window: what follows decides whether this one is the last.
+        while base + len(held) > start + size:
+            yield _window(held, base, start, start + size)
+            start += hop
+        # Keep a window's length before the end, in case the last one must move back.
+        drop = max(0, min(start, base + len(held) - size) - base)
+        held, base = held[drop:], base + drop
+    total = base + len(held)
+    check_length(total, name_of(sound))
+    covered = start - hop + size if start else 0
+    if total <= covered:
+        return
+    tail = total - start
+    if start and tail < size / 2:
+        start = total - size
+    yield _window(held, base, start, total)
+
+
+def _window(held: np.ndarray, base: int, start: int, end: int) -> Window:
+    samples = held[start - base : end - base].copy()
+    return Window(start / SAMPLE_RATE, end / SAMPLE_RATE, samples)

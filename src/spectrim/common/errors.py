@@ -1,0 +1,24 @@
+"""The one kind of error that a user can cause and mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SpectrimError(ValueError):
+    """A sentence that names the file, row or key, what is wrong, and the way out.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause that offers the known names nearest to a mistyped one.
+
+    Returns text such as ``" Did you mean 'ast-base'? Known: 'ast-base', 'ast-tiny'."``.
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f"{hint} Known: {', '.join(map(repr, known))}."

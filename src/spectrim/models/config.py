@@ -1,0 +1,161 @@
+"""What distinguishes one model from another: values, never code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from ..common.errors import SpectrimError, nearest
+from ..pruning.grid import Grid
+
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
+AUDIOSET_CLASSES = 527
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that a model is, but its weights and its plan.
+
+    Attributes:
+        name: preset or source, for people.
+        width, depth, heads: of the transformer; the MLP is 4 times as wide.
+        frames, mels, stride: of the features and patches; stride is (frequency, time).
+        specials: special tokens in front; 2 for AST (class, distillation), 1 for AudioMAE.
+        frequency_major: order of patches, see `Grid`.
+        pool: "specials" (AST: LayerNorm, mean of the special tokens) or "patches" (AudioMAE:
+            mean of the patches).
+        learned_positions: False (AudioMAE): fixed 2-D sine and cosine.
+        eps, head_eps: of the LayerNorms in the blocks, and of the one before the head.
+        labels: names of the classes, in the order of the logits.
+        activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy".
+        mean, std: features are normalised as (x - mean) / (2 * std).
+        padding: "minimum" or "zero", what the network is fed past the end of a clip.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    frames: int = 1024
+    mels: int = 128
+    stride: tuple[int, int] = (16, 16)
+    specials: int = 2
+    frequency_major: bool = True
+    pool: str = "specials"
+    learned_positions: bool = True
+    eps: float = 1e-6
+    head_eps: float = 1e-6
+    activation: str = "sigmoid"
+    metric: str = "mAP"
+    mean: float = AUDIOSET_MEAN
+    std: float = AUDIOSET_STD
+    padding: str = "minimum"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "stride", stride_pair(self.stride))
+        _one_of("pool", self.pool, ("specials", "patches"))
+        _one_of("activation", self.activation, ("sigmoid", "softmax"))
+        _one_of("metric", self.metric, ("mAP", "accuracy"))
+        _one_of("padding", self.padding, ("minimum", "zero"))
+        if not self.labels:
+            raise SpectrimError("a model needs at least one label.")
+        for key in ("width", "depth", "heads", "frames", "mels"):
+            if isinstance(value := getattr(self, key), bool) or not isinstance(value, int):
+                raise SpectrimError(f"{key} is {value!r}; wanted an integer.")
+        if self.heads < 1 or self.width % self.heads:
+            raise SpectrimError(f"a width of {self.width} does not divide into {self.heads} heads.")
+        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
+            raise SpectrimError(f"mean {self.mean} and std {self.std}; wanted finite, std above 0.")
+        _ = self.grid  # raises where no patch fits
+
+    @property
+    def grid(self) -> Grid:
+        """Where the patches lie."""
+        return Grid(self.frames, self.mels, self.stride, self.frequency_major)
+
+    @property
+    def reads_class(self) -> bool:
+        """Whether the head reads special tokens (AST) rather than patches (AudioMAE)."""
+        return self.pool == "specials"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self) | {"labels": list(self.labels), "stride": list(self.stride)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """Read what `to_dict` wrote; unknown or missing keys are errors that name them."""
+        known = [field.name for field in fields(cls)]
+        for key in data:
+            if key not in known:
+                raise SpectrimError(f"unknown model key {key!r}.{nearest(key, known)}")
+        for key in ("name", "labels"):
+            if key not in data:
+                raise SpectrimError(f"the model's config lacks the key {key!r}.")
+        return cls(**data)
+
+
+def stride_pair(stride: Any) -> tuple[int, int]:
+    """An integer or (frequency, time) to (frequency, time)."""
+    pair = (stride, stride) if isinstance(stride, int) else tuple(stride)
+    if len(pair) != 2 or not all(isinstance(s, int) and 1 <= s <= 16 for s in pair):
+        raise SpectrimError(f"a stride of {stride}; wanted 1 to 16, or (frequency, time).")
+    return pair
+
+
+SIZES: dict[str, dict[str, int]] = {
+    "base": {"width": 768, "depth": 12, "heads": 12},
+    "small": {"width": 384, "depth": 12, "heads": 6},
+    "tiny": {"width": 128, "depth": 12, "heads": 2},
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "ast": {"specials": 2, "frequency_major": True, "pool": "specials", "learned_positions": True},
+    "audiomae": {
+        "specials": 1,
+        "frequency_major": False,
+        "pool": "patches",
+        "learned_positions": False,
+    },
+}
+PRESETS = tuple(f"{family}-{size}" for family in FAMILIES for size in SIZES)
+
+
+def preset(name: str, labels: tuple[str, ...], **changes: Any) -> ModelConfig:
+    """The config of "ast-base", "ast-small", "ast-tiny", "audiomae-base", ...
+
+    Raises:
+        SpectrimError: no such preset (the nearest are offered) or a value out of range.
+    """
+    if name not in PRESETS:
+        raise SpectrimError(f"no preset is called {name!r}.{nearest(name, PRESETS)}")
+    family, size = name.split("-")
+    return from_family(family, name=name, labels=labels, **(SIZES[size] | changes))
+
+
+def from_family(family: str, **values: Any) -> ModelConfig:
+    """A config with what is common to a family ("ast", "audiomae")."""
+    return ModelConfig(**(FAMILIES[family] | values))
+
+
+def activation_of(classes: int) -> dict[str, str]:
+    """What a file that states neither is taken to want: sigmoid and mAP for AudioSet's 527."""
+    if classes == AUDIOSET_CLASSES:
+        return {"activation": "sigmoid", "metric": "mAP"}
+    return {"activation": "softmax", "metric": "accuracy"}
+
+
+def with_overrides(config: ModelConfig, overrides: Mapping[str, Any]) -> ModelConfig:
+    """`config` with the values that are not None; activation decides the metric."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if "activation" in given and "metric" not in given:
+        given["metric"] = "mAP" if given["activation"] == "sigmoid" else "accuracy"
+    return replace(config, **given)
+
+
+def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SpectrimError(f"{key} is {value!r}.{nearest(str(value), known)}")

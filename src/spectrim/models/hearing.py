@@ -1,0 +1,68 @@
+"""How a model hears: sounds to the features that it was trained on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..audio.constants import samples_of
+from ..audio.decode import Sound, blocks, check_length, name_of
+from ..audio.filterbank import FilterBank, fit
+
+if TYPE_CHECKING:
+    from .config import ModelConfig
+
+
+class Hearing:
+    """The part of a model that turns sounds into features."""
+
+    config: ModelConfig
+    filterbank: FilterBank
+
+    def features(self, sounds: Iterable[Sound] | Sound) -> tuple[Tensor, Tensor]:
+        """Decode sounds and compute what `forward` takes.
+
+        Args:
+            sounds: paths, bytes, open files or (samples, rate); 16 kHz mono is made of them,
+                and what is longer than the model's window is cut.
+
+        Returns:
+            features: (batch, frames, mels) normalised log-mel, float32, on the model's device.
+            valid: (batch,) how many frames are sound.
+
+        Raises:
+            SpectrimError: a sound that cannot be read, or is shorter than 25 ms.
+        """
+        if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
+            sounds = [sounds]  # type: ignore[list-item]
+        waveforms = [self._beginning(sound) for sound in sounds]
+        return self.features_of(waveforms)
+
+    def features_of(self, waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """As `features`, from 16 kHz mono float32 waveforms, (samples,) each."""
+        device = self.filterbank.mel.device
+        longest = samples_of(self.config.frames)
+        waveforms = [waveform[:longest] for waveform in waveforms]
+        lengths = torch.tensor([len(waveform) for waveform in waveforms], device=device)
+        padded = np.zeros((len(waveforms), max(map(len, waveforms), default=0)), np.float32)
+        for row, waveform in zip(padded, waveforms, strict=True):
+            row[: len(waveform)] = waveform
+        features, valid = self.filterbank(torch.from_numpy(padded).to(device), lengths)
+        features, valid = fit(features, valid, self.config.frames, self.config.padding)
+        return (features - self.config.mean) / (2 * self.config.std), valid
+
+    def _beginning(self, sound: Sound) -> np.ndarray:
+        """As many samples as the model's window holds; hours of sound are not decoded."""
+        wanted, parts, have = samples_of(self.config.frames), [], 0
+        for block in blocks(sound):
+            parts.append(block)
+            have += len(block)
+            if have >= wanted:
+                break
+        check_length(have, name_of(sound))
+        return np.concatenate(parts)[:wanted]

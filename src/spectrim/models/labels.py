@@ -1,0 +1,29 @@
+"""Names of classes: AudioSet's, and numbers where nobody named them."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from importlib import resources
+
+from ..common.errors import SpectrimError
+
+
+@functools.cache
+def audioset() -> tuple[tuple[str, str], ...]:
+    """AudioSet's 527 (machine id, display name), such as ("/m/09x0r", "Speech")."""
+    file = resources.files("spectrim.assets") / "audioset_labels.csv"
+    with file.open(encoding="utf-8", newline="") as stream:
+        return tuple((row["mid"], row["display_name"]) for row in csv.DictReader(stream))
+
+
+def audioset_labels() -> tuple[str, ...]:
+    """AudioSet's 527 display names, in the order of the logits."""
+    return tuple(name for _, name in audioset())
+
+
+def numbered(classes: int) -> tuple[str, ...]:
+    """ "class 0", "class 1", ... """
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise SpectrimError(f"{classes!r} classes; wanted an integer of at least 1.")
+    return tuple(f"class {index}" for index in range(classes))

@@ -1,0 +1,78 @@
+"""Spectrim's own format: a folder of config.json and model.safetensors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from ..common.errors import SpectrimError
+from ..common.files import read_json, save, save_json
+from ..pruning.plan import Plan
+from .config import ModelConfig
+from .transformer import SpectrogramTransformer
+
+FORMAT = "spectrim"
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def save_model(
+    model: SpectrogramTransformer,
+    folder: str | os.PathLike[str],
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Write config, plan and weights, in `dtype` (None: as they are); returns the folder."""
+    folder = Path(folder)
+    data = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "model": model.config.to_dict(),
+        "plan": model.plan.to_dict(),
+    }
+    state = {
+        name: value.detach().cpu().to(dtype or value.dtype).contiguous()
+        for name, value in model.state_dict().items()
+    }
+    save(folder / WEIGHTS, lambda path: safetensors.torch.save_file(state, path))
+    save_json(folder / CONFIG, data)
+    return folder
+
+
+def is_native(config: Any) -> bool:
+    """Whether a config.json is ours."""
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
+def load_native(
+    folder: Path, config: dict[str, Any], own_code: bool
+) -> tuple[ModelConfig, dict[str, torch.Tensor], Plan]:
+    """Read what `save_model` wrote."""
+    if config.get("version") != FORMAT_VERSION:
+        raise SpectrimError(
+            f"{folder / CONFIG}: format version {config.get('version')!r}; this Spectrim reads "
+            f"version {FORMAT_VERSION}."
+        )
+    try:
+        plan = Plan.from_dict(config["plan"], own_code)
+        return ModelConfig.from_dict(config["model"]), read_safetensors(folder / WEIGHTS), plan
+    except KeyError as error:
+        raise SpectrimError(f"{folder / CONFIG}: the key {error} is missing.") from error
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        SpectrimError: missing or damaged.
+    """
+    if not path.is_file():
+        raise SpectrimError(f"{path}: no such file.")
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SpectrimError(f"{path}: not a whole safetensors file ({error}).") from error

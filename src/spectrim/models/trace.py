@@ -1,0 +1,85 @@
+"""What a forward pass ranked and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..pruning.context import Context
+from ..pruning.grid import Grid
+from ..pruning.plan import Plan, Stage
+from ..pruning.scores import Score
+from ..pruning.tokens import Tokens
+
+
+@dataclass
+class Trace:
+    """Recorded by `model.trace`.
+
+    Attributes:
+        logits: (batch, classes).
+        scores: scores[i] (batch, patches that reach block i), for every block from 0; minus
+            infinity where intensity or variation ranks padding.
+        positions: positions[i] (batch, patches that reach block i, 2), in the order of
+            scores[i]: integer (time column, frequency row).
+        kept: kept[i] (batch, kept, 2), highest score first, for every block that prunes
+            (and kept["input"] for a stage there).
+        present: present[i] (batch, kept) bool where clips keep different numbers, else None.
+        members: members[i] (batch, input patches): which of the kept tokens carries each
+            patch, -1 where none does.
+        losses: what scores and reductions added to the training loss.
+    """
+
+    grid: Grid
+    plan: Plan
+    score: Score
+    always: bool
+    logits: Tensor = field(init=False)
+    scores: list[Tensor] = field(default_factory=list)
+    positions: list[Tensor] = field(default_factory=list)
+    kept: dict[int | str, Tensor] = field(default_factory=dict)
+    present: dict[int | str, Tensor | None] = field(default_factory=dict)
+    members: dict[int | str, Tensor] = field(default_factory=dict)
+    losses: list[Tensor] = field(default_factory=list)
+
+    def watch(self, before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
+        """Record one place where a stage may stand."""
+        if context.block != "input":
+            own = stage is not None and not self.always
+            if own and context.scores is not None:
+                self.scores.append(context.scores)
+            else:
+                self.scores.append(stage.rank(context) if stage and own else self.score(context))
+            self.positions.append(self.grid.locate(before.origin))
+        if stage is not None:
+            self.kept[context.block] = self.grid.locate(after.origin)
+            self.present[context.block] = after.present
+            self.members[context.block] = carriers(after, self.grid.count)
+        self.losses.extend(context.losses)
+
+    def finish(self, logits: Tensor) -> Trace:
+        """Add the logits."""
+        self.logits = logits
+        return self
+
+
+def record(plan: Plan, grid: Grid, score: str | Score | None) -> Trace:
+    """An empty trace for a plan; `score` as `SpectrogramTransformer.trace` says."""
+    ranked = [stage for stage in plan.stages if stage.at != "input"]
+    if score is None and ranked:
+        return Trace(grid, plan, ranked[0].rank, always=False)
+    stage = Stage(0, keep_rate=1.0, score="attention" if score is None else score)
+    return Trace(grid, plan, stage.rank, always=score is not None)
+
+
+def carriers(tokens: Tokens, patches: int) -> Tensor:
+    """(batch, patches): the token that carries each input patch, -1 where none does."""
+    if tokens.members is not None:
+        return tokens.members
+    places = torch.arange(tokens.count, device=tokens.x.device).expand_as(tokens.origin)
+    if tokens.present is not None:
+        places = torch.where(tokens.present, places, -1)
+    nobody = torch.full_like(tokens.origin[:, :1].expand(-1, patches), -1)
+    return nobody.scatter(1, tokens.origin, places)

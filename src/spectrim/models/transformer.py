@@ -1,0 +1,297 @@
+"""One transformer for AST and AudioMAE, and the loop in which tokens are pruned."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..audio.filterbank import FilterBank
+from ..common.errors import SpectrimError
+from ..pruning.context import Attention, Clips, Context, attention_map
+from ..pruning.plan import Plan, Stage
+from ..pruning.scores import wants_map
+from ..pruning.tokens import Tokens
+from .config import ModelConfig
+from .hearing import Hearing
+from .positions import sine_cosine
+from .trace import Trace, record
+
+Watch = Callable[[Tokens, Context, Stage | None, Tokens], None]
+"""Called after each place where a stage may stand: tokens before it, context, stage, after."""
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block, in the two halves between which tokens are pruned."""
+
+    def __init__(self, width: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width, eps)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def attend(
+        self, tokens: Tokens, clips: Clips, index: int, explicit: bool
+    ) -> tuple[Tokens, Context]:
+        """Self-attention and residual; the context answers what a ranking may ask.
+
+        Args:
+            explicit: compute the softmaxed attention map because a ranking wants it, and use
+                it for the output too; otherwise attention is fused and has no map.
+        """
+        qkv = self.qkv(self.norm1(tokens.x)).unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        attention = Attention(q, k, v, tokens.bias())
+        if explicit:
+            attention.map = attention_map(attention)
+            mixed = attention.map @ v
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attention.bias)
+        tokens = tokens.with_x(tokens.x + self.proj(mixed.transpose(1, 2).flatten(2)))
+        return tokens, Context(clips, tokens, index, attention)
+
+    def transform(self, tokens: Tokens) -> Tokens:
+        """MLP and residual."""
+        hidden = functional.gelu(self.fc1(self.norm2(tokens.x)))
+        return tokens.with_x(tokens.x + self.fc2(hidden))
+
+
+class SpectrogramTransformer(Hearing, nn.Module):
+    """An audio spectrogram transformer that may prune.
+
+    Attributes:
+        config: what the model is.
+        plan: what it drops where; immutable, `with_plan` gives another model.
+    """
+
+    def __init__(self, config: ModelConfig, plan: Plan | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.grid = config.grid
+        self.filterbank = FilterBank()
+        self.patch = nn.Conv2d(1, config.width, 16, stride=(config.stride[1], config.stride[0]))
+        count = config.specials + self.grid.count
+        self.special = nn.Parameter(torch.zeros(1, config.specials, config.width))
+        self.positions = nn.Parameter(
+            torch.zeros(1, count, config.width), requires_grad=config.learned_positions
+        )
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.eps) for _ in range(config.depth)
+        )
+        self.norm = (
+            nn.LayerNorm(config.width, config.eps) if config.reads_class else nn.Identity()
+        )
+        self.head_norm = nn.LayerNorm(config.width, config.head_eps)
+        self.head = nn.Linear(config.width, len(config.labels))
+        self._initialise()
+        self._adopt(plan or Plan())
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes, in the order of the logits."""
+        return list(self.config.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.special.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are; filter bank and scores are float32 all the same."""
+        return self.special.dtype
+
+    def forward(
+        self,
+        features: Tensor,
+        valid: Tensor | None = None,
+        *,
+        keep_rate: float | Sequence[float] | None = None,
+        keep: Tensor | None = None,
+        keep_after: int = 0,
+    ) -> Tensor:
+        """(batch, frames, mels) normalised log-mel to (batch, classes) logits, float32.
+
+        Args:
+            features: what `features` gives.
+            valid: (batch,) frames that are sound; None: all of them.
+            keep_rate: instead of the plan's keep-rates in this pass; one, or one a stage.
+            keep: (batch, patches) bool: drop all other patches, whatever the plan. Equal
+                counts are gathered, unequal ones masked out.
+            keep_after: how many blocks still see every patch; 0 drops before the first.
+
+        Raises:
+            SpectrimError: a shape that does not fit; a clip left without any patch.
+        """
+        tokens = self.encode(
+            features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after
+        )
+        return self.head(self.pool(tokens)).float()
+
+    def embed(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(batch, frames, mels) to (batch, width), what the linear head sees."""
+        return self.pool(self.encode(features, valid))
+
+    def trace(self, features: Tensor, valid: Tensor | None = None, score: str | None = None,
+              keep: Tensor | None = None, keep_after: int = 0) -> Trace:
+        """Logits, the scores in every block, and where the kept patches lie.
+
+        Args:
+            score: what to record in every block; None: each stage's own, and in blocks
+                without a stage the first stage's (attention where the plan has none).
+        """
+        trace = record(self.plan, self.grid, score)
+        tokens = self.encode(
+            features, valid, keep=keep, keep_after=keep_after, watch=trace.watch
+        )
+        return trace.finish(self.head(self.pool(tokens)).float())
+
+    def encode(
+        self,
+        features: Tensor,
+        valid: Tensor | None = None,
+        *,
+        keep_rate: float | Sequence[float] | None = None,
+        keep: Tensor | None = None,
+        keep_after: int = 0,
+        watch: Watch | None = None,
+    ) -> Tokens:
+        """Run the blocks; the arguments are those of `forward`, `watch` sees every step."""
+        plan = self.plan if keep_rate is None else self.plan.with_keep_rate(keep_rate)
+        clips = self._clips(features, valid, plan)
+        self._check_keep(clips, keep, keep_after)
+        tokens = self.tokenize(features)
+        if keep is not None and keep_after == 0:
+            tokens = tokens.only(keep)
+        if first := plan.at("input"):
+            tokens = self._prune(first, tokens, Context(clips, tokens, "input"), watch)
+        for index, block in enumerate(self.blocks):
+            stage = plan.at(index)
+            drops = stage is not None and stage.leaves(tokens.count) < tokens.count
+            explicit = drops and wants_map(stage.rank, clips.reads_class)
+            tokens, context = block.attend(tokens, clips, index, explicit)
+            tokens = self._prune(stage, tokens, context, watch)
+            tokens = block.transform(tokens)
+            if keep is not None and index + 1 == keep_after:
+                tokens = tokens.only(keep)
+        return tokens
+
+    @staticmethod
+    def _prune(
+        stage: Stage | None, tokens: Tokens, context: Context, watch: Watch | None
+    ) -> Tokens:
+        # At keep-rate 1.0 nothing is ranked or moved: the model equals the unpruned one exactly.
+        if stage is None or stage.leaves(tokens.count) == tokens.count:
+            left = tokens
+        else:
+            left = stage(tokens, context)
+        if watch:
+            watch(tokens, context, stage, left)
+        return left
+
+    def tokenize(self, features: Tensor) -> Tokens:
+        """(batch, frames, mels) to special tokens and patches, positions added."""
+        cells = self.patch(features[:, None].to(self.dtype))
+        patches = self.grid.flatten(cells.permute(0, 2, 3, 1))
+        specials = self.special.expand(len(features), -1, -1)
+        x = torch.cat([specials, patches], 1) + self.positions
+        origin = torch.arange(self.grid.count, device=x.device).expand(len(features), -1)
+        return Tokens(x, self.config.specials, origin)
+
+    def pool(self, tokens: Tokens) -> Tensor:
+        """Tokens to (batch, width), normalised, what the linear head sees."""
+        if self.config.reads_class:
+            pooled = self.norm(tokens.x[:, : tokens.specials]).mean(1)
+        elif (weights := tokens.weights()) is None:
+            pooled = tokens.patches.mean(1)
+        else:
+            pooled = (tokens.patches * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+        return self.head_norm(pooled)
+
+    def with_plan(self, plan: Plan) -> SpectrogramTransformer:
+        """Another plan over the same weights; this model keeps its own.
+
+        Parameters are shared, so that moves of device and dtype reach both; the modules are
+        not, so that train and eval mode of one never changes the other.
+        """
+        shared = [self.config, self.filterbank, self.plan, *self.parameters()]
+        model = copy.deepcopy(self, {id(part): part for part in shared})
+        model._adopt(plan)
+        return model
+
+    def save(
+        self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None
+    ) -> Path:
+        """Write a folder of safetensors and JSON that `spectrim.load` reads, plan included.
+
+        Args:
+            dtype: of the weights on disk, for example torch.float16; None: as they are.
+        """
+        from .native import save_model
+
+        return save_model(self, folder, dtype)
+
+    def _adopt(self, plan: Plan) -> None:
+        for stage in plan.stages:
+            if stage.at != "input" and int(stage.at) >= self.config.depth:
+                raise SpectrimError(
+                    f"a stage at block {stage.at}; the model's {self.config.depth} blocks count "
+                    f"from 0 to {self.config.depth - 1}."
+                )
+        self.plan = plan
+        self.learned = nn.ModuleList(plan.modules())
+
+    def _clips(self, features: Tensor, valid: Tensor | None, plan: Plan) -> Clips:
+        wanted = (self.config.frames, self.config.mels)
+        if features.ndim != 3 or tuple(features.shape[1:]) != wanted:
+            raise SpectrimError(
+                f"features of shape {tuple(features.shape)}; this model wants (batch, frames, "
+                f"mels) = (batch, {wanted[0]}, {wanted[1]}). Its length is fixed when it is "
+                "loaded: load(..., frames=...) gives another."
+            )
+        if valid is None:
+            valid = torch.full(
+                (len(features),), self.config.frames, dtype=torch.long, device=features.device
+            )
+        if valid.shape != (len(features),):
+            raise SpectrimError(
+                f"valid has shape {tuple(valid.shape)}; wanted one count of frames a clip, "
+                f"({len(features)},)."
+            )
+        valid = valid.to(features.device)
+        return Clips(features, valid, self.grid, self.config.reads_class, plan.seed)
+
+    def _check_keep(self, clips: Clips, keep: Tensor | None, keep_after: int) -> None:
+        if keep is None:
+            return
+        wanted = (len(clips.features), self.grid.count)
+        if keep.shape != wanted or keep.dtype != torch.bool:
+            raise SpectrimError(
+                f"keep is {keep.dtype} of shape {tuple(keep.shape)}; wanted bool (batch, "
+                f"patches) = {wanted}."
+            )
+        if not 0 <= keep_after <= self.config.depth:
+            raise SpectrimError(
+                f"keep_after is {keep_after}; wanted 0 to {self.config.depth} blocks."
+            )
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.special, std=0.02)
+        if self.config.learned_positions:
+            nn.init.trunc_normal_(self.positions, std=0.02)
+        else:
+            with torch.no_grad():
+                self.positions.copy_(sine_cosine(self.grid, self.config.width, self.config.specials))

@@ -1,0 +1,1 @@
+"""Ranking, selecting and accounting of tokens. Knows tensors only, no model."""

@@ -1,0 +1,212 @@
+"""What a ranking may ask: of the block that it ranks in, and of the clip itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..audio.filterbank import pad_with_minimum
+from ..common.errors import SpectrimError
+from .grid import Grid
+from .tokens import Tokens
+
+
+@dataclass
+class Clips:
+    """The input of one forward pass, and what was computed from it once.
+
+    Attributes:
+        features: (batch, frames, mels) normalised log-mel, float32.
+        valid: (batch,) frames that are sound.
+        grid: where the patches lie.
+        reads_class: whether the model's head reads special tokens (AST) or patches (AudioMAE).
+        seed: the plan's.
+    """
+
+    features: Tensor
+    valid: Tensor
+    grid: Grid
+    reads_class: bool
+    seed: int = 0
+    _cache: dict[str, Tensor] = field(default_factory=dict)
+
+    def patches(self) -> Tensor:
+        """(batch, input patches, 256) float32, padding at the clip's own minimum.
+
+        Whatever the network is fed: padding with zero before normalising lies above most
+        sound, and would be ranked first.
+        """
+        if "patches" not in self._cache:
+            filled = pad_with_minimum(self.features.float(), self.valid)
+            self._cache["patches"] = self.grid.cut(filled)
+        return self._cache["patches"]
+
+    def fingerprint(self) -> Tensor:
+        """(batch,) int64 checksum of each clip's features."""
+        if "fingerprint" not in self._cache:
+            bits = self.features.float().contiguous().view(torch.int32).flatten(1).long()
+            odd = torch.arange(bits.shape[1], device=bits.device) * 2 + 1
+            self._cache["fingerprint"] = (_mixed(bits) * odd).sum(1)
+        return self._cache["fingerprint"]
+
+
+@dataclass
+class Attention:
+    """Queries, keys and values of a block, (batch, heads, tokens, width / heads) each.
+
+    `map`: (batch, heads, tokens, tokens) softmaxed attention where the block computed it
+    explicitly because a ranking wants it; None where it ran fused.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    bias: Tensor | None
+    map: Tensor | None = None
+
+
+class Context:
+    """What a score or a reduction may ask; everything is computed when asked for.
+
+    Attributes:
+        block: index of the block from 0, or "input" before the first one.
+        tokens: the tokens that reach the ranking, attention and its residual done.
+        clips: the input of this forward pass.
+        losses: append a scalar to add it to the training loss.
+        scores: (batch, patches) what the stage here ranked by; None where it did not rank.
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        tokens: Tokens,
+        block: int | str,
+        attention: Attention | None = None,
+    ) -> None:
+        self.clips = clips
+        self.tokens = tokens
+        self.block = block
+        self.losses: list[Tensor] = []
+        self.scores: Tensor | None = None
+        self._attention = attention
+
+    @property
+    def attention(self) -> Attention:
+        """Queries, keys and values of this block.
+
+        Raises:
+            SpectrimError: at the input, before any block.
+        """
+        if self._attention is None:
+            raise SpectrimError(
+                "there is no attention before the first block; rank a stage at 'input' by "
+                "'intensity', 'variation' or 'random', or move the stage to a block."
+            )
+        return self._attention
+
+    @property
+    def q(self) -> Tensor:
+        """(batch, heads, tokens, width / heads) queries, special tokens first."""
+        return self.attention.q
+
+    @property
+    def k(self) -> Tensor:
+        """(batch, heads, tokens, width / heads) keys."""
+        return self.attention.k
+
+    @property
+    def v(self) -> Tensor:
+        """(batch, heads, tokens, width / heads) values."""
+        return self.attention.v
+
+    @property
+    def valid(self) -> Tensor:
+        """(batch,) number of frames that are sound."""
+        return self.clips.valid
+
+    def carry(self, values: Tensor) -> Tensor:
+        """(batch, input patches) values of the input to (batch, patches) of the tokens here."""
+        return values.gather(1, self.tokens.origin)
+
+    def patches(self) -> Tensor:
+        """(batch, patches, 256) log-mel of the patches that reach this ranking, float32."""
+        patches = self.clips.patches()
+        rows = self.tokens.origin[..., None].expand(-1, -1, patches.shape[2])
+        return patches.gather(1, rows)
+
+    def holds_sound(self) -> Tensor:
+        """(batch, patches) bool: the patch holds at least one valid frame."""
+        return self.carry(self.clips.grid.hold_sound(self.valid))
+
+    def class_row(self) -> Tensor:
+        """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32."""
+        a = self.attention
+        if a.map is not None:
+            row = a.map[:, :, 0].float()
+        else:
+            logits = (a.k.float() @ a.q[:, :, 0, :, None].float())[..., 0]
+            logits = logits * a.q.shape[-1] ** -0.5
+            row = (logits if a.bias is None else logits + a.bias[:, :, 0].float()).softmax(-1)
+        return row.mean(1)[:, self.tokens.specials :]
+
+    def column_mean(self) -> Tensor:
+        """(batch, patches) attention received from patches, mean over heads and queries.
+
+        Eq. 2a, float32. Cheap where the score declares `attention_map = True`: the block then
+        computes the softmax explicitly and uses it for its own output too.
+        """
+        a = self.attention
+        full = attention_map(a) if a.map is None else a.map
+        start = self.tokens.specials
+        rows = full[:, :, start:, start:].float()
+        if self.tokens.present is None:
+            return rows.mean((1, 2))
+        queries = self.tokens.present[:, None, :, None]
+        return (rows * queries).sum(2).mean(1) / queries.sum(2)[:, 0]
+
+    def attention_received(self) -> Tensor:
+        """(batch, patches) the paper's attention score: eq. 2b for AST, 2a for AudioMAE."""
+        return self.class_row() if self.clips.reads_class else self.column_mean()
+
+    def uniform(self) -> Tensor:
+        """(batch, patches) draws from [0, 1), the same for a clip in any batch, float32.
+
+        A counter-based generator (splitmix64's mixing) over the plan's seed, the clip's
+        features, the block and the patch; plain integer arithmetic, so that every device
+        draws the same numbers and a compiled model can hold it.
+        """
+        bits = _mixed(self._keys()[:, None] + self.tokens.origin * _GOLDEN)
+        return ((bits >> 40) & 0xFFFFFF).float() / 2**24
+
+    def generators(self) -> list[torch.Generator]:
+        """One seeded generator a clip, for what `uniform` does not give; on the CPU."""
+        return [torch.Generator().manual_seed(key & (2**63 - 1)) for key in self._keys().tolist()]
+
+    def _keys(self) -> Tensor:
+        block = -1 if isinstance(self.block, str) else self.block
+        return _mixed(self.clips.fingerprint() + _signed(self.clips.seed * 0x10001 + block))
+
+
+def attention_map(a: Attention) -> Tensor:
+    """(batch, heads, tokens, tokens) softmaxed attention, computed explicitly."""
+    logits = (a.q * a.q.shape[-1] ** -0.5) @ a.k.transpose(-2, -1)
+    return (logits if a.bias is None else logits + a.bias).softmax(-1)
+
+
+def _signed(value: int) -> int:
+    """The 64-bit two's complement of `value`."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+_FIRST = _signed(0xBF58476D1CE4E5B9)
+_SECOND = _signed(0x94D049BB133111EB)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """splitmix64's finaliser on int64, whose products wrap."""
+    x = (x ^ ((x >> 30) & (2**34 - 1))) * _FIRST
+    x = (x ^ ((x >> 27) & (2**37 - 1))) * _SECOND
+    return x ^ ((x >> 31) & (2**33 - 1))

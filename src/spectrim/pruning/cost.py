@@ -1,0 +1,47 @@
+"""What a plan costs, in multiply-accumulates (MACs)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .grid import PATCH
+from .plan import Plan
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the cost of a transformer depends on."""
+
+    patches: int
+    specials: int
+    width: int
+    depth: int
+    classes: int
+    mlp: int = 4
+
+
+def macs(shape: Shape, plan: Plan) -> int:
+    """Multiply-accumulates for one clip.
+
+    PAPER.md section 3, after Table II: N * 256 * D for the patches; per block, with T tokens
+    at the attention and T' at the MLP (special ones included), 4 * T * D^2 + 2 * T^2 * D +
+    8 * T' * D^2; D * classes for the head. Ranking is not counted (`ranking_macs`), nor are
+    norms, softmax and what a user's own score or reduction computes.
+    """
+    width = shape.width
+    total = shape.patches * PATCH * PATCH * width + width * shape.classes
+    for at_attention, at_mlp in plan.counts(shape.patches, shape.depth):
+        tokens, after = at_attention + shape.specials, at_mlp + shape.specials
+        total += 4 * tokens * width**2 + 2 * tokens**2 * width
+        total += 2 * shape.mlp * after * width**2
+    return total
+
+
+def ranking_macs(shape: Shape, plan: Plan, reads_class: bool) -> int:
+    """What ranking by attention adds: the class token's row; the full map is used anyway."""
+    counts = plan.counts(shape.patches, shape.depth)
+    return sum(
+        (arriving + shape.specials) * shape.width
+        for block, (arriving, left) in enumerate(counts)
+        if left < arriving and reads_class and plan.at(block).score == "attention"  # type: ignore[union-attr]
+    )

@@ -1,0 +1,80 @@
+"""Where the patches of a spectrogram lie, in the order in which a model counts them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..common.errors import SpectrimError
+
+PATCH = 16  # frames and mel bins along a patch's sides
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The patches that a model cuts from (frames, mels) features.
+
+    Attributes:
+        frames, mels: size of the features.
+        stride: (frequency, time) distance of neighbouring patches, in bins and frames.
+        frequency_major: True (AST): index = row * columns + column; False (AudioMAE):
+            index = column * rows + row. Columns run along time, rows along frequency.
+    """
+
+    frames: int
+    mels: int = 128
+    stride: tuple[int, int] = (PATCH, PATCH)
+    frequency_major: bool = True
+
+    def __post_init__(self) -> None:
+        if self.frames < PATCH or self.mels < PATCH or min(self.stride) < 1:
+            raise SpectrimError(
+                f"{self.frames} frames of {self.mels} mel bins at stride {self.stride} hold no "
+                f"patch; at least {PATCH} frames, {PATCH} bins and a stride of 1 are needed."
+            )
+
+    @property
+    def columns(self) -> int:
+        """Patches along time."""
+        return (self.frames - PATCH) // self.stride[1] + 1
+
+    @property
+    def rows(self) -> int:
+        """Patches along frequency."""
+        return (self.mels - PATCH) // self.stride[0] + 1
+
+    @property
+    def count(self) -> int:
+        """Patches of one clip."""
+        return self.columns * self.rows
+
+    def locate(self, index: Tensor) -> Tensor:
+        """Patch indices (...) to (..., 2) integers: time column, frequency row."""
+        if self.frequency_major:
+            row, column = index // self.columns, index % self.columns
+        else:
+            column, row = index // self.rows, index % self.rows
+        return torch.stack([column, row], -1)
+
+    def index(self, column: int, row: int) -> int:
+        """The patch index at a time column and a frequency row."""
+        return row * self.columns + column if self.frequency_major else column * self.rows + row
+
+    def cut(self, features: Tensor) -> Tensor:
+        """(batch, frames, mels) to (batch, patches, 256), in this grid's order."""
+        cells = features.unfold(1, PATCH, self.stride[1]).unfold(2, PATCH, self.stride[0])
+        return self.flatten(cells).flatten(2)
+
+    def flatten(self, cells: Tensor) -> Tensor:
+        """(batch, columns, rows, ...) to (batch, patches, ...), in this grid's order."""
+        if self.frequency_major:
+            cells = cells.transpose(1, 2)
+        return cells.flatten(1, 2)
+
+    def hold_sound(self, valid: Tensor) -> Tensor:
+        """(batch,) valid frames to (batch, patches) bool: holds at least one of them."""
+        starts = torch.arange(self.columns, device=valid.device) * self.stride[1]
+        columns = starts < valid[:, None]
+        return self.flatten(columns[:, :, None].expand(-1, -1, self.rows))
