@@ -6,17 +6,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .common.errors import SpectrimError, SpectrimNotice
+    from .deploy.tag import tag
+    from .models.load import from_transformers, load
     from .models.registry import create, macs, prune
+    from .pruning.plan import Plan, Stage
 
 __version__ = "0.1.0"
 
 # Name to module: importing spectrim must not import torch.
 _FACE = {
+    "Plan": "pruning.plan",
+    "SpectrimError": "common.errors",
+    "SpectrimNotice": "common.errors",
+    "Stage": "pruning.plan",
     "create": "models.registry",
-    "prune": "models.registry",
+    "from_transformers": "models.load",
+    "load": "models.load",
     "macs": "models.registry",
+    "prune": "models.registry",
+    "tag": "deploy.tag",
 }
-__all__ = ["__version__", "create", "macs", "prune"]
+__all__ = [
+    "Plan",
+    "SpectrimError",
+    "SpectrimNotice",
+    "Stage",
+    "__version__",
+    "create",
+    "from_transformers",
+    "load",
+    "macs",
+    "prune",
+    "tag",
+]
 
 
 def __getattr__(name: str) -> Any:

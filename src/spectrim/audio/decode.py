@@ -1,10 +1,17 @@
-"""Any sound to 16 kHz mono float32, block by block, so that hours of it fit in memory."""
+"""Any sound to 16 kHz mono float32, block by block, so that hours of it fit in memory.
+
+Damaged files: a cut WAV, Ogg, Opus or MP3 is read as far as it goes (its container may not know
+its own length, as in a recording that still runs); an MP3 that ends well before its header says
+so also warns. FLAC knows better, and raises where the damage begins.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -13,13 +20,15 @@ import numpy as np
 import soundfile
 import soxr
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, SpectrimNotice
 from .constants import SAMPLE_RATE, WINDOW
 
 Sound: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | tuple[Any, int]
 """A path, the bytes of a file, an open binary file, or (samples, rate)."""
 
 BLOCK_SECONDS = 10
+RATES = (100, 10_000_000)  # Hz: beyond lie damaged headers, which would fill memory
+LOUDEST = 2.0**32  # well above integers kept as floats, well below what overflows an energy
 
 
 def name_of(sound: Sound) -> str:
@@ -42,7 +51,10 @@ def read(sound: Sound, start: float | None = None, end: float | None = None) -> 
     """
     parts = list(blocks(sound, start, end))
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    check_length(len(samples), name_of(sound))
+    name = name_of(sound)
+    if start or end is not None:
+        name += f" from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
+    check_length(len(samples), name)
     return samples
 
 
@@ -54,14 +66,19 @@ def check_length(samples: int, name: str) -> None:
 
 
 def duration_of(sound: Sound) -> float | None:
-    """Length in seconds as the header states it; None where it does not."""
+    """Length in seconds as the header states it; None where it does not.
+
+    Raises:
+        SpectrimError: samples in memory that `read` would not take.
+    """
     if isinstance(sound, tuple):
-        return len(sound[0]) / sound[1]
+        rate, samples = _array(sound)
+        return len(samples) / rate
     if not isinstance(sound, (str, os.PathLike)):
         return None
     try:
-        info = soundfile.info(os.fspath(sound))
-    except (soundfile.LibsndfileError, OSError):
+        info = soundfile.info(_file_name(sound))
+    except (soundfile.LibsndfileError, OSError, TypeError):
         return None
     return float(info.duration) if 0 < info.frames < 2**62 else None
 
@@ -75,17 +92,24 @@ def blocks(
         SpectrimError: as `read`; a fault in the middle is raised when it is reached.
     """
     name = name_of(sound)
-    if start is not None and not 0 <= start or end is not None and not (start or 0) < end:
+    if not 0 <= (start or 0) < (math.inf if end is None else end):
         raise SpectrimError(f"{name}: start {start} and end {end} (seconds) hold no sound.")
+    end = None if end == math.inf else end
     if isinstance(sound, tuple):
         rate, raw = _array_blocks(sound, start, end)
     else:
         rate, raw = _file_blocks(sound, name, start, end)
-    yield from _resampled(raw, rate, name)
+    yield from _resampled(raw, rate, start or 0, name)
 
 
-def _resampled(raw: Iterator[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:
-    """Average channels, check, resample."""
+def _resampled(
+    raw: Iterator[np.ndarray], rate: int, start: float, name: str
+) -> Iterator[np.ndarray]:
+    """Average channels, check, resample; `start` seconds precede the first block."""
+    if not RATES[0] <= rate <= RATES[1]:
+        raise SpectrimError(
+            f"{name}: a sampling rate of {rate} Hz; wanted {RATES[0]} to {RATES[1]} Hz."
+        )
     stream = None
     if rate != SAMPLE_RATE:
         try:
@@ -95,10 +119,12 @@ def _resampled(raw: Iterator[np.ndarray], rate: int, name: str) -> Iterator[np.n
     seen = 0
     for block in raw:
         mono = block.mean(1) if block.ndim == 2 else block
-        if not np.isfinite(mono).all():
-            at = (seen + int(np.argmin(np.isfinite(mono)))) / rate
+        sane = np.abs(mono) <= LOUDEST  # false for NaN as well
+        if not sane.all():
+            at = start + (seen + int(np.argmin(sane))) / rate
             raise SpectrimError(
-                f"{name}: a sample at {at:.3f} s is not a finite number; mend or re-encode it."
+                f"{name}: a sample at {at:.3f} s is not a finite number, or far too large; mend "
+                "or re-encode it."
             )
         seen += len(mono)
         mono = np.ascontiguousarray(mono, np.float32)
@@ -110,25 +136,59 @@ def _resampled(raw: Iterator[np.ndarray], rate: int, name: str) -> Iterator[np.n
 def _array_blocks(
     sound: tuple[Any, int], start: float | None, end: float | None
 ) -> tuple[int, Iterator[np.ndarray]]:
+    rate, samples = _array(sound)
+    first = round((start or 0) * rate)
+    samples = samples[first : None if end is None else max(first, round(end * rate))]
+    size = BLOCK_SECONDS * rate
+    return rate, (_scaled(samples[at : at + size]) for at in range(0, len(samples), size))
+
+
+def _array(sound: tuple[Any, int]) -> tuple[int, np.ndarray]:
+    """The rate and the samples, (samples,) or (samples, channels), of a sound in memory."""
     name = name_of(sound)
-    if len(sound) != 2 or not np.isscalar(sound[1]) or not float(sound[1]) > 0:
-        raise SpectrimError("a sound in memory is (samples, rate), with a rate in Hz above 0.")
-    samples, rate = np.asarray(sound[0]), round(float(sound[1]))
-    if samples.ndim not in (1, 2) or samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
+    try:
+        rate = float(sound[1]) if len(sound) == 2 else math.nan
+    except (TypeError, ValueError, RuntimeError):
+        rate = math.nan
+    if not RATES[0] <= rate <= RATES[1]:
+        raise SpectrimError(
+            "a sound in memory is (samples, rate), with a rate of "
+            f"{RATES[0]} to {RATES[1]} Hz{f', not {sound[1]!r}' if len(sound) == 2 else ''}."
+        )
+    samples = sound[0]
+    try:
+        if hasattr(samples, "detach"):  # a torch tensor: any device, any float
+            samples = samples.detach().cpu()
+            samples = samples.float() if samples.is_floating_point() else samples
+        samples = np.asarray(samples)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SpectrimError(f"{name}: samples that make no array ({error}).") from error
+    channels = samples.shape[1] if samples.ndim == 2 else 1
+    if samples.ndim not in (1, 2) or not channels or 0 < len(samples) < channels:
         raise SpectrimError(
             f"{name}: samples of shape {samples.shape}; wanted (samples,) or "
             "(samples, channels): transpose channels-first arrays."
         )
+    # 64-bit integers are refused: nobody can tell what their full scale is.
+    known = np.issubdtype(samples.dtype, np.floating) or samples.dtype.name in _INTEGERS
+    if len(samples) and not known:
+        raise SpectrimError(
+            f"{name}: samples of type {samples.dtype}; wanted floats within -1 to 1, or integers "
+            f"of type {', '.join(_INTEGERS)} at their full scale."
+        )
+    return round(rate), samples
+
+
+_INTEGERS = ("uint8", "int8", "int16", "int32")
+
+
+def _scaled(samples: np.ndarray) -> np.ndarray:
+    """Floats as they are, integers brought to -1 to 1."""
     if samples.dtype == np.uint8:
-        samples = (samples.astype(np.float32) - 128) / 128
-    elif np.issubdtype(samples.dtype, np.signedinteger):
-        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    elif not np.issubdtype(samples.dtype, np.floating):
-        raise SpectrimError(f"{name}: samples of type {samples.dtype}; wanted float or integer.")
-    first = round((start or 0) * rate)
-    samples = samples[first : None if end is None else max(first, round(end * rate))]
-    size = BLOCK_SECONDS * rate
-    return rate, (samples[at : at + size] for at in range(0, len(samples), size))
+        return (samples.astype(np.float32) - 128) / 128
+    if np.issubdtype(samples.dtype, np.signedinteger):
+        return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    return samples.astype(np.float32) if samples.itemsize < 4 else samples
 
 
 def _file_blocks(
@@ -139,15 +199,23 @@ def _file_blocks(
 ) -> tuple[int, Iterator[np.ndarray]]:
     if isinstance(sound, (str, os.PathLike)):
         path = Path(sound)
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "no such file"
-            raise SpectrimError(f"{name}: {what}; wanted a sound file.")
-        if path.stat().st_size == 0:
-            raise SpectrimError(f"{name}: the file is empty.")
-        source: Any = os.fspath(path)
+        try:
+            if not path.is_file():
+                what = "is a folder" if path.is_dir() else "no such file"
+                raise SpectrimError(f"{name}: {what}; wanted a sound file.")
+            if path.stat().st_size == 0:
+                raise SpectrimError(f"{name}: the file is empty; wanted a sound file.")
+        except OSError as error:
+            raise SpectrimError(f"{name}: {error.strerror}; wanted a sound file.") from error
+        source: Any = _file_name(path)
     elif isinstance(sound, (bytes, bytearray)):
+        if not sound:
+            raise SpectrimError(f"{name}: no bytes at all; wanted those of a sound file.")
         source = io.BytesIO(sound)
     elif hasattr(sound, "read"):
+        if isinstance(sound, io.TextIOBase) or getattr(sound, "closed", False):
+            what = "closed" if sound.closed else "open as text"
+            raise SpectrimError(f'{name}: the file is {what}; open it with "rb".')
         source = sound
     else:
         raise SpectrimError(
@@ -155,7 +223,7 @@ def _file_blocks(
             f"{type(sound).__name__}: an array needs its sampling rate beside it."
         )
     try:
-        file = soundfile.SoundFile(source)
+        file = soundfile.SoundFile(source if isinstance(source, (str, bytes)) else _rewound(source))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise _unreadable(name, error) from error
 
@@ -171,6 +239,7 @@ def _file_blocks(
                     size = BLOCK_SECONDS * file.samplerate
                     block = file.read(size if left is None else min(size, left), dtype="float32")
                     if not len(block):
+                        _warn_if_cut(file, name)
                         return
                     left = None if left is None else left - len(block)
                     yield block
@@ -180,8 +249,35 @@ def _file_blocks(
     return file.samplerate, parts()
 
 
+def _file_name(path: str | os.PathLike[str]) -> str | bytes:
+    """What soundfile takes, also where the name is no valid Unicode."""
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
+
+
+def _rewound(file: BinaryIO) -> BinaryIO:
+    """The file at its beginning, where libsndfile counts from; a pipe is read into memory."""
+    try:
+        file.seek(0)
+        return file
+    except (AttributeError, OSError):
+        return io.BytesIO(file.read())
+
+
+def _warn_if_cut(file: soundfile.SoundFile, name: str) -> None:
+    have, stated = file.tell(), file.frames
+    if have < 0.95 * stated < 2**62:
+        rate = file.samplerate
+        warnings.warn(
+            f"{name}: the header states {stated / rate:.1f} s, {have / rate:.1f} s could be "
+            "decoded; the file may be cut or damaged.",
+            SpectrimNotice,
+            stacklevel=2,
+        )
+
+
 def _unreadable(name: str, error: Exception) -> SpectrimError:
+    reason = getattr(error, "error_string", str(error)).rstrip(".")
     return SpectrimError(
-        f"{name}: not readable as sound ({str(error).rstrip('.')}); WAV, FLAC, Ogg, Opus and MP3 "
-        "are read, whole and undamaged."
+        f"{name}: not readable as sound ({reason}); WAV, FLAC, Ogg, Opus and MP3 are read, whole "
+        "and undamaged."
     )

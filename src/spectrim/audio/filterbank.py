@@ -25,6 +25,7 @@ from .constants import (
     WINDOW,
 )
 
+
 class FilterBank(nn.Module):
     """Waveforms to log-mel features; float32 whatever dtype the model around it has."""
 
@@ -49,9 +50,12 @@ class FilterBank(nn.Module):
                 past a clip's own are not meaningful; `fit` replaces them.
             valid: (batch,) number of frames that are sound.
         """
+        if torch.is_autocast_enabled(waveforms.device.type):
+            with torch.autocast(waveforms.device.type, enabled=False):
+                return self(waveforms, lengths)
         waveforms = waveforms.float()
         if lengths is None:
-            lengths = torch.full_like(waveforms[:, 0], waveforms.shape[1], dtype=torch.long)
+            lengths = waveforms.new_full((len(waveforms),), waveforms.shape[1], dtype=torch.long)
         inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
         waveforms = torch.where(inside, waveforms, 0.0)
         mean = waveforms.sum(1, keepdim=True) / lengths[:, None]
@@ -116,6 +120,7 @@ def pad_with_minimum(features: Tensor, valid: Tensor) -> Tensor:
     """Replace every frame that is not sound by the minimum of the clip's frames that are."""
     mask = sound(features, valid)
     minimum = torch.where(mask, features, math.inf).amin((1, 2), keepdim=True)
+    minimum = torch.where(valid[:, None, None] > 0, minimum, 0.0)  # no sound, no minimum
     return torch.where(mask, features, minimum)
 
 

@@ -50,9 +50,6 @@ def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]
         held, base = held[drop:], base + drop
     total = base + len(held)
     check_length(total, name_of(sound))
-    covered = start - hop + size if start else 0
-    if total <= covered:
-        return
     tail = total - start
     if start and tail < size / 2:
         start = total - size

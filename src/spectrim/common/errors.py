@@ -5,12 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 12  # known names that a message lists
+
 
 class SpectrimError(ValueError):
     """A sentence that names the file, row or key, what is wrong, and the way out.
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class SpectrimNotice(UserWarning):
+    """What was assumed or left out, and should be known; the command line prints it plainly."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -21,4 +27,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return f"{hint} Known: {', '.join(map(repr, known))}."
+    shown = ", ".join(map(repr, known[:SHOWN]))
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return f"{hint} Known: {shown}{more}."

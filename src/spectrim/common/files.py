@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import SpectrimError
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path`.
 
     Raises:
         SpectrimError: the folder cannot be made or written to.
     """
+    if not path.name:
+        raise SpectrimError(f"cannot write {path}: it is a folder. Name a file.")
     aside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +31,8 @@ def written_aside(path: Path) -> Iterator[Path]:
         reason = error.strerror or error
         raise SpectrimError(f"cannot write {path}: {reason}. Name another place.") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where no file can be made, none is left
+            aside.unlink()
 
 
 def save(path: Path, write: Callable[[Path], object]) -> Path:

@@ -13,8 +13,8 @@ from ..common.errors import SpectrimError
 def audioset() -> tuple[tuple[str, str], ...]:
     """AudioSet's 527 (machine id, display name), such as ("/m/09x0r", "Speech")."""
     file = resources.files("spectrim.assets") / "audioset_labels.csv"
-    with file.open(encoding="utf-8", newline="") as stream:
-        return tuple((row["mid"], row["display_name"]) for row in csv.DictReader(stream))
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    return tuple((row["mid"], row["display_name"]) for row in rows)
 
 
 def audioset_labels() -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def audioset_labels() -> tuple[str, ...]:
 
 
 def numbered(classes: int) -> tuple[str, ...]:
-    """ "class 0", "class 1", ... """
+    """ "class 0", "class 1", ..."""
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise SpectrimError(f"{classes!r} classes; wanted an integer of at least 1.")
     return tuple(f"class {index}" for index in range(classes))

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..common.errors import SpectrimError
-from ..common.files import read_json, save, save_json
+from ..common.files import save, save_json
 from ..pruning.plan import Plan
 from .config import ModelConfig
 from .transformer import SpectrogramTransformer

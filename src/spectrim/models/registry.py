@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..common.errors import SpectrimError
 from ..pruning.cost import Shape
@@ -95,9 +94,7 @@ def prune(
 
 def shape_of(config: ModelConfig) -> Shape:
     """What the cost of a model depends on."""
-    return Shape(
-        config.grid.count, config.specials, config.width, config.depth, len(config.labels)
-    )
+    return Shape(config.grid.count, config.specials, config.width, config.depth, len(config.labels))
 
 
 def macs(model: SpectrogramTransformer) -> int:

@@ -46,6 +46,7 @@ class Trace:
 
     def watch(self, before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
         """Record one place where a stage may stand."""
+        self.losses.extend(context.losses)  # before scores that only the trace asks for
         if context.block != "input":
             own = stage is not None and not self.always
             if own and context.scores is not None:
@@ -57,7 +58,6 @@ class Trace:
             self.kept[context.block] = self.grid.locate(after.origin)
             self.present[context.block] = after.present
             self.members[context.block] = carriers(after, self.grid.count)
-        self.losses.extend(context.losses)
 
     def finish(self, logits: Tensor) -> Trace:
         """Add the logits."""

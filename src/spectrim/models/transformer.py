@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ from ..audio.filterbank import FilterBank
 from ..common.errors import SpectrimError
 from ..pruning.context import Attention, Clips, Context, attention_map
 from ..pruning.plan import Plan, Stage
-from ..pruning.scores import wants_map
 from ..pruning.tokens import Tokens
 from .config import ModelConfig
 from .hearing import Hearing
@@ -84,9 +84,8 @@ class SpectrogramTransformer(Hearing, nn.Module):
         self.positions = nn.Parameter(
             torch.zeros(1, count, config.width), requires_grad=config.learned_positions
         )
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.eps) for _ in range(config.depth)
-        )
+        blocks = [Block(config.width, config.heads, config.eps) for _ in range(config.depth)]
+        self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))
         self.norm = (
             nn.LayerNorm(config.width, config.eps) if config.reads_class else nn.Identity()
         )
@@ -137,6 +136,11 @@ class SpectrogramTransformer(Hearing, nn.Module):
         )
         return self.head(self.pool(tokens)).float()
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(batch, classes) logits to probabilities, by the config's activation."""
+        softmax = self.config.activation == "softmax"
+        return logits.softmax(1) if softmax else logits.sigmoid()
+
     def embed(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """(batch, frames, mels) to (batch, width), what the linear head sees."""
         return self.pool(self.encode(features, valid))
@@ -176,8 +180,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
             tokens = self._prune(first, tokens, Context(clips, tokens, "input"), watch)
         for index, block in enumerate(self.blocks):
             stage = plan.at(index)
-            drops = stage is not None and stage.leaves(tokens.count) < tokens.count
-            explicit = drops and wants_map(stage.rank, clips.reads_class)
+            explicit = stage is not None and stage.wants_map(tokens.count, clips.reads_class)
             tokens, context = block.attend(tokens, clips, index, explicit)
             tokens = self._prune(stage, tokens, context, watch)
             tokens = block.transform(tokens)
@@ -223,8 +226,14 @@ class SpectrogramTransformer(Hearing, nn.Module):
         Parameters are shared, so that moves of device and dtype reach both; the modules are
         not, so that train and eval mode of one never changes the other.
         """
-        shared = [self.config, self.filterbank, self.plan, *self.parameters()]
-        model = copy.deepcopy(self, {id(part): part for part in shared})
+        buffers = [part._buffers for part in self.learned.modules()]
+        shared = [self.config, self.filterbank, *buffers, *self.parameters()]
+        model = copy.deepcopy(self, {id(part): part for part in [self.plan, *shared]})
+        learned = list(self.learned)
+        if any(part in learned for part in plan.modules()):
+            # A learned score or reduction of this model's own goes on in the other one.
+            others = [part for part in plan.modules() if part not in learned]
+            plan = copy.deepcopy(plan, {id(part): part for part in [*others, *shared]})
         model._adopt(plan)
         return model
 
@@ -294,4 +303,5 @@ class SpectrogramTransformer(Hearing, nn.Module):
             nn.init.trunc_normal_(self.positions, std=0.02)
         else:
             with torch.no_grad():
-                self.positions.copy_(sine_cosine(self.grid, self.config.width, self.config.specials))
+                table = sine_cosine(self.grid, self.config.width, self.config.specials)
+                self.positions.copy_(table)

@@ -39,9 +39,9 @@ def macs(shape: Shape, plan: Plan) -> int:
 
 def ranking_macs(shape: Shape, plan: Plan, reads_class: bool) -> int:
     """What ranking by attention adds: the class token's row; the full map is used anyway."""
-    counts = plan.counts(shape.patches, shape.depth)
-    return sum(
-        (arriving + shape.specials) * shape.width
-        for block, (arriving, left) in enumerate(counts)
-        if left < arriving and reads_class and plan.at(block).score == "attention"  # type: ignore[union-attr]
-    )
+    total = 0
+    for block, (arriving, left) in enumerate(plan.counts(shape.patches, shape.depth)):
+        stage = plan.at(block)
+        if stage is not None and left < arriving and reads_class and stage.score == "attention":
+            total += (arriving + shape.specials) * shape.width
+    return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import inspect
@@ -16,7 +17,7 @@ from torch import nn
 from ..common.errors import SpectrimError, nearest
 from .context import Context
 from .reductions import REDUCTIONS, Reduction
-from .scores import SCORES, Score
+from .scores import SCORES, Score, wants_map
 from .tokens import Tokens
 
 PLAN_VERSION = 1
@@ -72,6 +73,13 @@ class Stage:
         object.__setattr__(self, "rank", rank)
         object.__setattr__(self, "reduce", reduce)
 
+    def with_keep_rate(self, keep_rate: float) -> Stage:
+        """The same stage with another keep-rate, and the same score: one that learns keeps on."""
+        check_keep_rate(keep_rate)
+        stage = copy.copy(self)
+        object.__setattr__(stage, "keep_rate", keep_rate)
+        return stage
+
     def stays(self, arriving: int) -> int:
         """How many of `arriving` patches this stage asks to keep."""
         if self.count is not None:
@@ -86,6 +94,10 @@ class Stage:
             return arriving
         after = getattr(self.reduce, "tokens_after", None)
         return stays if after is None else int(after(arriving, stays))
+
+    def wants_map(self, arriving: int, reads_class: bool) -> bool:
+        """Whether its block should compute the attention map: it drops, and ranks by the map."""
+        return self.leaves(arriving) < arriving and wants_map(self.rank, reads_class)
 
     def __call__(self, tokens: Tokens, context: Context) -> Tokens:
         """Rank the patches and leave fewer of them, the best first."""
@@ -171,7 +183,7 @@ class Plan:
         return replace(
             self,
             stages=tuple(
-                stage if stage.keep_rate is None else replace(stage, keep_rate=next(rates))
+                stage if stage.keep_rate is None else stage.with_keep_rate(next(rates))
                 for stage in self.stages
             ),
         )
@@ -179,6 +191,7 @@ class Plan:
     def modules(self) -> list[nn.Module]:
         """Scores and reductions that are modules, whose parameters a model must hold."""
         parts = [part for stage in self.stages for part in (stage.rank, stage.reduce)]
+        parts = [part.func if isinstance(part, functools.partial) else part for part in parts]
         return list(dict.fromkeys(part for part in parts if isinstance(part, nn.Module)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,7 +246,7 @@ def paper_plan(
 def check_keep_rate(rate: Any) -> None:
     """Refuse what is not a number above 0 and at most 1."""
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
-        raise SpectrimError(f"a keep-rate of {rate}; wanted a number above 0 and at most 1.")
+        raise SpectrimError(f"a keep-rate of {rate!r}; wanted a number above 0 and at most 1.")
 
 
 def name_of(part: str | Callable[..., Any]) -> str:

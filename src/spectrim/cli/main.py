@@ -1,0 +1,68 @@
+"""The program `spectrim`: its commands, and how errors end it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..common.errors import SpectrimError, SpectrimNotice
+from . import check, data, macs, sweep, tag
+from .output import complain
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+app.command("sweep", epilog=sweep.EXAMPLE)(sweep.command)
+app.command("tag", epilog=tag.EXAMPLE)(tag.command)
+app.command("check", epilog=check.EXAMPLE)(check.command)
+app.command("macs", epilog=macs.EXAMPLE)(macs.command)
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"spectrim {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Example: spectrim sweep --model ast-digits --data clips.csv")
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Cheaper audio spectrogram transformers, by dropping the patches that do not matter."""
+
+
+def main() -> None:
+    """Run the command line: exit status 2 for a wrong call, 1 when some items failed."""
+    warnings.simplefilter("always", SpectrimNotice)
+    plain = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: object) -> None:
+        if issubclass(category, SpectrimNotice):
+            complain("note", str(message))
+        else:
+            plain(message, category, *rest)  # type: ignore[arg-type]
+
+    warnings.showwarning = show  # type: ignore[assignment]
+    try:
+        app()
+    except SpectrimError as error:
+        complain("error", str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        complain("stopped", "interrupted; what was finished is kept.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

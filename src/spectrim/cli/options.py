@@ -1,0 +1,86 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ..common.errors import SpectrimError
+
+if TYPE_CHECKING:
+    from ..models.transformer import SpectrogramTransformer
+
+DEFAULT_MODEL = "ast-digits"
+Value = TypeVar("Value")
+
+KeepRate = Annotated[
+    float | None, typer.Option(help="Share of patches that stays in each of --blocks.")
+]
+Score = Annotated[
+    str, typer.Option(help="attention, intensity, variation, random, or package.module:name.")
+]
+Blocks = Annotated[
+    str, typer.Option(help="Blocks that prune, from 0, or 'input'; comma-separated.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes a GPU if there.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Clips or windows at a time.")]
+Frames = Annotated[
+    int | None, typer.Option(min=16, help="Length in frames of 10 ms; adapts the model's.")
+]
+
+
+def listed(text: str, kind: Callable[[str], Value], option: str) -> list[Value]:
+    """A comma-separated text to values."""
+    try:
+        values = [kind(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise SpectrimError(f"{option} {text!r}: {error}; wanted comma-separated values.") from None
+    if not values:
+        raise SpectrimError(f"{option} is empty; wanted comma-separated values.")
+    return values
+
+
+def rates_of(text: str, option: str = "--keep-rates") -> list[float]:
+    """Keep-rates above 0 and at most 1, such as "1.0,0.7"."""
+    from ..pruning.plan import check_keep_rate
+
+    rates = listed(text, float, option)
+    for rate in rates:
+        check_keep_rate(rate)
+    return rates
+
+
+def blocks_of(text: str) -> list[int | str]:
+    """Places of stages, such as "3,6,9" or "input,6"."""
+    return listed(text, lambda part: part if part == "input" else int(part), "--blocks")
+
+
+def allow_own_code(*names: str) -> None:
+    """Let "module:name" be found in the folder where the command runs."""
+    if any(":" in name for name in names) and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def load_model(
+    name: str,
+    device: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+    **overrides: Any,
+) -> SpectrogramTransformer:
+    """Load a model as the options say."""
+    import torch
+
+    from ..models.load import load
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load(name, device=device, dtype=dtype, **overrides)

@@ -1,0 +1,98 @@
+"""What commands print: results to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+PIPED_WIDTH = 160  # columns where stdout is no terminal: nothing is folded for a file
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class TableOrJson(StrEnum):
+    """How a result is printed that has no form of comma-separated rows."""
+
+    table = "table"
+    json = "json"
+
+
+def stdout() -> Console:
+    """The console of results."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+
+
+def complain(kind: str, message: str) -> None:
+    """One line to stderr, such as "error: ..."; markup in it is left alone."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    colour = {"error": "bold red", "failed": "red", "note": "yellow"}.get(kind, "bold")
+    console.print(f"[{colour}]{kind}:[/]", end=" ")
+    console.print(message, markup=False)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr; silent where that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def sweep_progress(name: str, clips: int, rounds: int) -> Iterator[Callable[[str, int], None]]:
+    """Bars for the clips and the timing of a sweep; yields what advances them."""
+    with progress() as bar:
+        tasks = {
+            "clips": bar.add_task(f"{name}: clips", total=clips),
+            "rounds": bar.add_task(f"{name}: timing", total=rounds),
+        }
+        yield lambda what, done: bar.advance(tasks[what], done)
+
+
+def print_json(value: Any) -> None:
+    """JSON to stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Comma-separated rows to stdout."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str] | None], caption: str | None = None
+) -> None:
+    """A table to stdout; the first column is left-aligned, None draws a line."""
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False)
+    for at, name in enumerate(columns):
+        table.add_column(name, justify="left" if at == 0 else "right", no_wrap=at > 0)
+    for row in rows:
+        if row is None:
+            table.add_section()
+        else:
+            table.add_row(*row)
+    stdout().print(table, markup=False)

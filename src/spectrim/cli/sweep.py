@@ -1,0 +1,141 @@
+"""`spectrim sweep`: the table and figure of accuracy, cost and speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import (
+    DEFAULT_MODEL,
+    BatchSize,
+    Blocks,
+    Device,
+    Dtype,
+    Frames,
+    Threads,
+    allow_own_code,
+    blocks_of,
+    listed,
+    load_model,
+    rates_of,
+)
+from .output import TableOrJson, complain, print_json, print_table, sweep_progress
+
+if TYPE_CHECKING:
+    from ..evaluation.sweep import Sweep
+
+EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --keep-rates 1.0,0.5"
+
+
+def command(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Built in, hub id, folder or file; may be repeated.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A manifest, or a folder of sound files; else the built-in sample pack."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Rows of this split only; 'test' where there is one.")
+    ] = None,
+    fold: Annotated[str | None, typer.Option(help="Rows of this fold only.")] = None,
+    keep_rates: Annotated[str, typer.Option(help="Comma-separated.")] = (
+        "1.0,0.9,0.8,0.7,0.6,0.5,0.4"
+    ),
+    scores: Annotated[
+        str, typer.Option(help="Comma-separated; your own is package.module:name.")
+    ] = "attention,intensity,variation,random",
+    blocks: Blocks = "3,6,9",
+    seed: Annotated[int, typer.Option(help="Of random scores.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-sweep"),
+    format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
+    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
+    frames: Frames = None,
+    batch_size: BatchSize = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed pairs a row, at most.")] = 20,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+) -> None:
+    """Measure a model at several keep-rates and scores: accuracy, MACs, time."""
+    from ..data.builtin import sample_pack
+    from ..data.manifest import read_data
+    from ..evaluation.results import save_sweeps
+    from ..evaluation.sweep import sweep, variants_of
+
+    wanted = listed(scores, str, "--scores")
+    allow_own_code(*wanted)
+    rates, places = rates_of(keep_rates), blocks_of(blocks)
+    manifest = read_data(data or sample_pack())
+    if split is None and any(clip.split == "test" for clip in manifest.clips):
+        split = "test"
+        complain("note", f"{data}: rows of split 'test' only; --split all takes every row.")
+    manifest = manifest.select(None if split == "all" else split, fold)
+    sweeps: dict[str, Sweep] = {}
+    for name in model or [DEFAULT_MODEL]:
+        loaded = load_model(name, device, dtype, threads, frames=frames)
+        variants = variants_of(loaded, rates, wanted, places, seed)
+        timed = rounds * max(1, len(variants) - 1)
+        with sweep_progress(name, len(manifest.clips), timed) as steps:
+            sweeps[name] = sweep(
+                loaded,
+                name,
+                manifest,
+                variants,
+                batch_size=batch_size,
+                rounds=rounds,
+                steps=steps,
+            )
+    paths = save_sweeps(out, sweeps, manifest.source)
+    rows = [row for result in sweeps.values() for row in result.rows]
+    if json or format is TableOrJson.json:
+        print_json({"rows": rows})
+    else:
+        print_rows(rows)
+    complain("written", ", ".join(str(path) for path in paths))
+    failures = dict(failure for result in sweeps.values() for failure in result.failures)
+    for message in failures.values():
+        complain("failed", message)
+    if failures:
+        raise typer.Exit(1)
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """One table: a line a row, a section a score."""
+    several = len({row["model"] for row in rows}) > 1
+    targets = any("kept_on_target" in row for row in rows)
+    names = {"accuracy": "accuracy", "mAP": "mAP", "agreement": "same top-1"}
+    columns = ["score", "keep-rate", names[rows[0]["metric"]], "GMACs", "ms/clip", "speed-up"]
+    if several:
+        columns.insert(0, "model")
+    if targets:
+        columns.append("on target")
+    lines: list[list[str] | None] = []
+    last = None
+    for row in rows:
+        if last not in (None, (row["model"], row["score"])):
+            lines.append(None)
+        last = (row["model"], row["score"])
+        line = [
+            row["score"] or "unpruned",
+            f"{row['keep_rate']:g}",
+            f"{row['value']:.3f}" if row["metric"] == "mAP" else f"{row['value']:.1%}",
+            f"{row['gmacs']:.3g}",
+            f"{row['ms_per_clip']:.2f}",
+            f"{row['speedup']:.2f}x",
+        ]
+        if several:
+            line.insert(0, row["model"])
+        if targets:
+            line.append(f"{row['kept_on_target']:.1%}")
+        lines.append(line)
+    first = rows[0]
+    caption = (
+        f"{first['clips']} clips; time at batch {first['batch_size']}, {first['threads']} "
+        f"threads, {first['device']}, {first['dtype']}"
+    )
+    if targets:
+        caption += f"; of all patches {first['all_on_target']:.1%} lie on target"
+    print_table(columns, lines, caption)

@@ -1,0 +1,128 @@
+"""`spectrim tag`: labels of sound files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import (
+    DEFAULT_MODEL,
+    BatchSize,
+    Blocks,
+    Device,
+    Dtype,
+    Frames,
+    KeepRate,
+    Score,
+    Threads,
+    allow_own_code,
+    blocks_of,
+    load_model,
+)
+from .output import Format, complain, print_csv, print_json, print_table, progress
+
+EXAMPLE = "Example: spectrim tag street.wav --keep-rate 0.7 --top 3 --format json"
+
+
+def command(
+    files: Annotated[list[Path], typer.Argument(help="Sound files, or folders of them.")],
+    model: Annotated[str | None, typer.Option(help="Built in, hub id, folder or file.")] = None,
+    keep_rate: KeepRate = None,
+    score: Score = "attention",
+    blocks: Blocks = "3,6,9",
+    top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.0,
+    hop: Annotated[float | None, typer.Option(help="Seconds from window to window.")] = None,
+    one_row: Annotated[
+        str | None, typer.Option(help="One row a file: 'maximum' or 'mean' of its windows.")
+    ] = None,
+    format: Annotated[Format, typer.Option()] = Format.table,
+    frames: Frames = None,
+    batch_size: BatchSize = 8,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+) -> None:
+    """Print the most probable labels of sound files; long ones window by window."""
+    from ..common.errors import SpectrimError
+    from ..data.manifest import sound_files
+    from ..deploy.tag import Failure, tag
+    from ..models.record import context_of
+    from ..models.registry import prune
+
+    if model is None:
+        model = DEFAULT_MODEL
+        complain("note", f"no --model given; tagging with the built-in {model}.")
+    loaded = load_model(model, device, dtype, threads, frames=frames)
+    if keep_rate is not None:
+        allow_own_code(score)
+        loaded = prune(loaded, keep_rate, score, blocks_of(blocks))
+    failures: list[Failure] = []
+    sounds: list[Path] = []
+    for file in files:
+        try:
+            sounds.extend(sound_files(file) if file.is_dir() else [file])
+        except SpectrimError as error:
+            failures.append((str(file), str(error)))
+    with progress() as bar:
+        task = bar.add_task("tagging", total=_seconds(sounds))
+        rows = tag(
+            loaded,
+            sounds,
+            top=top,
+            threshold=threshold,
+            hop=hop,
+            one_row=one_row,
+            batch_size=batch_size,
+            failures=failures,
+            tick=lambda name, seconds: bar.advance(task, seconds),
+        )
+    _print(
+        rows,
+        format,
+        {"rows": rows, "failures": _records(failures)} | context_of(loaded, model, batch_size),
+    )
+    for _, message in failures:
+        complain("failed", message)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _seconds(sounds: list[Path]) -> float | None:
+    from ..audio.decode import duration_of
+
+    lengths = [duration_of(sound) for sound in sounds]
+    return None if None in lengths else sum(length or 0 for length in lengths)
+
+
+def _records(failures: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"file": name, "error": message} for name, message in failures]
+
+
+def _print(rows: list[dict[str, Any]], format: Format, whole: dict[str, Any]) -> None:
+    if format is Format.json:
+        print_json(whole)
+    elif format is Format.csv:
+        print_csv(
+            ["file", "start", "end", "label", "probability"],
+            [
+                [row["file"], row["start"], row["end"], label["label"], label["probability"]]
+                for row in rows
+                for label in row["labels"]
+            ],
+        )
+    else:
+        print_table(
+            ["file", "start s", "end s", "labels"],
+            [
+                [
+                    row["file"],
+                    f"{row['start']:.2f}",
+                    f"{row['end']:.2f}",
+                    ", ".join(f"{e['label']} {e['probability']:.2f}" for e in row["labels"]),
+                ]
+                for row in rows
+            ],
+        )

@@ -1,0 +1,1 @@
+"""Lists of clips with labels, the public corpora, and batches of features."""

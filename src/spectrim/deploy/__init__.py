@@ -1,0 +1,1 @@
+"""Models at work: tagging of files and folders."""

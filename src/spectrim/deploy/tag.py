@@ -1,0 +1,111 @@
+"""Tags of sounds of any length: windows with start, end and labels."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio.constants import SAMPLE_RATE, samples_of
+from ..audio.decode import Sound, name_of
+from ..audio.windows import Window, windows
+from ..common.errors import SpectrimError
+from ..models.transformer import SpectrogramTransformer
+
+Failure = tuple[str, str]
+"""The name of a sound, and why it could not be tagged to its end."""
+
+
+def tag(
+    model: SpectrogramTransformer,
+    sounds: Iterable[Sound] | Sound,
+    *,
+    top: int = 5,
+    threshold: float = 0.0,
+    hop: float | None = None,
+    one_row: str | None = None,
+    batch_size: int = 8,
+    failures: list[Failure] | None = None,
+    tick: Callable[[str, float], None] = lambda name, seconds: None,
+) -> list[dict[str, Any]]:
+    """Tag sounds, window by window.
+
+    Args:
+        sounds: one or several paths, bytes, open files or (samples, rate).
+        top: how many labels a row, most probable first; threshold: their least probability.
+        hop: seconds from window to window; None: a window's length. A tail shorter than half
+            a window moves the last window back to end with the sound.
+        one_row: "maximum" or "mean" of the windows' probabilities: one row a sound.
+        failures: where a sound that cannot be read is noted and skipped; None: it raises.
+        tick: called with a sound's name and the seconds tagged since the last call.
+
+    Returns:
+        Rows {"file", "start", "end", "labels": [{"label", "probability"}]}, in seconds.
+
+    Raises:
+        SpectrimError: a value out of range; a sound that cannot be read, see `failures`.
+    """
+    if one_row not in (None, "maximum", "mean"):
+        raise SpectrimError(f"one_row is {one_row!r}; wanted 'maximum', 'mean' or None.")
+    if top < 1 or batch_size < 1 or not 0 <= threshold <= 1:
+        raise SpectrimError(
+            f"top {top}, batch size {batch_size}, threshold {threshold}; wanted at least 1, at "
+            "least 1, and 0 to 1."
+        )
+    if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
+        sounds = [sounds]  # type: ignore[list-item]
+    size = samples_of(model.config.frames)
+    step = None if hop is None else round(hop * SAMPLE_RATE)
+    stream = _stream(sounds, size, step, failures)
+    rows: list[dict[str, Any]] = []
+    pooled: dict[int, tuple[dict[str, Any], np.ndarray, int]] = {}
+    while batch := list(itertools.islice(stream, batch_size)):
+        for (number, name, window), values in zip(batch, _run(model, batch), strict=True):
+            row = {"file": name, "start": round(window.start, 3), "end": round(window.end, 3)}
+            if one_row is None:
+                rows.append(row | {"labels": labels_of(model, values, top, threshold)})
+            else:
+                first, sofar, count = pooled.get(number, (row, np.zeros_like(values), 0))
+                both = sofar + values if one_row == "mean" else np.maximum(sofar, values)
+                pooled[number] = (first | {"end": row["end"]}, both, count + 1)
+            tick(name, window.end - window.start)
+    for row, values, count in pooled.values():
+        values = values / count if one_row == "mean" else values
+        rows.append(row | {"labels": labels_of(model, values, top, threshold)})
+    return rows
+
+
+def labels_of(
+    model: SpectrogramTransformer, values: np.ndarray, top: int, threshold: float
+) -> list[dict[str, Any]]:
+    """The most probable labels of (classes,) probabilities."""
+    order = np.argsort(-values, kind="stable")[:top]
+    return [
+        {"label": model.config.labels[at], "probability": round(float(values[at]), 6)}
+        for at in order
+        if values[at] >= threshold
+    ]
+
+
+def _stream(
+    sounds: Iterable[Sound], size: int, hop: int | None, failures: list[Failure] | None
+) -> Iterator[tuple[int, str, Window]]:
+    for number, sound in enumerate(sounds):
+        name = name_of(sound)
+        try:
+            for window in windows(sound, size, hop):
+                yield number, name, window
+        except SpectrimError as error:
+            if failures is None:
+                raise
+            failures.append((name, str(error)))
+
+
+@torch.inference_mode()
+def _run(model: SpectrogramTransformer, batch: list[tuple[int, str, Window]]) -> np.ndarray:
+    logits = model(*model.features_of([window.samples for _, _, window in batch]))
+    return model.probabilities(logits).cpu().numpy()

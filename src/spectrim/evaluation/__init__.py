@@ -1,0 +1,1 @@
+"""What pruning does to a model: metrics, agreement, the sweep, and measured time."""

@@ -1,0 +1,48 @@
+"""How a pruned model's answers differ from the unpruned model's, without any label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from .metrics import Interval, mean_interval, share_interval
+
+TOP = 5
+
+
+def agreement(probabilities: np.ndarray, base: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """Compare (clips, classes) probabilities with those of the unpruned model.
+
+    Returns a dictionary of:
+        top1: share of clips whose top class is the same (Wilson's interval).
+        top5: mean share of the unpruned model's five top classes that stay among the five;
+            None for five classes or fewer.
+        change: mean over clips of the largest change of any class's probability.
+        largest_change: the largest of all; largest_change_label: its class.
+        classes: the classes whose probability changes most on average.
+    Each but the last two as {"value", "low", "high"}, a 95 % interval.
+    """
+    clips, classes = probabilities.shape
+    same = int((probabilities.argmax(1) == base.argmax(1)).sum())
+    change = np.abs(probabilities - base)
+    per_class = change.mean(0)
+    order = np.argsort(-per_class, kind="stable")[:TOP]
+    return {
+        "clips": clips,
+        "top1": asdict(share_interval(same, clips)),
+        "top5": asdict(_top(probabilities, base)) if classes > TOP else None,
+        "change": asdict(mean_interval(change.max(1))),
+        "largest_change": float(change.max()),
+        "largest_change_label": labels[int(change.max(0).argmax())],
+        "classes": [{"label": labels[at], **asdict(mean_interval(change[:, at]))} for at in order],
+    }
+
+
+def _top(probabilities: np.ndarray, base: np.ndarray) -> Interval:
+    ours = np.argpartition(-probabilities, TOP, axis=1)[:, :TOP]
+    theirs = np.argpartition(-base, TOP, axis=1)[:, :TOP]
+    shares = (ours[:, :, None] == theirs[:, None, :]).any(2).mean(1)
+    return mean_interval(shares)

@@ -1,0 +1,155 @@
+"""One's own model on one's own clips: does it load right, what may be pruned, what is won."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio.constants import SAMPLE_RATE, samples_of
+from ..audio.decode import read
+from ..common.errors import SpectrimError
+from ..data.manifest import Clip, Manifest
+from ..models.record import RESULT_VERSION, versions
+from ..models.transformer import SpectrogramTransformer
+from .sweep import Steps, sweep, variants_of
+
+PARITY_CLIPS = 8
+# Float32 logits of two implementations of one network; beyond this something was read wrongly.
+LOGITS_TOLERANCE = 1e-3
+
+
+def check(
+    model: SpectrogramTransformer,
+    name: str,
+    manifest: Manifest,
+    *,
+    agreement: float = 0.95,
+    keep_rates: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
+    score: str = "attention",
+    batch_size: int = 8,
+    rounds: int = 10,
+    steps: Steps = lambda what, done: None,
+) -> dict[str, Any]:
+    """Compare with transformers, prune at the usual keep-rates, recommend one; plain data.
+
+    Args:
+        name: what the model was loaded by; transformers is asked for the same.
+        agreement: least share of clips whose top class must stay as without pruning.
+        steps: progress, as for `sweep`.
+
+    Returns:
+        {"model", "clips", "parity", "rows", "recommendation", "failures", ...}.
+
+    Raises:
+        SpectrimError: an agreement outside 0 to 1; no clip that can be read.
+    """
+    if not 0 < agreement <= 1:
+        raise SpectrimError(f"an agreement of {agreement}; wanted above 0 and at most 1.")
+    result = sweep(
+        model,
+        name,
+        manifest,
+        variants_of(model, keep_rates, [score]),
+        batch_size=batch_size,
+        rounds=rounds,
+        steps=steps,
+    )
+    readable = [clip for clip in manifest.clips if str(clip.path) in set(result.paths)]
+    config = model.config
+    return {
+        "name": name,
+        "model": {
+            "config": config.name,
+            "width": config.width,
+            "blocks": config.depth,
+            "patches": config.grid.count,
+            "stride": list(config.stride),
+            "frames": config.frames,
+            "classes": len(config.labels),
+            "activation": config.activation,
+            "mean": config.mean,
+            "std": config.std,
+            "padding": config.padding,
+            "parameters": sum(p.numel() for p in model.parameters()),
+        },
+        "data": str(manifest.source),
+        "parity": parity(model, name, readable[:PARITY_CLIPS]),
+        "rows": result.rows,
+        "recommendation": recommend(result.rows, agreement),
+        "failures": [{"path": path, "error": error} for path, error in result.failures],
+        "versions": versions(),
+        "format_version": RESULT_VERSION,
+    }
+
+
+def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any]:
+    """The lowest keep-rate such that it and all above it keep the agreement asked for."""
+    chosen = None
+    for row in sorted(rows, key=lambda row: -row["keep_rate"]):
+        if row["agreement"]["top1"]["value"] < agreement:
+            break
+        chosen = row
+    assert chosen is not None, "the unpruned model agrees with itself"
+    return {
+        "asked": agreement,
+        "keep_rate": chosen["keep_rate"],
+        "score": chosen["score"],
+        "agreement": chosen["agreement"]["top1"],
+        "speedup": chosen["speedup"],
+        "gmacs": chosen["gmacs"],
+    }
+
+
+def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Features and logits against transformers' own, where it is installed and can read `name`.
+
+    Returns:
+        {"status": "same" | "different" | "not checked", "reason", and the largest differences:
+        "features", "logits" (both fed our features), "end_to_end" (each its own features)}.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        return {"status": "not checked", "reason": "transformers is not installed"}
+    try:
+        theirs, extract = _transformers(name, model.device)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = f"transformers cannot read {name}: {str(error).splitlines()[0]}"
+        return {"status": "not checked", "reason": reason}
+    if theirs.config.max_length != model.config.frames:
+        reason = f"transformers' length is {theirs.config.max_length}, this is another"
+        return {"status": "not checked", "reason": reason}
+    seconds = samples_of(model.config.frames) / SAMPLE_RATE
+    sounds = [read(c.path, c.start, min(c.end or np.inf, (c.start or 0) + seconds)) for c in clips]
+    ours, valid = model.features_of(sounds)
+    features = extract(sounds).to(ours)
+    with torch.inference_mode():
+        own = model(ours, valid)
+        same = theirs(ours.to(model.dtype)).logits.float()
+        whole = theirs(features.to(model.dtype)).logits.float()
+    differences = {
+        "features": float((ours - features).abs().max()),
+        "logits": float((own - same).abs().max()),
+        "end_to_end": float((own - whole).abs().max()),
+        "top1_same": float((own.argmax(1) == whole.argmax(1)).float().mean()),
+    }
+    fine = differences["logits"] < LOGITS_TOLERANCE or model.dtype != torch.float32
+    return {"status": "same" if fine else "different", "clips": len(clips), **differences}
+
+
+def _transformers(name: str, device: torch.device) -> tuple[Any, Callable[..., torch.Tensor]]:
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, AutoConfig
+
+    config = AutoConfig.from_pretrained(name)
+    if not isinstance(config, ASTConfig):
+        raise ValueError(f"it is a {type(config).__name__}, not an ASTConfig")
+    extractor = ASTFeatureExtractor.from_pretrained(name)
+    theirs = ASTForAudioClassification.from_pretrained(name).to(device).eval()
+
+    def extract(sounds: list[np.ndarray]) -> torch.Tensor:
+        values = extractor(sounds, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        return values["input_values"]
+
+    return theirs, extract

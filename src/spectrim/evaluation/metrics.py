@@ -1,0 +1,96 @@
+"""Accuracy and mean average precision, with intervals of paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+Z95 = 1.959964  # normal quantile of a two-sided 95 % interval
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def indicator(targets: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """Class indices a clip to (clips, classes) bool."""
+    table = np.zeros((len(targets), classes), bool)
+    for row, target in zip(table, targets, strict=True):
+        row[list(target)] = True
+    return table
+
+
+def metric(name: str, outputs: np.ndarray, truth: np.ndarray) -> float:
+    """Accuracy or mAP of (clips, classes) outputs against (clips, classes) bool, 0 to 1.
+
+    mAP is the mean over the classes that occur, as scikit-learn defines average precision.
+    """
+    if name == "accuracy":
+        return float(_right(outputs, truth).mean())
+    occurs = truth.any(0)
+    if not occurs.any():
+        return 0.0
+    return float(average_precision_score(truth[:, occurs], outputs[:, occurs], average="macro"))
+
+
+def paired_difference(
+    name: str, outputs: np.ndarray, base: np.ndarray, truth: np.ndarray
+) -> Interval:
+    """Metric of `outputs` less that of `base` on the same clips.
+
+    Accuracy: normal interval of the mean of per-clip differences. mAP: bootstrap over clips
+    (200 resamples of a fixed seed), as its clips are not independent terms of a mean.
+    """
+    if name == "accuracy":
+        change = _right(outputs, truth).astype(float) - _right(base, truth)
+        return mean_interval(change)
+    value = metric(name, outputs, truth) - metric(name, base, truth)
+    generator = np.random.default_rng(0)
+    draws = generator.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), RESAMPLES)
+    spread = _weighted_map(outputs, truth, draws) - _weighted_map(base, truth, draws)
+    low, high = np.quantile(spread, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """Mean of independent values with its normal 95 % interval."""
+    mean = float(values.mean())
+    error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return Interval(mean, mean - Z95 * error, mean + Z95 * error)
+
+
+def share_interval(hits: int, count: int) -> Interval:
+    """A share with Wilson's 95 % interval, which holds at 0 and 1 too."""
+    share = hits / count
+    centre = (share + Z95**2 / (2 * count)) / (1 + Z95**2 / count)
+    half = Z95 * (share * (1 - share) / count + Z95**2 / (4 * count**2)) ** 0.5
+    half /= 1 + Z95**2 / count
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def _right(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return truth[np.arange(len(truth)), outputs.argmax(1)]
+
+
+def _weighted_map(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(resamples,) mAP with (resamples, clips) integer weights; one sort a class for all."""
+    total, classes = np.zeros(len(weights)), np.zeros(len(weights))
+    for column in np.flatnonzero(truth.any(0)):
+        order = np.argsort(-outputs[:, column], kind="stable")
+        weight = weights[:, order].astype(float)
+        hits = weight * truth[order, column]
+        found, positives = hits.cumsum(1), hits.sum(1)
+        precision = found / np.maximum(weight.cumsum(1), 1)
+        there = positives > 0
+        total[there] += (precision * hits).sum(1)[there] / positives[there]
+        classes += there
+    return total / np.maximum(classes, 1)

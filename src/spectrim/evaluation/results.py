@@ -1,0 +1,53 @@
+"""The files of a sweep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..common.files import save, save_json
+from ..models.record import RESULT_VERSION, versions
+from .figure import draw
+from .sweep import Sweep
+
+
+def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Path]:
+    """Write results.json, the figure and per-clip probabilities into `out`.
+
+    `probabilities-MODEL.npz` holds "paths" (clips,) and an array (clips, classes) a row,
+    called as the row: "unpruned", "attention-0.5".
+    """
+    rows = [row for sweep in sweeps.values() for row in sweep.rows]
+    failures = dict(failure for sweep in sweeps.values() for failure in sweep.failures)
+    written = [
+        save_json(
+            out / "results.json",
+            {
+                "rows": rows,
+                "data": str(source),
+                "failures": [{"path": path, "error": error} for path, error in failures.items()],
+                "versions": versions(),
+                "format_version": RESULT_VERSION,
+            },
+        ),
+        draw(out / "metric-macs.png", rows),
+    ]
+    for name, sweep in sweeps.items():
+        slug = re.sub(r"[^\w.-]+", "-", name).strip("-")
+        arrays = {
+            "unpruned" if row["score"] is None else f"{row['score']}-{row['keep_rate']:g}": values
+            for row, values in zip(sweep.rows, sweep.probabilities, strict=True)
+        }
+        path = out / f"probabilities-{slug}.npz"
+        written.append(_save_npz(path, {"paths": np.array(sweep.paths)} | arrays))
+    return written
+
+
+def _save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    def write(aside: Path) -> None:
+        np.savez_compressed(aside, **arrays)  # type: ignore[arg-type]
+
+    return save(path, write)

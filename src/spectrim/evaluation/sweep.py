@@ -1,0 +1,187 @@
+"""The main job: metric or agreement, MACs and measured speed for keep-rates and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..common.errors import SpectrimError
+from ..data.manifest import Manifest, targets_of
+from ..models.labels import audioset
+from ..models.record import context_of
+from ..models.registry import macs, prune
+from ..models.transformer import SpectrogramTransformer
+from ..pruning.plan import DEFAULT_BLOCKS, Plan
+from .agreement import agreement
+from .metrics import indicator, metric, paired_difference
+from .predict import Predictions, predict
+from .timing import Timing, interleaved
+
+KEEP_RATES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+SCORES = ("attention", "intensity", "variation", "random")
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a sweep: the model under one plan; score None for the unpruned one."""
+
+    score: str | None
+    keep_rate: float
+    model: SpectrogramTransformer
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rows for people and programs, and what they were made from.
+
+    Attributes:
+        rows: one a variant, plain data, the unpruned model first.
+        probabilities: one (clips, classes) float32 array a row.
+        paths: the clips, in the order of the arrays.
+        failures: (path, message) of clips that could not be read.
+    """
+
+    rows: list[dict[str, Any]]
+    probabilities: list[np.ndarray]
+    paths: list[str]
+    failures: list[tuple[str, str]]
+
+
+Steps = Callable[[str, int], None]
+"""Progress: what is being done, and how many steps of it are done now."""
+
+
+def variants_of(
+    model: SpectrogramTransformer,
+    keep_rates: Sequence[float] = KEEP_RATES,
+    scores: Sequence[str] = SCORES,
+    blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    seed: int = 0,
+) -> list[Variant]:
+    """The unpruned model, then every score at every keep-rate below 1.0."""
+    plain = Variant(None, 1.0, model.with_plan(Plan()))
+    pruned = [
+        Variant(score, rate, prune(model, rate, score, blocks, seed=seed))
+        for score in dict.fromkeys(scores)
+        for rate in dict.fromkeys(keep_rates)
+        if rate != 1.0
+    ]
+    return [plain, *pruned]
+
+
+def sweep(
+    model: SpectrogramTransformer,
+    name: str,
+    manifest: Manifest,
+    variants: Sequence[Variant],
+    *,
+    batch_size: int = BATCH_SIZE,
+    rounds: int = 20,
+    steps: Steps = lambda what, done: None,
+) -> Sweep:
+    """Evaluate and time variants of a model; the first one is what the others are held against.
+
+    Args:
+        name: how rows call the model.
+        rounds: of timing, see `timing.interleaved`.
+        steps: progress.
+
+    Raises:
+        SpectrimError: labels that the model does not know; no clip that can be read.
+    """
+    truth = _truth(model, manifest)
+    parts = [variant.model.eval() for variant in variants]
+    found = predict(parts, manifest.clips, batch_size, lambda done: steps("clips", done))
+    if not found.positions:
+        raise SpectrimError(
+            f"{manifest.source}: none of its {len(manifest.clips)} clips could be read; the "
+            f"first: {found.failures[0][1]}"
+        )
+    timings = _time(parts, found, batch_size, rounds, lambda: steps("rounds", 1))
+    outputs = [model.probabilities(torch.from_numpy(logits)).numpy() for logits in found.logits]
+    if truth is not None:
+        truth = truth[found.positions]
+    rows = [
+        _row(name, variant, at, found, outputs, truth, timings[at], batch_size)
+        for at, variant in enumerate(variants)
+    ]
+    clips = manifest.clips
+    return Sweep(
+        rows,
+        outputs,
+        [str(clips[at].path) for at in found.positions],
+        [(str(clips[at].path), message) for at, message in found.failures],
+    )
+
+
+def _truth(model: SpectrogramTransformer, manifest: Manifest) -> np.ndarray | None:
+    if not manifest.labelled:
+        return None
+    single = model.config.metric == "accuracy"
+    targets = targets_of(manifest, model.labels, single, dict(audioset()))
+    return indicator(targets, len(model.labels))
+
+
+def _time(
+    models: Sequence[SpectrogramTransformer],
+    found: Predictions,
+    batch_size: int,
+    rounds: int,
+    tick: Callable[[], None],
+) -> list[Timing]:
+    """Time the models alone on real features, the first batch repeated to `batch_size`."""
+    assert found.sample is not None
+    features, valid = found.sample
+    repeat = torch.arange(batch_size) % len(features)
+    features, valid = features[repeat], valid[repeat]
+
+    def call(model: SpectrogramTransformer) -> Callable[[], object]:
+        return lambda: model(features, valid)
+
+    with torch.inference_mode():
+        return interleaved(
+            [call(model) for model in models], rounds, device=features.device, tick=tick
+        )
+
+
+def _row(
+    name: str,
+    variant: Variant,
+    at: int,
+    found: Predictions,
+    outputs: list[np.ndarray],
+    truth: np.ndarray | None,
+    timing: Timing,
+    batch_size: int,
+) -> dict[str, Any]:
+    config = variant.model.config
+    row: dict[str, Any] = {
+        "model": name,
+        "score": variant.score,
+        "keep_rate": variant.keep_rate,
+        "metric": config.metric if truth is not None else "agreement",
+        "value": None,
+        "gmacs": macs(variant.model) / 1e9,
+        "ms_per_clip": timing.seconds / batch_size * 1000,
+        "speedup": timing.speedup,
+        "timing_rounds": timing.rounds,
+        "clips": len(found.positions),
+        "failed": len(found.failures),
+    }
+    agrees = agreement(outputs[at], outputs[0], config.labels)
+    if truth is None:
+        row["value"] = agrees["top1"]["value"]
+    else:
+        row["value"] = metric(config.metric, outputs[at], truth)
+        difference = paired_difference(config.metric, outputs[at], outputs[0], truth)
+        row["difference"] = asdict(difference)
+    row["agreement"] = agrees
+    if not np.isnan(found.all_on_target).all():
+        row["kept_on_target"] = float(np.nanmean(found.on_target[at]))
+        row["all_on_target"] = float(np.nanmean(found.all_on_target))
+    return row | context_of(variant.model, name, batch_size)

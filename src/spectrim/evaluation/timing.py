@@ -1,0 +1,69 @@
+"""Measured time, side by side: variants take turns, ratios are taken within a round."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians over rounds: seconds of one call, and the first call's time over this one's."""
+
+    seconds: float
+    speedup: float
+    rounds: int
+
+
+def interleaved(
+    calls: Sequence[Callable[[], object]],
+    rounds: int = 20,
+    budget: float = 60.0,
+    least: int = 3,
+    device: torch.device | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> list[Timing]:
+    """Time calls in turns, so that a busy moment of the machine hits all alike.
+
+    Args:
+        calls: the first is what the others are compared with; it runs right before each of
+            them, and the ratio of such a pair is what the median is taken of.
+        rounds: at most; least: at least; budget: seconds after which no round is begun.
+        device: synchronised after each call if it is a GPU.
+        tick: called after each timed pair.
+    """
+
+    def timed(call: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        call()
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    for call in calls:
+        timed(call)  # warm up
+    own: list[list[float]] = [[] for _ in calls]
+    ratios: list[list[float]] = [[] for _ in calls]
+    began = time.perf_counter()
+    done = 0
+    while done < rounds and (done < least or time.perf_counter() - began < budget):
+        for at, call in enumerate(calls[1:], 1):
+            # Alternate which of the pair runs first, so that neither gains by its place.
+            pair = [timed(calls[0]), timed(call)] if done % 2 else [timed(call), timed(calls[0])]
+            base, this = pair if done % 2 else pair[::-1]
+            own[0].append(base)
+            own[at].append(this)
+            ratios[at].append(base / this)
+            tick()
+        if len(calls) == 1:
+            own[0].append(timed(calls[0]))
+            tick()
+        done += 1
+    return [
+        Timing(statistics.median(times), statistics.median(ratio or [1.0]), done)
+        for times, ratio in zip(own, ratios, strict=True)
+    ]
