@@ -213,38 +213,42 @@ def _file_blocks(
             raise SpectrimError(f"{name}: no bytes at all; wanted those of a sound file.")
         source = io.BytesIO(sound)
     elif hasattr(sound, "read"):
-        if isinstance(sound, io.TextIOBase) or getattr(sound, "closed", False):
-            what = "closed" if sound.closed else "open as text"
-            raise SpectrimError(f'{name}: the file is {what}; open it with "rb".')
         source = sound
+        if isinstance(source, io.TextIOBase) or getattr(source, "closed", False):
+            what = "closed" if source.closed else "open as text"
+            raise SpectrimError(f'{name}: the file is {what}; open it with "rb".')
     else:
         raise SpectrimError(
             f"a sound is a path, bytes, an open file or (samples, rate), not "
             f"{type(sound).__name__}: an array needs its sampling rate beside it."
         )
     try:
-        file = soundfile.SoundFile(source if isinstance(source, (str, bytes)) else _rewound(source))
+        file = _Stream(source if isinstance(source, (str, bytes)) else _rewound(source))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise _unreadable(name, error) from error
 
     def parts() -> Iterator[np.ndarray]:
+        rate, stated = file.samplerate, file.frames
+        first = min(round((start or 0) * rate), stated)
+        last = stated if end is None else min(round(end * rate), stated)
         with contextlib.closing(file):
-            left = None
             try:
-                if start:
-                    file.seek(min(round(start * file.samplerate), file.frames))
-                if end is not None:
-                    left = round(end * file.samplerate) - round((start or 0) * file.samplerate)
-                while left is None or left > 0:
-                    size = BLOCK_SECONDS * file.samplerate
-                    block = file.read(size if left is None else min(size, left), dtype="float32")
+                _seek(file, first)
+                while first < last:
+                    block = file.read(min(BLOCK_SECONDS * rate, last - first), dtype="float32")
                     if not len(block):
-                        _warn_if_cut(file, name)
-                        return
-                    left = None if left is None else left - len(block)
+                        break
+                    first += len(block)
                     yield block
             except (soundfile.LibsndfileError, RuntimeError) as error:
                 raise _unreadable(name, error) from error
+        if first < last - 0.05 * stated and stated < 2**62:
+            warnings.warn(
+                f"{name}: the header states {stated / rate:.1f} s, {first / rate:.1f} s could be "
+                "decoded; the file may be cut or damaged.",
+                SpectrimNotice,
+                stacklevel=2,
+            )
 
     return file.samplerate, parts()
 
@@ -263,16 +267,23 @@ def _rewound(file: BinaryIO) -> BinaryIO:
         return io.BytesIO(file.read())
 
 
-def _warn_if_cut(file: soundfile.SoundFile, name: str) -> None:
-    have, stated = file.tell(), file.frames
-    if have < 0.95 * stated < 2**62:
-        rate = file.samplerate
-        warnings.warn(
-            f"{name}: the header states {stated / rate:.1f} s, {have / rate:.1f} s could be "
-            "decoded; the file may be cut or damaged.",
-            SpectrimNotice,
-            stacklevel=2,
-        )
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that soundfile does not seek in after each read, as it does where it can.
+
+    Frames of an MP3 borrow bits from those before them, so that every jump leaves a hole of up
+    to half a second.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _seek(file: _Stream, first: int) -> None:
+    """Go to a sample; in an MP3 jump shorter, and decode the way to it."""
+    lead = min(first, 2 * file.samplerate) if file.format == "MP3" else 0
+    if first:
+        file.seek(first - lead)
+        file.read(lead)
 
 
 def _unreadable(name: str, error: Exception) -> SpectrimError:

@@ -87,9 +87,7 @@ class FilterBank(nn.Module):
         return self
 
 
-def fit(
-    features: Tensor, valid: Tensor, frames: int, padding: str
-) -> tuple[Tensor, Tensor]:
+def fit(features: Tensor, valid: Tensor, frames: int, padding: str) -> tuple[Tensor, Tensor]:
     """Cut or pad features to a fixed number of frames.
 
     Args:

@@ -118,8 +118,8 @@ def _print(result: dict[str, Any]) -> None:
         )
     else:
         text = (
-            f"Recommendation: keep-rate {best['keep_rate']:g} by {best['score']} "
-            f"({best['speedup']:.2f}x faster): the top class stays for "
+            f"Recommendation: keep-rate {best['keep_rate']} by {best['score']} "
+            f"(speed-up {best['speedup']:.2f}x): the top class stays for "
             f"{best['agreement']['value']:.1%} of your clips (95 % interval "
             f"{best['agreement']['low']:.1%} to {best['agreement']['high']:.1%}, "
             f"{best['asked']:.0%} asked)."
@@ -141,7 +141,7 @@ def _line(row: dict[str, Any]) -> list[str]:
     agrees = row["agreement"]
     top1, top5 = agrees["top1"], agrees["top5"]
     return [
-        f"{row['keep_rate']:g}",
+        str(row["keep_rate"]),
         f"{top1['value']:.1%} ({top1['low']:.1%} to {top1['high']:.1%})",
         "-" if top5 is None else f"{top5['value']:.1%}",
         f"{agrees['change']['value']:.3f}",

@@ -76,7 +76,7 @@ def command(
         ["keep-rate", "GMACs", "of unpruned", "patches left"],
         [
             [
-                f"{row['keep_rate']:g}",
+                str(row["keep_rate"]),
                 f"{row['gmacs']:.2f}",
                 f"{row['macs'] / full:.1%}",
                 f"{row['patches_left']} of {row['patches']}",

@@ -84,15 +84,22 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str] | None], caption: str | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str] | None],
+    caption: str = "",
+    left: Sequence[str] = (),
 ) -> None:
-    """A table to stdout; the first column is left-aligned, None draws a line."""
-    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False)
+    """A table to stdout; None draws a line; the first column and those in `left` align left."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for at, name in enumerate(columns):
-        table.add_column(name, justify="left" if at == 0 else "right", no_wrap=at > 0)
+        aligned = at == 0 or name in left
+        table.add_column(name, justify="left" if aligned else "right", no_wrap=not aligned)
     for row in rows:
         if row is None:
             table.add_section()
         else:
             table.add_row(*row)
-    stdout().print(table, markup=False)
+    console = stdout()
+    console.print(table, markup=False)
+    if caption:
+        console.print(caption, markup=False)

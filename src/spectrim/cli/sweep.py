@@ -62,7 +62,7 @@ def command(
     """Measure a model at several keep-rates and scores: accuracy, MACs, time."""
     from ..data.builtin import sample_pack
     from ..data.manifest import read_data
-    from ..evaluation.results import save_sweeps
+    from ..evaluation.results import save_sweeps, slug
     from ..evaluation.sweep import sweep, variants_of
 
     wanted = listed(scores, str, "--scores")
@@ -86,6 +86,7 @@ def command(
                 variants,
                 batch_size=batch_size,
                 rounds=rounds,
+                partial=out / f".partial-{slug(name)}.npz",
                 steps=steps,
             )
     paths = save_sweeps(out, sweeps, manifest.source)
@@ -120,7 +121,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         last = (row["model"], row["score"])
         line = [
             row["score"] or "unpruned",
-            f"{row['keep_rate']:g}",
+            str(row["keep_rate"]),
             f"{row['value']:.3f}" if row["metric"] == "mAP" else f"{row['value']:.1%}",
             f"{row['gmacs']:.3g}",
             f"{row['ms_per_clip']:.2f}",

@@ -125,4 +125,5 @@ def _print(rows: list[dict[str, Any]], format: Format, whole: dict[str, Any]) ->
                 ]
                 for row in rows
             ],
+            left=["labels"],
         )

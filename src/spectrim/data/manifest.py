@@ -143,7 +143,10 @@ def targets_of(
         for name in names:
             if name not in index:
                 near = nearest(name, labels)
-                raise SpectrimError(f"{where}: label {name!r} is no class of the model.{near}")
+                raise SpectrimError(
+                    f"{where}: label {name!r} is no class of the model.{near} (A folder, or a "
+                    "manifest without labels, is compared with the unpruned model instead.)"
+                )
         targets.append(sorted(index[name] for name in names))
     return targets
 

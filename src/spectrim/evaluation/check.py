@@ -116,7 +116,8 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
     try:
         theirs, extract = _transformers(name, model.device)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = f"transformers cannot read {name}: {str(error).splitlines()[0]}"
+        said = str(error).splitlines()[0].rstrip(".")
+        reason = f"it reads Hugging Face's AST only, and {name} says: {said}"
         return {"status": "not checked", "reason": reason}
     if theirs.config.max_length != model.config.frames:
         reason = f"transformers' length is {theirs.config.max_length}, this is another"
@@ -146,7 +147,8 @@ def _transformers(name: str, device: torch.device) -> tuple[Any, Callable[..., t
     if not isinstance(config, ASTConfig):
         raise ValueError(f"it is a {type(config).__name__}, not an ASTConfig")
     extractor = ASTFeatureExtractor.from_pretrained(name)
-    theirs = ASTForAudioClassification.from_pretrained(name).to(device).eval()
+    theirs = ASTForAudioClassification.from_pretrained(name).eval()
+    theirs.to(device)  # type: ignore[arg-type]
 
     def extract(sounds: list[np.ndarray]) -> torch.Tensor:
         values = extractor(sounds, sampling_rate=SAMPLE_RATE, return_tensors="pt")

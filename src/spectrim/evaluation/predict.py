@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, samples_of
-from ..data.batches import batches
+from ..data.batches import Batch, batches
 from ..data.manifest import Clip
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.grid import PATCH, Grid
@@ -18,24 +18,32 @@ from ..pruning.grid import PATCH, Grid
 
 @dataclass
 class Predictions:
-    """What variants of a model say about clips.
+    """What variants of a model say about clips; lists of arrays, one a batch.
 
     Attributes:
-        positions: (clips that could be read,) places in the list.
-        logits: one (clips, classes) float32 array a variant.
-        on_target: one (clips,) array a variant: share of the finally kept patches whose time
+        positions: of the clips that could be read, in the list.
+        logits: a variant, a batch: (clips, classes) float32.
+        on_target: a variant, a batch: (clips,) share of the finally kept patches whose time
             column's centre lies on the target; NaN where a clip has none.
-        all_on_target: (clips,) the share that all patches have there.
+        all_on_target: a batch: (clips,) the share that all patches have there.
         failures: (place in the list, message) of clips that could not be read.
-        sample: features and valid frames of the first batch, for timing.
     """
 
     positions: list[int] = field(default_factory=list)
-    logits: list[np.ndarray] = field(default_factory=list)
-    on_target: list[np.ndarray] = field(default_factory=list)
-    all_on_target: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    logits: list[list[np.ndarray]] = field(default_factory=list)
+    on_target: list[list[np.ndarray]] = field(default_factory=list)
+    all_on_target: list[np.ndarray] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
-    sample: tuple[Tensor, Tensor] | None = None
+
+
+class Keeper(Protocol):
+    """Where predictions are kept as they come; see `partial.Partial`."""
+
+    def load(self) -> tuple[Predictions, int]:
+        """What is there, and how many clips are behind."""
+
+    def save(self, found: Predictions, done: int, force: bool = False) -> None:
+        """Keep what is there now; may wait unless forced."""
 
 
 @torch.inference_mode()
@@ -43,40 +51,59 @@ def predict(
     variants: Sequence[SpectrogramTransformer],
     clips: Sequence[Clip],
     batch_size: int,
+    keeper: Keeper | None = None,
     tick: Callable[[int], None] = lambda clips: None,
 ) -> Predictions:
     """Run all variants (over the same weights) on all clips.
 
     Args:
+        keeper: takes up an interrupted pass, and saves this one.
         tick: called with the number of clips done, after each batch.
     """
-    model, found = variants[0], Predictions()
-    grid = model.config.grid
-    logits: list[list[np.ndarray]] = [[] for _ in variants]
-    shares: list[list[np.ndarray]] = [[] for _ in variants]
-    every: list[np.ndarray] = []
-    seconds = samples_of(model.config.frames) / SAMPLE_RATE + 0.1
-    for batch in batches(clips, batch_size, seconds):
-        found.failures.extend(batch.failures)
-        if batch.positions:
-            features, valid = model.features_of(batch.waveforms)
-            if found.sample is None:
-                found.sample = (features, valid)
-            target = on_target(grid, [clips[at] for at in batch.positions])
-            every.append(target.mean(1))
-            for at, variant in enumerate(variants):
-                tokens = variant.encode(features, valid)
-                output = variant.head(variant.pool(tokens)).float()
-                logits[at].append(output.cpu().numpy())
-                kept = tokens.origin.cpu().numpy()
-                shares[at].append(np.take_along_axis(target, kept, 1).mean(1))
-            found.positions.extend(batch.positions)
-        tick(len(batch.positions) + len(batch.failures))
-    if found.positions:
-        found.logits = [np.concatenate(parts) for parts in logits]
-        found.on_target = [np.concatenate(parts) for parts in shares]
-        found.all_on_target = np.concatenate(every)
+    found, done = keeper.load() if keeper else (Predictions(), 0)
+    tick(done)
+    found.logits = found.logits or [[] for _ in variants]
+    found.on_target = found.on_target or [[] for _ in variants]
+    try:
+        for batch in batches(clips[done:], batch_size, window_seconds(variants[0])):
+            _add(found, variants, clips, batch, done_before=done)
+            tick(len(batch.positions) + len(batch.failures))
+            if keeper:
+                keeper.save(found, len(found.positions) + len(found.failures))
+    except KeyboardInterrupt:
+        if keeper:
+            keeper.save(found, len(found.positions) + len(found.failures), force=True)
+        raise
     return found
+
+
+def _add(
+    found: Predictions,
+    variants: Sequence[SpectrogramTransformer],
+    clips: Sequence[Clip],
+    batch: Batch,
+    done_before: int,
+) -> None:
+    found.failures.extend((done_before + at, text) for at, text in batch.failures)
+    if not batch.positions:
+        return
+    model = variants[0]
+    positions = [done_before + at for at in batch.positions]
+    features, valid = model.features_of(batch.waveforms)
+    target = on_target(model.config.grid, [clips[at] for at in positions])
+    for at, variant in enumerate(variants):
+        tokens = variant.encode(features, valid)
+        logits = variant.head(variant.pool(tokens)).float()
+        found.logits[at].append(logits.cpu().numpy())
+        kept = np.take_along_axis(target, tokens.origin.cpu().numpy(), 1)
+        found.on_target[at].append(kept.mean(1))
+    found.all_on_target.append(target.mean(1))
+    found.positions.extend(positions)
+
+
+def window_seconds(model: SpectrogramTransformer) -> float:
+    """How much of a clip the model sees, and a little more for the resampler's edge."""
+    return samples_of(model.config.frames) / SAMPLE_RATE + 0.1
 
 
 def column_centres(grid: Grid) -> np.ndarray:

@@ -36,14 +36,18 @@ def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Pa
         draw(out / "metric-macs.png", rows),
     ]
     for name, sweep in sweeps.items():
-        slug = re.sub(r"[^\w.-]+", "-", name).strip("-")
         arrays = {
             "unpruned" if row["score"] is None else f"{row['score']}-{row['keep_rate']:g}": values
             for row, values in zip(sweep.rows, sweep.probabilities, strict=True)
         }
-        path = out / f"probabilities-{slug}.npz"
+        path = out / f"probabilities-{slug(name)}.npz"
         written.append(_save_npz(path, {"paths": np.array(sweep.paths)} | arrays))
     return written
+
+
+def slug(name: str) -> str:
+    """A model's name as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
 
 
 def _save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:

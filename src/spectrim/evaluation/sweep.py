@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..common.errors import SpectrimError
-from ..data.manifest import Manifest, targets_of
+from ..data.batches import batches
+from ..data.manifest import Clip, Manifest, targets_of
 from ..models.labels import audioset
 from ..models.record import context_of
 from ..models.registry import macs, prune
@@ -18,7 +20,8 @@ from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import DEFAULT_BLOCKS, Plan
 from .agreement import agreement
 from .metrics import indicator, metric, paired_difference
-from .predict import Predictions, predict
+from .partial import Partial
+from .predict import Predictions, predict, window_seconds
 from .timing import Timing, interleaved
 
 KEEP_RATES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
@@ -82,6 +85,7 @@ def sweep(
     *,
     batch_size: int = BATCH_SIZE,
     rounds: int = 20,
+    partial: Path | None = None,
     steps: Steps = lambda what, done: None,
 ) -> Sweep:
     """Evaluate and time variants of a model; the first one is what the others are held against.
@@ -89,6 +93,8 @@ def sweep(
     Args:
         name: how rows call the model.
         rounds: of timing, see `timing.interleaved`.
+        partial: file that keeps the predictions as they come; a call that was interrupted
+            goes on from it, and it is removed at the end.
         steps: progress.
 
     Raises:
@@ -96,21 +102,26 @@ def sweep(
     """
     truth = _truth(model, manifest)
     parts = [variant.model.eval() for variant in variants]
-    found = predict(parts, manifest.clips, batch_size, lambda done: steps("clips", done))
+    keeper = Partial(partial, parts, manifest.clips) if partial else None
+    found = predict(parts, manifest.clips, batch_size, keeper, lambda n: steps("clips", n))
     if not found.positions:
         raise SpectrimError(
             f"{manifest.source}: none of its {len(manifest.clips)} clips could be read; the "
             f"first: {found.failures[0][1]}"
         )
-    timings = _time(parts, found, batch_size, rounds, lambda: steps("rounds", 1))
-    outputs = [model.probabilities(torch.from_numpy(logits)).numpy() for logits in found.logits]
+    clips = manifest.clips
+    readable = [clips[at] for at in found.positions[:batch_size]]
+    timings = _time(parts, readable, batch_size, rounds, lambda: steps("rounds", 1))
+    logits = [torch.from_numpy(np.concatenate(parts)) for parts in found.logits]
+    outputs = [model.probabilities(values).numpy() for values in logits]
     if truth is not None:
         truth = truth[found.positions]
     rows = [
         _row(name, variant, at, found, outputs, truth, timings[at], batch_size)
         for at, variant in enumerate(variants)
     ]
-    clips = manifest.clips
+    if keeper:
+        keeper.remove()
     return Sweep(
         rows,
         outputs,
@@ -129,14 +140,14 @@ def _truth(model: SpectrogramTransformer, manifest: Manifest) -> np.ndarray | No
 
 def _time(
     models: Sequence[SpectrogramTransformer],
-    found: Predictions,
+    clips: Sequence[Clip],
     batch_size: int,
     rounds: int,
     tick: Callable[[], None],
 ) -> list[Timing]:
-    """Time the models alone on real features, the first batch repeated to `batch_size`."""
-    assert found.sample is not None
-    features, valid = found.sample
+    """Time the models alone on real features; few clips are repeated to `batch_size`."""
+    (batch,) = batches(clips, len(clips), window_seconds(models[0]))
+    features, valid = models[0].features_of(batch.waveforms)
     repeat = torch.arange(batch_size) % len(features)
     features, valid = features[repeat], valid[repeat]
 
@@ -181,7 +192,8 @@ def _row(
         difference = paired_difference(config.metric, outputs[at], outputs[0], truth)
         row["difference"] = asdict(difference)
     row["agreement"] = agrees
-    if not np.isnan(found.all_on_target).all():
-        row["kept_on_target"] = float(np.nanmean(found.on_target[at]))
-        row["all_on_target"] = float(np.nanmean(found.all_on_target))
+    everywhere = np.concatenate(found.all_on_target)
+    if not np.isnan(everywhere).all():
+        row["kept_on_target"] = float(np.nanmean(np.concatenate(found.on_target[at])))
+        row["all_on_target"] = float(np.nanmean(everywhere))
     return row | context_of(variant.model, name, batch_size)

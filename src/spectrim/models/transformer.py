@@ -86,9 +86,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
         )
         blocks = [Block(config.width, config.heads, config.eps) for _ in range(config.depth)]
         self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))
-        self.norm = (
-            nn.LayerNorm(config.width, config.eps) if config.reads_class else nn.Identity()
-        )
+        self.norm = nn.LayerNorm(config.width, config.eps) if config.reads_class else nn.Identity()
         self.head_norm = nn.LayerNorm(config.width, config.head_eps)
         self.head = nn.Linear(config.width, len(config.labels))
         self._initialise()
@@ -131,9 +129,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
         Raises:
             SpectrimError: a shape that does not fit; a clip left without any patch.
         """
-        tokens = self.encode(
-            features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after
-        )
+        tokens = self.encode(features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after)
         return self.head(self.pool(tokens)).float()
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -145,8 +141,14 @@ class SpectrogramTransformer(Hearing, nn.Module):
         """(batch, frames, mels) to (batch, width), what the linear head sees."""
         return self.pool(self.encode(features, valid))
 
-    def trace(self, features: Tensor, valid: Tensor | None = None, score: str | None = None,
-              keep: Tensor | None = None, keep_after: int = 0) -> Trace:
+    def trace(
+        self,
+        features: Tensor,
+        valid: Tensor | None = None,
+        score: str | None = None,
+        keep: Tensor | None = None,
+        keep_after: int = 0,
+    ) -> Trace:
         """Logits, the scores in every block, and where the kept patches lie.
 
         Args:
@@ -154,9 +156,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
                 without a stage the first stage's (attention where the plan has none).
         """
         trace = record(self.plan, self.grid, score)
-        tokens = self.encode(
-            features, valid, keep=keep, keep_after=keep_after, watch=trace.watch
-        )
+        tokens = self.encode(features, valid, keep=keep, keep_after=keep_after, watch=trace.watch)
         return trace.finish(self.head(self.pool(tokens)).float())
 
     def encode(
@@ -237,9 +237,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
         model._adopt(plan)
         return model
 
-    def save(
-        self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None
-    ) -> Path:
+    def save(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> Path:
         """Write a folder of safetensors and JSON that `spectrim.load` reads, plan included.
 
         Args:
@@ -257,7 +255,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
                     f"from 0 to {self.config.depth - 1}."
                 )
         self.plan = plan
-        self.learned = nn.ModuleList(plan.modules())
+        self.learned = nn.ModuleList(plan.modules()).train(self.training).to(self.device)
 
     def _clips(self, features: Tensor, valid: Tensor | None, plan: Plan) -> Clips:
         wanted = (self.config.frames, self.config.mels)
@@ -288,7 +286,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
                 f"keep is {keep.dtype} of shape {tuple(keep.shape)}; wanted bool (batch, "
                 f"patches) = {wanted}."
             )
-        if not 0 <= keep_after <= self.config.depth:
+        if not isinstance(keep_after, int) or not 0 <= keep_after <= self.config.depth:
             raise SpectrimError(
                 f"keep_after is {keep_after}; wanted 0 to {self.config.depth} blocks."
             )

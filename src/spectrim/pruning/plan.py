@@ -221,10 +221,13 @@ class Plan:
         return cls(tuple(Stage(**stage) for stage in data["stages"]), data.get("seed", 0))
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{name_of(s.score)} {s.keep_rate if s.count is None else s.count} at {s.at}"
-            for s in self.stages
-        ) or "no pruning"
+        return (
+            ", ".join(
+                f"{name_of(s.score)} {s.keep_rate if s.count is None else s.count} at {s.at}"
+                for s in self.stages
+            )
+            or "no pruning"
+        )
 
 
 def paper_plan(
@@ -293,5 +296,3 @@ def _imported(kind: str, spec: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise SpectrimError(f"{kind} {spec!r} cannot be imported: {error}.") from error
-
-

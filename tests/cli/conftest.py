@@ -1,0 +1,47 @@
+"""The command line in a process of its own, a small saved model, and a few clips."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import spectrim
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """`model/`, `clips/` with four sounds and a bad one, `clips.csv` with labels."""
+    root = tmp_path_factory.mktemp("cli")
+    torch.manual_seed(1)
+    model = spectrim.create("ast-tiny", frames=64, labels=["low", "high"])
+    model.save(root / "model")
+    (root / "clips").mkdir()
+    rng = np.random.default_rng(0)
+    rows = ["path,label,target_start,target_end"]
+    for number in range(4):
+        name = f"{number}.wav"
+        soundfile.write(root / "clips" / name, rng.normal(0, 0.1, 16_000), 16_000)
+        rows.append(f"clips/{name},{['low', 'high'][number % 2]},0.1,0.4")
+    (root / "clips.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(folder):
+    """`run("tag", "a.wav")` in `folder`: the finished process, its output as text."""
+
+    def run(*words: str, cwd=folder, timeout: float = 120):
+        return subprocess.run(
+            [sys.executable, "-m", "spectrim", *words],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

@@ -1,0 +1,124 @@
+"""Wrong calls: a sentence on stderr, status 2; failed items: status 1, the rest done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SWEEP = ("sweep", "--model", "model", "--data", "clips.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*SWEEP, "--keep-rates", "0"), "keep-rate of 0.0"),
+        ((*SWEEP, "--keep-rates", "1.5"), "keep-rate of 1.5"),
+        ((*SWEEP, "--keep-rates", "nan"), "keep-rate of nan"),
+        ((*SWEEP, "--keep-rates", "high"), "--keep-rates 'high'"),
+        ((*SWEEP, "--keep-rates", ","), "--keep-rates is empty"),
+        ((*SWEEP, "--scores", "atention"), "Did you mean 'attention'"),
+        ((*SWEEP, "--scores", "nowhere:score"), "cannot be imported"),
+        ((*SWEEP, "--blocks", "3,99"), "count from 0 to 11"),
+        ((*SWEEP, "--blocks", "6,3"), "in the order"),
+        ((*SWEEP, "--scores", "attention", "--blocks", "input"), "no attention before the first"),
+        ((*SWEEP, "--fold", "7"), "no column fold"),
+        ((*SWEEP, "--device", "cuda:7"), "cuda:7"),
+        ((*SWEEP, "--dtype", "float12"), "float12"),
+        ((*SWEEP, "--frames", "16", "--out", "clips.csv"), "clips.csv"),
+        (("sweep", "--model", "model", "--data", "nowhere"), "no such file"),
+        (("sweep", "--model", "ast-digts"), "ast-digits"),
+        (("tag", "clips/0.wav", "--model", "nowhere"), "nowhere"),
+        (("tag", "clips/0.wav", "--model", "model", "--keep-rate", "2"), "keep-rate of 2.0"),
+        (("tag", "clips/0.wav", "--model", "model", "--hop", "9"), "hop of 9"),
+        (("tag", "clips/0.wav", "--model", "model", "--one-row", "median"), "median"),
+        (("macs", "ast-bsae"), "ast-base"),
+        (("check", "model", "--data", "clips", "--agreement", "1.5"), "agreement of 1.5"),
+        (("data", "prepare", "fsd", "clips", "--out", "x"), "Did you mean 'fsdd'"),
+        (("seep",), "No such command"),
+    ],
+)
+def test_wrong_calls_end_with_2_and_a_sentence(run, words, said):
+    done = run(*words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.fixture
+def spoiled(folder, tmp_path):
+    """A copy of the clips, with a text, an empty and a missing file among them."""
+    shutil.copytree(folder / "clips", tmp_path / "clips")
+    shutil.copytree(folder / "model", tmp_path / "model")
+    (tmp_path / "clips" / "5.wav").write_text("no sound")
+    (tmp_path / "clips" / "6.wav").write_bytes(b"")
+    listed = ["path,label"] + [f"clips/{n}.wav,low" for n in (0, 5, 1, 7)]
+    (tmp_path / "clips.csv").write_text("\n".join(listed) + "\n")
+    return tmp_path
+
+
+def test_tag_skips_bad_files_and_ends_with_1(run, spoiled):
+    done = run("tag", "clips", "--model", "model", "--format", "json", cwd=spoiled)
+    assert done.returncode == 1
+    whole = json.loads(done.stdout)
+    assert len({row["file"] for row in whole["rows"]}) == 4
+    assert {f["file"] for f in whole["failures"]} == {"clips/5.wav", "clips/6.wav"}
+    assert "6.wav: the file is empty" in " ".join(done.stderr.split())
+
+
+def test_sweep_skips_bad_clips_and_ends_with_1(run, spoiled):
+    done = run("sweep", "--model", "model", "--data", "clips.csv", "--keep-rates", "0.5",
+               "--scores", "attention", "--rounds", "1", "--json", cwd=spoiled)  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [(row["clips"], row["failed"]) for row in rows] == [(2, 2), (2, 2)]
+    assert "7.wav: no such file" in " ".join(done.stderr.split())
+
+
+def test_sweep_of_nothing_readable_ends_with_2(run, spoiled):
+    (spoiled / "clips.csv").write_text("path\nclips/5.wav\n")
+    done = run("sweep", "--model", "model", "--data", "clips.csv", cwd=spoiled)
+    assert done.returncode == 2 and "none of its 1 clips could be read" in done.stderr
+
+
+def test_a_damaged_model_is_named(run, spoiled):
+    weights = spoiled / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    done = run("tag", "clips/0.wav", "--model", "model", cwd=spoiled)
+    assert done.returncode == 2 and "model.safetensors" in done.stderr
+    (spoiled / "model" / "config.json").write_text("{")
+    done = run("tag", "clips/0.wav", "--model", "model", cwd=spoiled)
+    assert done.returncode == 2 and "not valid JSON" in done.stderr
+
+
+def test_interrupted_sweeps_go_on(folder, tmp_path, run):
+    """Ctrl-C in the middle: status 130, and the same command takes up what was done."""
+    rows = ["path"] + [str(folder / "clips" / "0.wav")] * 4000
+    (tmp_path / "many.csv").write_text("\n".join(rows) + "\n")
+    words = ["sweep", "--model", str(folder / "model"), "--data", "many.csv", "--scores",
+             "attention", "--keep-rates", "0.5", "--rounds", "1", "--json"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spectrim", *words],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"SPECTRIM_SAVE_EVERY": "0.1"},
+    )  # fmt: skip
+    partial = list
+    deadline = time.monotonic() + 60
+    while not (partial := list((tmp_path / "spectrim-sweep").glob(".partial-*.npz"))):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in stderr, stderr
+    assert partial[0].exists()
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"][0]["clips"] == 4000
+    assert not partial[0].exists()

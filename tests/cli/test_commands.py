@@ -1,0 +1,126 @@
+"""The commands as a person or a program would call them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import spectrim
+
+FEW = ("--keep-rates", "1.0,0.5", "--scores", "attention,random", "--rounds", "2")
+
+
+def test_importing_and_help_do_not_import_torch():
+    code = (
+        "import sys, spectrim, spectrim.cli.main as m\n"
+        "try: m.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'sklearn', 'matplotlib'} & set(sys.modules), 'heavy'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["sweep", "tag", "check", "macs", "data prepare"])
+def test_help_has_an_example(run, command):
+    done = run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert f"Example: spectrim {command}" in " ".join(done.stdout.split())
+
+
+def test_sweep_writes_rows_probabilities_and_a_figure(run, folder, tmp_path):
+    out = tmp_path / "out"
+    done = run("sweep", "--model", "model", "--data", "clips.csv", "--out", str(out), *FEW)
+    assert done.returncode == 0, done.stderr
+    assert "attention" in done.stdout and "speed-up" in done.stdout
+    results = json.loads((out / "results.json").read_text())
+    rows = results["rows"]
+    assert [(r["score"], r["keep_rate"]) for r in rows] == [
+        (None, 1.0), ("attention", 0.5), ("random", 0.5),
+    ]  # fmt: skip
+    model = spectrim.load(folder / "model")
+    pruned = spectrim.prune(model, 0.5, "random")
+    clips = sorted((folder / "clips").glob("*.wav"))
+    expected = pruned.probabilities(pruned(*pruned.features(clips))).detach().numpy()
+    with np.load(out / "probabilities-model.npz") as saved:
+        np.testing.assert_allclose(saved["random-0.5"], expected, atol=1e-5)
+        assert [p.split("/")[-1] for p in saved["paths"]] == [p.name for p in clips]
+    truth = np.array([0, 1, 0, 1])
+    assert rows[2]["value"] == (expected.argmax(1) == truth).mean()
+    assert rows[2]["gmacs"] == spectrim.macs(pruned) / 1e9
+    for row in rows:
+        assert 0 <= row["kept_on_target"] <= 1 and row["all_on_target"] == 0.5
+        for key in ("model", "plan", "batch_size", "threads", "device", "dtype", "frames",
+                    "versions", "format_version", "metric", "ms_per_clip", "speedup"):  # fmt: skip
+            assert key in row
+    assert (out / "metric-macs.png").stat().st_size > 10_000
+    assert not list(out.glob(".*")), "nothing half-written stays"
+
+
+def test_sweep_without_labels_measures_agreement(run, tmp_path):
+    done = run(
+        "sweep", "--model", "model", "--data", "clips", "--out", str(tmp_path), *FEW, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert rows[0]["metric"] == "agreement" and rows[0]["value"] == 1.0
+    assert rows[1]["agreement"]["top1"]["low"] <= rows[1]["value"]
+
+
+def test_sweep_options_do_what_they_say(run, tmp_path):
+    done = run("sweep", "--model", "model", "--data", "clips", "--out", str(tmp_path), "--json",
+               "--keep-rates", "0.7", "--scores", "intensity", "--blocks", "input,2",
+               "--batch-size", "3", "--threads", "1", "--dtype", "bfloat16", "--device", "cpu",
+               "--rounds", "1", "--frames", "32")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)["rows"][1]
+    assert [s["at"] for s in row["plan"]["stages"]] == ["input", 2]
+    assert (row["batch_size"], row["threads"], row["dtype"]) == (3, 1, "bfloat16")
+    assert (row["device"], row["frames"]) == ("cpu", 32)
+
+
+def test_tag_speaks_every_format(run):
+    done = run("tag", "clips/0.wav", "--model", "model", "--format", "json", "--keep-rate", "0.5")
+    whole = json.loads(done.stdout)
+    assert len(whole["rows"]) == 2 and whole["plan"]["stages"][0]["keep_rate"] == 0.5
+    done = run("tag", "clips", "--model", "model", "--format", "csv", "--one-row", "mean")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == 8 and {row["label"] for row in rows} == {"low", "high"}
+    done = run("tag", "clips/0.wav", "--model", "model", "--top", "1")
+    assert "clips/0.wav" in done.stdout and done.stderr == ""
+
+
+def test_macs_of_presets_and_checkpoints(run, folder):
+    done = run("macs", "audiomae-base", "--keep-rates", "1.0,0.5", "--json")
+    rows = json.loads(done.stdout)["rows"]
+    full = spectrim.create("audiomae-base")
+    assert rows[0]["macs"] == spectrim.macs(full)
+    assert rows[1]["macs"] == spectrim.macs(spectrim.prune(full, 0.5))
+    done = run("macs", "model", "--frames", "32")
+    assert done.returncode == 0 and "8 of 16" not in done.stderr
+    assert "1200" not in run("macs", "ast-base", "--stride", "10").stdout
+    assert "of 1212" in run("macs", "ast-base", "--stride", "10").stdout
+
+
+def test_check_is_one_page_and_json(run, tmp_path):
+    done = run("check", "model", "--data", "clips", "--rounds", "1", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "Parity with transformers: not checked" in done.stdout
+    assert "Recommendation" in done.stdout
+    saved = json.loads((tmp_path / "check.json").read_text())
+    agreeing = [r["keep_rate"] for r in saved["rows"] if r["agreement"]["top1"]["value"] >= 0.95]
+    assert saved["recommendation"]["keep_rate"] in agreeing
+
+
+def test_data_prepare_prints_what_it_wrote(run, tmp_path):
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "3_theo_0.wav").write_bytes(b"")
+    out = tmp_path.parent / f"{tmp_path.name}-manifests"
+    done = run("data", "prepare", "fsdd", str(tmp_path), "--out", str(out))
+    assert done.stdout.split() == [str(out / "fsdd-digit.csv"), str(out / "fsdd-speaker.csv")]

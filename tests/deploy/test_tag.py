@@ -1,0 +1,90 @@
+"""Tagging: windows, rows, and bad items among good ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import spectrim
+from spectrim.common.errors import SpectrimError
+
+RATE = 16_000
+WINDOW = 127 * 160 + 400  # samples of 128 frames
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    made = spectrim.create("ast-tiny", frames=128, labels=["low", "mid", "high"])
+    with torch.no_grad():
+        made.head.weight.mul_(50)
+    return made
+
+
+def sound(seconds, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+
+
+def test_each_window_is_tagged_as_if_it_were_alone(model):
+    whole = sound(3 * WINDOW / RATE + 0.9)
+    rows = spectrim.tag(model, (whole, RATE), top=3, batch_size=2)
+    starts = [0, WINDOW, 2 * WINDOW, 3 * WINDOW]  # the tail is over half a window
+    assert [row["start"] for row in rows] == [round(s / RATE, 3) for s in starts]
+    assert rows[-1]["end"] == round(len(whole) / RATE, 3)
+    for row, start in zip(rows, starts, strict=True):
+        alone = whole[start : start + WINDOW]
+        values = model.probabilities(model(*model.features((alone, RATE))))[0]
+        assert [entry["label"] for entry in row["labels"]] == [
+            model.labels[i] for i in values.argsort(descending=True)
+        ]
+        found = {entry["label"]: entry["probability"] for entry in row["labels"]}
+        for label, value in zip(model.labels, values.tolist(), strict=True):
+            assert found[label] == pytest.approx(value, abs=1e-4)
+
+
+def test_pruned_models_and_thresholds(model):
+    pruned = spectrim.prune(model, 0.5)
+    (row,) = spectrim.tag(pruned, (sound(1), RATE), top=1)
+    assert len(row["labels"]) == 1
+    (row,) = spectrim.tag(pruned, (sound(1), RATE), threshold=1.0)
+    assert row["labels"] == []
+
+
+@pytest.mark.parametrize(("how", "reduce"), [("maximum", np.max), ("mean", np.mean)])
+def test_one_row_a_file(model, how, reduce):
+    whole = (sound(4), RATE)
+    windows = spectrim.tag(model, whole, top=3)
+    values = [{e["label"]: e["probability"] for e in row["labels"]} for row in windows]
+    (row,) = spectrim.tag(model, whole, top=3, one_row=how)
+    assert (row["start"], row["end"]) == (0, 4)
+    for entry in row["labels"]:
+        expected = reduce([v[entry["label"]] for v in values])
+        assert entry["probability"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_bad_file_does_not_stop_the_others(model, tmp_path):
+    soundfile.write(tmp_path / "a.wav", sound(1), RATE)
+    (tmp_path / "b.wav").write_text("no sound")
+    soundfile.write(tmp_path / "c.flac", sound(2, 1), RATE)
+    files = [tmp_path / name for name in ("a.wav", "b.wav", "missing.wav", "c.flac")]
+    failures = []
+    rows = spectrim.tag(model, files, failures=failures)
+    assert {row["file"] for row in rows} == {str(files[0]), str(files[3])}
+    assert [name for name, _ in failures] == [str(files[1]), str(files[2])]
+    with pytest.raises(SpectrimError, match=r"b\.wav"):
+        spectrim.tag(model, files)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"top": 0}, {"threshold": 2}, {"one_row": "median"}, {"hop": 0}, {"hop": 99}]
+)
+def test_values_out_of_range(model, wrong):
+    with pytest.raises(SpectrimError, match="wanted"):
+        spectrim.tag(model, (sound(1), RATE), **wrong)
+
+
+def test_silence_is_tagged(model):
+    (row,) = spectrim.tag(spectrim.prune(model, 0.5, "intensity"), (np.zeros(RATE), RATE))
+    assert all(np.isfinite(entry["probability"]) for entry in row["labels"])
