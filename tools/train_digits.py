@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--words", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--init", type=Path, help="start from a folder that --out made")
     parser.add_argument("--clean", type=int, default=6, help="epochs on clean words")
     parser.add_argument("--ramp", type=int, default=8, help="epochs until all are placed")
     parser.add_argument("--batch", type=int, default=64)
@@ -127,6 +128,8 @@ def main() -> None:
         mean=round(float(features.mean()), 4),
         std=round(float(features.std()), 4),
     ).train()
+    if args.init:
+        model = spectrim.load(args.init).train()
     decay = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     rest = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     optimiser = torch.optim.AdamW(

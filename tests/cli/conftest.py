@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import soundfile
 import torch
 
 import spectrim
+from spectrim.cli.main import main
 
 
 @pytest.fixture(scope="session")
@@ -33,15 +37,25 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(folder):
-    """`run("tag", "a.wav")` in `folder`: the finished process, its output as text."""
+    """`run("tag", "a.wav")` in `folder`: status and output, as of a process.
 
-    def run(*words: str, cwd=folder, timeout: float = 120):
-        return subprocess.run(
-            [sys.executable, "-m", "spectrim", *words],
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+    In this process, since each of its own would import torch for seconds; what only a process
+    can show (signals, what is imported) has one.
+    """
+
+    def run(*words: str, cwd=folder) -> subprocess.CompletedProcess[str]:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["spectrim", *words])
+            threads = torch.get_num_threads()
+            status = 0
+            with redirect_stdout(out), redirect_stderr(err):
+                try:
+                    main()
+                except SystemExit as end:
+                    status = end.code or 0
+            torch.set_num_threads(threads)
+        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
     return run

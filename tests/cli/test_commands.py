@@ -55,7 +55,9 @@ def test_sweep_writes_rows_probabilities_and_a_figure(run, folder, tmp_path):
     assert rows[2]["value"] == (expected.argmax(1) == truth).mean()
     assert rows[2]["gmacs"] == spectrim.macs(pruned) / 1e9
     for row in rows:
-        assert 0 <= row["kept_on_target"] <= 1 and row["all_on_target"] == 0.5
+        assert 0 <= row["kept_on_target"] <= 1
+        # Of columns centred at 0.0875, 0.2475, 0.4075 and 0.5675 s one lies in 0.1 to 0.4 s.
+        assert row["all_on_target"] == 0.25
         for key in ("model", "plan", "batch_size", "threads", "device", "dtype", "frames",
                     "versions", "format_version", "metric", "ms_per_clip", "speedup"):  # fmt: skip
             assert key in row

@@ -2,7 +2,8 @@
 
 Damaged files: a cut WAV, Ogg, Opus or MP3 is read as far as it goes (its container may not know
 its own length, as in a recording that still runs); an MP3 that ends well before its header says
-so also warns. FLAC knows better, and raises where the damage begins.
+so also warns. FLAC knows better, and raises where the damage begins. One limit is libsndfile's: of
+an MP3 of variable bit rate without the usual Xing header it guesses the length, and stops there.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _transformers(name: str, device: torch.device) -> tuple[Any, Callable[..., t
         raise ValueError(f"it is a {type(config).__name__}, not an ASTConfig")
     extractor = ASTFeatureExtractor.from_pretrained(name)
     theirs = ASTForAudioClassification.from_pretrained(name).eval()
-    theirs.to(device)  # type: ignore[arg-type]
+    theirs.to(device)
 
     def extract(sounds: list[np.ndarray]) -> torch.Tensor:
         values = extractor(sounds, sampling_rate=SAMPLE_RATE, return_tensors="pt")

@@ -141,7 +141,7 @@ def from_family(family: str, **values: Any) -> ModelConfig:
     return ModelConfig(**(FAMILIES[family] | values))
 
 
-def activation_of(classes: int) -> dict[str, str]:
+def activation_of(classes: int) -> dict[str, Any]:
     """What a file that states neither is taken to want: sigmoid and mAP for AudioSet's 527."""
     if classes == AUDIOSET_CLASSES:
         return {"activation": "sigmoid", "metric": "mAP"}

@@ -1,0 +1,87 @@
+"""Shared fixtures: real clips, and small models whose attention is not uniform."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+from torch import Tensor
+
+from spectrim.models.config import from_family
+from spectrim.models.transformer import SpectrogramTransformer
+
+TESTS = Path(__file__).parent
+hypothesis.settings.register_profile("busy", deadline=None)  # a machine may be busy
+hypothesis.settings.load_profile("busy")
+torch.set_num_threads(1)  # the models are tiny; more threads only wait for one another
+
+CLIPS = {
+    "dog": "ESC-10/001 - Dog bark/1-100032-A.ogg",  # 5 s, mostly digital silence
+    "rain": "ESC-10/002 - Rain/1-17367-A.ogg",  # 5 s, noise throughout
+    "clock": "ESC-10/005 - Clock tick/1-21934-A.ogg",
+    "digit": "FSDD/recordings/0_george_0.wav",  # 0.3 s: short, padded
+    "word": "FSDD/recordings/7_jackson_0.wav",
+}
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real recordings."""
+    default = TESTS.parent.parent / "shared" / "data"
+    folder = Path(os.environ.get("SPECTRIM_DATA", default))
+    if not (folder / "ESC-10").is_dir():
+        pytest.skip(f"no real recordings: {folder}/ESC-10 is absent; set SPECTRIM_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(data: Path) -> dict[str, Path]:
+    """A handful of real recordings by name: dog, rain, clock (5 s); digit, word (short)."""
+    return {name: data / path for name, path in CLIPS.items()}
+
+
+@cache
+def _make(family: str, frames: int, stride: int, depth: int, dtype: torch.dtype, padding: str):
+    torch.manual_seed(len(family) + depth)
+    config = from_family(
+        family, name="test", labels=("a", "b", "c", "d", "e"), width=64, heads=4, depth=depth,
+        frames=frames, stride=stride, padding=padding,
+    )  # fmt: skip
+    model = SpectrogramTransformer(config).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "norm" in name or name.endswith("bias"):
+                value.add_(torch.randn_like(value), alpha=0.1)
+            if name.endswith("weight") and "norm" not in name:
+                value.mul_(12 if "qkv" in name else 3)
+    return model.to(dtype)
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., SpectrogramTransformer]:
+    """`make(family, ...)`: a narrow model with random weights, scaled so that it attends.
+
+    Made once and shared: a test that changes one copies it first.
+    """
+
+    def make(family, *, frames=128, stride=16, depth=12, dtype=torch.float32, padding="minimum"):
+        return _make(family, frames, stride, depth, dtype, padding)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def heard(clips: dict[str, Path], make: Callable[..., SpectrogramTransformer]):
+    """`heard("dog", "digit", frames=512)`: features and valid frames of real clips."""
+
+    @cache
+    def heard(*names: str, frames: int = 128, padding: str = "minimum") -> tuple[Tensor, Tensor]:
+        model = make("ast", frames=frames, depth=1, padding=padding)
+        return model.features([clips[name] for name in names])
+
+    return heard
