@@ -134,12 +134,10 @@ def fourier_matrix() -> Tensor:
 def mel_matrix() -> Tensor:
     """(257, 128) triangular filters, equally spaced in mel (Kaldi's `MelBanks`)."""
 
-    def mel(hz: Tensor) -> Tensor:
-        return 1127.0 * torch.log1p(hz / 700.0)
-
-    ends = mel(torch.tensor([LOW_HZ, SAMPLE_RATE / 2], dtype=torch.float64))
-    edges = torch.linspace(float(ends[0]), float(ends[1]), MELS + 2, dtype=torch.float64)
-    bins = mel(torch.arange(FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / FFT)[:, None]
+    low, high = (1127.0 * math.log1p(hz / 700.0) for hz in (LOW_HZ, SAMPLE_RATE / 2))
+    edges = torch.linspace(low, high, MELS + 2, dtype=torch.float64)
+    hz = torch.arange(FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / FFT
+    bins = 1127.0 * torch.log1p(hz / 700.0)[:, None]
     rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     weights = torch.minimum(rise, fall).clamp(min=0)

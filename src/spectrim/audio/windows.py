@@ -32,11 +32,7 @@ def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]
         SpectrimError: what `decode.read` raises; a hop below 1 or above `size`.
     """
     hop = size if hop is None else hop
-    if not 1 <= hop <= size:
-        raise SpectrimError(
-            f"a hop of {hop / SAMPLE_RATE:g} s; wanted more than 0 and at most the window, "
-            f"{size / SAMPLE_RATE:g} s, or sound would be skipped."
-        )
+    check_hop(size, hop)
     held = np.zeros(0, np.float32)  # the sound from sample `base` on
     base, start = 0, 0  # `start`: where the next window begins
     for block in blocks(sound):
@@ -54,6 +50,15 @@ def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]
     if start and tail < size / 2:
         start = total - size
     yield _window(held, base, start, total)
+
+
+def check_hop(size: int, hop: int) -> None:
+    """Refuse a hop that would stand still or skip sound."""
+    if not 1 <= hop <= size:
+        raise SpectrimError(
+            f"a hop of {hop / SAMPLE_RATE:g} s; wanted more than 0 and at most the window, "
+            f"{size / SAMPLE_RATE:g} s, or sound would be skipped."
+        )
 
 
 def _window(held: np.ndarray, base: int, start: int, end: int) -> Window:

@@ -46,12 +46,14 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Is the model read right, how far may it be pruned on your clips, and what is won?"""
-    from ..common.files import save_json
+    from ..common.files import make_folder, save_json
     from ..data.builtin import sample_pack
     from ..data.manifest import read_data
     from ..evaluation.check import check
 
     allow_own_code(score)
+    if out is not None:
+        make_folder(out)
     rates = sorted({1.0, *rates_of(keep_rates)}, reverse=True)
     if data is None:
         complain(

@@ -26,7 +26,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
 ) -> None:
     """Multiply-accumulates for one clip, and patches left, at each keep-rate."""
-    from ..common.errors import SpectrimError
+    from ..common.errors import SpectrimError, nearest
     from ..models.config import PRESETS, preset
     from ..models.load import load
     from ..models.record import RESULT_VERSION, plan_record, versions
@@ -44,7 +44,10 @@ def command(
     elif stride is not None or classes is not None:
         raise SpectrimError(f"--stride and --classes are for presets; {model} has its own.")
     else:
-        config = load(model, frames=frames).config
+        try:
+            config = load(model, frames=frames).config
+        except SpectrimError as error:
+            raise SpectrimError(f"{error} Presets:{nearest(model, PRESETS)}") from error
     allow_own_code(score)
     rows: list[dict[str, Any]] = []
     for rate in rates_of(keep_rates):

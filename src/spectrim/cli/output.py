@@ -90,7 +90,8 @@ def print_table(
     left: Sequence[str] = (),
 ) -> None:
     """A table to stdout; None draws a line; the first column and those in `left` align left."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    # One blank between columns, by the box: wide tables still fit 80 columns.
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for at, name in enumerate(columns):
         aligned = at == 0 or name in left
         table.add_column(name, justify="left" if aligned else "right", no_wrap=not aligned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,8 @@ from .options import (
     load_model,
     rates_of,
 )
-from .output import TableOrJson, complain, print_json, print_table, sweep_progress
+from .output import TableOrJson, complain, print_json, sweep_progress
+from .sweep_table import print_rows
 
 if TYPE_CHECKING:
     from ..evaluation.sweep import Sweep
@@ -60,6 +61,7 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Measure a model at several keep-rates and scores: accuracy, MACs, time."""
+    from ..common.files import make_folder
     from ..data.builtin import sample_pack
     from ..data.manifest import read_data
     from ..evaluation.results import save_sweeps, slug
@@ -73,6 +75,7 @@ def command(
         split = "test"
         complain("note", f"{data}: rows of split 'test' only; --split all takes every row.")
     manifest = manifest.select(None if split == "all" else split, fold)
+    make_folder(out)
     sweeps: dict[str, Sweep] = {}
     for name in model or [DEFAULT_MODEL]:
         loaded = load_model(name, device, dtype, threads, frames=frames)
@@ -101,42 +104,3 @@ def command(
         complain("failed", message)
     if failures:
         raise typer.Exit(1)
-
-
-def print_rows(rows: list[dict[str, Any]]) -> None:
-    """One table: a line a row, a section a score."""
-    several = len({row["model"] for row in rows}) > 1
-    targets = any("kept_on_target" in row for row in rows)
-    names = {"accuracy": "accuracy", "mAP": "mAP", "agreement": "same top-1"}
-    columns = ["score", "keep-rate", names[rows[0]["metric"]], "GMACs", "ms/clip", "speed-up"]
-    if several:
-        columns.insert(0, "model")
-    if targets:
-        columns.append("on target")
-    lines: list[list[str] | None] = []
-    last = None
-    for row in rows:
-        if last not in (None, (row["model"], row["score"])):
-            lines.append(None)
-        last = (row["model"], row["score"])
-        line = [
-            row["score"] or "unpruned",
-            str(row["keep_rate"]),
-            f"{row['value']:.3f}" if row["metric"] == "mAP" else f"{row['value']:.1%}",
-            f"{row['gmacs']:.3g}",
-            f"{row['ms_per_clip']:.2f}",
-            f"{row['speedup']:.2f}x",
-        ]
-        if several:
-            line.insert(0, row["model"])
-        if targets:
-            line.append(f"{row['kept_on_target']:.1%}")
-        lines.append(line)
-    first = rows[0]
-    caption = (
-        f"{first['clips']} clips; time at batch {first['batch_size']}, {first['threads']} "
-        f"threads, {first['device']}, {first['dtype']}"
-    )
-    if targets:
-        caption += f"; of all patches {first['all_on_target']:.1%} lie on target"
-    print_table(columns, lines, caption)

@@ -35,6 +35,20 @@ def written_aside(path: Path) -> Iterator[Path]:
             aside.unlink()
 
 
+def make_folder(path: Path) -> Path:
+    """Make sure that a folder can be written to, before long work whose results go there.
+
+    Raises:
+        SpectrimError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise SpectrimError(f"cannot make the folder {path}: {reason}. Name another.") from error
+    return path
+
+
 def save(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary path, then rename it to `path`."""
     with written_aside(path) as aside:

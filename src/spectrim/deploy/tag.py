@@ -12,7 +12,7 @@ import torch
 
 from ..audio.constants import SAMPLE_RATE, samples_of
 from ..audio.decode import Sound, name_of
-from ..audio.windows import Window, windows
+from ..audio.windows import Window, check_hop, windows
 from ..common.errors import SpectrimError
 from ..models.transformer import SpectrogramTransformer
 
@@ -59,7 +59,8 @@ def tag(
     if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
         sounds = [sounds]  # type: ignore[list-item]
     size = samples_of(model.config.frames)
-    step = None if hop is None else round(hop * SAMPLE_RATE)
+    step = size if hop is None else round(hop * SAMPLE_RATE)
+    check_hop(size, step)
     stream = _stream(sounds, size, step, failures)
     rows: list[dict[str, Any]] = []
     pooled: dict[int, tuple[dict[str, Any], np.ndarray, int]] = {}
@@ -92,7 +93,7 @@ def labels_of(
 
 
 def _stream(
-    sounds: Iterable[Sound], size: int, hop: int | None, failures: list[Failure] | None
+    sounds: Iterable[Sound], size: int, hop: int, failures: list[Failure] | None
 ) -> Iterator[tuple[int, str, Window]]:
     for number, sound in enumerate(sounds):
         name = name_of(sound)

@@ -84,20 +84,26 @@ def _add(
     batch: Batch,
     done_before: int,
 ) -> None:
-    found.failures.extend((done_before + at, text) for at, text in batch.failures)
+    failures = [(done_before + at, text) for at, text in batch.failures]
     if not batch.positions:
+        found.failures.extend(failures)
         return
     model = variants[0]
     positions = [done_before + at for at in batch.positions]
     features, valid = model.features_of(batch.waveforms)
     target = on_target(model.config.grid, [clips[at] for at in positions])
-    for at, variant in enumerate(variants):
+    results = []
+    for variant in variants:
         tokens = variant.encode(features, valid)
         logits = variant.head(variant.pool(tokens)).float()
-        found.logits[at].append(logits.cpu().numpy())
         kept = np.take_along_axis(target, tokens.origin.cpu().numpy(), 1)
-        found.on_target[at].append(kept.mean(1))
+        results.append((logits.cpu().numpy(), kept.mean(1)))
+    # All at once, so that an interruption in the middle leaves no half of a batch.
+    for at, (values, shares) in enumerate(results):
+        found.logits[at].append(values)
+        found.on_target[at].append(shares)
     found.all_on_target.append(target.mean(1))
+    found.failures.extend(failures)
     found.positions.extend(positions)
 
 

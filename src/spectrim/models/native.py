@@ -51,17 +51,28 @@ def is_native(config: Any) -> bool:
 def load_native(
     folder: Path, config: dict[str, Any], own_code: bool
 ) -> tuple[ModelConfig, dict[str, torch.Tensor], Plan]:
-    """Read what `save_model` wrote."""
+    """Read what `save_model` wrote.
+
+    Raises:
+        SpectrimError: another version, a key that is missing or wrong, damaged weights, or a
+            plan that names code from outside Spectrim, without `own_code`.
+    """
+    where = folder / CONFIG
     if config.get("version") != FORMAT_VERSION:
         raise SpectrimError(
-            f"{folder / CONFIG}: format version {config.get('version')!r}; this Spectrim reads "
-            f"version {FORMAT_VERSION}."
+            f"{where}: format version {config.get('version')!r}; this Spectrim reads version "
+            f"{FORMAT_VERSION}."
         )
     try:
         plan = Plan.from_dict(config["plan"], own_code)
-        return ModelConfig.from_dict(config["model"]), read_safetensors(folder / WEIGHTS), plan
+        ours = ModelConfig.from_dict(config["model"])
     except KeyError as error:
-        raise SpectrimError(f"{folder / CONFIG}: the key {error} is missing.") from error
+        raise SpectrimError(f"{where}: the key {error} is missing.") from error
+    except (TypeError, AttributeError) as error:
+        raise SpectrimError(f"{where}: not as Spectrim writes it ({error}).") from error
+    except SpectrimError as error:
+        raise SpectrimError(f"{where}: {error}") from error
+    return ours, read_safetensors(folder / WEIGHTS), plan
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:

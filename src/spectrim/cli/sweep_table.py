@@ -1,0 +1,111 @@
+"""A sweep's rows as one table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .output import print_table, stdout
+
+Row = dict[str, Any]
+Column = tuple[str, Callable[[Row], str]]
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """A line a row, a section a score; below it what the columns mean."""
+    columns = _columns(rows)
+    lines: list[list[str] | None] = []
+    last = None
+    for row in rows:
+        section = (row["model"], row["score"])
+        if last not in (None, section):
+            lines.append(None)
+        last = section
+        lines.append([cell(row) for _, cell in columns])
+    print_table([name for name, _ in columns], lines, _caption(rows))
+    if rows[0]["metric"] == "agreement":
+        for model in dict.fromkeys(row["model"] for row in rows):
+            _print_changes([row for row in rows if row["model"] == model])
+
+
+def _columns(rows: Sequence[Row]) -> list[Column]:
+    columns: list[Column] = [
+        ("score", lambda row: row["score"] or "unpruned"),
+        ("keep", lambda row: str(row["keep_rate"])),
+    ]
+    if len({row["model"] for row in rows}) > 1:
+        columns.insert(0, ("model", lambda row: row["model"]))
+    if rows[0]["metric"] == "agreement":
+        columns.append(("same top-1 (95 %)", _same_interval))
+        columns.append(("same top-5", _same_five))
+    else:
+        columns.append((rows[0]["metric"], _value))
+        columns.append(("vs 1.0", _difference))
+        columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
+    columns += [
+        ("GMACs", lambda row: f"{row['gmacs']:.3g}"),
+        ("ms/clip", lambda row: f"{row['ms_per_clip']:.2f}"),
+        ("speed-up", lambda row: f"{row['speedup']:.2f}x"),
+    ]
+    if any("kept_on_target" in row for row in rows):
+        columns.append(("target", lambda row: f"{row['kept_on_target']:.1%}"))
+    return columns
+
+
+def _value(row: Row) -> str:
+    return f"{row['value']:.4f}" if row["metric"] == "mAP" else f"{row['value']:.1%}"
+
+
+def _difference(row: Row) -> str:
+    if row["score"] is None:
+        return "-"
+    found, points = row["difference"], 100
+    half = (found["high"] - found["low"]) / 2
+    return f"{found['value'] * points:+.1f} ±{half * points:.1f}"
+
+
+def _same_interval(row: Row) -> str:
+    found = row["agreement"]["top1"]
+    return f"{found['value']:.1%} ({found['low']:.0%} to {found['high']:.0%})"
+
+
+def _same_five(row: Row) -> str:
+    found = row["agreement"]["top5"]
+    return "-" if found is None else f"{found['value']:.1%}"
+
+
+def _caption(rows: Sequence[Row]) -> str:
+    first = rows[0]
+    lines = [
+        f"{first['clips']} clips; time at batch {first['batch_size']}, {first['threads']} threads, "
+        f"{first['device']}, {first['dtype']}, median of {first['timing_rounds']} rounds."
+    ]
+    if first["metric"] == "agreement":
+        lines.append("No labels: compared with the unpruned model.")
+    else:
+        lines.append(
+            "vs 1.0: points from unpruned, 95 % interval; same: clips whose top class is as "
+            "unpruned."
+        )
+    if any("kept_on_target" in row for row in rows):
+        lines.append(
+            "target: share of the patches left that lie on the target; of all patches "
+            f"{first['all_on_target']:.1%} do."
+        )
+    return "\n".join(lines)
+
+
+def _print_changes(rows: Sequence[Row]) -> None:
+    """Which classes change most where most is dropped."""
+    worst = min(rows, key=lambda row: row["agreement"]["top1"]["value"])
+    found = worst["agreement"]
+    classes = ", ".join(
+        f"{entry['label']} {entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+        for entry in found["classes"]
+    )
+    stdout().print(
+        f"Least agreement: {worst['score'] or 'unpruned'} at {worst['keep_rate']}. Mean change of "
+        f"probability there (95 %): {classes}; largest change of any: "
+        f"{found['largest_change']:.2f} ({found['largest_change_label']}).",
+        markup=False,
+    )
