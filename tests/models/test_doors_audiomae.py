@@ -46,6 +46,20 @@ def test_pre_trained_gets_a_fresh_head_and_says_so(tmp_path):
     assert len(audioset.labels) == 527 and audioset.config.activation == "sigmoid"
 
 
+def test_a_final_norm_without_a_head_is_kept(tmp_path):
+    state = foreign.audiomae()
+    features = torch.randn(1, 128, 128)
+    headless = {k: v for k, v in state.items() if not k.startswith("head.")}
+    got = load(save(headless, tmp_path / "encoder.pth"), labels=2).embed(features)
+    want = functional.layer_norm(
+        foreign.audiomae_mean(state, features),
+        (foreign.WIDTH,),
+        *foreign.layer(state, "fc_norm"),
+        1e-6,
+    )
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
+
+
 def test_shorter_keeps_the_first_rows_of_the_flat_table(tmp_path):
     state = foreign.audiomae(512)
     cut = state | {"pos_embed": state["pos_embed"][:, : 1 + 8 * 20]}

@@ -67,7 +67,7 @@ def test_a_folder_whose_attention_has_no_bias(tmp_path):
     same(load(tmp_path, mean=0.0, std=1.0, padding="zero"), theirs)
 
 
-def test_in_memory_weights_are_copied_and_named_in_either_way(tmp_path):
+def test_in_memory_weights_are_copied():
     theirs = make()
     with pytest.warns(SpectrimNotice, match="mean"):
         ours = from_transformers(theirs, labels=["a", "b", "c"])

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.models.doors.geometry import lie
 from spectrim.models.load import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
@@ -35,6 +36,22 @@ def test_logits_are_the_official_ones(save, stride, patches):
         model(features), foreign.run_official_ast(state, features, (stride, stride)),
         atol=1e-5, rtol=1e-4,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "patches,stride,frames",
+    [
+        (1212, 10, 1024),
+        (600, 10, 512),
+        (144, 10, 128),
+        (512, 16, 1024),
+        (256, 16, 512),
+        (64, 16, 128),
+    ],
+)
+def test_known_counts_of_patches_tell_stride_and_frames(patches, stride, frames):
+    grid = lie(patches, None, "model.pth")
+    assert (grid.stride, grid.frames, grid.count) == ((stride, stride), frames, patches)
 
 
 def test_unequal_strides_and_any_length_when_told(save):

@@ -204,7 +204,7 @@ def test_a_hub_id_without_network_or_offline(endpoint, monkeypatch):
 
     endpoint("http://127.0.0.1:9")
     start = time.monotonic()
-    with pytest.raises(SpectrimError, match="'owner/name'.*its folder"):
+    with pytest.raises(SpectrimError, match=r"'owner/name'.*its folder"):
         load("owner/name")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SpectrimError, match="HF_HUB_OFFLINE"):
