@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from transformers import ASTConfig, ASTForAudioClassification
 
 import spectrim
@@ -92,8 +94,8 @@ def main() -> None:
                 work = spectrim.macs(model) / spectrim.macs(pruned)
                 row = pair(
                     f"{family} unpruned / keep-rate {rate}, {where} (MACs {work:.2f})",
-                    lambda model=model: model(x, valid),
-                    lambda pruned=pruned: pruned(x, valid),
+                    partial(model, x, valid),
+                    partial(pruned, x, valid),
                     args.rounds,
                     args.budget,
                 )
@@ -102,14 +104,12 @@ def main() -> None:
         gap = float((hf(x).logits - ours(x)).detach().abs().max())
         row = pair(
             f"transformers {hf.config._attn_implementation} / AST unpruned, {where}",
-            lambda hf=hf: hf(x),
-            lambda ours=ours: ours(x, valid),
+            partial(hf, x),
+            partial(ours, x, valid),
             args.rounds,
             args.budget,
         )
         rows.append(row | {"logits_differ_by": gap, "stride": stride, "batch": args.batch})
-    import transformers
-
     record = {
         "rows": rows,
         "sound": source,

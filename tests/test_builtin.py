@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from sample_pack import PACK_VARIANTS, SAMPLES, TRAIN_VARIANTS
 
 import spectrim
+from sample_pack import PACK_VARIANTS, SAMPLES, TRAIN_VARIANTS
 from spectrim.data.builtin import sample_pack
 from spectrim.data.corpora import prepare
 from spectrim.data.manifest import Manifest, read_data

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .deploy.tag import tag
     from .models.load import from_transformers, load
     from .models.registry import create, macs, prune
-    from .pruning.plan import Plan, Stage
+    from .pruning.plan import Plan
+    from .pruning.stage import Stage
 
 __version__ = "0.1.0"
 
@@ -19,7 +20,7 @@ _FACE = {
     "Plan": "pruning.plan",
     "SpectrimError": "common.errors",
     "SpectrimNotice": "common.errors",
-    "Stage": "pruning.plan",
+    "Stage": "pruning.stage",
     "create": "models.registry",
     "from_transformers": "models.load",
     "load": "models.load",

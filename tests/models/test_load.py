@@ -18,7 +18,8 @@ from spectrim.models.config import from_family
 from spectrim.models.load import builtin_names, load
 from spectrim.models.registry import prune
 from spectrim.models.transformer import SpectrogramTransformer
-from spectrim.pruning.plan import Plan, Stage
+from spectrim.pruning.plan import Plan
+from spectrim.pruning.stage import Stage
 
 
 def small(family="ast", frames=128, plan=None) -> SpectrogramTransformer:

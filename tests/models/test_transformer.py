@@ -11,8 +11,9 @@ import torch
 from spectrim.common.errors import SpectrimError
 from spectrim.models.registry import prune
 from spectrim.pruning.context import Context
-from spectrim.pruning.plan import Plan, Stage
+from spectrim.pruning.plan import Plan
 from spectrim.pruning.scores import SCORES
+from spectrim.pruning.stage import Stage
 
 each_family = pytest.mark.parametrize("family", ("ast", "audiomae"))
 each_score = pytest.mark.parametrize("score", SCORES)

@@ -7,8 +7,9 @@ import slow
 import torch
 
 from spectrim.models.registry import prune
-from spectrim.pruning.plan import Plan, Stage
+from spectrim.pruning.plan import Plan
 from spectrim.pruning.scores import SCORES
+from spectrim.pruning.stage import Stage
 
 FAMILIES = ("ast", "audiomae")
 BLOCKS = (3, 6, 9)

@@ -16,7 +16,8 @@ from spectrim.models.registry import macs, prune, shape_of
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.cost import Shape, ranking_macs
 from spectrim.pruning.cost import macs as macs_of
-from spectrim.pruning.plan import Plan, Stage, paper_plan
+from spectrim.pruning.plan import Plan, paper_plan
+from spectrim.pruning.stage import Stage
 
 TABLE = Path(__file__).parents[3] / "shared" / "reference" / "table2_macs.json"
 CLASSES = {64: 35, 256: 50, 512: 527}

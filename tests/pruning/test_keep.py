@@ -8,7 +8,8 @@ import torch
 
 from spectrim.common.errors import SpectrimError
 from spectrim.models.registry import prune
-from spectrim.pruning.plan import Plan, Stage
+from spectrim.pruning.plan import Plan
+from spectrim.pruning.stage import Stage
 from spectrim.pruning.tokens import Tokens
 
 FAMILIES = ("ast", "audiomae")

@@ -14,7 +14,8 @@ from spectrim.common.errors import SpectrimError
 from spectrim.models.config import from_family
 from spectrim.models.registry import macs, prune
 from spectrim.models.transformer import SpectrogramTransformer
-from spectrim.pruning.plan import Plan, Stage
+from spectrim.pruning.plan import Plan
+from spectrim.pruning.stage import Stage
 
 FAMILIES = ("ast", "audiomae")
 OWN = {

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from spectrim.common.errors import SpectrimError
 from spectrim.models.registry import prune
-from spectrim.pruning.plan import Plan, Stage, kept, paper_plan
+from spectrim.pruning.plan import Plan, paper_plan
+from spectrim.pruning.stage import Stage, kept
 
 FAMILIES = ("ast", "audiomae")
 

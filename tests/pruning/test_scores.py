@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from spectrim.models.registry import prune
-from spectrim.pruning.plan import Plan, Stage
+from spectrim.pruning.plan import Plan
+from spectrim.pruning.stage import Stage
 
 FAMILIES = ("ast", "audiomae")
 each_family = pytest.mark.parametrize("family", FAMILIES)

@@ -48,7 +48,7 @@ def listed(text: str, kind: Callable[[str], Value], option: str) -> list[Value]:
 
 def rates_of(text: str, option: str = "--keep-rates") -> list[float]:
     """Keep-rates above 0 and at most 1, such as "1.0,0.7"."""
-    from ..pruning.plan import check_keep_rate
+    from ..pruning.stage import check_keep_rate
 
     rates = listed(text, float, option)
     for rate in rates:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..pruning.plan import Plan, name_of
+from ..pruning.plan import Plan
+from ..pruning.stage import name_of
 from .transformer import SpectrogramTransformer
 
 RESULT_VERSION = 1

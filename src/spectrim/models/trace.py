@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..pruning.context import Context
 from ..pruning.grid import Grid
-from ..pruning.plan import Plan, Stage
+from ..pruning.plan import Plan
 from ..pruning.scores import Score
+from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 
 

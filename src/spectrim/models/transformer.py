@@ -15,7 +15,8 @@ from torch.nn import functional
 from ..audio.filterbank import FilterBank
 from ..common.errors import SpectrimError
 from ..pruning.context import Attention, Clips, Context, attention_map
-from ..pruning.plan import Plan, Stage
+from ..pruning.plan import Plan
+from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 from .config import ModelConfig
 from .hearing import Hearing
