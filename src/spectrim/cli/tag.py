@@ -113,7 +113,7 @@ def _print(rows: list[dict[str, Any]], format: Format, whole: dict[str, Any]) ->
                 for label in row["labels"]
             ],
         )
-    else:
+    elif rows:
         print_table(
             ["file", "start s", "end s", "labels"],
             [

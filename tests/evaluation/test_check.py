@@ -1,0 +1,80 @@
+"""`check`: parity with transformers on its own format, and the recommendation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+import spectrim
+from spectrim.common.errors import SpectrimError
+from spectrim.data.manifest import read_data
+from spectrim.evaluation.check import check, recommend
+
+
+@pytest.fixture(scope="module")
+def hugging(tmp_path_factory):
+    """A folder as transformers writes it, and a folder of clips, some of them short."""
+    root = tmp_path_factory.mktemp("hugging")
+    torch.manual_seed(0)
+    config = ASTConfig(
+        hidden_size=64, num_hidden_layers=12, num_attention_heads=4, intermediate_size=256,
+        max_length=100, num_labels=7, frequency_stride=16, time_stride=16,
+        initializer_range=0.3,
+    )  # fmt: skip
+    ASTForAudioClassification(config).save_pretrained(root / "model")
+    ASTFeatureExtractor(max_length=100, mean=-5.0, std=4.0).save_pretrained(root / "model")
+    (root / "clips").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        sound = rng.normal(0, 0.1, 6000 + 4000 * number) * np.hanning(6000 + 4000 * number)
+        soundfile.write(root / "clips" / f"{number}.wav", sound, 16_000)
+    return root
+
+
+def test_parity_with_transformers(hugging):
+    name = str(hugging / "model")
+    clips = read_data(hugging / "clips")
+    model = spectrim.load(name)
+    found = check(model, name, clips, rounds=1, batch_size=3)
+    parity = found["parity"]
+    assert parity["status"] == "same" and parity["clips"] == 6
+    assert parity["logits"] < 1e-4 and parity["features"] < 2e-3 and parity["end_to_end"] < 5e-2
+    with torch.no_grad():
+        model.blocks[5].fc1.weight[0, 0] += 5  # read wrongly
+    assert check(model, name, clips, rounds=1, keep_rates=[1.0])["parity"]["status"] == "different"
+
+
+def test_what_transformers_cannot_read_is_said(hugging, tmp_path):
+    spectrim.create("ast-tiny", frames=64, classes=3).save(tmp_path / "ours")
+    clips = read_data(hugging / "clips")
+    name = str(tmp_path / "ours")
+    parity = check(spectrim.load(name), name, clips, rounds=1, keep_rates=[1.0])["parity"]
+    assert parity["status"] == "not checked" and "Hugging Face" in parity["reason"]
+    shorter = spectrim.load(hugging / "model", frames=50)
+    parity = check(shorter, str(hugging / "model"), clips, rounds=1, keep_rates=[1.0])["parity"]
+    assert "length is 100" in parity["reason"]
+
+
+def rows(*agreements):
+    rates = (1.0, 0.9, 0.8, 0.7)
+    return [
+        {"keep_rate": rate, "score": "attention", "speedup": 1, "gmacs": 1,
+         "agreement": {"top1": {"value": value}}}
+        for rate, value in zip(rates, (1.0, *agreements), strict=False)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("agreements", "wanted"),
+    [((0.99, 0.97, 0.96), 0.7), ((0.99, 0.90, 0.96), 0.9), ((0.9, 0.99, 0.99), 1.0)],
+)
+def test_the_lowest_rate_is_recommended_down_to_which_all_agree(agreements, wanted):
+    assert recommend(rows(*agreements), 0.95)["keep_rate"] == wanted
+
+
+def test_an_agreement_out_of_range(hugging):
+    with pytest.raises(SpectrimError, match="agreement of 0"):
+        check(spectrim.create("ast-tiny"), "x", read_data(hugging / "clips"), agreement=0)
