@@ -49,7 +49,10 @@ def test_paired_difference_of_equal_outputs_is_nothing(name):
     outputs = rng.random((50, 4))
     truth = indicator([[int(i)] for i in rng.integers(0, 4, 50)], 4)
     found = paired_difference(name, outputs, outputs, truth)
-    assert (found.value, found.low, found.high) == (0, 0, 0)
+    assert found.value == 0
+    assert found.low <= 0 <= found.high
+    # Where nothing changed in 50 clips, a change in a few of 100 cannot be ruled out.
+    assert name == "mAP" or 0.02 < found.high < 0.1
 
 
 def test_paired_interval_covers_a_planted_difference():

@@ -38,7 +38,7 @@ def save_model(
         name: value.detach().cpu().to(dtype or value.dtype).contiguous()
         for name, value in model.state_dict().items()
     }
-    save(folder / WEIGHTS, lambda path: safetensors.torch.save_file(state, path))
+    save(folder / WEIGHTS, lambda path: path.write_bytes(safetensors.torch.save(state)))
     save_json(folder / CONFIG, data)
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -32,24 +33,33 @@ class Clips:
     seed: int = 0
     _cache: dict[str, Tensor] = field(default_factory=dict)
 
+    def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` gives, computed at the first stage of a forward pass that asks."""
+        if name not in self._cache:
+            self._cache[name] = compute()
+        return self._cache[name]
+
     def patches(self) -> Tensor:
         """(batch, input patches, 256) float32, padding at the clip's own minimum.
 
         Whatever the network is fed: padding with zero before normalising lies above most
         sound, and would be ranked first.
         """
-        if "patches" not in self._cache:
-            filled = pad_with_minimum(self.features.float(), self.valid)
-            self._cache["patches"] = self.grid.cut(filled)
-        return self._cache["patches"]
+
+        def cut() -> Tensor:
+            return self.grid.cut(pad_with_minimum(self.features.float(), self.valid))
+
+        return self.once("patches", cut)
 
     def fingerprint(self) -> Tensor:
         """(batch,) int64 checksum of each clip's features."""
-        if "fingerprint" not in self._cache:
+
+        def checksum() -> Tensor:
             bits = self.features.float().contiguous().view(torch.int32).flatten(1).long()
             odd = torch.arange(bits.shape[1], device=bits.device) * 2 + 1
-            self._cache["fingerprint"] = (_mixed(bits) * odd).sum(1)
-        return self._cache["fingerprint"]
+            return (_mixed(bits) * odd).sum(1)
+
+        return self.once("fingerprint", checksum)
 
 
 @dataclass

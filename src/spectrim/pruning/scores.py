@@ -26,12 +26,14 @@ def attention(context: Context) -> Tensor:
 
 def intensity(context: Context) -> Tensor:
     """Mean of the patch's 256 normalised log-mel values; minus infinity for padding."""
-    return _sound_first(context, context.clips.patches().mean(-1))
+    clips = context.clips
+    return _sound_first(context, clips.once("mean", lambda: clips.patches().mean(-1)))
 
 
 def variation(context: Context) -> Tensor:
     """Unbiased standard deviation of the same values; minus infinity for padding."""
-    return _sound_first(context, context.clips.patches().std(-1))
+    clips = context.clips
+    return _sound_first(context, clips.once("std", lambda: clips.patches().std(-1)))
 
 
 def random(context: Context) -> Tensor:
