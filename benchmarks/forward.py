@@ -23,6 +23,7 @@ from transformers import ASTConfig, ASTForAudioClassification
 import spectrim
 from spectrim.common.files import save_json
 from spectrim.evaluation.timing import interleaved
+from spectrim.models.config import AUDIOSET_MEAN, AUDIOSET_STD
 from spectrim.models.record import versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +84,9 @@ def main() -> None:
             ASTConfig(frequency_stride=stride, time_stride=stride, num_labels=527),
         ).eval()
         models = {
-            "AST": spectrim.from_transformers(hf),
+            "AST": spectrim.from_transformers(
+                hf, mean=AUDIOSET_MEAN, std=AUDIOSET_STD, padding="zero"
+            ),
             "AudioMAE": spectrim.create("audiomae-base", stride=stride),
         }
         x, valid, source = features(models["AST"], args.batch)

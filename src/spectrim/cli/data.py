@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Manifests: make them from the public corpora.")
+EXAMPLE = "Example: spectrim data prepare fsdd free-spoken-digit-dataset --out manifests"
 
-
-@app.command(
-    "prepare",
-    epilog="Example: spectrim data prepare fsdd free-spoken-digit-dataset --out manifests",
+app = typer.Typer(
+    no_args_is_help=True, help="Manifests: make them from the public corpora.", epilog=EXAMPLE
 )
+
+
+@app.command("prepare", epilog=EXAMPLE)
 def prepare_command(
     corpus: Annotated[str, typer.Argument(help="fsdd or esc10.")],
     folder: Annotated[Path, typer.Argument(help="Where the corpus lies; it is only read.")],

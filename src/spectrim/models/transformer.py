@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..audio.filterbank import FilterBank
 from ..common.errors import SpectrimError
-from ..pruning.context import Attention, Clips, Context, attention_map
+from ..pruning.context import Attention, Clips, Context, explicit_attention
 from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
@@ -53,8 +53,7 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         attention = Attention(q, k, v, tokens.bias())
         if explicit:
-            attention.map = attention_map(attention)
-            mixed = attention.map @ v
+            mixed, attention.column_mean = explicit_attention(attention, tokens)
         else:
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attention.bias)
         tokens = tokens.with_x(tokens.x + self.proj(mixed.transpose(1, 2).flatten(2)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,8 @@ from ..audio.filterbank import pad_with_minimum
 from ..common.errors import SpectrimError
 from .grid import Grid
 from .tokens import Tokens
+
+MAP_ELEMENTS = 1_500_000  # of the attention maps that are computed at a time, 6 MB
 
 
 @dataclass
@@ -66,15 +68,15 @@ class Clips:
 class Attention:
     """Queries, keys and values of a block, (batch, heads, tokens, width / heads) each.
 
-    `map`: (batch, heads, tokens, tokens) softmaxed attention where the block computed it
-    explicitly because a ranking wants it; None where it ran fused.
+    `column_mean`: (batch, patches) where the block computed the softmax explicitly because a
+    ranking wants it; None where attention ran fused.
     """
 
     q: Tensor
     k: Tensor
     v: Tensor
     bias: Tensor | None
-    map: Tensor | None = None
+    column_mean: Tensor | None = None
 
 
 class Context:
@@ -153,12 +155,8 @@ class Context:
     def class_row(self) -> Tensor:
         """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32."""
         a = self.attention
-        if a.map is not None:
-            row = a.map[:, :, 0].float()
-        else:
-            logits = (a.k.float() @ a.q[:, :, 0, :, None].float())[..., 0]
-            logits = logits * a.q.shape[-1] ** -0.5
-            row = (logits if a.bias is None else logits + a.bias[:, :, 0].float()).softmax(-1)
+        logits = (a.k.float() @ a.q[:, :, 0, :, None].float())[..., 0] * a.q.shape[-1] ** -0.5
+        row = (logits if a.bias is None else logits + a.bias[:, :, 0].float()).softmax(-1)
         return row.mean(1)[:, self.tokens.specials :]
 
     def column_mean(self) -> Tensor:
@@ -168,13 +166,9 @@ class Context:
         computes the softmax explicitly and uses it for its own output too.
         """
         a = self.attention
-        full = attention_map(a) if a.map is None else a.map
-        start = self.tokens.specials
-        rows = full[:, :, start:, start:].float()
-        if self.tokens.present is None:
-            return rows.mean((1, 2))
-        queries = self.tokens.present[:, None, :, None]
-        return (rows * queries).sum(2).mean(1) / queries.sum(2)[:, 0]
+        if a.column_mean is None:
+            return explicit_attention(a, self.tokens)[1]
+        return a.column_mean
 
     def attention_received(self) -> Tensor:
         """(batch, patches) the paper's attention score: eq. 2b for AST, 2a for AudioMAE."""
@@ -199,10 +193,39 @@ class Context:
         return _mixed(self.clips.fingerprint() + _signed(self.clips.seed * 0x10001 + block))
 
 
-def attention_map(a: Attention) -> Tensor:
-    """(batch, heads, tokens, tokens) softmaxed attention, computed explicitly."""
-    logits = (a.q * a.q.shape[-1] ** -0.5) @ a.k.transpose(-2, -1)
-    return (logits if a.bias is None else logits + a.bias).softmax(-1)
+def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """Attention through its softmaxed map, and what patches receive in it.
+
+    A few heads at a time, whose maps fit the processor's cache: at 1212 patches this takes
+    half the time of all maps at once (`benchmarks/explicit.py`).
+
+    Returns:
+        mixed: (batch, heads, tokens, width / heads), what fused attention gives.
+        received: (batch, patches) column mean over heads and patch queries (eq. 2a), float32.
+    """
+    batch, heads, count, _ = a.q.shape
+    whole = torch.compiler.is_compiling()  # a compiler does its own tiling
+    at_once = batch * heads if whole else max(1, MAP_ELEMENTS // count**2)
+    scaled = a.q * a.q.shape[-1] ** -0.5
+    parts = [part.flatten(0, 1).split(at_once) for part in (scaled, a.k, a.v)]
+    biases: Sequence[Tensor | None] = [None] * len(parts[0])
+    if a.bias is not None:
+        biases = a.bias.expand(-1, heads, -1, -1).flatten(0, 1).split(at_once)
+    present: Sequence[Tensor | None] = [None] * len(parts[0])
+    if tokens.present is not None:
+        rows = tokens.present[:, None].expand(-1, heads, -1).flatten(0, 1)
+        present = rows[..., None].split(at_once)
+    mixed, received = [], []
+    for q, k, v, bias, queries in zip(*parts, biases, present, strict=True):
+        logits = q @ k.transpose(1, 2)
+        weights = (logits if bias is None else logits + bias).softmax(-1)
+        mixed.append(weights @ v)
+        patches = weights[:, tokens.specials :, tokens.specials :]
+        patches = patches if queries is None else patches * queries
+        received.append(patches.sum(1, dtype=torch.float32))
+    total = torch.cat(received).unflatten(0, (batch, heads)).mean(1)
+    queries_of = tokens.count if tokens.present is None else tokens.present.sum(1, keepdim=True)
+    return torch.cat(mixed).unflatten(0, (batch, heads)), total / queries_of
 
 
 def _signed(value: int) -> int:

@@ -1,0 +1,36 @@
+"""The explicit attention of a ranking block, a few heads at a time, against its definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from spectrim.pruning import context
+from spectrim.pruning.context import Attention, explicit_attention
+from spectrim.pruning.tokens import Tokens
+
+
+@pytest.mark.parametrize("elements", [1, 2 * 11 * 11, 5 * 11 * 11, 10**9])
+@pytest.mark.parametrize("masked", [False, True])
+def test_any_number_of_heads_at_a_time_gives_the_definition(monkeypatch, elements, masked):
+    monkeypatch.setattr(context, "MAP_ELEMENTS", elements)
+    torch.manual_seed(0)
+    batch, heads, count, specials = 3, 4, 11, 2
+    q, k, v = torch.randn(3, batch, heads, count, 8)
+    origin = torch.arange(count - specials).expand(batch, -1)
+    present = torch.rand(batch, count - specials) < 0.6 if masked else None
+    tokens = Tokens(torch.randn(batch, count, 32), specials, origin, present=present)
+    mixed, received = explicit_attention(Attention(q, k, v, tokens.bias()), tokens)
+    for clip in range(batch):
+        patches = [i for i in range(count - specials) if present is None or present[clip, i]]
+        there = [*range(specials), *(specials + i for i in patches)]
+        columns = torch.zeros(len(patches))
+        for head in range(heads):
+            weights = torch.stack([
+                torch.softmax(torch.stack([q[clip, head, i] @ k[clip, head, j] / 8**0.5
+                                           for j in there]), 0)
+                for i in there
+            ])  # fmt: skip
+            torch.testing.assert_close(mixed[clip, head, there], weights @ v[clip, head, there])
+            columns += weights[specials:, specials:].mean(0) / heads
+        torch.testing.assert_close(received[clip, patches], columns)
