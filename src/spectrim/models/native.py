@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ from ..common.errors import SpectrimError
 from ..common.files import save, save_json
 from ..pruning.plan import Plan
 from .config import ModelConfig
-from .transformer import SpectrogramTransformer
 
 FORMAT = "spectrim"
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def save_model(
-    model: SpectrogramTransformer,
+def save_native(
     folder: str | os.PathLike[str],
+    config: ModelConfig,
+    plan: Plan,
+    weights: Mapping[str, torch.Tensor],
     dtype: torch.dtype | None = None,
 ) -> Path:
     """Write config, plan and weights, in `dtype` (None: as they are); returns the folder."""
@@ -31,12 +33,12 @@ def save_model(
     data = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
-        "model": model.config.to_dict(),
-        "plan": model.plan.to_dict(),
+        "model": config.to_dict(),
+        "plan": plan.to_dict(),
     }
     state = {
         name: value.detach().cpu().to(dtype or value.dtype).contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in weights.items()
     }
     save(folder / WEIGHTS, lambda path: path.write_bytes(safetensors.torch.save(state)))
     save_json(folder / CONFIG, data)
@@ -51,7 +53,7 @@ def is_native(config: Any) -> bool:
 def load_native(
     folder: Path, config: dict[str, Any], own_code: bool
 ) -> tuple[ModelConfig, dict[str, torch.Tensor], Plan]:
-    """Read what `save_model` wrote.
+    """Read what `save_native` wrote.
 
     Raises:
         SpectrimError: another version, a key that is missing or wrong, damaged weights, or a

@@ -20,6 +20,7 @@ from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 from .config import ModelConfig
 from .hearing import Hearing
+from .native import save_native
 from .positions import sine_cosine
 from .trace import Trace, record
 
@@ -243,9 +244,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
         Args:
             dtype: of the weights on disk, for example torch.float16; None: as they are.
         """
-        from .native import save_model
-
-        return save_model(self, folder, dtype)
+        return save_native(folder, self.config, self.plan, self.state_dict(), dtype)
 
     def _adopt(self, plan: Plan) -> None:
         for stage in plan.stages:
