@@ -32,6 +32,7 @@ def folder(tmp_path_factory):
         soundfile.write(root / "clips" / name, rng.normal(0, 0.1, 16_000), 16_000)
         rows.append(f"clips/{name},{['low', 'high'][number % 2]},0.1,0.4")
     (root / "clips.csv").write_text("\n".join(rows) + "\n")
+    (root / "broken.py").write_text("def score(context):\n    return 1 / 0\n")
     return root
 
 

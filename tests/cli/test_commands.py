@@ -126,3 +126,31 @@ def test_data_prepare_prints_what_it_wrote(run, tmp_path):
     out = tmp_path.parent / f"{tmp_path.name}-manifests"
     done = run("data", "prepare", "fsdd", str(tmp_path), "--out", str(out))
     assert done.stdout.split() == [str(out / "fsdd-digit.csv"), str(out / "fsdd-speaker.csv")]
+
+
+def test_models_of_other_sounds_run_on_the_pack_without_its_labels(run, tmp_path):
+    done = run("sweep", "--model", "model", "--out", str(tmp_path), *FEW, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"][0]["metric"] == "agreement"
+    assert "does not know the sample pack's digits" in " ".join(done.stderr.split())
+    done = run("check", "model", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_narrow_terminals_lose_nothing(run, folder, tmp_path, monkeypatch):
+    """At 60 columns names fold; keep-rates and file names stay whole."""
+    monkeypatch.setattr("spectrim.cli.output.PIPED_WIDTH", 60)
+    done = run("check", "model", "--data", "clips", "--rounds", "1")
+    for rate in ("1.0", "0.9", "0.4"):
+        assert f"\n{rate} " in done.stdout
+    name = "a-long-name-of-a-sound-that-ends-in-what-tells-it-apart.wav"
+    (tmp_path / name).write_bytes((folder / "clips" / "0.wav").read_bytes())
+    done = run("tag", name, "--model", str(folder / "model"), "--top", "1", cwd=tmp_path)
+    assert name in "".join(line.split(" ")[0] for line in done.stdout.splitlines())
+
+
+def test_what_a_checkpoint_does_not_say_is_told_with_load(run):
+    words = ("tag", "clips/0.wav", "--model", "model", "--json")
+    told = run(*words, "--load", "mean=3", "--load", "std=1.5", "--load", "activation=sigmoid")
+    plain, other = (json.loads(done.stdout)["rows"] for done in (run(*words), told))
+    assert plain[0]["labels"] != other[0]["labels"]

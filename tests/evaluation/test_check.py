@@ -61,7 +61,7 @@ def test_what_transformers_cannot_read_is_said(hugging, tmp_path):
 def rows(*agreements):
     rates = (1.0, 0.9, 0.8, 0.7)
     return [
-        {"keep_rate": rate, "score": "attention", "speedup": 1, "gmacs": 1,
+        {"keep_rate": rate, "score": "attention", "speedup": 3 - 2 * rate, "gmacs": 1,
          "agreement": {"top1": {"value": value}}}
         for rate, value in zip(rates, (1.0, *agreements), strict=False)
     ]  # fmt: skip
@@ -78,3 +78,8 @@ def test_the_lowest_rate_is_recommended_down_to_which_all_agree(agreements, want
 def test_an_agreement_out_of_range(hugging):
     with pytest.raises(SpectrimError, match="agreement of 0"):
         check(spectrim.create("ast-tiny"), "x", read_data(hugging / "clips"), agreement=0)
+
+
+def test_what_is_not_faster_is_not_recommended():
+    slow = [row | {"speedup": 1.01} for row in rows(0.99, 0.99, 0.99)]
+    assert recommend(slow, 0.95)["keep_rate"] == 1.0

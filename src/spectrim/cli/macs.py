@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .options import Blocks, Frames, Score, allow_own_code, blocks_of, rates_of
-from .output import TableOrJson, print_json, print_table
+from .output import TableOrJson, complain, print_json, print_table
 
 EXAMPLE = "Example: spectrim macs ast-base --frames 1024 --stride 10 --keep-rates 1.0,0.7,0.5"
 
@@ -28,7 +29,7 @@ def command(
     """Multiply-accumulates for one clip, and patches left, at each keep-rate."""
     from ..common.errors import SpectrimError, nearest
     from ..models.config import PRESETS, preset
-    from ..models.load import load
+    from ..models.load import builtin_names, load
     from ..models.record import RESULT_VERSION, plan_record, versions
     from ..models.registry import default_labels, shape_of
     from ..pruning.cost import macs, ranking_macs
@@ -43,11 +44,14 @@ def command(
         )
     elif stride is not None or classes is not None:
         raise SpectrimError(f"--stride and --classes are for presets; {model} has its own.")
+    elif not Path(model).exists() and "/" not in model and model not in builtin_names():
+        known = nearest(model, [*PRESETS, *builtin_names()])
+        raise SpectrimError(f"no preset, built-in model or file is called {model!r}.{known}")
     else:
-        try:
-            config = load(model, frames=frames).config
-        except SpectrimError as error:
-            raise SpectrimError(f"{error} Presets:{nearest(model, PRESETS)}") from error
+        loaded = load(model, frames=frames)
+        config = loaded.config
+        if loaded.plan.stages:
+            complain("note", f"its saved plan ({loaded.plan}) is not used: see --keep-rates.")
     allow_own_code(score)
     rows: list[dict[str, Any]] = []
     for rate in rates_of(keep_rates):
@@ -80,7 +84,7 @@ def command(
         [
             [
                 str(row["keep_rate"]),
-                f"{row['gmacs']:.2f}",
+                f"{row['gmacs']:#.3g}",
                 f"{row['macs'] / full:.1%}",
                 f"{row['patches_left']} of {row['patches']}",
             ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, nearest
 
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
@@ -30,6 +30,13 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes a 
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips or windows at a time.")]
+Load = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What the checkpoint does not say: mean=, std=, padding=, stride=, activation=, "
+        "metric=, own_code=true; may be repeated."
+    ),
+]
 Frames = Annotated[
     int | None, typer.Option(min=16, help="Length in frames of 10 ms; adapts the model's.")
 ]
@@ -39,8 +46,8 @@ def listed(text: str, kind: Callable[[str], Value], option: str) -> list[Value]:
     """A comma-separated text to values."""
     try:
         values = [kind(part.strip()) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise SpectrimError(f"{option} {text!r}: {error}; wanted comma-separated values.") from None
+    except ValueError:
+        raise SpectrimError(f"{option} {text!r}; wanted numbers, comma-separated.") from None
     if not values:
         raise SpectrimError(f"{option} is empty; wanted comma-separated values.")
     return values
@@ -67,12 +74,36 @@ def allow_own_code(*names: str) -> None:
         sys.path.insert(0, str(Path.cwd()))
 
 
+def overrides_of(texts: list[str] | None) -> dict[str, Any]:
+    """`--load` options, such as "padding=minimum", to arguments of `spectrim.load`."""
+    kinds: dict[str, Callable[[str], Any]] = {
+        "mean": float,
+        "std": float,
+        "padding": str,
+        "stride": int,
+        "activation": str,
+        "metric": str,
+        "own_code": lambda text: {"true": True, "false": False}[text.lower()],
+    }
+    found = {}
+    for text in texts or []:
+        key, _, value = text.partition("=")
+        if key not in kinds:
+            raise SpectrimError(f"--load {text!r}: no such key.{nearest(key, kinds)}")
+        try:
+            found[key] = kinds[key](value)
+        except (ValueError, KeyError):
+            raise SpectrimError(f"--load {text!r}: {value!r} is no value for {key}.") from None
+    return found
+
+
 def load_model(
     name: str,
     device: str = "auto",
     dtype: str = "float32",
     threads: int | None = None,
-    **overrides: Any,
+    frames: int | None = None,
+    texts: list[str] | None = None,
 ) -> SpectrogramTransformer:
     """Load a model as the options say."""
     import torch
@@ -83,4 +114,7 @@ def load_model(
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load(name, device=device, dtype=dtype, **overrides)
+    overrides = overrides_of(texts)
+    if overrides.get("own_code"):
+        allow_own_code(":")
+    return load(name, device=device, dtype=dtype, frames=frames, **overrides)

@@ -18,6 +18,9 @@ from rich.table import Table
 PIPED_WIDTH = 160  # columns where stdout is no terminal: nothing is folded for a file
 
 
+WHOLE = 8  # columns: a cell of no more is never folded
+
+
 class Format(StrEnum):
     """How a result is printed."""
 
@@ -94,7 +97,14 @@ def print_table(
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for at, name in enumerate(columns):
         aligned = at == 0 or name in left
-        table.add_column(name, justify="left" if aligned else "right", no_wrap=not aligned)
+        # On narrow terminals long cells fold, so that none loses its end; numbers stay whole.
+        longest = max((len(row[at]) for row in rows if row is not None), default=0)
+        table.add_column(
+            name,
+            justify="left" if aligned else "right",
+            overflow="fold",
+            min_width=min(max(longest, len(name)), WHOLE),
+        )
     for row in rows:
         if row is None:
             table.add_section()

@@ -14,6 +14,7 @@ from .options import (
     Device,
     Dtype,
     Frames,
+    Load,
     Threads,
     allow_own_code,
     blocks_of,
@@ -54,6 +55,7 @@ def command(
     format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     frames: Frames = None,
+    load: Load = None,
     batch_size: BatchSize = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Timed pairs a row, at most.")] = 20,
     device: Device = "auto",
@@ -78,14 +80,27 @@ def command(
     make_folder(out)
     sweeps: dict[str, Sweep] = {}
     for name in model or [DEFAULT_MODEL]:
-        loaded = load_model(name, device, dtype, threads, frames=frames)
+        loaded = load_model(name, device, dtype, threads, frames, load)
+        if loaded.plan.stages:
+            complain(
+                "note", f"{name}: its saved plan ({loaded.plan}) is not used; a sweep has its own."
+            )
+        if data is None and not set(loaded.labels) >= manifest.labels():
+            complain(
+                "note",
+                f"{name} does not know the sample pack's digits: comparing it with "
+                "its unpruned self alone; name your own clips with --data.",
+            )
+            clips = manifest.unlabelled()
+        else:
+            clips = manifest
         variants = variants_of(loaded, rates, wanted, places, seed)
         timed = rounds * max(1, len(variants) - 1)
         with sweep_progress(name, len(manifest.clips), timed) as steps:
             sweeps[name] = sweep(
                 loaded,
                 name,
-                manifest,
+                clips,
                 variants,
                 batch_size=batch_size,
                 rounds=rounds,

@@ -36,14 +36,14 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     if len({row["model"] for row in rows}) > 1:
         columns.insert(0, ("model", lambda row: row["model"]))
     if rows[0]["metric"] == "agreement":
-        columns.append(("same top-1 (95 %)", _same_interval))
+        columns.append(("same top-1 (95 %)", same_interval))
         columns.append(("same top-5", _same_five))
     else:
         columns.append((rows[0]["metric"], _value))
         columns.append(("vs 1.0", _difference))
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
     columns += [
-        ("GMACs", lambda row: f"{row['gmacs']:.3g}"),
+        ("GMACs", lambda row: f"{row['gmacs']:#.3g}"),
         ("ms/clip", lambda row: f"{row['ms_per_clip']:.2f}"),
         ("speed-up", lambda row: f"{row['speedup']:.2f}x"),
     ]
@@ -64,7 +64,8 @@ def _difference(row: Row) -> str:
     return f"{found['value'] * points:+.1f} ±{half * points:.1f}"
 
 
-def _same_interval(row: Row) -> str:
+def same_interval(row: Row) -> str:
+    """The share of clips whose top class stays, with its interval."""
     found = row["agreement"]["top1"]
     return f"{found['value']:.1%} ({found['low']:.0%} to {found['high']:.0%})"
 
@@ -76,9 +77,11 @@ def _same_five(row: Row) -> str:
 
 def _caption(rows: Sequence[Row]) -> str:
     first = rows[0]
+    left_out = f" ({first['failed']} could not be read)" if first["failed"] else ""
     lines = [
-        f"{first['clips']} clips; time at batch {first['batch_size']}, {first['threads']} threads, "
-        f"{first['device']}, {first['dtype']}, median of {first['timing_rounds']} rounds."
+        f"{first['clips']} clips{left_out}; time at batch {first['batch_size']}, "
+        f"{first['threads']} threads, {first['device']}, {first['dtype']}, median of "
+        f"{first['timing_rounds']} rounds."
     ]
     if first["metric"] == "agreement":
         lines.append("No labels: compared with the unpruned model.")
@@ -97,15 +100,21 @@ def _caption(rows: Sequence[Row]) -> str:
 
 def _print_changes(rows: Sequence[Row]) -> None:
     """Which classes change most where most is dropped."""
-    worst = min(rows, key=lambda row: row["agreement"]["top1"]["value"])
+    pruned = [row for row in rows if row["score"] is not None]
+    if not pruned:
+        return
+    worst = min(
+        pruned,
+        key=lambda row: (row["agreement"]["top1"]["value"], -row["agreement"]["change"]["value"]),
+    )
     found = worst["agreement"]
     classes = ", ".join(
         f"{entry['label']} {entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
         for entry in found["classes"]
     )
     stdout().print(
-        f"Least agreement: {worst['score'] or 'unpruned'} at {worst['keep_rate']}. Mean change of "
-        f"probability there (95 %): {classes}; largest change of any: "
+        f"{worst['model']}, least agreement: {worst['score']} at {worst['keep_rate']}. Mean "
+        f"change of probability there (95 %): {classes}; largest change of any: "
         f"{found['largest_change']:.2f} ({found['largest_change_label']}).",
         markup=False,
     )

@@ -15,6 +15,7 @@ from .options import (
     Dtype,
     Frames,
     KeepRate,
+    Load,
     Score,
     Threads,
     allow_own_code,
@@ -34,12 +35,16 @@ def command(
     blocks: Blocks = "3,6,9",
     top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.0,
-    hop: Annotated[float | None, typer.Option(help="Seconds from window to window.")] = None,
+    hop: Annotated[
+        float | None, typer.Option(help="Seconds from window to window; else a window's length.")
+    ] = None,
     one_row: Annotated[
         str | None, typer.Option(help="One row a file: 'maximum' or 'mean' of its windows.")
     ] = None,
     format: Annotated[Format, typer.Option()] = Format.table,
+    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     frames: Frames = None,
+    load: Load = None,
     batch_size: BatchSize = 8,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -55,7 +60,7 @@ def command(
     if model is None:
         model = DEFAULT_MODEL
         complain("note", f"no --model given; tagging with the built-in {model}.")
-    loaded = load_model(model, device, dtype, threads, frames=frames)
+    loaded = load_model(model, device, dtype, threads, frames, load)
     if keep_rate is not None:
         allow_own_code(score)
         loaded = prune(loaded, keep_rate, score, blocks_of(blocks))
@@ -81,7 +86,7 @@ def command(
         )
     _print(
         rows,
-        format,
+        Format.json if json else format,
         {"rows": rows, "failures": _records(failures)} | context_of(loaded, model, batch_size),
     )
     for _, message in failures:

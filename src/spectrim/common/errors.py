@@ -25,7 +25,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Returns text such as ``" Did you mean 'ast-base'? Known: 'ast-base', 'ast-tiny'."``.
     """
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     shown = ", ".join(map(repr, known[:SHOWN]))
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""

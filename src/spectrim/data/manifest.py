@@ -54,6 +54,14 @@ class Manifest:
         """Whether any clip has a label."""
         return any(clip.labels for clip in self.clips)
 
+    def labels(self) -> set[str]:
+        """All labels that occur."""
+        return {label for clip in self.clips for label in clip.labels}
+
+    def unlabelled(self) -> Manifest:
+        """The same clips without labels: only to be compared with the unpruned model."""
+        return replace(self, clips=tuple(replace(clip, labels=()) for clip in self.clips))
+
     def select(self, split: str | None = None, fold: str | None = None) -> Manifest:
         """The clips of a split and a fold; None takes all.
 
@@ -73,7 +81,7 @@ class Manifest:
 
 
 def read_data(path: str | os.PathLike[str]) -> Manifest:
-    """Read a manifest (CSV, or the reference's JSON), or list a folder's sound files.
+    """Read a manifest (CSV, or the reference's JSON), or list a folder's sound files, or one.
 
     Raises:
         SpectrimError: not there, without clips, or wrong in a row or column, which is named.
@@ -83,6 +91,8 @@ def read_data(path: str | os.PathLike[str]) -> Manifest:
         return Manifest(path, tuple(Clip(file) for file in sound_files(path)))
     if not path.is_file():
         raise SpectrimError(f"{path}: no such file; wanted a manifest or a folder of sound.")
+    if path.suffix.lower() in AUDIO:
+        return Manifest(path, (Clip(path),))
     clips = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
     if not clips:
         raise SpectrimError(f"{path}: lists no clip.")

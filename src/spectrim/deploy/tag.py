@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -59,6 +60,8 @@ def tag(
     if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
         sounds = [sounds]  # type: ignore[list-item]
     size = samples_of(model.config.frames)
+    if hop is not None and not math.isfinite(hop):
+        raise SpectrimError(f"a hop of {hop} s; wanted a finite number of seconds.")
     step = size if hop is None else round(hop * SAMPLE_RATE)
     check_hop(size, step)
     stream = _stream(sounds, size, step, failures)

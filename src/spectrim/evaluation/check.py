@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,13 +14,16 @@ from ..audio.constants import SAMPLE_RATE, samples_of
 from ..audio.decode import read
 from ..common.errors import SpectrimError
 from ..data.manifest import Clip, Manifest
+from ..models.load import builtin_names
 from ..models.record import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
+from ..pruning.plan import DEFAULT_BLOCKS
 from .sweep import Steps, sweep, variants_of
 
 PARITY_CLIPS = 8
 # Float32 logits of two implementations of one network; beyond this something was read wrongly.
 LOGITS_TOLERANCE = 1e-3
+WORTH = 1.05  # the least speed-up for which pruning is recommended
 
 
 def check(
@@ -30,6 +34,7 @@ def check(
     agreement: float = 0.95,
     keep_rates: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
     score: str = "attention",
+    blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     batch_size: int = 8,
     rounds: int = 10,
     steps: Steps = lambda what, done: None,
@@ -38,6 +43,7 @@ def check(
 
     Args:
         name: what the model was loaded by; transformers is asked for the same.
+        keep_rates, score, blocks: what is pruned, as for `prune`.
         agreement: least share of clips whose top class must stay as without pruning.
         steps: progress, as for `sweep`.
 
@@ -52,8 +58,8 @@ def check(
     result = sweep(
         model,
         name,
-        manifest,
-        variants_of(model, keep_rates, [score]),
+        manifest.unlabelled(),
+        variants_of(model, keep_rates, [score], blocks),
         batch_size=batch_size,
         rounds=rounds,
         steps=steps,
@@ -87,13 +93,18 @@ def check(
 
 
 def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any]:
-    """The lowest keep-rate such that it and all above it keep the agreement asked for."""
-    chosen = None
-    for row in sorted(rows, key=lambda row: -row["keep_rate"]):
+    """The lowest keep-rate such that it and all above it keep the agreement asked for.
+
+    1.0 where none does, or where what does is not faster by `WORTH`.
+    """
+    full, *pruned = sorted(rows, key=lambda row: -row["keep_rate"])
+    chosen = full
+    for row in pruned:
         if row["agreement"]["top1"]["value"] < agreement:
             break
         chosen = row
-    assert chosen is not None, "the unpruned model agrees with itself"
+    if chosen["speedup"] < WORTH:
+        chosen = full
     return {
         "asked": agreement,
         "keep_rate": chosen["keep_rate"],
@@ -113,6 +124,8 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
     """
     if importlib.util.find_spec("transformers") is None:
         return {"status": "not checked", "reason": "transformers is not installed"}
+    if name in builtin_names():
+        return {"status": "not checked", "reason": "the model is Spectrim's own"}
     try:
         theirs, extract = _transformers(name, model.device)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -142,12 +155,18 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
 
 def _transformers(name: str, device: torch.device) -> tuple[Any, Callable[..., torch.Tensor]]:
     from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, AutoConfig
+    from transformers.utils import logging
 
-    config = AutoConfig.from_pretrained(name)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    # Nothing is fetched: what was loaded lies in a folder or in the hub's cache by now.
+    config = AutoConfig.from_pretrained(name, local_files_only=True)
     if not isinstance(config, ASTConfig):
         raise ValueError(f"it is a {type(config).__name__}, not an ASTConfig")
-    extractor = ASTFeatureExtractor.from_pretrained(name)
-    theirs = ASTForAudioClassification.from_pretrained(name).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about its numpy filter bank's empty bins
+        extractor = ASTFeatureExtractor.from_pretrained(name, local_files_only=True)
+    theirs = ASTForAudioClassification.from_pretrained(name, local_files_only=True).eval()
     theirs.to(device)
 
     def extract(sounds: list[np.ndarray]) -> torch.Tensor:

@@ -61,5 +61,6 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
     ax.set(title=model, xlabel="GMACs per clip", ylabel=NAMES[rows[0]["metric"]])
     ax.grid(alpha=0.3)
     ax.set_xlim(left=0)
+    ax.set_ylim(top=min(ax.get_ylim()[1], 1.01 * scale))
     ax.legend(fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..common.errors import SpectrimNotice
 from ..common.files import save
 from ..data.manifest import Clip
 from ..models.record import plan_record, versions
@@ -49,7 +51,10 @@ class Partial:
                     all_on_target=[file["all_on_target"]],
                     failures=[(at, text) for at, text in json.loads(str(file["failures"]))],
                 )
-                return found, int(file["done"])
+                done = int(file["done"])
+                text = f"taking up an interrupted run, {done} clips of which were done."
+                warnings.warn(SpectrimNotice(text), stacklevel=2)
+                return found, done
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return Predictions(), 0
 

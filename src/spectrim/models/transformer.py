@@ -251,7 +251,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
             if stage.at != "input" and int(stage.at) >= self.config.depth:
                 raise SpectrimError(
                     f"a stage at block {stage.at}; the model's {self.config.depth} blocks count "
-                    f"from 0 to {self.config.depth - 1}."
+                    f"from 0 to {self.config.depth - 1}. Choose others: blocks=, --blocks."
                 )
         self.plan = plan
         self.learned = nn.ModuleList(plan.modules()).train(self.training).to(self.device)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..common.errors import SpectrimError, nearest
 from .context import Context
@@ -98,7 +99,7 @@ class Stage:
     def __call__(self, tokens: Tokens, context: Context) -> Tokens:
         """Rank the patches and leave fewer of them, the best first."""
         arriving, name = tokens.count, name_of(self.score)
-        scores = self.rank(context)
+        scores = self._scores(context)
         if scores.shape != tokens.origin.shape:
             raise SpectrimError(
                 f"score {name} gave shape {tuple(scores.shape)}; wanted (batch, patches) = "
@@ -118,6 +119,18 @@ class Stage:
             places = torch.arange(left.count, device=left.x.device)
             left = replace(left, present=left.present & (places < limits))
         return left
+
+    def _scores(self, context: Context) -> Tensor:
+        if isinstance(self.score, str) and self.score in SCORES:
+            return self.rank(context)
+        try:
+            return self.rank(context)
+        except SpectrimError:
+            raise
+        except Exception as error:
+            raise SpectrimError(
+                f"the score {name_of(self.score)} failed: {type(error).__name__}: {error}."
+            ) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data.
