@@ -125,7 +125,7 @@ def _print(result: dict[str, Any]) -> None:
         text = (
             f"Recommendation: none; no keep-rate below 1.0 by {result['rows'][-1]['score']} keeps "
             f"the top class of {best['asked'] * 100:g} % of your clips and is 5 % faster. Try "
-            "another --score, such as variation."
+            "another --score."
         )
     else:
         text = (
@@ -133,7 +133,7 @@ def _print(result: dict[str, Any]) -> None:
             f"(speed-up {best['speedup']:.2f}x): the top class stays for "
             f"{best['agreement']['value']:.1%} of your clips (95 % interval "
             f"{best['agreement']['low']:.1%} to {best['agreement']['high']:.1%}, "
-            f"{best['asked'] * 100:g} % asked). Other scores may do better: --score variation."
+            f"{best['asked'] * 100:g} % asked). Another --score may do better."
         )
     page.print(text, markup=False)
 
