@@ -154,3 +154,12 @@ def test_what_a_checkpoint_does_not_say_is_told_with_load(run):
     told = run(*words, "--load", "mean=3", "--load", "std=1.5", "--load", "activation=sigmoid")
     plain, other = (json.loads(done.stdout)["rows"] for done in (run(*words), told))
     assert plain[0]["labels"] != other[0]["labels"]
+
+
+def test_models_of_different_metrics_have_a_table_each(run, tmp_path):
+    done = run("sweep", "--model", "ast-digits", "--model", "model", "--out", str(tmp_path), *FEW)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout and "same top-1 (95 %)" in done.stdout
+    assert {
+        row["metric"] for row in json.loads((tmp_path / "results.json").read_text())["rows"]
+    } == {"accuracy", "agreement"}

@@ -61,7 +61,7 @@ def main() -> None:
         complain("error", str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        complain("stopped", "interrupted; the same command takes up what was done.")
+        complain("stopped", "interrupted; a sweep goes on when the same command is given again.")
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

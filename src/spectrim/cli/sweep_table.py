@@ -12,6 +12,12 @@ Column = tuple[str, Callable[[Row], str]]
 
 
 def print_rows(rows: Sequence[Row]) -> None:
+    """A table for each metric, since models may differ in it."""
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        _print_table([row for row in rows if row["metric"] == metric])
+
+
+def _print_table(rows: Sequence[Row]) -> None:
     """A line a row, a section a score; below it what the columns mean."""
     columns = _columns(rows)
     lines: list[list[str] | None] = []

@@ -64,7 +64,8 @@ def check(
         rounds=rounds,
         steps=steps,
     )
-    readable = [clip for clip in manifest.clips if str(clip.path) in set(result.paths)]
+    read_ones = set(result.paths)
+    readable = [clip for clip in manifest.clips if str(clip.path) in read_ones]
     config = model.config
     return {
         "name": name,

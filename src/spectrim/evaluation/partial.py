@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import time
 import warnings
 import zipfile
@@ -20,6 +21,8 @@ from ..common.files import save
 from ..data.manifest import Clip
 from ..models.record import plan_record, versions
 from ..models.transformer import SpectrogramTransformer
+from ..pruning.reductions import REDUCTIONS
+from ..pruning.scores import SCORES
 from .predict import Predictions
 
 EVERY = float(os.environ.get("SPECTRIM_SAVE_EVERY", 30.0))  # seconds between savings
@@ -88,7 +91,15 @@ def _key(variants: Sequence[SpectrogramTransformer], clips: Sequence[Clip]) -> s
     model = variants[0]
     about: list[Any] = [model.config.to_dict(), versions(), str(model.dtype), str(model.device)]
     about += [plan_record(variant.plan) for variant in variants]
-    about += [[str(clip.path), clip.start, clip.end, clip.target_end] for clip in clips]
+    about += [
+        [str(clip.path), clip.start, clip.end, clip.target_start, clip.target_end] for clip in clips
+    ]
+    stages = [stage for variant in variants for stage in variant.plan.stages]
+    shipped = {*SCORES, *REDUCTIONS}
+    names = [part for stage in stages for part in (stage.score, stage.reduction)]
+    if not all(isinstance(name, str) and name in shipped for name in names):
+        # Code of one's own may have changed since: such a run is never taken up.
+        about.append(secrets.token_hex(16))
     digest.update(json.dumps(about).encode())
     for value in model.state_dict().values():
         flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)

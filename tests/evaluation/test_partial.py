@@ -1,0 +1,47 @@
+"""Which interrupted run may be taken up: the same models on the same clips, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import spectrim
+from spectrim.data.manifest import Clip
+from spectrim.evaluation.partial import Partial
+
+CLIPS = [Clip(Path("a.wav"), target_start=0.1, target_end=0.4), Clip(Path("b.wav"))]
+
+
+def loud(context):
+    return context.patches().mean(-1)
+
+
+def key(model, clips=CLIPS, path=Path("x.npz")):
+    return Partial(path, [model], clips).key
+
+
+def test_only_the_same_run_has_the_same_key():
+    model = spectrim.create("ast-tiny", frames=32, classes=2)
+    pruned = spectrim.prune(model, 0.5)
+    assert key(pruned) == key(spectrim.prune(model, 0.5))
+    changed = [
+        key(spectrim.prune(model, 0.6)),
+        key(spectrim.prune(model, 0.5, "intensity")),
+        key(spectrim.prune(spectrim.create("ast-tiny", frames=32, classes=2), 0.5)),
+        key(pruned, CLIPS[:1]),
+        key(pruned, [replace(CLIPS[0], target_start=0.2), CLIPS[1]]),
+        key(pruned, [replace(CLIPS[0], end=1.0), CLIPS[1]]),
+    ]
+    assert key(pruned) not in changed
+
+
+def test_a_score_of_ones_own_is_never_taken_up():
+    pruned = spectrim.prune(spectrim.create("ast-tiny", frames=32, classes=2), 0.5, loud)
+    assert key(pruned) != key(pruned)
+
+
+def test_a_damaged_file_counts_as_none(tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"PK damaged")
+    partial = Partial(path, [spectrim.create("ast-tiny", frames=32, classes=2)], CLIPS)
+    assert partial.load()[1] == 0
