@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..common.errors import SpectrimError, SpectrimNotice
-from . import check, data, macs, sweep, tag
+from . import check, data, macs, pretrain, sweep, tag, train
 from .output import complain
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("sweep", epilog=sweep.EXAMPLE)(sweep.command)
 app.command("tag", epilog=tag.EXAMPLE)(tag.command)
 app.command("check", epilog=check.EXAMPLE)(check.command)
 app.command("macs", epilog=macs.EXAMPLE)(macs.command)
+app.command("train", epilog=train.EXAMPLE)(train.command)
+app.command("pretrain", epilog=pretrain.EXAMPLE)(pretrain.command)
 app.add_typer(data.app, name="data")
 
 
@@ -60,8 +62,9 @@ def main() -> None:
     except SpectrimError as error:
         complain("error", str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        complain("stopped", "interrupted; a sweep goes on when the same command is given again.")
+    except KeyboardInterrupt as stop:
+        text = str(stop) or "interrupted."
+        complain("stopped", f"{text} A sweep or a training goes on with the same command.")
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

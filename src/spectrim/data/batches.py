@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ..audio.decode import read
 from ..common.errors import SpectrimError
+from .cache import Waveforms
 from .manifest import Clip
 
 
@@ -26,7 +27,11 @@ class Batch:
 
 
 def batches(
-    clips: Sequence[Clip], size: int, seconds: float | None = None, workers: int = 2
+    clips: Sequence[Clip],
+    size: int,
+    seconds: float | None = None,
+    workers: int = 2,
+    cache: Path | None = None,
 ) -> Iterator[Batch]:
     """Decode clips in order, one batch ahead; a clip that cannot be read is in `failures`.
 
@@ -34,15 +39,13 @@ def batches(
         size: clips a batch.
         seconds: decode no more than this much of each clip.
         workers: decoding threads.
+        cache: folder of decoded waveforms, see `Waveforms`.
     """
+    waveforms = Waveforms(clips, cache, seconds)
 
-    def decode(clip: Clip) -> np.ndarray | SpectrimError:
-        end = clip.end
-        if seconds is not None:
-            limit = (clip.start or 0.0) + seconds
-            end = limit if end is None else min(end, limit)
+    def decode(position: int) -> np.ndarray | SpectrimError:
         try:
-            return read(clip.path, clip.start, end)
+            return waveforms[position]
         except SpectrimError as error:
             return error
 
@@ -50,7 +53,8 @@ def batches(
         starts = range(0, len(clips), size)
 
         def submit(start: int) -> list[Future[np.ndarray | SpectrimError]]:
-            return [pool.submit(decode, clip) for clip in clips[start : start + size]]
+            stop = min(start + size, len(clips))
+            return [pool.submit(decode, position) for position in range(start, stop)]
 
         try:
             ahead = submit(0)

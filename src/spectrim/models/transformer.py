@@ -40,6 +40,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps)
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
+        self.drop_path = 0.0  # a training run sets it; no part of what a model is
 
     def attend(
         self, tokens: Tokens, clips: Clips, index: int, explicit: bool
@@ -57,13 +58,21 @@ class Block(nn.Module):
             mixed, attention.column_mean = explicit_attention(attention, tokens)
         else:
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attention.bias)
-        tokens = tokens.with_x(tokens.x + self.proj(mixed.transpose(1, 2).flatten(2)))
+        mixed = self.proj(mixed.transpose(1, 2).flatten(2))
+        tokens = tokens.with_x(tokens.x + self._dropped(mixed))
         return tokens, Context(clips, tokens, index, attention)
 
     def transform(self, tokens: Tokens) -> Tokens:
         """MLP and residual."""
         hidden = functional.gelu(self.fc1(self.norm2(tokens.x)))
-        return tokens.with_x(tokens.x + self.fc2(hidden))
+        return tokens.with_x(tokens.x + self._dropped(self.fc2(hidden)))
+
+    def _dropped(self, residual: Tensor) -> Tensor:
+        """Drop path (arXiv 1603.09382): in training, a clip loses the whole residual by chance."""
+        if not self.training or self.drop_path == 0.0:
+            return residual
+        stays = torch.rand(len(residual), 1, 1, device=residual.device) >= self.drop_path
+        return residual * stays / (1 - self.drop_path)
 
 
 class SpectrogramTransformer(Hearing, nn.Module):
@@ -237,6 +246,11 @@ class SpectrogramTransformer(Hearing, nn.Module):
             plan = copy.deepcopy(plan, {id(part): part for part in [*others, *shared]})
         model._adopt(plan)
         return model
+
+    def set_drop_path(self, rate: float) -> None:
+        """Let training drop residuals: 0 in the first block, growing linearly to `rate`."""
+        for index, block in enumerate(self.blocks):
+            block.drop_path = rate * index / max(1, self.config.depth - 1)
 
     def save(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> Path:
         """Write a folder of safetensors and JSON that `spectrim.load` reads, plan included.

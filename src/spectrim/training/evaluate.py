@@ -1,0 +1,79 @@
+"""A metric over clips that several processes share, each clip counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from ..common.errors import SpectrimError
+from ..data.batches import batches
+from ..data.manifest import Clip
+from ..evaluation.metrics import indicator, metric
+from ..models.transformer import SpectrogramTransformer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Logits (clips, classes) of the clips at `positions`, and the metric, 0 to 1."""
+
+    positions: np.ndarray
+    logits: np.ndarray
+    value: float
+
+
+@torch.inference_mode()
+def evaluate(
+    accelerator: Accelerator,
+    model: SpectrogramTransformer,
+    clips: Sequence[Clip],
+    targets: Sequence[Sequence[int]],
+    *,
+    name: str,
+    batch_size: int,
+    cache: Path | None,
+    seconds: float,
+    workers: int = 2,
+) -> Evaluation:
+    """Run a model on clips, at its plan's keep-rate; every process gets the whole result.
+
+    Clips that cannot be read are left out.
+
+    Args:
+        targets: class indices of each clip.
+        name: "accuracy" or "mAP".
+        cache, seconds: as `Waveforms`.
+
+    Raises:
+        SpectrimError: no clip could be read.
+    """
+    rank, world = accelerator.process_index, accelerator.num_processes
+    own = np.arange(len(clips))[rank::world]
+    # One clip more for who has fewer, so that all processes gather the same shape.
+    share = -(-len(clips) // world)
+    positions = torch.full((share,), -1, dtype=torch.long, device=model.device)
+    logits = torch.zeros(share, len(model.labels), device=model.device)
+    was_training, done = model.training, 0
+    model.eval()
+    for batch in batches([clips[at] for at in own], batch_size, seconds, workers, cache):
+        count = len(batch.positions)
+        if count:
+            with accelerator.autocast():
+                found = model(*model.features_of(batch.waveforms)).float()
+            logits[done : done + count] = found
+            positions[done : done + count] = torch.from_numpy(own[batch.positions])
+            done += count
+    model.train(was_training)
+    whole, rows = accelerator.gather(positions).cpu(), accelerator.gather(logits).cpu()
+    order = whole.argsort()
+    order = order[whole[order] >= 0]
+    if not len(order):
+        raise SpectrimError(f"none of {len(clips)} clips could be read, the first {clips[0].path}.")
+    at, values = whole[order].numpy(), rows[order].numpy()
+    truth = indicator([targets[i] for i in at], len(model.labels))
+    outputs = model.probabilities(torch.from_numpy(values)).numpy()
+    return Evaluation(at, values, metric(name, outputs, truth))

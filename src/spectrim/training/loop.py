@@ -1,0 +1,249 @@
+"""The training loop, from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import nn
+
+from ..common.errors import SpectrimError
+from ..data.loader import TrainBatch
+from ..models.registry import macs
+from .jobs import Drawn, Job
+from .optim import optimiser, parameter_groups, set_lr
+from .recipe import Recipe, RunPart
+from .reporting import Board, Reporter, write_lines
+from .schedules import lr_at
+from .state import Progress, StateFolder
+
+Rows = list[dict[str, Any]]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Stopped by a signal, the state saved."""
+
+
+def engine(run: RunPart, find_unused: bool = False) -> Accelerator:
+    """Accelerate, for one process or for those that `accelerate launch` or torchrun started."""
+    cpu = run.device == "cpu" or not torch.cuda.is_available()
+    precision = run.precision
+    if cpu:
+        precision = "no"
+    elif precision == "auto":
+        precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    wrapper = DistributedDataParallelKwargs(find_unused_parameters=find_unused)
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[wrapper])
+
+
+def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Progress:
+    """Train from where the folder's state is to the end.
+
+    Leaves in `out`: `last/` and `best/` (models), `epochs.jsonl`, `tensorboard/`, `state/`.
+
+    Raises:
+        SpectrimError: the loss is not finite, or the disk is full; the last state is intact.
+        Interrupted: by Ctrl-C or a termination signal, after the state was saved.
+    """
+    recipe, loader, main = job.recipe, job.loader, accelerator.is_main_process
+    groups = parameter_groups(job.objective, job.model.config.depth, recipe.optim)
+    optim = optimiser(groups, recipe.optim)
+    job.objective.to(accelerator.device)
+    states = StateFolder(out / "state")
+    restored = states.restore(job.objective, optim)
+    progress, scaling = restored or (Progress(), None)
+    objective, wrapped = accelerator.prepare(job.objective, optim)
+    if scaling and accelerator.scaler:
+        accelerator.scaler.load_state_dict(scaling)
+    folder = out / "tensorboard" if main and recipe.run.tensorboard else None
+    board = Board(folder, progress.step)
+    steps, total = loader.steps, loader.steps * recipe.epochs
+    if progress.step:
+        reporter.note(f"goes on from step {progress.step} of {total}.")
+
+    def save() -> None:
+        if main:
+            scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
+            states.save(job.objective, optim, progress, scaler)
+
+    saved = time.monotonic()
+    with stop_signals() as stopping, contextlib.closing(board):
+        for epoch in range(progress.step // steps, recipe.epochs):
+            objective.train()
+            for batch in loader.epoch(epoch, first=progress.step % steps):
+                began, now = time.monotonic(), progress.step / steps
+                lr = lr_at(progress.step, steps, recipe.epochs, recipe.optim)
+                set_lr(optim, lr)
+                seed_step(recipe.seed, progress.step, accelerator.process_index)
+                part = backward(accelerator, objective, job, batch, now)
+                loss = float(accelerator.reduce(part, "sum"))
+                check_finite(loss, progress, batch, states)
+                norm = accelerator.clip_grad_norm_(
+                    job.objective.parameters(), recipe.optim.clip or math.inf
+                )
+                if not accelerator.scaler:  # which skips such a step itself
+                    check_finite(float(norm), progress, batch, states, "gradient's norm")
+                wrapped.step()
+                wrapped.zero_grad(set_to_none=True)
+                add(progress, batch, loss, time.monotonic() - began)
+                facts = {"loss": loss, "lr": lr, "keep_rate": job.keep_rate(now)}
+                board.write(progress.step, {f"train/{key}": facts[key] for key in facts})
+                facts |= {"step": progress.step, "steps": total, "epoch": epoch}
+                facts["clips_per_s"] = progress.clips / max(progress.seconds, 1e-9)
+                reporter.step(facts)
+                if stopping:
+                    save()
+                    raise Interrupted(f"stopped after step {progress.step} of {total}.")
+                if progress.step % steps and time.monotonic() - saved > recipe.run.save_every:
+                    save()
+                    saved = time.monotonic()
+            finish_epoch(job, accelerator, out, progress, epoch, board, reporter)
+            save()
+            saved = time.monotonic()
+            if main:
+                write_lines(out, progress.rows)
+            accelerator.wait_for_everyone()
+    return progress
+
+
+def backward(
+    accelerator: Accelerator, objective: nn.Module, job: Job, batch: TrainBatch[Drawn], now: float
+) -> torch.Tensor:
+    """Gradients of the whole batch's mean loss, piece by piece; returns this process's part."""
+    parts = list(batch.parts(job.recipe.run.micro_batch))
+    total = torch.zeros((), device=accelerator.device)
+    for part in parts:
+        wait = contextlib.nullcontext() if part is parts[-1] else accelerator.no_sync(objective)
+        with wait:
+            loss = objective(**job.inputs(part, now))
+            # Processes' gradients are averaged; their weights add up to 1 over all of them.
+            accelerator.backward(loss * accelerator.num_processes)
+        total += loss.detach()
+    return total
+
+
+def finish_epoch(
+    job: Job,
+    accelerator: Accelerator,
+    out: Path,
+    progress: Progress,
+    epoch: int,
+    board: Board,
+    reporter: Reporter,
+) -> None:
+    """Evaluate, keep the last and the best model, and report."""
+    recipe = job.recipe
+    now = progress.step / job.loader.steps
+    row: dict[str, Any] = {
+        "epoch": epoch,
+        "step": progress.step,
+        "loss": progress.loss / max(1, progress.clips),
+        "lr": lr_at(progress.step - 1, job.loader.steps, recipe.epochs, recipe.optim),
+        "keep_rate": job.keep_rate((progress.step - 1) / job.loader.steps),
+        "seconds": round(progress.seconds, 3),
+        "clips_per_s": round(progress.clips / max(progress.seconds, 1e-9), 2),
+        "unreadable": len(progress.unreadable),
+    }
+    last = epoch + 1 == recipe.epochs
+    if isinstance(recipe, Recipe):
+        row["metric"] = job.task.metric
+        if last or (epoch + 1) % recipe.select.every == 0:
+            found = job.evaluate(accelerator)
+            row |= {name: round(result.value, 6) for name, result in found.items()}
+            split = selected(recipe, row)
+            row["selected_by"] = split
+            best = progress.best
+            better = split and (best is None or row[split] > best[split])
+            if better and epoch >= recipe.select.from_epoch:
+                progress.best = dict(row)
+                if accelerator.is_main_process:
+                    job.model.save(out / "best")
+    if accelerator.is_main_process:
+        job.model.save(out / "last")
+    scalars = {key: row[key] for key in ("loss", "valid", "test", "clips_per_s") if key in row}
+    board.write(progress.step, {f"epoch/{key}": value for key, value in scalars.items()})
+    board.write(progress.step, {"epoch/gmacs": gmacs_at(job, now)})
+    progress.rows.append(row)
+    progress.loss, progress.clips, progress.seconds = 0.0, 0, 0.0
+    for path, reason in progress.unreadable.items():
+        reporter.note(f"{path} cannot be read and is left out: {reason}")
+    progress.unreadable = {}
+    reporter.epoch(row)
+
+
+def selected(recipe: Recipe, row: dict[str, Any]) -> str | None:
+    """The split that chooses the best epoch; None where it was not evaluated."""
+    if recipe.select.split != "auto":
+        if recipe.select.split not in row:
+            raise SpectrimError(
+                f"select.split is {recipe.select.split!r}, and there is none; data.holdout=0.1 "
+                "holds a part of the training clips out as 'valid'."
+            )
+        return recipe.select.split
+    return "valid" if "valid" in row else "test" if "test" in row else None
+
+
+def gmacs_at(job: Job, now: float) -> float:
+    """Multiply-accumulates for one clip at this point of training, in 1e9."""
+    plan = job.model.plan
+    return macs(job.model.with_plan(plan.with_keep_rate(job.keep_rate(now)))) / 1e9
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Set PyTorch's random numbers (drop path, code of one's own) from seed and step alone."""
+    torch.manual_seed((seed * 1_000_003 + step) * 1009 + rank)
+
+
+def add(progress: Progress, batch: TrainBatch[Drawn], loss: float, seconds: float) -> None:
+    """Count a step."""
+    progress.step += 1
+    progress.loss += loss * batch.clips
+    progress.clips += batch.clips
+    progress.seconds += seconds
+    for item in batch.items:
+        if item.failure:
+            progress.unreadable[item.failure.split(":")[0]] = item.failure
+
+
+def check_finite(
+    value: float, progress: Progress, batch: TrainBatch[Drawn], states: StateFolder,
+    what: str = "loss",
+) -> None:  # fmt: skip
+    """Stop before a number that is none gets into the weights."""
+    if math.isfinite(value):
+        return
+    kept = states.newest()
+    positions = [position for item in batch.items for position, _ in item.parts]
+    raise SpectrimError(
+        f"the {what} is {value} at step {progress.step} (clips {positions[:8]} of the training "
+        f"list and others); stopped. The last good state, {kept.name if kept else 'none yet'}, is "
+        "intact. A lower optim.lr, optim.clip=1.0, or run.precision=no is the usual cure, in "
+        "another --out."
+    )
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or termination signal; a second Ctrl-C stops at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        signal.signal(number, previous[number])
+
+    previous: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):  # signals reach the main thread only
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            previous[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number in previous:
+            signal.signal(number, previous[number])

@@ -1,0 +1,155 @@
+"""What is minimised: modules from a batch to one loss, so that data-parallel wrappers fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..models.positions import sine_cosine
+from ..models.transformer import SpectrogramTransformer
+from ..pruning.context import Context
+from ..pruning.grid import PATCH
+from ..pruning.stage import Stage
+from ..pruning.tokens import Tokens
+
+
+class Supervised(nn.Module):
+    """Classification, with pruning, auxiliary losses and perhaps a teacher's logits.
+
+    Args:
+        kind: "bce" or "ce".
+        smoothing: of labels, for "ce".
+        share: of the teacher's term in the loss; temperature: both sides' logits are divided
+            by it.
+    """
+
+    def __init__(
+        self,
+        model: SpectrogramTransformer,
+        kind: str,
+        smoothing: float = 0.0,
+        share: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.kind, self.smoothing = kind, smoothing
+        self.share, self.temperature = share, temperature
+
+    def forward(
+        self,
+        features: Tensor,
+        valid: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        keep_rate: float,
+        keep: Tensor | None = None,
+        teacher: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch, summed over clips by their weights.
+
+        What a score or reduction appends to `context.losses` is added.
+
+        Args:
+            features, valid, keep_rate, keep: as the transformer's `forward`.
+            targets: (batch, classes) share of each class.
+            weights: (batch,) of each clip.
+            teacher: (batch, classes) logits to imitate.
+        """
+        auxiliary: list[Tensor] = []
+
+        def watch(tokens: Tokens, context: Context, stage: Stage | None, left: Tokens) -> None:
+            auxiliary.extend(context.losses)
+
+        tokens = self.model.encode(features, valid, keep_rate=keep_rate, keep=keep, watch=watch)
+        logits = self.model.head(self.model.pool(tokens)).float()
+        each = classification(logits, targets, self.kind, self.smoothing)
+        if teacher is not None:
+            each = each * (1 - self.share)
+            each = each + self.share * distillation(logits, teacher, self.kind, self.temperature)
+        loss = (weights * each).sum()
+        return loss + weights.sum() * torch.stack(auxiliary).sum() if auxiliary else loss
+
+
+def classification(logits: Tensor, targets: Tensor, kind: str, smoothing: float = 0.0) -> Tensor:
+    """(batch, classes) logits and shares to (batch,) losses; "bce" is the mean over classes."""
+    if kind == "bce":
+        each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return each.mean(1)
+    return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+
+
+def distillation(logits: Tensor, teacher: Tensor, kind: str, temperature: float) -> Tensor:
+    """(batch,) divergence from a teacher's softened answers, times temperature squared.
+
+    "ce": Kullback-Leibler of the softmaxes (Hinton et al., arXiv 1503.02531); "bce": binary
+    cross-entropy against the teacher's sigmoids, mean over classes.
+    """
+    logits, teacher = logits / temperature, teacher.float() / temperature
+    if kind == "bce":
+        each = classification(logits, teacher.sigmoid(), "bce")
+    else:
+        pair = logits.log_softmax(1), teacher.log_softmax(1)
+        each = functional.kl_div(*pair, reduction="none", log_target=True).sum(1)
+    return each * temperature**2
+
+
+class MaskedAutoEncoder(nn.Module):
+    """Guess hidden patches from the ones that are seen (MAE, arXiv 2111.06377; AudioMAE).
+
+    The decoder is a plain pre-norm transformer over all patches with fixed sine-cosine
+    positions; it ends with pre-training.
+    """
+
+    def __init__(self, model: SpectrogramTransformer, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        config = model.config
+        self.model = model
+        self.norm = nn.LayerNorm(config.width, config.eps)
+        self.embed = nn.Linear(config.width, width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.positions = nn.Parameter(
+            sine_cosine(config.grid, width, config.specials), requires_grad=False
+        )
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True,
+            norm_first=True,
+        )  # fmt: skip
+        self.decoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.decoder_norm = nn.LayerNorm(width)
+        self.predict = nn.Linear(width, PATCH * PATCH)
+        # Not part of pre-training: a classifier makes its own.
+        for part in (model.head, model.head_norm, model.norm):
+            part.requires_grad_(False)
+
+    def forward(self, features: Tensor, valid: Tensor, weights: Tensor, keep: Tensor) -> Tensor:
+        """The loss of a batch: mean squared error, each patch normalised by its own values.
+
+        Only hidden patches that hold sound count: padding says nothing.
+
+        Args:
+            keep: (batch, patches) bool, what the encoder sees; as many in each clip.
+            weights: (batch,) of each clip.
+        """
+        grid = self.model.config.grid
+        guessed = self.guess(features, valid, keep)
+        patches = grid.cut(features.float())
+        variance, mean = torch.var_mean(patches, 2, keepdim=True)
+        wanted = (patches - mean) / (variance + 1e-6).sqrt()
+        error = (guessed - wanted).square().mean(2)
+        counts = (~keep & grid.hold_sound(valid)).float()
+        each = (error * counts).sum(1) / counts.sum(1).clamp(min=1)
+        return (weights * each).sum()
+
+    def guess(self, features: Tensor, valid: Tensor, keep: Tensor) -> Tensor:
+        """(batch, patches, 256) normalised values of all patches, float32."""
+        tokens = self.model.encode(features, valid, keep=keep)
+        seen = self.embed(self.norm(tokens.x))
+        width, specials = seen.shape[2], tokens.specials
+        patches = self.mask_token.expand(len(seen), keep.shape[1], -1).to(seen.dtype)
+        places = tokens.origin[..., None].expand(-1, -1, width)
+        patches = patches.scatter(1, places, seen[:, specials:])
+        x = torch.cat([seen[:, :specials], patches], 1) + self.positions
+        return self.predict(self.decoder_norm(self.decoder(x)))[:, specials:].float()

@@ -1,0 +1,158 @@
+"""A recipe file and what the command line changes in it, to typed data."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from ..common.errors import SpectrimError, nearest
+from ..pruning.stage import check_keep_rate
+from .recipe import PretrainRecipe, Recipe
+
+Kind = TypeVar("Kind", bound=Recipe | PretrainRecipe)
+
+CHOICES = {
+    "optim.name": ("adam", "adamw"),
+    "optim.schedule": ("cosine", "step", "constant"),
+    "loss.name": ("auto", "bce", "ce"),
+    "select.split": ("auto", "valid", "test"),
+    "select.metric": ("auto", "accuracy", "mAP"),
+    "run.precision": ("auto", "no", "bf16", "fp16"),
+    "run.device": ("auto", "cpu"),
+    "model.padding": ("minimum", "zero"),
+}
+SHARES = (
+    "augment.mixup", "augment.token_columns", "augment.token_rows", "data.holdout",
+    "model.drop_path", "teacher.weight", "loss.smoothing", "mask",
+)  # fmt: skip
+AT_LEAST_ONE = (
+    "epochs", "optim.batch_size", "optim.step_start", "optim.step_every", "optim.warmup_every",
+    "data.workers", "run.threads", "run.micro_batch", "select.every", "model.frames",
+    "decoder_width", "decoder_depth", "decoder_heads",
+)  # fmt: skip
+
+
+def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
+    """Read a YAML file, and change it by texts such as "optim.lr=1e-4".
+
+    Raises:
+        SpectrimError: a key that does not exist (the nearest are offered), a value of another
+            type or out of range, or text that is no YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        given = OmegaConf.create(yaml.safe_load(text) or {})
+    except OSError as error:
+        raise SpectrimError(f"{path}: {error.strerror}; wanted a recipe.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise SpectrimError(f"{path}: not YAML ({str(error).strip()}).") from error
+    recipe = OmegaConf.structured(kind)
+    recipe = _merged(recipe, given, str(path), kind)
+    for change in changes:
+        key, equals, _ = change.partition("=")
+        if not equals or not key:
+            raise SpectrimError(f"{change!r}: wanted key=value, such as optim.lr=1e-4.")
+        try:
+            single = OmegaConf.from_dotlist([change])
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            raise SpectrimError(f"{change!r}: not a value in YAML ({error}).") from error
+        recipe = _merged(recipe, single, change, kind)
+    if OmegaConf.is_missing(recipe.data, "manifest"):
+        raise SpectrimError(f"{path}: data.manifest is not given; say data.manifest=clips.csv.")
+    try:
+        typed = cast(Kind, OmegaConf.to_object(recipe))
+    except OmegaConfBaseException as error:
+        raise SpectrimError(f"{path}: {_first_line(error)}") from error
+    _check(typed, str(path))
+    return typed
+
+
+def to_yaml(recipe: Recipe | PretrainRecipe) -> str:
+    """The whole recipe as YAML, every default written out."""
+    return OmegaConf.to_yaml(OmegaConf.structured(recipe))
+
+
+def to_dict(recipe: Recipe | PretrainRecipe) -> dict[str, Any]:
+    """The whole recipe as plain data."""
+    return asdict(recipe)
+
+
+def folder_of(path: Path, changes: Sequence[str]) -> Path:
+    """Where a run's results go unless told: the same for the same command."""
+    parts = [path.stem, *(re.sub(r"[^\w.=+-]+", "_", change) for change in changes)]
+    name = ",".join(parts)
+    if len(name) > 120:  # file systems end at 255 bytes
+        name = name[:100] + "-" + hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    return Path("runs") / name
+
+
+def _merged(recipe: Any, given: Any, where: str, kind: type) -> Any:
+    try:
+        return OmegaConf.merge(recipe, given)
+    except ConfigKeyError as error:
+        key = str(error.full_key or error.key)
+        raise SpectrimError(
+            f"{where}: a recipe has no key {key!r}.{nearest(key, _keys(kind()))}"
+        ) from error
+    except OmegaConfBaseException as error:
+        key = str(error.full_key or error.key or "")
+        raise SpectrimError(f"{where}: {key}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") + "."
+
+
+def _keys(part: Any, prefix: str = "") -> list[str]:
+    found = []
+    for entry in fields(part):
+        value = getattr(part, entry.name)
+        name = prefix + entry.name
+        found += _keys(value, name + ".") if is_dataclass(value) else [name]
+    return found
+
+
+def _check(recipe: Recipe | PretrainRecipe, where: str) -> None:
+    """Refuse values out of range, by the key."""
+    values = {key: _at(recipe, key) for key in _keys(recipe)}
+    for key, known in CHOICES.items():
+        if key in values and values[key] not in known:
+            raise SpectrimError(f"{where}: {key} is {values[key]!r}.{nearest(values[key], known)}")
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SpectrimError(f"{where}: {key} is {value}; wanted a finite number.")
+    for key in SHARES:
+        if key in values and not 0 <= values[key] <= 1:
+            raise SpectrimError(f"{where}: {key} is {values[key]}; wanted 0 to 1.")
+    for key in AT_LEAST_ONE:
+        if values.get(key) is not None and values[key] < 1:
+            raise SpectrimError(f"{where}: {key} is {values[key]}; wanted at least 1.")
+    if (recipe.optim.lr is None) == (recipe.optim.base_lr is None):
+        raise SpectrimError(f"{where}: give either optim.lr or optim.base_lr (for 256 clips).")
+    if (recipe.optim.lr or recipe.optim.base_lr or 0) <= 0:
+        raise SpectrimError(f"{where}: the learning rate is not above 0.")
+    if len(recipe.optim.betas) != 2 or not all(0 <= beta < 1 for beta in recipe.optim.betas):
+        raise SpectrimError(f"{where}: optim.betas is {recipe.optim.betas}; wanted two below 1.")
+    if recipe.data.holdout == 1 or recipe.model.drop_path == 1:
+        raise SpectrimError(f"{where}: data.holdout and model.drop_path lie below 1.")
+    if isinstance(recipe, Recipe):
+        check_keep_rate(recipe.keep_rate)
+        if recipe.teacher.temperature <= 0:
+            raise SpectrimError(f"{where}: teacher.temperature is not above 0.")
+    elif not 0 < recipe.mask < 1:
+        raise SpectrimError(f"{where}: mask is {recipe.mask}; wanted a share between 0 and 1.")
+
+
+def _at(part: Any, key: str) -> Any:
+    for name in key.split("."):
+        part = getattr(part, name)
+    return part

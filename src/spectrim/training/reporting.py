@@ -1,0 +1,65 @@
+"""What a run leaves to look at: JSON lines, TensorBoard scalars, and what a console shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..common.files import save_text
+
+LINES = "epochs.jsonl"
+
+
+class Reporter(Protocol):
+    """Where a run tells how it goes; the command line draws it."""
+
+    def note(self, text: str) -> None:
+        """A sentence that should be known."""
+
+    def step(self, facts: dict[str, float]) -> None:
+        """After each step: step, steps (of the whole run), epoch, loss, keep_rate, clips_per_s."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """After each epoch, its row of `epochs.jsonl`."""
+
+
+class Silent:
+    """Tells nothing: for processes beside the first."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def step(self, facts: dict[str, float]) -> None:
+        """Nothing."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+class Board:
+    """TensorBoard scalars below a folder; what lies after `step` of an older start is hidden."""
+
+    def __init__(self, folder: Path | None, step: int) -> None:
+        self.writer: Any = None
+        if folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder), purge_step=step)
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Add scalars at a step."""
+        if self.writer is not None:
+            for name, value in scalars.items():
+                self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def write_lines(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """One JSON object an epoch, the whole file anew: it always agrees with the state."""
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    save_text(folder / LINES, text)

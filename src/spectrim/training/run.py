@@ -1,0 +1,127 @@
+"""From a recipe to a trained model: the parts put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import SpectrimError
+from ..common.files import make_folder, read_json, save_json, save_text
+from ..models.record import versions
+from .jobs import Pretraining, Supervision
+from .loop import engine, fit
+from .read_recipe import to_dict, to_yaml
+from .recipe import PretrainRecipe, Recipe
+from .reporting import Reporter, Silent
+from .task import settle, unlabelled
+
+RECIPE, SETTLED, SUMMARY = "recipe.yaml", "settled.json", "summary.json"
+HARMLESS = ("run",)  # parts of a recipe that may change between two starts of a run
+
+
+def train(
+    recipe: Recipe | PretrainRecipe,
+    out: Path,
+    reporter: Reporter,
+    tick: Callable[[int], None] = lambda clips: None,
+) -> dict[str, Any]:
+    """Run a recipe, or go on where the folder's run was interrupted.
+
+    Args:
+        out: `recipe.yaml` (every value), `settled.json` (what followed from the data),
+            `epochs.jsonl`, `summary.json`, `last/`, `best/`, `tensorboard/`, `state/`.
+        tick: called with clips whose log-mel was measured.
+
+    Returns:
+        What `summary.json` holds.
+
+    Raises:
+        SpectrimError: see `read_recipe`, `settle`, `begin`, `fit`; or `out` holds another run.
+    """
+    import torch
+
+    if recipe.run.threads:
+        torch.set_num_threads(recipe.run.threads)
+    learned = isinstance(recipe, Recipe) and ":" in recipe.score + recipe.reduction
+    accelerator = engine(recipe.run, find_unused=learned)
+    main = accelerator.is_main_process
+    reporter = reporter if main else Silent()
+    make_folder(out)
+    known = same_run(recipe, out)
+    cache = Path(recipe.data.cache or out / "waveforms")
+    ranks = accelerator.process_index, accelerator.num_processes
+    if isinstance(recipe, Recipe):
+        task = settle(recipe, known, tick)
+        job: Supervision | Pretraining = Supervision(recipe, task, cache, *ranks)
+    else:
+        task = unlabelled(recipe, known, tick)
+        job = Pretraining(recipe, task, cache, *ranks)
+    for sentence in (*task.said, *job.said):
+        reporter.note(sentence)
+    settled = {
+        "recipe": to_dict(recipe),
+        "mean": task.mean,
+        "std": task.std,
+        "frames": task.frames,
+        "labels": list(job.model.labels),
+        "loss": task.loss,
+        "activation": task.activation,
+        "metric": task.metric,
+        "clips": {name: len(getattr(task, name)) for name in ("train", "valid", "test")},
+        "said": [*task.said, *job.said],
+        "versions": versions(),
+    }
+    accelerator.wait_for_everyone()
+    if main:
+        save_text(out / RECIPE, to_yaml(recipe))
+        save_json(out / SETTLED, settled)
+    progress = fit(job, accelerator, out, reporter)
+    summary = {
+        "epochs": len(progress.rows),
+        "metric": task.metric,
+        "last": progress.rows[-1],
+        "best": progress.best,
+        "best_on_test": max(
+            (row for row in progress.rows if "test" in row), key=lambda r: r["test"], default=None
+        ),
+        "devices": accelerator.num_processes,
+        "device": str(accelerator.device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+    if main:
+        save_json(out / SUMMARY, summary)
+    accelerator.wait_for_everyone()
+    return summary
+
+
+def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | None:
+    """What an earlier start of this run settled; None where there is none.
+
+    Raises:
+        SpectrimError: the folder holds a run of another recipe; the message names the keys.
+    """
+    if not (out / SETTLED).is_file():
+        return None
+    known = read_json(out / SETTLED)
+    old, new = _leaves(known["recipe"]), _leaves(to_dict(recipe))
+    changed = [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key.split(".")[0] not in HARMLESS
+    ]
+    if changed:
+        raise SpectrimError(
+            f"{out} holds a run of another recipe ({'; '.join(changed[:4])}). Name another --out, "
+            "or delete that folder."
+        )
+    return known
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {prefix.rstrip("."): value}
+    return {
+        k: v for key, part in value.items() for k, v in _leaves(part, f"{prefix}{key}.").items()
+    }

@@ -1,0 +1,249 @@
+"""What follows from the clips: classes, loss, activation, metric, length, mean and std."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..audio.constants import SAMPLE_RATE, frames_of, samples_of
+from ..audio.decode import duration_of
+from ..common.errors import SpectrimError
+from ..data.manifest import Clip, Manifest, read_data, targets_of
+from ..data.splits import Splits, split
+from ..data.stats import measure
+from ..models.labels import audioset, audioset_labels
+from ..pruning.grid import PATCH
+from .recipe import DataPart, PretrainRecipe, Recipe
+
+MEASURED = 2000  # clips that mean and std are measured on, at most
+LONGEST = 1024  # frames that a length chosen by itself never exceeds
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """A supervised task.
+
+    Attributes:
+        train, valid, test: clips; the last two may be empty.
+        targets: class indices of each clip of `train + valid + test`.
+        labels: names of the classes, in the order of the logits.
+        loss: "bce" or "ce"; activation, metric: as `ModelConfig`.
+        frames, mean, std: of the features.
+        said: sentences about what was chosen, and why.
+    """
+
+    train: tuple[Clip, ...]
+    valid: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+    targets: list[list[int]]
+    labels: tuple[str, ...]
+    loss: str
+    activation: str
+    metric: str
+    frames: int
+    mean: float
+    std: float
+    said: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How much of a clip the network sees, and a little more for the resampler's edge."""
+        return samples_of(self.frames) / SAMPLE_RATE + 0.1
+
+
+def settle(
+    recipe: Recipe,
+    known: dict[str, Any] | None = None,
+    tick: Callable[[int], None] = lambda n: None,
+) -> Task:
+    """Read the clips and decide what the recipe leaves open.
+
+    Args:
+        known: mean and std measured by an earlier start of the same run.
+        tick: called with clips whose log-mel was measured.
+
+    Raises:
+        SpectrimError: clips without a label or with one that is no class, missing files.
+    """
+    parts = _read(recipe.data, recipe.seed)
+    said = [_counts(parts)]
+    labels, aliases = _labels(recipe.data.labels, parts)
+    single = all(len(clip.labels) == 1 for part in parts for clip in part.all())
+    loss = recipe.loss.name if recipe.loss.name != "auto" else ("ce" if single else "bce")
+    metric = recipe.select.metric
+    if metric == "auto":
+        metric = "accuracy" if single else "mAP"
+    if loss == "bce" and recipe.loss.smoothing:
+        raise SpectrimError("loss.smoothing goes with loss.name=ce; set one of the two.")
+    activation = "softmax" if loss == "ce" else "sigmoid"
+    why = "one label a clip" if single else "several labels a clip"
+    said.append(f"{len(labels)} classes, {why}: loss {loss}, {activation}, {metric}.")
+    groups: tuple[list[Clip], list[Clip], list[Clip]] = ([], [], [])
+    targets: tuple[list[list[int]], ...] = ([], [], [])
+    strict = loss == "ce" or metric == "accuracy"
+    for part in parts:
+        for clips, found, manifest in zip(
+            groups, targets, (part.train, part.valid, part.test), strict=True
+        ):
+            _check_labelled(manifest)
+            clips += manifest.clips
+            found += targets_of(manifest, labels, strict, aliases)
+    train, valid, test = map(tuple, groups)
+    check_files([part for splits in parts for part in (splits.train, splits.valid, splits.test)])
+    frames, mean, std, more = features_of_data(recipe, train, known, tick)
+    return Task(
+        train, valid, test, [t for found in targets for t in found], labels, loss, activation,
+        metric, frames, mean, std, (*said, *more),
+    )  # fmt: skip
+
+
+def unlabelled(
+    recipe: PretrainRecipe,
+    known: dict[str, Any] | None = None,
+    tick: Callable[[int], None] = lambda n: None,
+) -> Task:
+    """As `settle`, for pre-training: the training clips of every manifest, labels left aside."""
+    parts = _read(recipe.data, recipe.seed)
+    check_files([part.train for part in parts])
+    train = tuple(clip for part in parts for clip in part.train.clips)
+    frames, mean, std, more = features_of_data(recipe, train, known, tick)
+    said = (f"{len(train)} clips to pre-train on, without their labels.", *more)
+    return Task(
+        train, (), (), [[] for _ in train], ("no classes: pre-trained",), "ce", "softmax",
+        "accuracy", frames, mean, std, said,
+    )  # fmt: skip
+
+
+def features_of_data(
+    recipe: Recipe | PretrainRecipe,
+    train: Sequence[Clip],
+    known: dict[str, Any] | None,
+    tick: Callable[[int], None],
+) -> tuple[int, float, float, list[str]]:
+    """Length, mean and std: as the recipe says, else measured on the training clips."""
+    said, model = [], recipe.model
+    frames = model.frames
+    if frames is None:
+        frames, text = _length(train)
+        said.append(text)
+    mean, std = model.mean, model.std
+    if mean is None or std is None:
+        if known is None:
+            rng = np.random.default_rng(recipe.seed)
+            sample = [train[at] for at in rng.permutation(len(train))[:MEASURED]]
+            stats = measure(sample, samples_of(frames) / SAMPLE_RATE + 0.1, tick=tick)
+            known = {"mean": round(stats.mean, 4), "std": round(stats.std, 4)}
+            said.append(
+                f"mean {known['mean']} and std {known['std']} of the log-mel, measured on "
+                f"{len(sample)} training clips."
+            )
+        mean = known["mean"] if mean is None else mean
+        std = known["std"] if std is None else std
+    return frames, float(mean), float(std), said
+
+
+def check_files(manifests: Sequence[Manifest]) -> None:
+    """Refuse rows whose file is not there; the message names the first.
+
+    Raises:
+        SpectrimError: some are missing.
+    """
+    rows = [(manifest, clip) for manifest in manifests for clip in manifest.clips]
+    missing = [(manifest, clip) for manifest, clip in rows if not clip.path.is_file()]
+    if missing:
+        named = "; ".join(f"row {c.row}: {c.path}" for _, c in missing[:SHOWN])
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise SpectrimError(
+            f"{missing[0][0].source}: {len(missing)} of {len(rows)} files are missing: {named}"
+            f"{more}. Mend the paths (relative ones start at the manifest), or take the rows out."
+        )
+
+
+def _read(data: DataPart, seed: int) -> list[Splits]:
+    names = data.manifest if isinstance(data.manifest, list) else [data.manifest]
+    found = []
+    for name in names:
+        manifest = read_data(str(name))
+        folds = any(clip.fold for clip in manifest.clips)
+        found.append(
+            split(
+                manifest,
+                train_split=data.train_split,
+                valid_split=data.valid_split,
+                test_split=data.test_split,
+                # Among several manifests only those with folds are divided by them.
+                test_fold=data.test_fold if folds or len(names) == 1 else None,
+                valid_fold=data.valid_fold if folds or len(names) == 1 else None,
+                holdout=data.holdout,
+                seed=seed,
+            )
+        )
+    return found
+
+
+def _counts(parts: Sequence[Splits]) -> str:
+    train, valid, test = (
+        sum(len(getattr(part, name).clips) for part in parts) for name in ("train", "valid", "test")
+    )
+    return f"{train} clips to train on, {valid} to choose the best epoch, {test} to test."
+
+
+def _labels(wanted: Any, parts: Sequence[Splits]) -> tuple[tuple[str, ...], dict[str, str]]:
+    if wanted == "audioset":
+        return audioset_labels(), dict(audioset())
+    if isinstance(wanted, str):
+        lines = Path(wanted).read_text(encoding="utf-8").splitlines() if _is_file(wanted) else []
+        wanted = [line.strip() for line in lines if line.strip()]
+    if wanted is not None:
+        labels = tuple(str(label) for label in wanted)
+        if len(set(labels)) != len(labels):
+            raise SpectrimError("data.labels names a class twice.")
+        return labels, {}
+    return tuple(sorted({label for part in parts for label in part.train.labels()})), {}
+
+
+def _is_file(name: str) -> bool:
+    if not Path(name).is_file():
+        raise SpectrimError(
+            f"data.labels is {name!r}; wanted a list of names, 'audioset', or a file of one name "
+            "a line."
+        )
+    return True
+
+
+def _check_labelled(manifest: Manifest) -> None:
+    for clip in manifest.clips:
+        if not clip.labels:
+            raise SpectrimError(
+                f"{manifest.source}, row {clip.row} ({clip.path.name}): no label; training needs "
+                "one in every row. `spectrim pretrain` learns from clips without."
+            )
+
+
+def _length(clips: Sequence[Clip]) -> tuple[int, str]:
+    """Frames that hold 95 % of the clips, as a multiple of a patch."""
+    seconds = [
+        clip.end - (clip.start or 0.0) if clip.end is not None
+        else max(0.0, (duration_of(clip.path) or 0.0) - (clip.start or 0.0))
+        for clip in clips
+    ]  # fmt: skip
+    most = np.quantile(seconds, 0.95)
+    frames = frames_of(round(most * SAMPLE_RATE))
+    frames = min(LONGEST, max(PATCH, -(-frames // PATCH) * PATCH))
+    cut = sum(second > samples_of(frames) / SAMPLE_RATE + 0.01 for second in seconds)
+    return frames, (
+        f"{frames} frames ({samples_of(frames) / SAMPLE_RATE:.2f} s) for clips of "
+        f"{min(seconds):.2f} to {max(seconds):.2f} s; {cut} of {len(clips)} are cut at their end."
+    )
+
+
+def with_labels(task: Task, labels: Sequence[str]) -> Task:
+    """The same task with its classes in another order."""
+    place = {label: at for at, label in enumerate(labels)}
+    moved = [sorted(place[task.labels[at]] for at in clip) for clip in task.targets]
+    return replace(task, labels=tuple(labels), targets=moved)
