@@ -72,7 +72,7 @@ def test_ast_digits_keeps_its_card():
 
 def test_ast_digits_on_official_test_recordings(data, tmp_path):
     """At least 95 % of FSDD's official test clips."""
-    path, _ = prepare("fsdd", data / "FSDD", tmp_path)
+    path, _ = prepare("fsdd", data / "FSDD", tmp_path).paths
     manifest = read_data(path).select("test")
     assert len(manifest.clips) == 300
     assert accuracy(spectrim.load(DIGITS), manifest) >= 0.95

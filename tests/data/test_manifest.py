@@ -10,7 +10,6 @@ import soundfile
 
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.batches import batches
-from spectrim.data.corpora import prepare
 from spectrim.data.manifest import Clip, read_data, targets_of, write_manifest
 
 
@@ -135,40 +134,3 @@ def test_start_and_end_are_the_part_that_is_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", ramp, 16_000, subtype="FLOAT")
     (batch,) = batches([Clip(tmp_path / "a.wav", start=0.25, end=0.75)], 1, seconds=0.25)
     np.testing.assert_array_equal(batch.waveforms[0], ramp[4000:8000])
-
-
-def test_fsdd_and_esc10_layouts(tmp_path):
-    fsdd, esc = tmp_path / "fsdd", tmp_path / "esc"
-    for name in ("7_jackson_4", "7_jackson_5", "0_theo_49"):
-        (fsdd / "recordings").mkdir(parents=True, exist_ok=True)
-        (fsdd / "recordings" / f"{name}.wav").write_bytes(b"")
-    (esc / "001 - Dog bark").mkdir(parents=True)
-    (esc / "001 - Dog bark" / "4-100-A.ogg").write_bytes(b"")
-    digit, speaker = prepare("fsdd", fsdd, tmp_path / "out")
-    assert [(c.labels, c.split) for c in read_data(digit).clips] == [
-        (("zero",), "train"),
-        (("seven",), "test"),
-        (("seven",), "train"),
-    ]
-    assert [c.labels for c in read_data(speaker).clips] == [("theo",), ("jackson",), ("jackson",)]
-    (path,) = prepare("esc10", esc, tmp_path / "out")
-    (clip,) = read_data(path).clips
-    assert (clip.labels, clip.fold, clip.path.is_file()) == (("Dog bark",), "4", True)
-    assert not list(fsdd.glob("*.csv"))
-
-
-@pytest.mark.parametrize("corpus", ["fsdd", "esc10"])
-def test_another_layout_is_refused(tmp_path, corpus):
-    with pytest.raises(SpectrimError, match="wanted"):
-        prepare(corpus, tmp_path, tmp_path / "out")
-    with pytest.raises(SpectrimError, match="no such folder"):
-        prepare(corpus, tmp_path / "nowhere", tmp_path / "out")
-    with pytest.raises(SpectrimError, match="Did you mean 'fsdd'"):
-        prepare("fsd", tmp_path, tmp_path / "out")
-
-
-def test_manifests_never_go_into_the_corpus(tmp_path):
-    (tmp_path / "recordings").mkdir()
-    (tmp_path / "recordings" / "7_jackson_4.wav").write_bytes(b"")
-    with pytest.raises(SpectrimError, match="lies in the corpus"):
-        prepare("fsdd", tmp_path, tmp_path / "manifests")

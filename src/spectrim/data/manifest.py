@@ -9,37 +9,14 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
-from ..common.files import read_json, save
+from ..common.files import save
+from .clip import Clip as Clip
+from .json_manifest import read_json_manifest
 
 COLUMNS = ("path", "label", "split", "fold", "start", "end", "target_start", "target_end")
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf")
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One recording, or a part of it.
-
-    Attributes:
-        path: the sound file.
-        labels: what is heard; empty where nobody said.
-        split, fold: as the manifest says.
-        start, end: seconds in the file, the part that is the clip; None: all of it.
-        target_start, target_end: seconds within the clip, where the labelled sound lies.
-        row: line of the manifest, for messages; 0 where there is none.
-    """
-
-    path: Path
-    labels: tuple[str, ...] = ()
-    split: str | None = None
-    fold: str | None = None
-    start: float | None = None
-    end: float | None = None
-    target_start: float | None = None
-    target_end: float | None = None
-    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +70,7 @@ def read_data(path: str | os.PathLike[str]) -> Manifest:
         raise SpectrimError(f"{path}: no such file; wanted a manifest or a folder of sound.")
     if path.suffix.lower() in AUDIO:
         return Manifest(path, (Clip(path),))
-    clips = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
+    clips = read_json_manifest(path) if path.suffix.lower() == ".json" else _read_csv(path)
     if not clips:
         raise SpectrimError(f"{path}: lists no clip.")
     return Manifest(path, tuple(clips))
@@ -116,7 +93,9 @@ def sound_files(folder: Path) -> list[Path]:
 def write_manifest(path: Path, clips: Iterable[Clip]) -> Path:
     """Write a CSV manifest, with paths relative to it and the columns that are used."""
     clips = list(clips)
-    rows = [_row(clip, path.parent) for clip in clips]
+    # Where the folder really lies: ".." from a link to a folder leads elsewhere.
+    folder = path.parent.resolve()
+    rows = [_row(clip, folder) for clip in clips]
     columns = [key for key in COLUMNS if key == "path" or any(row[key] != "" for row in rows)]
 
     def write(aside: Path) -> None:
@@ -225,22 +204,6 @@ def _seconds(where: str, key: str, text: str) -> float | None:
     if not (math.isfinite(value) and value >= 0):
         raise SpectrimError(f"{where}: {key} is {text!r}; wanted seconds, 0 or more.")
     return value
-
-
-def _read_json(path: Path) -> list[Clip]:
-    """The reference's form: {"data": [{"wav": path, "labels": "/m/a,/m/b"}]}."""
-    data = read_json(path)
-    rows: Any = data.get("data") if isinstance(data, dict) else None
-    if not isinstance(rows, list):
-        raise SpectrimError(f'{path}: wanted {{"data": [{{"wav": ..., "labels": ...}}, ...]}}.')
-    clips = []
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not isinstance(row.get("wav"), str):
-            raise SpectrimError(f"{path}, entry {number}: the key 'wav' (a path) is missing.")
-        labels = str(row.get("labels", ""))
-        names = tuple(part.strip() for part in labels.split(",") if part.strip())
-        clips.append(Clip(path.parent / row["wav"], names, row=number))
-    return clips
 
 
 def _row(clip: Clip, folder: Path) -> dict[str, str]:

@@ -1,0 +1,147 @@
+"""AudioSet: its published lists of segments, and the clips of them that could be downloaded."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ...common.errors import SpectrimError
+from ...models import labels
+from ..manifest import AUDIO, Clip
+from .found import Found, lines_of, names_below
+
+BALANCED = "balanced_train_segments.csv"
+UNBALANCED = "unbalanced_train_segments.csv"
+EVAL = "eval_segments.csv"
+CLASSES = "class_labels_indices.csv"
+FOREIGN = (".m4a", ".mp4", ".webm", ".mkv", ".aac")  # as downloaded; libsndfile reads none
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One row of a list: the video's id, the second it starts and ends at, and machine ids."""
+
+    video: str
+    start: float
+    end: float
+    labels: tuple[str, ...]
+
+
+def audioset(folder: Path) -> Found:
+    """`audioset-balanced` (balanced list for training, eval list for testing), `audioset-full`.
+
+    The latter, where the unbalanced list is there, trains on both lists. Labels are machine ids,
+    such as /m/09x0r, as in the lists; the models' names for them are known to who evaluates.
+
+    The sound lies anywhere below the folder, each file a clip already cut to its segment, named
+    after the video with or without a Y before it, alone or followed by where it starts, or
+    starts and ends: ID.wav, YID.wav, ID_30.wav, ID_30_40.wav, ID_30.0_40.0.wav,
+    YID_30.000_40.000.wav, ID_30000_40000.wav (milliseconds); WAV, FLAC, Ogg, Opus or MP3.
+    Videos that are gone are the normal case: their ids are `missing`.
+
+    Raises:
+        SpectrimError: a list is absent or has a row of another form, a label is no class of
+            AudioSet, or no clip is found at all.
+    """
+    known = _classes(folder)
+    lists = {name: _segments(folder / name, known) for name in (BALANCED, EVAL)}
+    if (folder / UNBALANCED).is_file():
+        lists[UNBALANCED] = _segments(folder / UNBALANCED, known)
+    files, foreign = _index(folder)
+    clips: dict[str, list[Clip]] = {}
+    missing = []
+    for name, segments in lists.items():
+        clips[name] = []
+        for segment in segments:
+            path = next((files[stem] for stem in _stems(segment) if stem in files), None)
+            if path is None:
+                missing.append(segment.video)
+            else:
+                split = "test" if name == EVAL else "train"
+                clips[name].append(Clip(folder / path, segment.labels, split))
+    if not any(clips.values()):
+        there = f" ({foreign} of {', '.join(FOREIGN)} are: convert them to FLAC)" if foreign else ""
+        raise SpectrimError(
+            f"{folder}: none of the {len(missing)} clips of the lists is below it{there}; wanted "
+            "files named such as YOUTUBEID.wav or YOUTUBEID_30_40.flac."
+        )
+    manifests = {"audioset-balanced": clips[BALANCED] + clips[EVAL]}
+    if UNBALANCED in clips:
+        manifests["audioset-full"] = clips[BALANCED] + clips[UNBALANCED] + clips[EVAL]
+    return Found(manifests, missing)
+
+
+def _classes(folder: Path) -> set[str]:
+    """Machine ids of the classes: the folder's own table, or the one that comes with us."""
+    if not (folder / CLASSES).is_file():
+        return {mid for mid, _ in labels.audioset()}
+    reader = csv.DictReader(lines_of(folder / CLASSES, "AudioSet"))
+    if "mid" not in (reader.fieldnames or ()):
+        raise SpectrimError(
+            f"{folder / CLASSES}: no column 'mid'; wanted index, mid and display_name."
+        )
+    return {row["mid"] for row in reader}
+
+
+def _segments(path: Path, known: set[str]) -> list[Segment]:
+    """Rows `YTID, start_seconds, end_seconds, "mid,mid"`; lines that begin with # are comments."""
+    lines = lines_of(path, "AudioSet")
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        cells = next(csv.reader([line], skipinitialspace=True))
+        segment = _segment(cells)
+        if segment is None:
+            raise SpectrimError(
+                f"{path}, line {number}: {line.strip()!r}; wanted YTID, start, end and quoted "
+                'labels, such as: --PJHxphWEs, 30.000, 40.000, "/m/09x0r,/t/dd00088".'
+            )
+        for mid in segment.labels:
+            if mid not in known:
+                raise SpectrimError(f"{path}, line {number}: {mid!r} is no class of AudioSet.")
+        found.append(segment)
+    return found
+
+
+def _segment(cells: list[str]) -> Segment | None:
+    """A row as a segment; None where it is none."""
+    try:
+        video, start, end, mids = cells
+        segment = Segment(video, float(start), float(end), tuple(mids.split(",")))
+    except ValueError:
+        return None
+    return segment if video and 0 <= segment.start < segment.end < math.inf else None
+
+
+def _index(folder: Path) -> tuple[dict[str, str], int]:
+    """Sound files below the folder by their stem, and the number of those of foreign formats.
+
+    Of two with one stem the format named first in AUDIO is taken, then the first by path.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    foreign = 0
+    for name in names_below(folder):
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        foreign += suffix in FOREIGN
+        if suffix in AUDIO:
+            rank = (AUDIO.index(suffix), name)
+            found[path.stem] = min(found.get(path.stem, rank), rank)
+    return {stem: name for stem, (_, name) in found.items()}, foreign
+
+
+def _stems(segment: Segment) -> Iterator[str]:
+    """Names that a segment's file may have, without the suffix; those with times first."""
+    forms = []
+    for text in ("{:g}", "{:.1f}", "{:.3f}"):
+        start, end = text.format(segment.start), text.format(segment.end)
+        forms += [f"_{start}_{end}", f"_{start}"]
+    start, end = str(round(segment.start * 1000)), str(round(segment.end * 1000))
+    forms += [f"_{start}_{end}", f"_{start}", ""]
+    for form in forms:
+        yield segment.video + form
+        yield f"Y{segment.video}{form}"

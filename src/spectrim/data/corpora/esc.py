@@ -1,0 +1,82 @@
+"""ESC-50, and its freely licensed part ESC-10 in either of the layouts it is published in."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from ...common.errors import SpectrimError
+from ..manifest import Clip
+from .found import Found, lines_of
+from .mixtures import plan_mixtures
+
+META = "meta/esc50.csv"
+COLUMNS = ("filename", "fold", "category", "esc10")
+FOLDS = ("1", "2", "3", "4", "5")
+
+
+def esc50(folder: Path) -> Found:
+    """ESC-50 from `meta/esc50.csv` and `audio/`; the label is the category, the fold 1 to 5.
+
+    Raises:
+        SpectrimError: no such table, or a column or row of it is wrong.
+    """
+    clips, missing = _listed(folder, part_only=False)
+    return Found({"esc50": clips}, missing)
+
+
+def esc10(folder: Path) -> Found:
+    """ESC-10, from its own folder or from ESC-50's, and mixtures of its clips.
+
+    Its own: one folder a class, "001 - Dog bark"; the first digit of a file's name is the fold,
+    and there is no list from which anything could be missing. From ESC-50: the rows marked
+    `esc10`, with ESC-50's labels ("dog").
+
+    `esc10-mixtures` stands for a task of several labels a clip (see `mixtures`).
+
+    Raises:
+        SpectrimError: neither layout, or a name or row that is wrong.
+    """
+    clips, missing = (
+        _listed(folder, part_only=True) if (folder / META).is_file() else (_folders(folder), [])
+    )
+    return Found({"esc10": clips}, missing, {"esc10-mixtures": plan_mixtures(clips)})
+
+
+def _folders(folder: Path) -> list[Clip]:
+    clips = []
+    for path in sorted(folder.glob("[0-9][0-9][0-9] - */[!.]*.ogg")):
+        match = re.match(r"([1-5])-", path.name)
+        if not match:
+            raise SpectrimError(f"{path}: wanted names such as 1-17367-A.ogg, the fold first.")
+        clips.append(Clip(path, (path.parent.name.split(" - ", 1)[1],), fold=match.group(1)))
+    if not clips:
+        raise SpectrimError(
+            f"{folder}: no 'NNN - Class name/FOLD-SOURCE-TAKE.ogg' in it, nor {META}; wanted "
+            "ESC-10's or ESC-50's folder."
+        )
+    return clips
+
+
+def _listed(folder: Path, part_only: bool) -> tuple[list[Clip], list[str]]:
+    table = folder / META
+    reader = csv.DictReader(lines_of(table, "ESC-50"))
+    lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    if lacking:
+        raise SpectrimError(f"{table}: no column {lacking[0]!r}; wanted ESC-50's own table.")
+    clips, missing = [], []
+    for row in reader:
+        if any(not row[name] for name in COLUMNS) or row["fold"] not in FOLDS:
+            raise SpectrimError(
+                f"{table}, row {reader.line_num}: wanted a filename, a fold of 1 to 5, a category "
+                "and esc10 (True or False)."
+            )
+        if part_only and row["esc10"].lower() != "true":
+            continue
+        path = folder / "audio" / row["filename"]
+        if path.is_file():
+            clips.append(Clip(path, (row["category"],), fold=row["fold"]))
+        else:
+            missing.append(f"audio/{row['filename']}")
+    return clips, missing

@@ -1,0 +1,207 @@
+"""Each corpus in its published layout: labels, splits and folds, and what is missing by name."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+
+import pytest
+
+from data import trees
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.data.corpora import CORPORA, prepare
+from spectrim.data.corpora.speechcommands import WORDS
+from spectrim.data.manifest import read_data
+
+
+def clips_of(path):
+    """Clips of a manifest, checked to be there."""
+    clips = read_data(path).clips
+    assert all(clip.path.is_file() for clip in clips)
+    return clips
+
+
+@pytest.fixture(params=trees.TREES)
+def corpus(request, tmp_path):
+    """A corpus's name and its folder."""
+    return request.param, trees.TREES[request.param](tmp_path / "corpus")
+
+
+def test_there_is_a_tree_for_each_corpus():
+    assert set(trees.TREES) == set(CORPORA)
+
+
+def test_nothing_is_written_into_the_corpus(corpus, tmp_path):
+    name, folder = corpus
+    before = trees.listing(folder)
+    result = prepare(name, folder, tmp_path / "out")
+    assert trees.listing(folder) == before
+    written = {path for path in (tmp_path / "out").iterdir() if path.is_file()}
+    assert written == {*result.paths} | ({result.missing_list} - {None})
+    assert sum(result.counts[result.paths[0].stem].values()) == len(clips_of(result.paths[0]))
+
+
+def test_manifests_never_go_into_the_corpus(corpus, tmp_path):
+    name, folder = corpus
+    before = trees.listing(folder)
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    for out in (folder, folder / "manifests", tmp_path / "link" / "deep"):
+        with pytest.raises(SpectrimError, match="lies in the corpus"):
+            prepare(name, folder, out)
+    with pytest.raises(SpectrimError, match="lies in the corpus"):
+        prepare(name, tmp_path / "link", folder)
+    assert trees.listing(folder) == before
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_another_layout_is_refused(tmp_path, name):
+    (tmp_path / "corpus").mkdir()
+    with pytest.raises(SpectrimError, match="wanted"):
+        prepare(name, tmp_path / "corpus", tmp_path / "out")
+    with pytest.raises(SpectrimError, match="no such folder"):
+        prepare(name, tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_names_are_refused(tmp_path):
+    with pytest.raises(SpectrimError, match="Did you mean 'fsdd'"):
+        prepare("fsd", tmp_path, tmp_path / "out")
+    with pytest.raises(SpectrimError, match="no form of manifest is called 'xml'"):
+        prepare("fsdd", tmp_path, tmp_path / "out", "xml")
+
+
+def test_fsdd(tmp_path):
+    digit, speaker = prepare("fsdd", trees.fsdd(tmp_path / "fsdd"), tmp_path / "out").paths
+    assert [(c.labels, c.split) for c in clips_of(digit)] == [
+        (("zero",), "train"),
+        (("seven",), "test"),
+        (("seven",), "train"),
+    ]
+    assert [c.labels for c in clips_of(speaker)] == [("theo",), ("jackson",), ("jackson",)]
+    trees.sound(tmp_path / "fsdd" / "recordings" / "seven.wav")
+    with pytest.raises(SpectrimError, match=r"seven.wav: wanted names such as 7_jackson_32"):
+        prepare("fsdd", tmp_path / "fsdd", tmp_path / "out")
+
+
+def test_esc10(tmp_path):
+    path, _ = prepare("esc10", trees.esc10(tmp_path / "esc"), tmp_path / "out").paths
+    clips = clips_of(path)
+    assert Counter(c.labels[0] for c in clips) == {"Dog bark": 4, "Rain": 4, "Rooster": 4}
+    assert all(c.fold == c.path.name[0] for c in clips)
+    trees.sound(tmp_path / "esc" / "001 - Dog bark" / "6-100-A.ogg")
+    with pytest.raises(SpectrimError, match="the fold first"):
+        prepare("esc10", tmp_path / "esc", tmp_path / "out")
+
+
+def test_esc50_and_its_part(tmp_path):
+    folder = trees.esc50(tmp_path / "esc")
+    (folder / "audio" / "3-000-A-0.wav").unlink()
+    result = prepare("esc50", folder, tmp_path / "out")
+    assert result.missing == ["audio/3-000-A-0.wav"]
+    assert result.missing_list.read_text() == "audio/3-000-A-0.wav\n"
+    assert result.missing_list.name == "esc50-missing.txt"
+    clips = clips_of(*result.paths)
+    assert Counter(c.labels[0] for c in clips) == {"dog": 4, "rain": 5, "pig": 5}
+    assert all(c.fold == c.path.name[0] for c in clips)
+    assert result.counts["esc50"]["fold 3"] == 2
+    part = clips_of(prepare("esc10", folder, tmp_path / "out").paths[0])
+    assert Counter(c.labels[0] for c in part) == {"dog": 4, "rain": 5}
+
+
+def test_a_list_of_what_was_missing_does_not_outlive_it(tmp_path):
+    folder = trees.esc50(tmp_path / "esc")
+    away = (folder / "audio" / "3-000-A-0.wav").rename(tmp_path / "away.wav")
+    path = prepare("esc50", folder, tmp_path / "out").missing_list
+    assert path.is_file()
+    away.rename(folder / "audio" / "3-000-A-0.wav")
+    assert prepare("esc50", folder, tmp_path / "out").missing_list is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("filename,fold\n", "no column 'category'"),
+        ("filename,fold,category,esc10\na.wav,6,dog,True\n", "row 2: wanted a filename, a fold"),
+        ("filename,fold,category,esc10\na.wav,1\n", "row 2: wanted a filename, a fold"),
+        ("filename,fold,category,esc10\na.wav,1,dog,True\n", "none of the 1 clips"),
+    ],
+)
+def test_esc50_tables_that_are_wrong(tmp_path, table, said):
+    trees.text(tmp_path / "esc" / "meta" / "esc50.csv", table.rstrip())
+    with pytest.raises(SpectrimError, match=said):
+        prepare("esc50", tmp_path / "esc", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_speechcommands(tmp_path):
+    folder = trees.speechcommands(tmp_path / "sc")
+    result = prepare("speechcommands", folder, tmp_path / "out")
+    assert result.counts == {"speechcommands": {"test": 35, "train": 35, "valid": 35}}
+    clips = clips_of(*result.paths)
+    assert {c.labels for c in clips} == {(word,) for word in WORDS} and len(WORDS) == 35
+    expected = {"0": "train", "a": "valid", "f": "test"}
+    assert all(c.split == expected[c.path.name[0]] for c in clips)
+    assert all(c.path.parent.name == c.labels[0] for c in clips)
+
+
+def test_speechcommands_names_what_is_missing(tmp_path):
+    folder = trees.speechcommands(tmp_path / "sc")
+    (folder / "bed" / "ffffffff_nohash_0.wav").unlink()
+    shutil.rmtree(folder / "marvin")
+    (folder / "marvellous").mkdir()
+    with pytest.warns(SpectrimNotice, match="marvellous: no word"):
+        result = prepare("speechcommands", folder, tmp_path / "out")
+    assert result.missing == [
+        "marvin/",
+        "marvin/a1b2c3d4_nohash_0.wav",
+        "bed/ffffffff_nohash_0.wav",
+        "marvin/ffffffff_nohash_0.wav",
+    ]
+    (folder / "testing_list.txt").unlink()
+    with pytest.raises(SpectrimError, match=r"testing_list.txt: .*wanted Speech Commands V2"):
+        prepare("speechcommands", folder, tmp_path / "out")
+
+
+def test_voxceleb1(tmp_path):
+    folder = trees.voxceleb1(tmp_path / "vox")
+    clips = clips_of(*prepare("voxceleb1", folder, tmp_path / "out").paths)
+    assert [(c.labels[0], c.split, c.path.parent.name) for c in clips] == [
+        ("id10001", "train", "1zcIwhmdeo4"),
+        ("id10001", "valid", "7gWzIy6yIIk"),
+        ("id10270", "test", "x6uYqmx31kE"),
+        ("id11251", "train", "-5HjvbNXn-A"),
+    ]
+    shutil.rmtree(folder / "test")
+    result = prepare("voxceleb1", folder, tmp_path / "out")
+    assert result.missing == ["id10270/x6uYqmx31kE/00002.wav"]
+    trees.text(folder / "iden_split.txt", "1 id10001/1zcIwhmdeo4/00001.wav", "4 id1/x/1.wav")
+    with pytest.raises(SpectrimError, match=r"iden_split.txt, line 2: '4 id1"):
+        prepare("voxceleb1", folder, tmp_path / "out")
+    trees.text(folder / "iden_split.txt", "")
+    with pytest.raises(SpectrimError, match="lists no clip"):
+        prepare("voxceleb1", folder, tmp_path / "out")
+
+
+def test_links_to_folders_are_followed_and_loops_end(tmp_path):
+    folder = trees.voxceleb1(tmp_path / "vox")
+    (folder / "dev").rename(tmp_path / "elsewhere")
+    (folder / "dev").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (folder / "wav" / "loop").symlink_to(folder, target_is_directory=True)
+    result = prepare("voxceleb1", folder, tmp_path / "out")
+    assert not result.missing and len(clips_of(*result.paths)) == 4
+
+
+def test_manifests_in_a_linked_folder_find_their_clips(tmp_path):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "far" / "away", target_is_directory=True)
+    for path in prepare("fsdd", trees.fsdd(tmp_path / "fsdd"), tmp_path / "out").paths:
+        assert len(clips_of(path)) == 3
+
+
+def test_real_fsdd(data, tmp_path):
+    digit, speaker = prepare("fsdd", data / "FSDD", tmp_path).paths
+    for path, classes in ((digit, 10), (speaker, 6)):
+        clips = clips_of(path)
+        assert Counter(c.split for c in clips) == {"train": 2700, "test": 300}
+        assert len({c.labels for c in clips}) == classes
