@@ -1,0 +1,87 @@
+"""Killed at any moment, and started again with the same command: the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tones import write_recipe
+
+
+def command(recipe: Path, out: Path, *changes: str) -> list[str]:
+    return [sys.executable, "-m", "spectrim", "train", str(recipe), *changes, "--out", str(out)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def start(*args: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command(*args), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def steps_saved(out: Path) -> list[int]:
+    return sorted(int(path.name.split("-")[1]) for path in (out / "state").glob("step-*"))
+
+
+def rows(out: Path) -> list[dict[str, object]]:
+    timed = ("seconds", "clips_per_s")
+    lines = [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in timed} for row in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    recipe = write_recipe(folder, tones)
+    done = subprocess.run(command(recipe, folder / "run"), env=environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return folder / "run"
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_to_the_same_bits(
+    recipe: Path, tmp_path: Path, whole: Path, kind: signal.Signals
+) -> None:
+    out = tmp_path / "run"
+    process = start(recipe, out, "run.save_every=0")
+    deadline = time.monotonic() + 60
+    while not any(step % 3 for step in steps_saved(out)) and time.monotonic() < deadline:
+        time.sleep(0.005)  # three steps an epoch: another number is the middle of one
+    process.send_signal(kind)
+    _, errors = process.communicate(timeout=60)
+    stopped = max(steps_saved(out))
+    assert 0 < stopped < 6, errors.decode()
+    assert process.returncode == (130 if kind == signal.SIGINT else -signal.SIGKILL)
+    done = subprocess.run(command(recipe, out), env=environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert f"goes on from step {stopped} of 6" in done.stderr.decode()
+    assert same(out / "last", whole / "last")
+    assert same(out / "best", whole / "best")
+    assert rows(out) == rows(whole)
+
+
+def test_a_finished_run_says_its_result_again(whole: Path) -> None:
+    before = (whole / "last" / "model.safetensors").stat().st_mtime_ns
+    recipe = whole.parent / "recipe.yaml"
+    done = subprocess.run(
+        [*command(recipe, whole), "--json"], env=environment(), capture_output=True
+    )
+    assert json.loads(done.stdout)["last"]["step"] == 6
+    assert (whole / "last" / "model.safetensors").stat().st_mtime_ns == before
