@@ -1,0 +1,161 @@
+"""Is training with pruning cheaper, and does the loader keep up?
+
+    python benchmarks/training.py MANIFEST [--frames 512] [--batch 8] [--rounds 10] [--out FILE]
+
+Whole training steps of ViT-B (features on the device, forward, backward, AdamW), keep-rate 0.5 and
+0.7 against 1.0, interleaved pairs in one process, medians of the pairwise ratios. Then the loader:
+clips/s of waveforms decoded for the first time, of cached ones, of cached ones with all
+augmentations, with the filter bank, and with a tiny and a base model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from spectrim.common.files import save_json
+from spectrim.data.loader import TrainBatch
+from spectrim.evaluation.timing import interleaved
+from spectrim.models.record import versions
+from spectrim.models.registry import macs
+from spectrim.training.jobs import Drawn, Supervision
+from spectrim.training.loop import backward, engine
+from spectrim.training.optim import optimiser, parameter_groups, set_lr
+from spectrim.training.recipe import AugmentPart, DataPart, ModelPart, OptimPart, Recipe, RunPart
+from spectrim.training.task import settle
+
+AUGMENT = AugmentPart(roll=True, gain=True, mixup=0.5, spec_time=96, spec_frequency=24, noise=0.1)
+
+
+def job(preset: str, keep_rate: float, args: argparse.Namespace, cache: Path) -> Supervision:
+    """A run's parts, at the end of its keep-rate schedule."""
+    recipe = Recipe(
+        keep_rate=keep_rate,
+        model=ModelPart(preset=preset, frames=args.frames, mean=-6.6, std=5.4),
+        data=DataPart(manifest=args.manifest, workers=2),
+        augment=AUGMENT,
+        optim=OptimPart(lr=1e-5, batch_size=args.batch),
+        run=RunPart(device=args.device),
+    )
+    return Supervision(recipe, settle(recipe), cache, 0, 1)
+
+
+def stepper(work: Supervision, now: float = 0.0) -> Callable[[TrainBatch[Drawn]], None]:
+    """Whole training steps on the batches that come; `now`: epochs behind."""
+    accelerator = engine(work.recipe.run)
+    groups = parameter_groups(work.objective, work.model.config.depth, work.recipe.optim)
+    optim = optimiser(groups, work.recipe.optim)
+    work.objective.to(accelerator.device).train()
+    objective, wrapped = accelerator.prepare(work.objective, optim)
+    set_lr(optim, 1e-5)
+
+    def step(batch: TrainBatch[Drawn]) -> None:
+        backward(accelerator, objective, work, batch, now)
+        wrapped.step()
+        wrapped.zero_grad()
+
+    return step
+
+
+def steps(preset: str, args: argparse.Namespace, cache: Path) -> list[dict[str, object]]:
+    """Pruned against unpruned steps."""
+    works = [job(preset, rate, args, cache) for rate in (1.0, 0.7, 0.5)]
+    calls = [partial(stepper(work, now=1e9), next(work.loader.epoch(0))) for work in works]
+    device = works[0].model.device
+    timings = interleaved(calls, args.rounds, args.budget, least=3, device=device)
+    rows = []
+    for work, timing in zip(works, timings, strict=True):
+        rows.append(
+            {
+                "model": preset,
+                "keep_rate": work.recipe.keep_rate,
+                "steps_per_s": 1 / timing.seconds,
+                "speedup": timing.speedup,
+                "mac_ratio": macs(works[0].model) / macs(work.model),
+                "pairs": timing.rounds,
+            }
+        )
+        print(
+            f"{preset:14s} keep-rate {work.recipe.keep_rate}: {1 / timing.seconds:.3f} steps/s, "
+            f"{timing.speedup:.2f} times unpruned (forward MACs {rows[-1]['mac_ratio']:.2f})"
+        )
+    return rows
+
+
+def speed(
+    batches: Iterator[TrainBatch[Drawn]], use: Callable[..., object], least: int = 4
+) -> float:
+    """Clips/s of going through batches, for about ten seconds after the first."""
+    next(batches)
+    clips, began = 0, time.perf_counter()
+    for number, batch in enumerate(batches):
+        use(batch)
+        clips += len(batch.items)
+        if number >= least and time.perf_counter() - began > 10:
+            break
+    return clips / (time.perf_counter() - began)
+
+
+def loading(args: argparse.Namespace, cache: Path) -> list[dict[str, object]]:
+    """Clips/s with and without cache, augmentation, filter bank, model."""
+    work = job("ast-tiny", 1.0, args, cache)
+    work.loader.batch_size = 32
+    bare = job("ast-tiny", 1.0, args, cache)
+    bare.loader.batch_size, bare.loader.augment = 32, type(bare.loader.augment)()
+    bare.loader.extra = lambda now, rng: None
+
+    def endless(loader: object) -> Iterator[TrainBatch[Drawn]]:
+        return (batch for epoch in range(10**6) for batch in loader.epoch(epoch))
+
+    rows = {
+        "decoded for the first time": speed(bare.loader.epoch(0), lambda batch: None),
+        "cached": speed(endless(bare.loader), lambda batch: None),
+        "cached, all augmentations": speed(endless(work.loader), lambda batch: None),
+        "and filter bank": speed(endless(work.loader), lambda batch: work.inputs(batch, 0.0)),
+    }
+    for preset in ("ast-tiny", "ast-base"):
+        trained = job(preset, 1.0, args, cache)
+        batch = next(trained.loader.epoch(0))
+        step = stepper(trained)
+        seconds = interleaved([partial(step, batch)], 5, 30.0)[0].seconds
+        rows[f"training {preset} alone, one batch again and again"] = len(batch.items) / seconds
+        rows[f"training {preset}, loader and all"] = speed(endless(trained.loader), step, least=2)
+    for name, value in rows.items():
+        print(f"{name:55s} {value:8.1f} clips/s")
+    return [{"what": name, "clips_per_s": value} for name, value in rows.items()]
+
+
+def main() -> None:
+    """Parse, measure, print, save."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("manifest")
+    parser.add_argument("--frames", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--budget", type=float, default=150.0, help="seconds a model")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        result = {
+            "versions": versions(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "frames": args.frames,
+            "batch": args.batch,
+            "loader": loading(args, cache),
+            "steps": steps("ast-base", args, cache) + steps("audiomae-base", args, cache),
+        }
+    if args.out:
+        save_json(args.out, result)
+
+
+if __name__ == "__main__":
+    main()
