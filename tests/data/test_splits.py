@@ -84,7 +84,9 @@ def test_without_either_all_are_trained_on():
     assert found.train.source == Path("clips.csv")
 
 
-@pytest.mark.parametrize(("share", "counts"), [(0.1, (2, 1, 0)), (0.2, (4, 2, 0)), (0.5, (10, 5, 2))])
+@pytest.mark.parametrize(
+    ("share", "counts"), [(0.1, (2, 1, 0)), (0.2, (4, 2, 1)), (0.5, (10, 5, 2))]
+)
 def test_a_share_of_every_class_is_held_out(share, counts):
     clips = manifest(*of("a", 20), *of("b", 10), *of("c", 4))
     found = split(clips, holdout=share)
@@ -150,9 +152,9 @@ def test_a_fold_that_is_not_there_is_named_with_those_that_are(folds, key):
 def test_nothing_to_train_on_is_an_error():
     with pytest.raises(SpectrimError, match=r"clips.csv: no clip to train on.*test"):
         split(manifest(*of("a", 3, split="test")))
-    with pytest.raises(SpectrimError, match="no clip to train on.*'learn'.*dev, train"):
+    with pytest.raises(SpectrimError, match=r"no clip to train on.*'learn'.*dev, train"):
         split(manifest(*of("a", 1, split="train"), *of("b", 1, split="dev")), train_split="learn")
-    with pytest.raises(SpectrimError, match="no clip to train on.*test fold 1"):
+    with pytest.raises(SpectrimError, match=r"no clip to train on.*test fold 1"):
         split(manifest(*of("a", 3, fold="1")), test_fold="1")
 
 

@@ -24,17 +24,14 @@ def free_port() -> int:
 
 
 def launched(kind: str) -> list[str]:
+    port = free_port()
     if kind == "torchrun":
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-        return [*launcher, "--master_addr=127.0.0.1", f"--master_port={free_port()}"]
-    launcher = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-    ]  # on CPUs its own way wants MPI
-    return [*launcher, f"--main_process_port={free_port()}", "--num_machines=1", "--num_processes=2",
-            "--mixed_precision=no", "--dynamo_backend=no"]  # fmt: skip
+        return [*launcher, "--master_addr=127.0.0.1", f"--master_port={port}"]
+    # Without --multi_gpu, accelerate starts processes on CPUs by MPI only.
+    options = "--multi_gpu --num_processes=2 --num_machines=1 --mixed_precision=no"
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options.split()]
+    return [*launcher, "--dynamo_backend=no", f"--main_process_port={port}"]
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:

@@ -90,9 +90,8 @@ def test_fixed_positions_and_the_unused_head_are_in_no_group(encoder, make):
 
 def test_the_decoder_learns_at_the_full_rate(encoder):
     found = placed(encoder)
-    own = [
-        name for name in found if name.split(".")[0] in ("embed", "decoder", "predict", "mask_token")
-    ]  # fmt: skip
+    parts = ("embed", "decoder", "predict", "mask_token")
+    own = [name for name in found if name.split(".")[0] in parts]
     assert len(own) > 10
     assert {found[name]["scale"] for name in own} == {1.0}
     assert found["blocks.11.qkv.weight"]["scale"] == pytest.approx(0.75)
@@ -111,7 +110,9 @@ def test_biases_norms_tokens_and_positions_do_not_decay(ast, encoder):
     for objective in (ast, encoder):
         for name, facts in placed(objective).items():
             last = name.split(".")[-1]
-            still = "norm" in name or "bias" in last or last in ("special", "positions", "mask_token")
+            still = (
+                "norm" in name or "bias" in last or last in ("special", "positions", "mask_token")
+            )
             assert facts["weight_decay"] == (0.0 if still else 1e-4), name
     assert placed(ast)["patch.weight"]["weight_decay"] == 1e-4
     assert "mask_token" in placed(encoder)

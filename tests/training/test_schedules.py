@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -44,7 +45,7 @@ def test_the_keep_rate_moves_every_step_and_never_up(final):
     rates = [keep_rate_at(step / steps, final, schedule) for step in range(7 * steps)]
     assert rates[: 2 * steps + 1] == [1.0] * (2 * steps + 1)
     falling = rates[2 * steps : 5 * steps + 1]
-    assert all(later < earlier for earlier, later in zip(falling, falling[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(falling))
     assert rates[5 * steps :] == [final] * (2 * steps)
     # Point symmetric around its middle: what is lost before it is lost again after.
     for ahead in range(steps):

@@ -67,8 +67,8 @@ def carry_out(
     console = Console(stderr=True)
     with Bars(console) as bars:
         summary = train(recipe, folder, bars, bars.measured)
-    if not bars.main:
-        return
+    if summary is None:
+        return  # another process tells
     if json:
         print_json(summary)
     else:
@@ -80,7 +80,6 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.main = False
         self.metric = ""
         self.shown = 0.0
         self.bar = Progress(
@@ -107,12 +106,10 @@ class Bars:
 
     def note(self, text: str) -> None:
         """A sentence, on a line of its own."""
-        self.main = True
         self.bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def step(self, facts: dict[str, float]) -> None:
         """Move the bar, ten times a second at most."""
-        self.main = True
         if time.monotonic() - self.shown < 0.1:
             return
         self.shown = time.monotonic()
@@ -124,7 +121,6 @@ class Bars:
 
     def epoch(self, row: dict[str, Any]) -> None:
         """A line that stays."""
-        self.main = True
         found = {key: row[key] for key in ("valid", "test") if key in row}
         self.metric = "".join(f"  {key} {value:.1%}" for key, value in found.items())
         text = (

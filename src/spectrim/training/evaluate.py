@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
 from ..common.errors import SpectrimError
+from ..common.files import save
 from ..data.batches import batches
 from ..data.manifest import Clip
 from ..evaluation.metrics import indicator, metric
 from ..models.transformer import SpectrogramTransformer
+from .task import Task
 
 
 @dataclass(frozen=True)
@@ -77,3 +81,18 @@ def evaluate(
     truth = indicator([targets[i] for i in at], len(model.labels))
     outputs = model.probabilities(torch.from_numpy(values)).numpy()
     return Evaluation(at, values, metric(name, outputs, truth))
+
+
+def save_predictions(
+    folder: Path, task: Task, labels: Sequence[str], found: Mapping[str, Evaluation]
+) -> None:
+    """`predictions.npz`: of each split the clips' paths, (clips, classes) logits and truth."""
+    arrays: dict[str, Any] = {}
+    for name, result in found.items():
+        clips, targets = task.part(name)
+        arrays[f"{name}_paths"] = np.array([str(clips[at].path) for at in result.positions])
+        arrays[f"{name}_logits"] = result.logits
+        truth = [targets[at] for at in result.positions]
+        arrays[f"{name}_truth"] = indicator(truth, len(labels))
+    if arrays:
+        save(folder / "predictions.npz", partial(np.savez, **arrays))

@@ -125,11 +125,9 @@ class Supervision:
 
     def evaluate(self, accelerator: Accelerator) -> dict[str, Evaluation]:
         """See `Job`."""
-        task, begin = self.task, len(self.task.train)
-        results = {}
-        for name, clips in (("valid", task.valid), ("test", task.test)):
-            targets = task.targets[begin : begin + len(clips)]
-            begin += len(clips)
+        task, results = self.task, {}
+        for name in ("valid", "test"):
+            clips, targets = task.part(name)
             if clips:
                 results[name] = evaluate(
                     accelerator, self.model, clips, targets, name=task.metric,

@@ -17,6 +17,7 @@ from torch import nn
 from ..common.errors import SpectrimError
 from ..data.loader import TrainBatch
 from ..models.registry import macs
+from .evaluate import save_predictions
 from .jobs import Drawn, Job
 from .optim import optimiser, parameter_groups, set_lr
 from .recipe import Recipe, RunPart
@@ -68,7 +69,7 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     if progress.step:
         reporter.note(f"goes on from step {progress.step} of {total}.")
 
-    def save() -> None:
+    def save_state() -> None:
         if main:
             scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
             states.save(job.objective, optim, progress, scaler)
@@ -99,13 +100,13 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
                 facts["clips_per_s"] = progress.clips / max(progress.seconds, 1e-9)
                 reporter.step(facts)
                 if stopping:
-                    save()
+                    save_state()
                     raise Interrupted(f"stopped after step {progress.step} of {total}.")
                 if progress.step % steps and time.monotonic() - saved > recipe.run.save_every:
-                    save()
+                    save_state()
                     saved = time.monotonic()
             finish_epoch(job, accelerator, out, progress, epoch, board, reporter)
-            save()
+            save_state()
             saved = time.monotonic()
             if main:
                 write_lines(out, progress.rows)
@@ -161,10 +162,14 @@ def finish_epoch(
             row["selected_by"] = split
             best = progress.best
             better = split and (best is None or row[split] > best[split])
-            if better and epoch >= recipe.select.from_epoch:
+            better = better and epoch >= recipe.select.from_epoch
+            if better:
                 progress.best = dict(row)
-                if accelerator.is_main_process:
-                    job.model.save(out / "best")
+            if accelerator.is_main_process and better:
+                job.model.save(out / "best")
+                save_predictions(out / "best", job.task, job.model.labels, found)
+            if accelerator.is_main_process and last:
+                save_predictions(out / "last", job.task, job.model.labels, found)
     if accelerator.is_main_process:
         job.model.save(out / "last")
     scalars = {key: row[key] for key in ("loss", "valid", "test", "clips_per_s") if key in row}
@@ -179,15 +184,9 @@ def finish_epoch(
 
 
 def selected(recipe: Recipe, row: dict[str, Any]) -> str | None:
-    """The split that chooses the best epoch; None where it was not evaluated."""
-    if recipe.select.split != "auto":
-        if recipe.select.split not in row:
-            raise SpectrimError(
-                f"select.split is {recipe.select.split!r}, and there is none; data.holdout=0.1 "
-                "holds a part of the training clips out as 'valid'."
-            )
-        return recipe.select.split
-    return "valid" if "valid" in row else "test" if "test" in row else None
+    """The split that chooses the best epoch; None where there is neither."""
+    wanted = ("valid", "test") if recipe.select.split == "auto" else (recipe.select.split,)
+    return next((name for name in wanted if name in row), None)
 
 
 def gmacs_at(job: Job, now: float) -> float:

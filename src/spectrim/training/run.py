@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, read_json, save_json, save_text
 from ..models.record import versions
@@ -17,7 +19,7 @@ from .reporting import Reporter, Silent
 from .task import settle, unlabelled
 
 RECIPE, SETTLED, SUMMARY = "recipe.yaml", "settled.json", "summary.json"
-HARMLESS = ("run",)  # parts of a recipe that may change between two starts of a run
+HARMLESS = ("run.", "data.cache", "data.workers")  # may change between two starts of a run
 
 
 def train(
@@ -25,7 +27,7 @@ def train(
     out: Path,
     reporter: Reporter,
     tick: Callable[[int], None] = lambda clips: None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Run a recipe, or go on where the folder's run was interrupted.
 
     Args:
@@ -34,13 +36,11 @@ def train(
         tick: called with clips whose log-mel was measured.
 
     Returns:
-        What `summary.json` holds.
+        What `summary.json` holds; None in processes beside the first.
 
     Raises:
         SpectrimError: see `read_recipe`, `settle`, `begin`, `fit`; or `out` holds another run.
     """
-    import torch
-
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
     learned = isinstance(recipe, Recipe) and ":" in recipe.score + recipe.reduction
@@ -92,8 +92,8 @@ def train(
     }
     if main:
         save_json(out / SUMMARY, summary)
-    accelerator.wait_for_everyone()
-    return summary
+    accelerator.end_training()
+    return summary if main else None
 
 
 def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | None:
@@ -109,7 +109,7 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
     changed = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and key.split(".")[0] not in HARMLESS
+        if old.get(key) != new.get(key) and not key.startswith(HARMLESS)
     ]
     if changed:
         raise SpectrimError(

@@ -33,6 +33,12 @@ def begin(recipe: Recipe, task: Task) -> tuple[SpectrogramTransformer, Task, lis
         model, recipe.keep_rate, recipe.score, recipe.blocks, reduction=recipe.reduction,
         seed=recipe.seed,
     )  # fmt: skip
+    end = recipe.schedule.start + recipe.schedule.length
+    if recipe.keep_rate < 1 and end > recipe.epochs:
+        said.append(
+            f"the keep-rate reaches {recipe.keep_rate} after {end:g} epochs, and there are "
+            f"{recipe.epochs}: schedule.start and schedule.length want to be shorter."
+        )
     return pruned, task, said
 
 
@@ -77,6 +83,8 @@ def _loaded(recipe: Recipe, task: Task) -> tuple[SpectrogramTransformer, Task, l
             f"its length of {old.config.frames} frames becomes {task.frames}: position embedding "
             f"of {old.grid.columns} time columns to {model.grid.columns}."
         )
+    if (old.config.mean, old.config.std) != (task.mean, task.std):
+        said.append(f"features are normalised by mean {task.mean} and std {task.std} from now on.")
     if model.plan.stages:
         said.append(f"its own plan ({model.plan}) gives way to the recipe's.")
         model = model.with_plan(Plan())

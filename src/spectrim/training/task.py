@@ -50,6 +50,12 @@ class Task:
     std: float
     said: tuple[str, ...] = ()
 
+    def part(self, name: str) -> tuple[tuple[Clip, ...], list[list[int]]]:
+        """Clips of "train", "valid" or "test", and class indices of each."""
+        begin = {"train": 0, "valid": len(self.train), "test": len(self.train) + len(self.valid)}
+        clips: tuple[Clip, ...] = getattr(self, name)
+        return clips, self.targets[begin[name] : begin[name] + len(clips)]
+
     @property
     def seconds(self) -> float:
         """How much of a clip the network sees, and a little more for the resampler's edge."""
@@ -71,7 +77,7 @@ def settle(
         SpectrimError: clips without a label or with one that is no class, missing files.
     """
     parts = _read(recipe.data, recipe.seed)
-    said = [_counts(parts)]
+    said = [_counts(parts), *_unused_folds(recipe.data, parts)]
     labels, aliases = _labels(recipe.data.labels, parts)
     single = all(len(clip.labels) == 1 for part in parts for clip in part.all())
     loss = recipe.loss.name if recipe.loss.name != "auto" else ("ce" if single else "bce")
@@ -94,6 +100,11 @@ def settle(
             clips += manifest.clips
             found += targets_of(manifest, labels, strict, aliases)
     train, valid, test = map(tuple, groups)
+    if {"valid": valid, "test": test}.get(recipe.select.split) == ():
+        raise SpectrimError(
+            f"select.split is {recipe.select.split!r}, and there is no such clip; data.holdout=0.1 "
+            "holds a part of the training clips out as 'valid'."
+        )
     check_files([part for splits in parts for part in (splits.train, splits.valid, splits.test)])
     frames, mean, std, more = features_of_data(recipe, train, known, tick)
     return Task(
@@ -191,6 +202,13 @@ def _counts(parts: Sequence[Splits]) -> str:
         sum(len(getattr(part, name).clips) for part in parts) for name in ("train", "valid", "test")
     )
     return f"{train} clips to train on, {valid} to choose the best epoch, {test} to test."
+
+
+def _unused_folds(data: DataPart, parts: Sequence[Splits]) -> list[str]:
+    folds = sorted({clip.fold for part in parts for clip in part.all() if clip.fold})
+    if not folds or data.test_fold is not None or data.valid_fold is not None:
+        return []
+    return [f"the folds {', '.join(folds)} are not told apart; data.test_fold={folds[0]} would."]
 
 
 def _labels(wanted: Any, parts: Sequence[Splits]) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -1,0 +1,187 @@
+"""What goes wrong is said in a sentence, and the last good state is intact."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from safetensors.torch import load_file, save_file
+from test_resume import same, steps_saved
+from tones import write_recipe, write_tones
+
+import spectrim as package
+
+
+def refused(done, *said: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    for text in said:
+        assert text in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A manifest that a test may damage."""
+    (tmp_path / "own").mkdir()
+    return write_tones(tmp_path / "own", train=4, valid=1, test=1)
+
+
+def changed(manifest: Path, old: str, new: str) -> Path:
+    text = manifest.read_text()
+    assert old in text
+    manifest.write_text(text.replace(old, new, 1))
+    return manifest
+
+
+def test_a_row_without_its_file_is_named_before_anything_runs(own, tmp_path, spectrim) -> None:
+    (own.parent / "low-train-1.wav").unlink()
+    done = spectrim("train", write_recipe(tmp_path, own), "--out", tmp_path / "run")
+    refused(done, "tones.csv", "1 of 18 files are missing", "row 3", "low-train-1.wav")
+    assert not (tmp_path / "run" / "last").exists()
+
+
+def test_a_label_that_the_recipe_does_not_know_is_named(own, tmp_path, spectrim) -> None:
+    recipe = write_recipe(tmp_path, changed(own, "high,test", "hihg,test"))
+    refused(spectrim("train", recipe), "'hihg' is no class", "Did you mean 'high'")
+    done = spectrim("train", recipe, "data.labels=[low,high]")
+    refused(done, "'middle' is no class", "row")
+
+
+def test_a_row_without_a_label_is_named(own, tmp_path, spectrim) -> None:
+    recipe = write_recipe(tmp_path, changed(own, "low-train-0.wav,low", "low-train-0.wav,"))
+    refused(spectrim("train", recipe), "row 2", "low-train-0.wav", "no label", "pretrain")
+
+
+def test_several_labels_do_not_go_with_accuracy(own, tmp_path, spectrim) -> None:
+    recipe = write_recipe(tmp_path, changed(own, "wav,low,", "wav,low;high,"))
+    refused(spectrim("train", recipe, "select.metric=accuracy"), "2 labels", "row 2")
+    refused(spectrim("train", recipe, "loss.name=ce"), "2 labels", "row 2")
+
+
+def test_validation_that_is_not_there_is_said_before_an_epoch_is_trained(
+    own, tmp_path, spectrim
+) -> None:
+    recipe = write_recipe(tmp_path, own)
+    done = spectrim("train", recipe, "data.valid_split=dev", "select.split=valid", "--dry-run")
+    refused(done, "select.split is 'valid'", "data.holdout=0.1")
+
+
+def test_a_fold_that_is_not_there_is_named(own, tmp_path, spectrim) -> None:
+    refused(spectrim("train", write_recipe(tmp_path, own), "data.test_fold=7"), "'7'", "fold")
+
+
+@pytest.mark.parametrize("start", ["nowhere", "ast-tiny", "nothing.pth"])
+def test_a_start_that_is_not_there(start, own, tmp_path, spectrim) -> None:
+    done = spectrim("train", write_recipe(tmp_path, own), f"init={start}")
+    refused(done, start)
+
+
+def test_a_start_of_another_shape_is_named(own, tmp_path, spectrim) -> None:
+    folder = package.load("ast-digits").save(tmp_path / "bad")
+    weights = load_file(folder / "model.safetensors")
+    weights["blocks.4.fc1.weight"] = weights["blocks.4.fc1.weight"][:100].clone()
+    save_file(weights, folder / "model.safetensors")
+    done = spectrim("train", write_recipe(tmp_path, own), f"init={folder}")
+    refused(done, "blocks.4.fc1.weight", "(100, 128)")
+
+
+def test_a_teacher_of_other_classes_is_refused(own, tmp_path, spectrim) -> None:
+    done = spectrim("train", write_recipe(tmp_path, own), "teacher.model=ast-digits")
+    refused(done, "teacher.model ast-digits", "known to one of the two only")
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(own, tmp_path, spectrim) -> None:
+    recipe, out = write_recipe(tmp_path, own), tmp_path / "run"
+    assert spectrim("train", recipe, "--out", out).returncode == 0
+    before = (out / "last" / "model.safetensors").read_bytes()
+    done = spectrim("train", recipe, "optim.lr=1e-4", "--out", out)
+    refused(done, "another recipe", "optim.lr: 0.001 there, 0.0001 now", "--out")
+    assert (out / "last" / "model.safetensors").read_bytes() == before
+    same_again = spectrim("train", recipe, "run.save_every=1", "data.workers=1", "--out", out)
+    assert same_again.returncode == 0  # what changes nothing may differ
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_state(
+    own, tmp_path, spectrim
+) -> None:
+    recipe, out = write_recipe(tmp_path, own), tmp_path / "run"
+    done = spectrim("train", recipe, "optim.lr=1e25", "optim.clip=null", "optim.warmup_epochs=0",
+                    "run.save_every=0", "--out", out)  # fmt: skip
+    refused(done, "is nan at step", "stopped", "intact", "optim.lr")
+    for path in (out / "state").glob("step-*"):
+        for value in load_file(path / "weights.safetensors").values():
+            assert np.isfinite(value.numpy()).all()
+
+
+def test_a_full_disk_stops_the_run_and_it_goes_on_from_the_last_state(
+    own, tmp_path, spectrim, monkeypatch
+) -> None:
+    recipe, out = write_recipe(tmp_path, own), tmp_path / "run"
+    write, saved = Path.write_bytes, []
+
+    def full(self: Path, data: bytes) -> int:
+        saved.append(self)
+        if self.name == "optimiser.safetensors" and len(saved) > 4:
+            write(self, data[:1000])  # some of it fits
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    done = spectrim("train", recipe, "run.save_every=0", "--out", out)
+    refused(done, "cannot save the state", "No space left on device", "intact", "make room")
+    monkeypatch.undo()
+    (kept,) = steps_saved(out)
+    done = spectrim("train", recipe, "run.save_every=0", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert f"goes on from step {kept}" in done.stderr
+    assert spectrim("train", recipe, "--out", tmp_path / "whole").returncode == 0
+    assert same(out / "last", tmp_path / "whole" / "last")
+    assert [path for path in (out / "state").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_damaged_clip_is_left_out_and_named_and_the_rest_is_trained_on(
+    own, tmp_path, spectrim
+) -> None:
+    (own.parent / "low-train-1.wav").write_bytes(b"RIFF, and nothing more")
+    soundfile.write(own.parent / "high-test-0.wav", np.full(9000, np.nan), 16_000, "FLOAT")
+    out = tmp_path / "run"
+    recipe = write_recipe(tmp_path, own)
+    done = spectrim("train", recipe, "augment.mixup=0", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "low-train-1.wav" in done.stderr and "left out" in done.stderr
+    rows = [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
+    assert [row["unreadable"] for row in rows] == [1, 1]
+    assert len(np.load(out / "last" / "predictions.npz")["test_paths"]) == 2  # of three
+
+
+def test_a_dry_run_writes_nothing_and_tells_all(own, tmp_path, spectrim) -> None:
+    recipe = write_recipe(tmp_path, own)
+    before = sorted(tmp_path.rglob("*"))
+    done = spectrim("train", recipe, "--dry-run", "--json")
+    assert sorted(tmp_path.rglob("*")) == before
+    found = json.loads(done.stdout)
+    assert (found["steps_per_epoch"], found["steps"]) == (2, 4)  # 12 clips in batches of 8
+    assert found["recipe"]["optim"]["clip"] == 1.0
+    assert found["recipe"]["model"]["padding"] == "minimum"  # a default, written out
+    first, second = found["epochs"]
+    assert first["keep_rate"] == [1.0, 1.0] and first["masking"]
+    assert second["keep_rate"] == pytest.approx([0.8, 0.6])  # by hand: halfway, at the end
+    assert second["gmacs"] < first["gmacs"] and not second["masking"]
+    count = sum(p.numel() for p in package.create("ast-tiny", frames=64, classes=3).parameters())
+    assert sum(group["parameters"] for group in found["groups"]) == count
+    table = spectrim("train", recipe, "--dry-run").stdout
+    for text in ("optim:", "weight decay", "1.000 to 1.000", "2 steps an epoch, 4 in all"):
+        assert text in table
+
+
+def test_without_the_extra_the_way_out_is_said(own, tmp_path, spectrim, monkeypatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("spectrim.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "omegaconf", None)
+    done = spectrim("train", write_recipe(tmp_path, own))
+    refused(done, "training needs the package omegaconf", "pip install 'spectrim[train]'")

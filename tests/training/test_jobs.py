@@ -1,0 +1,179 @@
+"""What a batch becomes: masks and noise in their time, targets, a teacher's logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import spectrim
+from spectrim.audio.decode import read
+from spectrim.training.jobs import Pretraining, Supervision
+from spectrim.training.read_recipe import read_recipe
+from spectrim.training.recipe import PretrainRecipe, Recipe
+from spectrim.training.task import settle, unlabelled
+
+CHANGES = ("model.mean=-5", "model.std=3", "optim.batch_size=8", "seed=3")
+
+
+@pytest.fixture
+def job(recipe: Path, tmp_path: Path):
+    """`job("keep_rate=1.0")`: the tones' recipe with changes; three steps an epoch."""
+
+    def job(*changes: str) -> Supervision:
+        read = read_recipe(recipe, (*CHANGES, *changes), Recipe)
+        return Supervision(read, settle(read), tmp_path / "cache", 0, 1)
+
+    return job
+
+
+def steps_of(job, epochs: int):
+    """(epoch so far, batch, arguments of the objective) of each step."""
+    for epoch in range(epochs):
+        for step, batch in enumerate(job.loader.epoch(epoch)):
+            now = epoch + step / job.loader.steps
+            yield now, batch, job.inputs(batch, now)
+
+
+def widths(batch) -> list[int]:
+    spans = [s for i in batch.items for s in (i.extra.draw.time, i.extra.draw.frequency)]
+    return [end - begin for begin, end in spans]
+
+
+def test_masks_end_with_the_step_in_which_pruning_starts(job):
+    """It starts at epoch 1/2: of three steps an epoch, the third is the first that is pruned."""
+    rates = []
+    for now, batch, inputs in steps_of(job(), 2):
+        rates.append(inputs["keep_rate"])
+        if now < 0.5:
+            # int(0.7 * 4) = 2 columns times int(0.7 * 8) = 5 rows
+            assert inputs["keep"].sum(1).tolist() == [10] * 8
+            assert max(widths(batch)) > 0
+        else:
+            assert inputs["keep"] is None
+            assert max(widths(batch)) == 0
+        assert all(item.extra.draw.noise is not None for item in batch.items)  # these go on
+        assert any(item.extra.draw.shift for item in batch.items)
+    progress = [0, 0, 1 / 6, 1 / 2, 5 / 6, 1]  # an epoch long, from 1/2 on
+    by_hand = [0.6 + 0.4 * (1 + np.cos(np.pi * share)) / 2 for share in progress]
+    assert rates == pytest.approx(by_hand)
+
+
+def test_at_keep_rate_1_masks_stay_on_to_the_end(job):
+    for _, batch, inputs in steps_of(job("keep_rate=1.0"), 3):
+        assert inputs["keep_rate"] == 1.0
+        assert inputs["keep"].sum(1).tolist() == [10] * 8
+        assert max(widths(batch)) > 0
+
+
+def test_without_token_masking_every_patch_is_seen(job):
+    for _, _, inputs in steps_of(job("augment.token_columns=1", "augment.token_rows=1"), 1):
+        assert inputs["keep"] is None
+
+
+def test_evaluation_prunes_by_the_final_keep_rate(job):
+    assert [stage.keep_rate for stage in job().model.plan.stages] == [0.6] * 3
+
+
+def test_masked_bins_are_zero_before_normalising(job):
+    changes = ("keep_rate=1.0", "augment.noise=0", "augment.shift=0", "augment.mixup=0")
+    plain = job(*changes, "augment.spec_time=0", "augment.spec_frequency=0")
+    masked = job(*changes)
+    for (_, batch, inputs), (_, _, others) in zip(
+        steps_of(masked, 1), steps_of(plain, 1), strict=True
+    ):
+        for clip, item in enumerate(batch.items):
+            hit = torch.zeros(64, 128, dtype=torch.bool)
+            hit[slice(*item.extra.draw.time)] = True
+            hit[:, slice(*item.extra.draw.frequency)] = True
+            log_mel = inputs["features"][clip] * 2 * 3 - 5
+            assert log_mel[hit].abs().max() < 1e-5 if hit.any() else True
+            assert torch.equal(inputs["features"][clip][~hit], others["features"][clip][~hit])
+
+
+def test_targets_are_the_shares_of_what_is_mixed(job):
+    made = job("augment.mixup=1.0")
+    labels = made.task.labels
+    assert labels == ("high", "low", "middle")
+    for _, batch, inputs in steps_of(made, 2):
+        assert inputs["targets"].sum(1).tolist() == pytest.approx([1] * 8)
+        assert inputs["weights"].tolist() == pytest.approx([1 / 8] * 8)
+        for item, row in zip(batch.items, inputs["targets"].tolist(), strict=True):
+            by_hand = dict.fromkeys(labels, 0.0)
+            for position, share in item.parts:
+                by_hand[made.task.train[position].labels[0]] += share
+            assert row == pytest.approx(list(by_hand.values()))
+
+
+def test_without_augmentation_a_batch_is_what_the_model_hears(recipe, tmp_path):
+    plain = (
+        recipe.read_text().split("augment:")[0] + "optim:" + recipe.read_text().split("optim:")[1]
+    )
+    recipe.write_text(plain)
+    read_ = read_recipe(recipe, (*CHANGES, "keep_rate=1.0"), Recipe)
+    made = Supervision(read_, settle(read_), tmp_path / "cache", 0, 1)
+    for _, batch, inputs in steps_of(made, 1):
+        clips = [made.task.train[item.parts[0][0]] for item in batch.items]
+        features, valid = made.model.features([(read(clip.path), 16_000) for clip in clips])
+        assert torch.allclose(inputs["features"], features, atol=2e-4)
+        assert torch.equal(inputs["valid"], valid)
+        assert inputs["keep"] is None and "teacher" not in inputs
+
+
+def test_a_teachers_classes_are_put_in_the_tasks_order(job, tmp_path):
+    teacher = spectrim.create("ast-tiny", frames=128, labels=("middle", "high", "low"))
+    folder = teacher.save(tmp_path / "teacher")
+    made = job(f"teacher.model={folder}", "keep_rate=1.0", "augment.mixup=0")
+    teacher = spectrim.load(folder, frames=64)
+    _, batch, inputs = next(steps_of(made, 1))
+    features, valid = teacher.features([(item.waveform, 16_000) for item in batch.items])
+    with torch.no_grad():
+        logits = teacher(features, valid)
+    by_name = {label: logits[:, at] for at, label in enumerate(teacher.labels)}
+    expected = torch.stack([by_name[label] for label in made.task.labels], 1)
+    assert torch.allclose(inputs["teacher"], expected, atol=1e-4)
+    assert not any(p.requires_grad for p in made.teacher.parameters())
+    assert not any("teacher" in name for name, _ in made.objective.named_parameters())
+
+
+def test_a_teacher_of_other_classes_is_refused(job, tmp_path):
+    folder = spectrim.create("ast-tiny", frames=64, labels=("a", "b", "c")).save(tmp_path / "t")
+    with pytest.raises(spectrim.SpectrimError, match=r"teacher\.model .*classes"):
+        job(f"teacher.model={folder}")
+
+
+def test_the_same_recipe_starts_from_the_same_weights(job):
+    one, same, other = (job(f"seed={seed}").model.state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+@pytest.mark.parametrize("std", [2e-5, 0.02])
+def test_a_fresh_head_is_as_small_as_the_recipe_says(job, std):
+    model = job(f"model.head_std={std}", "model.drop_path=0.1").model
+    assert model.head.weight.std().item() == pytest.approx(std, rel=0.15)
+    assert model.head.weight.abs().max() < 10 * std
+    assert not model.head.bias.any()
+    assert torch.equal(model.head_norm.weight, torch.ones(128))
+    drops = [block.drop_path for block in model.blocks]
+    assert drops == pytest.approx(np.linspace(0, 0.1, 12).tolist())
+
+
+def test_pre_training_hides_so_many_patches_of_each_clip(tones, tmp_path):
+    path = tmp_path / "pretrain.yaml"
+    path.write_text(
+        f"model: {{preset: audiomae-tiny, frames: 64, mean: -5, std: 3}}\n"
+        f"data: {{manifest: {tones}}}\ndecoder_width: 32\ndecoder_depth: 1\ndecoder_heads: 2\n"
+        "optim: {lr: 1.0e-3, batch_size: 8}\n"
+    )
+    read_ = read_recipe(path, (), PretrainRecipe)
+    made = Pretraining(read_, unlabelled(read_), tmp_path / "cache", 0, 1)
+    masks = []
+    for now, _, inputs in steps_of(made, 2):
+        assert inputs["keep"].sum(1).tolist() == [int(32 * 0.2)] * 8
+        assert made.keep_rate(now) == 1.0
+        assert torch.isfinite(made.objective(**inputs))
+        masks += [tuple(row) for row in inputs["keep"].tolist()]
+    assert len(set(masks)) == len(masks) == 48  # other patches in each clip and epoch

@@ -1,0 +1,206 @@
+"""Whole runs by the command line: what they leave, and what they learn."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tones import write_recipe
+
+import spectrim as package
+from spectrim.data.manifest import read_data
+
+PLAIN = """
+epochs: 5
+init: ast-digits
+model: {frames: 64}
+data: {manifest: MANIFEST}
+optim: {lr: 5.0e-4, batch_size: 4, warmup_epochs: 1, clip: 1.0}
+run: {tensorboard: false, threads: 1}
+"""
+
+
+def lines(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def learned(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned the tones, without pruning."""
+    from spectrim.training.read_recipe import read_recipe
+    from spectrim.training.recipe import Recipe
+    from spectrim.training.reporting import Silent
+    from spectrim.training.run import train
+
+    folder = tmp_path_factory.mktemp("learned")
+    path = write_recipe(folder, tones, PLAIN)
+    train(read_recipe(path, [], Recipe), folder / "run", Silent())
+    return folder / "run"
+
+
+def test_the_tones_are_learned_and_the_models_load_and_agree(learned: Path, tones: Path) -> None:
+    summary = json.loads((learned / "summary.json").read_text())
+    assert summary["last"]["test"] == 1.0
+    assert lines(learned)[0]["loss"] > 0.9 > 0.3 > lines(learned)[-1]["loss"]
+    assert summary["best"]["selected_by"] == "valid"
+    best = max(lines(learned), key=lambda row: row["valid"])  # the first of equals
+    assert summary["best"]["epoch"] == best["epoch"]
+    for name in ("last", "best"):
+        model = package.load(learned / name)
+        assert model.labels == ["high", "low", "middle"]
+        test = read_data(tones).select(split="test").clips
+        logits = model(*model.features([clip.path for clip in test]))
+        kept = np.load(learned / name / "predictions.npz")
+        assert kept["test_paths"].tolist() == [str(clip.path) for clip in test]
+        np.testing.assert_allclose(kept["test_logits"], logits.detach().numpy(), atol=1e-4)
+        truth = [model.labels[row.argmax()] for row in kept["test_truth"]]
+        assert truth == [clip.labels[0] for clip in test]
+
+
+def test_pruning_holds_in_evaluation_and_in_the_model_from_the_first_epoch(
+    recipe: Path, tmp_path: Path, spectrim
+) -> None:
+    out = tmp_path / "run"
+    done = spectrim("train", recipe, "score=variation", "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["last"] == lines(out)[-1]
+    model = package.load(out / "last")
+    assert [(s.score, s.keep_rate, s.at) for s in model.plan.stages] == [
+        ("variation", 0.6, 3), ("variation", 0.6, 6), ("variation", 0.6, 9)
+    ]  # fmt: skip
+    test = read_data(package_manifest(recipe)).select(split="test").clips
+    expected = model(*model.features([clip.path for clip in test])).detach().numpy()
+    kept = np.load(out / "last" / "predictions.npz")["test_logits"]
+    np.testing.assert_allclose(kept, expected, atol=1e-4)
+
+
+def package_manifest(recipe: Path) -> Path:
+    text = recipe.read_text()
+    return Path(text.split("manifest: ")[1].split(",")[0])
+
+
+def test_scalars_reach_tensorboard(recipe: Path, tmp_path: Path, spectrim) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    assert spectrim("train", recipe, "run.tensorboard=true", "--out", out).returncode == 0
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    rates = [event.value for event in events.Scalars("train/keep_rate")]
+    assert rates[0] == 1.0 and rates[-1] < 0.7 and sorted(rates, reverse=True) == rates
+    assert [event.step for event in events.Scalars("epoch/test")] == [3, 6]
+    found = [event.value for event in events.Scalars("epoch/test")]
+    np.testing.assert_allclose(found, [row["test"] for row in lines(out)], atol=1e-6)
+
+
+def test_ones_own_clips_need_a_manifest_and_a_start(tones: Path, tmp_path: Path, spectrim) -> None:
+    """Classes, length, mean and std follow; a start of other classes and length is adapted."""
+    rows = list(csv.DictReader(tones.open()))
+    for row in rows:
+        row["path"] = str(tones.parent / row["path"])
+    mine = tmp_path / "mine.csv"
+    with mine.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["path", "label"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    finetune = Path(__file__).parents[2] / "recipes" / "finetune.yaml"
+    out = tmp_path / "run"
+    done = spectrim(
+        "train", finetune, f"data.manifest={mine}", "init=ast-digits", "epochs=1", "keep_rate=0.7",
+        "schedule.start=0", "schedule.length=1", "run.threads=1", "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "its length of 128 frames becomes 64" in said
+    assert "its head of 10 classes gives way to a fresh one of 3" in said
+    model = package.load(out / "last")
+    assert model.config.frames == 64
+    assert model.labels == ["high", "low", "middle"]
+    assert model.config.activation == "softmax" and model.config.metric == "accuracy"
+    settled = json.loads((out / "settled.json").read_text())
+    assert settled["mean"] == model.config.mean and settled["std"] == model.config.std
+    assert settled["clips"] == {"train": 36, "valid": 3, "test": 0}  # a tenth held out by class
+
+
+def test_several_labels_a_clip_give_bce_and_map(tones: Path, tmp_path: Path, spectrim) -> None:
+    text = tones.read_text().replace("high,train", "high;low,train")
+    several = tones.with_name("several.csv")
+    several.write_text(text)
+    recipe = write_recipe(tmp_path, several, PLAIN)
+    done = spectrim("train", recipe, "epochs=1", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    config = package.load(tmp_path / "run" / "last").config
+    assert (config.activation, config.metric) == ("sigmoid", "mAP")
+    assert "loss bce" in done.stderr
+
+
+def test_a_pretrained_encoder_is_where_training_starts(
+    tones: Path, tmp_path: Path, spectrim
+) -> None:
+    text = """
+epochs: 3
+mask: 0.75
+decoder_width: 64
+decoder_depth: 1
+decoder_heads: 2
+model: {preset: audiomae-tiny, frames: 64}
+data: {manifest: [MANIFEST]}
+optim: {lr: 1.0e-3, batch_size: 8, warmup_epochs: 1}
+run: {tensorboard: false, threads: 1}
+"""
+    unlabelled = tones.with_name("unlabelled.csv")
+    rows = list(csv.DictReader(tones.open()))
+    unlabelled.write_text("path\n" + "".join(row["path"] + "\n" for row in rows))
+    pre = tmp_path / "pre"
+    done = spectrim("pretrain", write_recipe(tmp_path, unlabelled, text), "--out", pre)
+    assert done.returncode == 0, done.stderr
+    losses = [row["loss"] for row in lines(pre)]
+    assert losses[-1] < losses[0] < 1.5  # of values whose variance is 1
+    recipe = write_recipe(tmp_path, tones, PLAIN)
+    done = spectrim("train", recipe, f"init={pre / 'last'}", "epochs=1", "optim.lr=1e-9",
+                    "--out", tmp_path / "fine")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    before, after = (load_file(p / "last" / "model.safetensors") for p in (pre, tmp_path / "fine"))
+    for name in ("patch.weight", "blocks.11.fc2.weight", "positions"):
+        torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+    assert after["head.weight"].shape == (3, 128)
+
+
+def test_a_teacher_of_the_same_classes_helps(
+    learned: Path, tones: Path, tmp_path: Path, spectrim
+) -> None:
+    """With all the weight on a teacher that knows the tones, they are learned without labels."""
+    wrong = tones.with_name("wrong.csv")
+    turned = {"low": "middle", "middle": "high", "high": "low"}
+    rows = list(csv.DictReader(tones.open()))
+    with wrong.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["path", "label", "split"])
+        writer.writeheader()
+        for row in rows:
+            train = row["split"] == "train"
+            writer.writerow(row | ({"label": turned[row["label"]]} if train else {}))
+    recipe = write_recipe(tmp_path, wrong, PLAIN)
+    done = spectrim("train", recipe, f"teacher.model={learned / 'last'}", "teacher.weight=1.0",
+                    "--out", tmp_path / "run", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["last"]["test"] == 1.0
+
+
+@pytest.mark.parametrize("plan", ["score=extensions:Learned", "reduction=extensions:merge"])
+def test_a_score_or_reduction_of_ones_own_is_trained_with(
+    plan: str, recipe: Path, tmp_path: Path, spectrim
+) -> None:
+    out = tmp_path / "run"
+    done = spectrim("train", recipe, plan, "--out", out)
+    assert done.returncode == 0, done.stderr
+    model = package.load(out / "last", own_code=True)
+    if "Learned" in plan:
+        torch.manual_seed(0)
+        fresh = package.prune(model, 0.6, score="extensions:Learned")
+        assert len(model.learned) == len(fresh.learned) > 0
+        assert any("learned" in name for name in load_file(out / "last" / "model.safetensors"))
