@@ -84,8 +84,8 @@ class Bars:
         self.shown = 0.0
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.percentage:.0f}%"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -114,17 +114,18 @@ class Bars:
             return
         self.shown = time.monotonic()
         text = (
-            f"epoch {facts['epoch']:.0f}  loss {facts['loss']:.4f}{self.metric}  "
-            f"keep-rate {facts['keep_rate']:.2f}  {facts['clips_per_s']:.0f} clips/s"
+            f"epoch {facts['epoch']:.0f} loss {facts['loss']:.3f}{self.metric} "
+            f"keep-rate {facts['keep_rate']:.2f} {facts['clips_per_s']:.0f} clips/s"
         )
         self.bar.update(self.steps, description=text, completed=facts["step"], total=facts["steps"])
 
     def epoch(self, row: dict[str, Any]) -> None:
         """A line that stays."""
         found = {key: row[key] for key in ("valid", "test") if key in row}
-        self.metric = "".join(f"  {key} {value:.1%}" for key, value in found.items())
+        self.metric = "".join(f" {key} {value:.1%}" for key, value in list(found.items())[:1])
+        metrics = "".join(f"  {key} {value:.1%}" for key, value in found.items())
         text = (
-            f"epoch {row['epoch']}: loss {row['loss']:.4f}{self.metric}  keep-rate "
+            f"epoch {row['epoch']}: loss {row['loss']:.4f}{metrics}  keep-rate "
             f"{row['keep_rate']:.2f}  lr {row['lr']:.2e}  {row['clips_per_s']:.0f} clips/s"
         )
         self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
