@@ -16,12 +16,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class WaveformAugment:
-    """Of waveforms: circular roll, gain, mixup; see `Recipe`."""
+    """Of waveforms: circular roll, gain, mixup, joining up to `join` samples; see `Recipe`."""
 
     roll: bool = False
     gain: bool = False
     mixup: float = 0.0
     alpha: float = 10.0
+    join: int = 0
 
     def __call__(
         self, load: Callable[[int], np.ndarray], position: int, count: int, rng: np.random.Generator
@@ -38,13 +39,27 @@ class WaveformAugment:
         """
         mixes = rng.random() < self.mixup
         partner, share = int(rng.integers(count)), float(rng.beta(self.alpha, self.alpha))
-        first = self._turned(load(position), rng)
+        first = self._joined(self._turned(load(position), rng), load, count, rng)
         if not mixes:
             return first, [(position, 1.0)]
         second = self._turned(load(partner), rng)[: len(first)]
         mixed = share * first
         mixed[: len(second)] += (1 - share) * second
         return mixed - mixed.mean(), [(position, share), (partner, 1 - share)]
+
+    def _joined(
+        self,
+        waveform: np.ndarray,
+        load: Callable[[int], np.ndarray],
+        count: int,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """A short waveform, followed by others until there are `join` samples."""
+        parts, have = [waveform], len(waveform)
+        while have < self.join:
+            parts.append(self._turned(load(int(rng.integers(count))), rng))
+            have += len(parts[-1])
+        return np.concatenate(parts)[: max(self.join, len(waveform))]
 
     def _turned(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         waveform = waveform - waveform.mean()

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..audio.constants import MELS
+from ..audio.constants import MELS, samples_of
 from ..data.augment import Draw, FeatureAugment, WaveformAugment, apply
 from ..data.cache import Waveforms
 from ..data.loader import TrainBatch, TrainLoader
@@ -193,7 +193,8 @@ def _loader(
 ) -> TrainLoader[Drawn]:
     part = recipe.augment
     waveforms = Waveforms(task.train, cache, task.seconds)
-    augment = WaveformAugment(part.roll, part.gain, part.mixup, part.mixup_alpha)
+    join = samples_of(task.frames) if part.join else 0
+    augment = WaveformAugment(part.roll, part.gain, part.mixup, part.mixup_alpha, join)
     return TrainLoader(
         waveforms.__getitem__, len(waveforms), augment, extra, batch_size=recipe.optim.batch_size,
         seed=recipe.seed, rank=rank, world=world, workers=recipe.data.workers,

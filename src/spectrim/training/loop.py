@@ -78,13 +78,16 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     with stop_signals() as stopping, contextlib.closing(board):
         for epoch in range(progress.step // steps, recipe.epochs):
             objective.train()
+            began = time.monotonic()
             for batch in loader.epoch(epoch, first=progress.step % steps):
-                began, now = time.monotonic(), progress.step / steps
+                now = progress.step / steps
                 lr = lr_at(progress.step, steps, recipe.epochs, recipe.optim)
                 set_lr(optim, lr)
                 seed_step(recipe.seed, progress.step, accelerator.process_index)
                 part = backward(accelerator, objective, job, batch, now)
-                loss = float(accelerator.reduce(part, "sum"))
+                # Processes agree to stop, or one would wait for the others for ever.
+                both = torch.stack([part, torch.full_like(part, len(stopping))])
+                loss, stop = accelerator.reduce(both, "sum").tolist()
                 check_finite(loss, progress, batch, states)
                 norm = accelerator.clip_grad_norm_(
                     job.objective.parameters(), recipe.optim.clip or math.inf
@@ -93,13 +96,13 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
                     check_finite(float(norm), progress, batch, states, "gradient's norm")
                 wrapped.step()
                 wrapped.zero_grad(set_to_none=True)
-                add(progress, batch, loss, time.monotonic() - began)
+                began = add(progress, batch, loss, began)
                 facts = {"loss": loss, "lr": lr, "keep_rate": job.keep_rate(now)}
                 board.write(progress.step, {f"train/{key}": facts[key] for key in facts})
                 facts |= {"step": progress.step, "steps": total, "epoch": epoch}
                 facts["clips_per_s"] = progress.clips / max(progress.seconds, 1e-9)
                 reporter.step(facts)
-                if stopping:
+                if stop:
                     save_state()
                     raise Interrupted(f"stopped after step {progress.step} of {total}.")
                 if progress.step % steps and time.monotonic() - saved > recipe.run.save_every:
@@ -200,15 +203,17 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed((seed * 1_000_003 + step) * 1009 + rank)
 
 
-def add(progress: Progress, batch: TrainBatch[Drawn], loss: float, seconds: float) -> None:
-    """Count a step."""
+def add(progress: Progress, batch: TrainBatch[Drawn], loss: float, began: float) -> float:
+    """Count a step, the wait for its batch included; returns when the next one began."""
+    now = time.monotonic()
     progress.step += 1
     progress.loss += loss * batch.clips
     progress.clips += batch.clips
-    progress.seconds += seconds
+    progress.seconds += now - began
     for item in batch.items:
         if item.failure:
             progress.unreadable[item.failure.split(":")[0]] = item.failure
+    return now
 
 
 def check_finite(

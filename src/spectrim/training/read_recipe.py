@@ -146,6 +146,8 @@ def _check(recipe: Recipe | PretrainRecipe, where: str) -> None:
         raise SpectrimError(f"{where}: data.holdout and model.drop_path lie below 1.")
     if isinstance(recipe, Recipe):
         check_keep_rate(recipe.keep_rate)
+        if recipe.augment.join:
+            raise SpectrimError(f"{where}: augment.join is for pre-training; labels do not join.")
         if recipe.teacher.temperature <= 0:
             raise SpectrimError(f"{where}: teacher.temperature is not above 0.")
     elif not 0 < recipe.mask < 1:

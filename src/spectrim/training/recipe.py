@@ -75,6 +75,8 @@ class AugmentPart:
         shift: largest turn of the features, in frames.
         token_columns, token_rows: share of the time columns and frequency rows of patches that
             stay, drawn anew for each clip.
+        join: fill the network's window: a short clip is followed by others, drawn at random. For
+            pre-training, as labels are not joined.
 
     SpecAugment and token masking end when pruning starts.
     """
@@ -89,6 +91,7 @@ class AugmentPart:
     shift: int = 0
     token_columns: float = 1.0
     token_rows: float = 1.0
+    join: bool = False
 
 
 @dataclass
