@@ -171,6 +171,29 @@ def test_silence_stays_silence():
         assert not waveform.any()
 
 
+@pytest.mark.parametrize("join", [0, 50, 150, 1000])
+def test_short_waveforms_are_followed_by_others_until_the_window_is_full(join):
+    waves = noises(60, 90, 70)
+    followers = set()
+    for seed in range(20):
+        waveform, parts = drawn(WaveformAugment(join=join), waves, 0, seed)
+        assert parts == [(0, 1.0)] and waveform.dtype == np.float32
+        assert len(waveform) == max(join, 60)
+        assert np.array_equal(waveform[:60], waves[0] - waves[0].mean())
+        at = 60
+        while at < len(waveform):  # what follows begins as one of the clips does
+            (clip,) = (
+                number
+                for number, wave in enumerate(waves)
+                if waveform[at] == (wave - wave.mean())[0]
+            )
+            whole = waves[clip] - waves[clip].mean()
+            assert np.array_equal(waveform[at : at + len(whole)], whole[: len(waveform) - at])
+            at += len(whole)
+            followers.add(clip)
+    assert followers == (set() if join <= 60 else {0, 1, 2})
+
+
 # ---- features
 
 

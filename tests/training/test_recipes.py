@@ -233,7 +233,7 @@ BAD_VALUES = [
     # no change, no YAML
     "optim.lr", "epochs", "optim.lr=[1", "optim.lr={",
     # what must not be given together, or not at all
-    "optim.base_lr=1e-3", "optim.lr=null",
+    "optim.base_lr=1e-3", "optim.lr=null", "augment.join=true",
 ]  # fmt: skip
 UNNAMED = {
     "keep_rate=0": "check_keep_rate says 'a keep-rate of 0.0', without key or file",
@@ -340,21 +340,21 @@ def test_a_file_that_is_not_there_is_named(tmp_path, name):
         read_recipe(tmp_path / name, (), Recipe)
 
 
-# Each of these later ends in a bare traceback of NumPy's or PyTorch's, or trains nonsense.
+# The first three end in a bare traceback of NumPy's; most others train nonsense.
 UNCHECKED = [
     "seed=-1",  # numpy: expected non-negative integer
     "augment.mixup_alpha=0",  # numpy: a <= 0
     "augment.shift=-3",  # numpy: low >= high
     "augment.spec_time=-5",  # a mask of negative width
     "augment.noise=-1",
-    "optim.weight_decay=-1",  # torch: Invalid weight_decay value
+    "optim.weight_decay=-1",  # weights grow
     "optim.clip=-1",  # turns the gradient around
     "optim.clip=0",  # is taken for "any"
     "optim.layer_decay=-1",
     "optim.min_lr=-1",
     "optim.warmup_epochs=-1",
     "schedule.length=-1",  # the keep-rate swings for ever
-    "model.std=0",  # division by zero
+    "model.std=0",  # refused only after the clips are read, and without its key
     "model.std=-1",
 ]
 

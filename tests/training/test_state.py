@@ -166,13 +166,27 @@ def test_the_same_step_may_be_saved_again(stepped, tmp_path):
     assert folder.restore(stepped.module, stepped.optimiser)[0].clips == 2
 
 
+def test_of_two_whole_states_the_newer_counts(stepped, tmp_path):
+    """As after a kill between the renaming of the new one and the removal of the old one."""
+    for step in (2, 10):
+        StateFolder(tmp_path / str(step)).save(
+            stepped.module, stepped.optimiser, Progress(step=step)
+        )
+        (tmp_path / str(step) / f"step-{step:09d}").rename(tmp_path / f"step-{step:09d}")
+    folder = StateFolder(tmp_path)
+    assert folder.newest() == tmp_path / "step-000000010"
+    assert folder.restore(stepped.module, stepped.optimiser)[0].step == 10
+
+
 def test_half_written_folders_of_a_killed_run_are_passed_over(stepped, run, tmp_path):
     folder = StateFolder(tmp_path)
-    whole = folder.save(stepped.module, stepped.optimiser, Progress(step=2))
     for name in (".0a1b2c3d", ".ffffffff"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights.safetensors").write_bytes(b"half")
     fresh = run()
+    assert folder.restore(fresh.module, fresh.optimiser) is None
+    whole = folder.save(stepped.module, stepped.optimiser, Progress(step=2))
+    (tmp_path / ".99999999").mkdir()
     assert folder.newest() == whole
     assert folder.restore(fresh.module, fresh.optimiser)[0].step == 2
     assert same(fresh.bits(), stepped.bits())

@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..common.errors import SpectrimError, SpectrimNotice
-from . import check, data, macs, pretrain, sweep, tag, train
+from . import check, data, grid, macs, pretrain, sweep, tag, train
 from .output import complain
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("check", epilog=check.EXAMPLE)(check.command)
 app.command("macs", epilog=macs.EXAMPLE)(macs.command)
 app.command("train", epilog=train.EXAMPLE)(train.command)
 app.command("pretrain", epilog=pretrain.EXAMPLE)(pretrain.command)
+app.add_typer(grid.app, name="grid")
 app.add_typer(data.app, name="data")
 
 

@@ -85,6 +85,7 @@ def train(
         "best_on_test": max(
             (row for row in progress.rows if "test" in row), key=lambda r: r["test"], default=None
         ),
+        "seconds": round(sum(row["seconds"] for row in progress.rows), 1),
         "devices": accelerator.num_processes,
         "device": str(accelerator.device),
         "threads": torch.get_num_threads(),

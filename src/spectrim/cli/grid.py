@@ -1,0 +1,104 @@
+"""`spectrim grid`: a table of runs, such as the paper's Table I, cell by cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "Example: spectrim grid run grids/miniature.yaml --out results/miniature --hours 2.5"
+
+app = typer.Typer(
+    no_args_is_help=True, help="Tables of runs: run them cell by cell, report.", epilog=EXAMPLE
+)
+
+GridPath = Annotated[Path, typer.Argument(help="A grid file, such as grids/miniature.yaml.")]
+Out = Annotated[Path, typer.Option(help="Folder of the grid's results; what it holds goes on.")]
+
+
+@app.command("list", epilog="Example: spectrim grid list grids/miniature.yaml --out results")
+def list_command(
+    grid: GridPath,
+    out: Out,
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+) -> None:
+    """List the cells in their order, and how far each is."""
+    from .output import print_json, print_table
+    from .training import needed
+
+    with needed():
+        from ..training.grid import read_grid
+        from ..training.grid_run import GridFolder
+
+        found, results = read_grid(grid), GridFolder(out)
+    rows = [
+        {"cell": cell.name, "status": results.status(cell), "changes": list(cell.changes)}
+        for cell in found.cells
+    ]
+    if json:
+        print_json({"rows": rows})
+        return
+    done = sum(row["status"] == "done" for row in rows)
+    print_table(
+        ["cell", "status"],
+        [[str(row["cell"]), str(row["status"])] for row in rows],
+        caption=f"{done} of {len(rows)} are done.",
+        left=["status"],
+    )
+
+
+@app.command("run", epilog=EXAMPLE)
+def run_command(
+    grid: GridPath,
+    out: Out,
+    cell: Annotated[list[str] | None, typer.Option(help="Only this cell; may be repeated.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Begin no cell after so many hours.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+) -> None:
+    """Run what is not finished; start it several times to share the cells among processes."""
+    from rich.console import Console
+
+    from .output import complain
+    from .training import Bars, needed
+
+    with needed():
+        from ..training.grid import Cell, read_grid
+        from ..training.grid_run import run_grid
+        from ..training.reporting import Reporter
+
+        found = read_grid(grid)
+        for name in cell or []:
+            found.cell(name)
+        bars = Bars(Console(stderr=True))
+
+        def reporter(cell: Cell) -> Reporter:
+            complain("cell", cell.name)
+            return bars
+
+        changes = [] if threads is None else [f"run.threads={threads}"]
+        seconds = None if hours is None else hours * 3600
+        with bars:
+            count = run_grid(found, out, reporter, cell, seconds, changes)
+    complain("done", f"{count} cells finished here; spectrim grid list {grid} --out {out}")
+
+
+@app.command("report", epilog="Example: spectrim grid report grids/miniature.yaml --out results")
+def report_command(
+    grid: GridPath,
+    out: Out,
+    page: Annotated[
+        Path | None, typer.Option(help="The page; by default docs/NAME.md of the grid file.")
+    ] = None,
+) -> None:
+    """Write the page: tables, figure, the paper's numbers beside, findings."""
+    from .training import needed
+
+    with needed():
+        from ..training.grid import read_grid
+        from ..training.grid_report import report
+
+        for path in report(read_grid(grid), out, page or Path("docs") / f"{grid.stem}.md"):
+            typer.echo(path)

@@ -1,0 +1,184 @@
+"""A grid of runs, such as the paper's Table I: its cells, what each needs, and their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..common.errors import SpectrimError
+from ..pruning.stage import check_keep_rate
+
+KINDS = ("baseline", "shelf", "tuned", "control")
+
+
+@dataclass
+class Column:
+    """A column of the table: one model on one task.
+
+    Attributes:
+        recipe: file of its runs; changes: to that recipe, in every run of the column.
+        runs: changes of each repetition (a fold, a seed).
+        pretrained: whether the baseline starts from the repetition's pre-trained encoder.
+        task, model: names for the table.
+        paper: the column of the paper that it stands for, "AST, SPC-2".
+    """
+
+    recipe: str
+    task: str
+    model: str
+    changes: list[str] = field(default_factory=list)
+    runs: list[list[str]] = field(default_factory=lambda: [[]])
+    pretrained: bool = False
+    paper: str = ""
+
+
+@dataclass
+class GridFile:
+    """What a grid file says.
+
+    Attributes:
+        columns: by name.
+        scores, keep_rates: of the pruned cells.
+        evidence: kinds of cells besides the baseline: "shelf" (the baseline pruned without
+            training), "tuned" (trained with the keep-rate schedule), "control" (as tuned, at
+            keep-rate 1.0).
+        tuned: changes to the recipe in tuned and control cells.
+        from_baseline: whether those start from the baseline's last epoch, or as it did.
+        pretrain: recipe of the encoders; pretrain_runs: changes of each repetition.
+        order: patterns of cell names; a cell comes where the first one fits it.
+    """
+
+    columns: dict[str, Column] = field(default_factory=dict)
+    scores: list[str] = field(default_factory=lambda: ["attention", "intensity", "variation"])
+    keep_rates: list[float] = field(default_factory=lambda: [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    evidence: list[str] = field(default_factory=lambda: ["shelf", "tuned", "control"])
+    tuned: list[str] = field(default_factory=list)
+    from_baseline: bool = True
+    pretrain: str | None = None
+    pretrain_runs: list[list[str]] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        name: such as "tuned/ast-esc10/attention-0.5/0"; the last part counts repetitions.
+        kind: "pretrain" or one of `KINDS`.
+        column: None for "pretrain".
+        run: which repetition.
+        recipe, changes: what `spectrim train` is given, `init` apart.
+        start: the cell whose last epoch it starts from, or evaluates; None: the recipe's.
+        score, keep_rate: of "tuned".
+    """
+
+    name: str
+    kind: str
+    column: str | None
+    run: int
+    recipe: str
+    changes: tuple[str, ...]
+    start: str | None = None
+    score: str | None = None
+    keep_rate: float | None = None
+
+    @property
+    def file(self) -> str:
+        """The name as a file's."""
+        return self.name.replace("/", "--")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid file and its cells, in the order in which they are run."""
+
+    path: Path
+    about: GridFile
+    cells: tuple[Cell, ...]
+
+    def cell(self, name: str) -> Cell:
+        """The cell of that name.
+
+        Raises:
+            SpectrimError: there is none.
+        """
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        raise SpectrimError(f"{self.path}: no cell is called {name!r}; `grid list` names them.")
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid file.
+
+    Raises:
+        SpectrimError: not there, a key that does not exist, or a value of another type.
+    """
+    try:
+        given = OmegaConf.create(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        merged = OmegaConf.merge(OmegaConf.structured(GridFile), given)
+        about: Any = OmegaConf.to_object(merged)
+    except OSError as error:
+        raise SpectrimError(f"{path}: {error.strerror}; wanted a grid file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise SpectrimError(f"{path}: {str(error).strip().splitlines()[0]}.") from error
+    for rate in about.keep_rates:
+        check_keep_rate(rate)
+    for kind in about.evidence:
+        if kind not in KINDS[1:]:
+            raise SpectrimError(f"{path}: evidence {kind!r}; wanted some of {KINDS[1:]}.")
+    if any(column.pretrained for column in about.columns.values()) and not about.pretrain:
+        raise SpectrimError(f"{path}: a column is pretrained, and `pretrain` names no recipe.")
+    cells = _cells(about)
+
+    def place(cell: Cell) -> int:
+        fits = (at for at, pattern in enumerate(about.order) if fnmatch(cell.name, pattern))
+        return next(fits, len(about.order))
+
+    return Grid(path, about, tuple(sorted(cells, key=place)))  # sorted keeps equals in order
+
+
+def _cells(about: GridFile) -> list[Cell]:
+    cells: list[Cell] = []
+    if about.pretrain:
+        for run, changes in enumerate(about.pretrain_runs):
+            name = f"pretrain/{run}"
+            cells.append(Cell(name, "pretrain", None, run, about.pretrain, tuple(changes)))
+    runs = max((len(column.runs) for column in about.columns.values()), default=0)
+    for run in range(runs):
+        for key, column in about.columns.items():
+            if run < len(column.runs):
+                cells += _of_column(about, key, column, run)
+    return cells
+
+
+def _of_column(about: GridFile, key: str, column: Column, run: int) -> list[Cell]:
+    """The baseline of one repetition, and what is held against it."""
+    own = (*column.changes, *column.runs[run])
+    first = f"pretrain/{run}" if column.pretrained else None
+    base = Cell(f"baseline/{key}/{run}", "baseline", key, run, column.recipe, own, first)
+    cells = [base]
+    start = base.name if about.from_baseline else first
+    tuned = (*own, *about.tuned)
+    if "shelf" in about.evidence:
+        name = f"shelf/{key}/{run}"
+        cells.append(Cell(name, "shelf", key, run, column.recipe, own, base.name))
+    if "control" in about.evidence:
+        name = f"control/{key}/{run}"
+        cells.append(Cell(name, "control", key, run, column.recipe, tuned, start))
+    if "tuned" in about.evidence:
+        for score in about.scores:
+            for rate in about.keep_rates:
+                name = f"tuned/{key}/{score}-{rate}/{run}"
+                changes = (*tuned, f"keep_rate={rate}", f"score={score}")
+                cells.append(
+                    Cell(name, "tuned", key, run, column.recipe, changes, start, score, rate)
+                )
+    return cells

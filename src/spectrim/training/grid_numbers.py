@@ -1,0 +1,163 @@
+"""The numbers of a grid's table: pooled over repetitions, with standard errors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..evaluation.metrics import Z95, metric, paired_difference
+from .grid import Cell, Grid
+from .grid_run import GridFolder
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure of the table.
+
+    Attributes:
+        kind: "baseline", "shelf", "tuned" or "control".
+        value: of the last epoch, mean over repetitions, 0 to 1.
+        error: standard error of `value` over clips (of all repetitions).
+        chosen: of the epoch chosen on validation, mean over repetitions.
+        difference, difference_error: from the reference (shelf: the baseline; tuned: the
+            control, else the baseline) on the same clips; None where there is none.
+        runs: how many repetitions stand behind it.
+    """
+
+    column: str
+    kind: str
+    score: str | None
+    keep_rate: float
+    metric: str
+    gmacs: float
+    value: float
+    error: float
+    chosen: float
+    difference: float | None
+    difference_error: float | None
+    runs: int
+
+
+def entries(grid: Grid, results: GridFolder) -> list[Entry]:
+    """All figures that finished cells give, in the order of the grid file's columns.
+
+    Accuracy: a clip's share of right answers over repetitions is one draw, so seeds (the same
+    clips again) and folds (other clips) are both pooled rightly; the error is over clips. mAP:
+    mean over repetitions, with the bootstrap's error of each.
+    """
+    gathered: dict[tuple[str, str, str | None, float], list[_Run]] = defaultdict(list)
+    for cell in grid.cells:
+        result = results.result(cell)
+        if result is None or cell.column is None:
+            continue
+        for run in _runs(grid, cell, result, results):
+            gathered[cell.column, cell.kind, run.score, run.keep_rate].append(run)
+    columns = list(grid.about.columns)
+    found = [_entry(key, runs) for key, runs in gathered.items()]
+    kinds = ("baseline", "control", "shelf", "tuned")
+    scores = [None, *grid.about.scores]
+    return sorted(
+        found,
+        key=lambda e: (columns.index(e.column), kinds.index(e.kind), scores.index(e.score),
+                       -e.keep_rate),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One repetition of a figure: outputs, and those of what it is held against."""
+
+    score: str | None
+    keep_rate: float
+    metric: str
+    gmacs: float
+    paths: np.ndarray
+    truth: np.ndarray
+    last: np.ndarray
+    best: np.ndarray
+    reference: np.ndarray | None
+
+
+def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -> list[_Run]:
+    with np.load(results.outputs(cell), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    paths, truth, name = arrays["paths"], arrays["truth"], result["metric"]
+    if cell.kind == "shelf":
+        rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
+        return [
+            _Run(row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
+                 arrays["last"][at], arrays["best"][at], arrays["last"][0])
+            for at, row in enumerate(rows) if row["score"] is not None
+        ]  # fmt: skip
+    reference = _reference(grid, cell, results, paths)
+    rate = cell.keep_rate or 1.0
+    return [_Run(cell.score, rate, name, result["gmacs"], paths, truth, arrays["last"],
+                 arrays["best"], reference)]  # fmt: skip
+
+
+def _reference(grid: Grid, cell: Cell, results: GridFolder, paths: np.ndarray) -> np.ndarray | None:
+    """Last outputs of the control, else of the baseline, in the order of `paths`."""
+    kinds = {"tuned": ("control", "baseline"), "control": ("baseline",)}.get(cell.kind, ())
+    for kind in kinds:
+        name = f"{kind}/{cell.column}/{cell.run}"
+        other = next((each for each in grid.cells if each.name == name), None)
+        if other is None or results.result(other) is None:
+            continue
+        with np.load(results.outputs(other), allow_pickle=False) as file:
+            place = {path: at for at, path in enumerate(file["paths"].tolist())}
+            if set(place) == set(paths.tolist()):
+                return file["last"][[place[path] for path in paths.tolist()]]
+    return None
+
+
+def _entry(key: tuple[str, str, str | None, float], runs: Sequence[_Run]) -> Entry:
+    column, kind, score, rate = key
+    name = runs[0].metric
+    held = [(run, run.reference) for run in runs if run.reference is not None]
+    gap: tuple[float, float] | None = None
+    if name == "accuracy":
+        value, error = _over_clips([(run.paths, _right(run.last, run.truth)) for run in runs])
+        if held:
+            gap = _over_clips(
+                [(r.paths, _right(r.last, r.truth) - _right(base, r.truth)) for r, base in held]
+            )
+        chosen = np.mean([_right(run.best, run.truth).mean() for run in runs])
+    else:
+        flat = [(run.last, np.zeros_like(run.last), run.truth) for run in runs]
+        error = _over_runs(flat)[1]
+        value = float(np.mean([metric(name, run.last.astype(float), run.truth) for run in runs]))
+        if held:
+            gap = _over_runs([(run.last, base, run.truth) for run, base in held])
+        chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
+    difference, spread = gap or (None, None)
+    return Entry(
+        column, kind, score, rate, name, runs[0].gmacs, value, error, float(chosen), difference,
+        spread, len(runs),
+    )  # fmt: skip
+
+
+def _right(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return truth[np.arange(len(truth)), logits.argmax(1)].astype(float)
+
+
+def _over_clips(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Mean and standard error over clips, each clip's repetitions averaged first."""
+    clips: dict[str, list[float]] = defaultdict(list)
+    for paths, values in parts:
+        for path, value in zip(paths.tolist(), values.tolist(), strict=True):
+            clips[path].append(value)
+    means = np.array([np.mean(values) for values in clips.values()])
+    error = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else 0.0
+    return float(means.mean()), float(error)
+
+
+def _over_runs(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Mean of differences of mAP over repetitions, and its error from each one's bootstrap."""
+    found = [paired_difference("mAP", a.astype(float), b.astype(float), t) for a, b, t in parts]
+    errors = np.array([(each.high - each.low) / (2 * Z95) for each in found])
+    value = float(np.mean([each.value for each in found]))
+    return value, float(np.sqrt((errors**2).sum()) / len(errors))

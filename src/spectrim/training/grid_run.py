@@ -1,0 +1,214 @@
+"""The cells of a grid, run one by one; each finished one is a JSON file that stays."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..common.claims import claim, holder
+from ..common.errors import SpectrimError
+from ..common.files import read_json, save, save_json
+from ..evaluation.metrics import indicator, metric, paired_difference
+from ..evaluation.predict import predict
+from ..evaluation.sweep import variants_of
+from ..models.load import load
+from ..models.record import RESULT_VERSION, versions
+from ..models.registry import macs
+from .grid import Cell, Grid
+from .read_recipe import read_recipe
+from .recipe import PretrainRecipe, Recipe
+from .reporting import Reporter
+from .run import train
+from .task import settle
+
+WAIT = 10.0  # seconds between looks at what other processes are at
+
+
+class GridFolder:
+    """Where a grid's results lie.
+
+    `cells/NAME.json` and `NAME.npz` are finished cells (small, to be kept), `claims/` what is
+    being run now, `runs/NAME/` the runs themselves, `waveforms/` decoded clips.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """What a finished cell found; None where it is not finished."""
+        path = self.folder / "cells" / f"{cell.file}.json"
+        return read_json(path) if path.is_file() else None
+
+    def outputs(self, cell: Cell) -> Path:
+        """The file of a cell's per-clip outputs."""
+        return self.folder / "cells" / f"{cell.file}.npz"
+
+    def claim_of(self, cell: Cell) -> Path:
+        """The file whose holder runs the cell."""
+        return self.folder / "claims" / cell.file
+
+    def run_of(self, name: str) -> Path:
+        """The folder of a cell's run."""
+        return self.folder / "runs" / name.replace("/", "--")
+
+    def status(self, cell: Cell) -> str:
+        """ "done", "running (host process)", "waiting" for another cell, or "ready"."""
+        if self.result(cell) is not None:
+            return "done"
+        if at := holder(self.claim_of(cell)):
+            return f"running ({at})"
+        there = cell.start is None or (self.run_of(cell.start) / "last").is_dir()
+        return "ready" if there else "waiting"
+
+
+def run_grid(
+    grid: Grid,
+    folder: Path,
+    reporter: Callable[[Cell], Reporter],
+    only: Sequence[str] | None = None,
+    seconds: float | None = None,
+    changes: Sequence[str] = (),
+) -> int:
+    """Run cells in the grid's order until none is left, or until `seconds` have passed.
+
+    Several processes may do so at once. An interrupted cell goes on where it stopped.
+
+    Args:
+        reporter: gives what a cell's run reports to.
+        only: names of cells; None: all.
+        changes: to every recipe, of what changes no result, such as run.threads=1.
+
+    Returns:
+        How many cells this process finished.
+    """
+    results, finished, began = GridFolder(folder), 0, time.monotonic()
+    wanted = [cell for cell in grid.cells if only is None or cell.name in only]
+    while True:
+        progressed, left = False, [cell for cell in wanted if results.result(cell) is None]
+        for cell in left:
+            if seconds is not None and time.monotonic() - began > seconds:
+                return finished
+            if results.status(cell) == "waiting":
+                continue
+            with claim(results.claim_of(cell)) as mine:
+                if mine and results.result(cell) is None:
+                    _run(grid, cell, results, reporter(cell), changes)
+                    finished, progressed = finished + 1, True
+                    break  # from the top: what was waiting may come first
+        if not left:
+            return finished
+        if not progressed:
+            if all(results.status(cell) == "waiting" for cell in left):
+                needs = sorted({str(cell.start) for cell in left})
+                if only is not None and not set(needs) & {cell.name for cell in left}:
+                    raise SpectrimError(
+                        f"{left[0].name} waits for {', '.join(needs)}, whose run is not in "
+                        f"{folder / 'runs'}; run that cell first."
+                    )
+            time.sleep(WAIT)
+
+
+def _run(
+    grid: Grid, cell: Cell, results: GridFolder, reporter: Reporter, changes: Sequence[str]
+) -> None:
+    began = time.time()
+    cache = f"data.cache={results.folder / 'waveforms'}"
+    given = [*cell.changes, *changes, cache, "run.tensorboard=false"]
+    if cell.kind == "shelf":
+        found = _shelf(grid, cell, results, given)
+    else:
+        if cell.start:
+            given.append(f"init={results.run_of(cell.start) / 'last'}")
+        found = _trained(cell, results, given, reporter)
+    about = {
+        "cell": cell.name,
+        "kind": cell.kind,
+        "column": cell.column,
+        "run": cell.run,
+        "score": cell.score,
+        "keep_rate": cell.keep_rate,
+        "recipe": cell.recipe,
+        "changes": list(cell.changes),
+        "start": cell.start,
+    }
+    record: dict[str, Any] = {"seconds": round(time.time() - began, 1)}
+    record |= {
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "format_version": RESULT_VERSION,
+    }
+    save_json(results.folder / "cells" / f"{cell.file}.json", about | found | record)
+
+
+def _trained(
+    cell: Cell, results: GridFolder, changes: list[str], reporter: Reporter
+) -> dict[str, Any]:
+    out = results.run_of(cell.name)
+    kind = PretrainRecipe if cell.kind == "pretrain" else Recipe
+    recipe = read_recipe(Path(cell.recipe), changes, kind)
+    summary = train(recipe, out, reporter) or {}
+    if cell.kind != "pretrain":
+        arrays: dict[str, np.ndarray] = {}
+        for name in ("last", "best"):
+            with np.load(out / name / "predictions.npz", allow_pickle=False) as file:
+                arrays |= {"paths": _names(file["test_paths"]), "truth": file["test_truth"]}
+                arrays[name] = file["test_logits"].astype(np.float16)
+        _save_arrays(results.outputs(cell), arrays)
+    shutil.rmtree(out / "state", ignore_errors=True)
+    kept = ("metric", "epochs", "last", "best", "best_on_test", "seconds")
+    found = {key: summary.get(key) for key in kept}
+    found["trained_seconds"] = found.pop("seconds")
+    return found | {"gmacs": macs(load(out / "last")) / 1e9}
+
+
+def _shelf(grid: Grid, cell: Cell, results: GridFolder, changes: list[str]) -> dict[str, Any]:
+    """The baseline, pruned without training: every score and keep-rate on the test clips."""
+    assert cell.start is not None
+    recipe = read_recipe(Path(cell.recipe), changes, Recipe)
+    if recipe.run.threads:
+        torch.set_num_threads(recipe.run.threads)
+    about = read_json(results.run_of(cell.start) / "settled.json")
+    task = settle(recipe, about)
+    clips, targets = task.part("test")
+    rows: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+    for checkpoint in ("last", "best"):
+        model = load(results.run_of(cell.start) / checkpoint)
+        order = [task.labels.index(label) for label in model.labels]
+        variants = variants_of(model, grid.about.keep_rates, grid.about.scores)
+        found = predict([variant.model for variant in variants], clips, 16)
+        logits = [np.concatenate(parts) for parts in found.logits]
+        truth = indicator([targets[at] for at in found.positions], len(order))[:, order]
+        outputs = [model.probabilities(torch.from_numpy(part)).numpy() for part in logits]
+        for variant, output in zip(variants, outputs, strict=True):
+            difference = paired_difference(task.metric, output, outputs[0], truth)
+            rows.append(
+                {
+                    "checkpoint": checkpoint,
+                    "score": variant.score,
+                    "keep_rate": variant.keep_rate,
+                    "value": metric(task.metric, output, truth),
+                    "difference": [difference.value, difference.low, difference.high],
+                    "gmacs": macs(variant.model) / 1e9,
+                }
+            )
+        arrays["paths"] = _names([str(clips[at].path) for at in found.positions])
+        arrays["truth"] = truth
+        arrays[checkpoint] = np.stack(logits).astype(np.float16)
+    _save_arrays(results.outputs(cell), arrays)
+    return {"metric": task.metric, "rows": rows}
+
+
+def _names(paths: Sequence[str] | np.ndarray) -> np.ndarray:
+    """File names, which tell clips apart wherever a corpus lies."""
+    return np.array([Path(str(path)).name for path in paths])
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    save(path, lambda aside: np.savez_compressed(aside, **arrays))  # type: ignore[arg-type]

@@ -1,0 +1,223 @@
+"""The grid driver: cells, order, claims, numbers, page."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tones import write_recipe
+
+from spectrim.common import claims
+from spectrim.training.grid import read_grid
+from spectrim.training.grid_findings import verdict
+from spectrim.training.grid_numbers import entries
+from spectrim.training.grid_run import GridFolder
+
+ROOT = Path(__file__).parents[2]
+
+SUPERVISED = """
+epochs: 2
+model: {preset: ast-tiny, frames: 64}
+data: {manifest: MANIFEST}
+optim: {lr: 5.0e-4, batch_size: 8, clip: 1.0}
+run: {threads: 1}
+"""
+PRETRAIN = """
+epochs: 1
+decoder_width: 64
+decoder_depth: 1
+decoder_heads: 2
+model: {preset: audiomae-tiny, frames: 64}
+data: {manifest: MANIFEST}
+optim: {lr: 1.0e-3, batch_size: 8}
+run: {threads: 1}
+"""
+GRID = """
+columns:
+  ast-tones: {recipe: FOLDER/tones.yaml, task: tones, model: AST, paper: "AST, SPC-2",
+              runs: [[seed=0], [seed=1]], changes: [init=ast-digits]}
+  audiomae-tones: {recipe: FOLDER/tones.yaml, task: tones, model: AudioMAE, runs: [[seed=0]],
+                   pretrained: true}
+scores: [attention, variation]
+keep_rates: [0.7, 0.5]
+tuned: [epochs=1, schedule.start=0, schedule.length=0.5]
+pretrain: FOLDER/pretrain.yaml
+pretrain_runs: [[seed=0]]
+order: [pretrain/0, baseline/*/0, shelf/*/0, control/*/0, "tuned/*/attention-0.5/0"]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("grid")
+    for name, text in (("tones", SUPERVISED), ("pretrain", PRETRAIN)):
+        write_recipe(folder, tones, text).rename(folder / f"{name}.yaml")
+    (folder / "small.yaml").write_text(GRID.replace("FOLDER", str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> GridFolder:
+    """The first repetition's cells, but for all but one of the tuned ones."""
+    from spectrim.training.grid_run import run_grid
+    from spectrim.training.reporting import Silent
+
+    grid = read_grid(folder / "small.yaml")
+    names = [cell.name for cell in grid.cells if cell.name.endswith("/0")]
+    names = [name for name in names if "tuned" not in name or "attention-0.5" in name]
+    count = run_grid(grid, folder / "out", lambda cell: Silent(), names)
+    assert count == len(names) == 9
+    return GridFolder(folder / "out")
+
+
+def test_cells_stand_in_the_order_asked_for_and_every_prefix_is_balanced(folder: Path) -> None:
+    grid = read_grid(folder / "small.yaml")
+    names = [cell.name for cell in grid.cells]
+    assert len(set(names)) == len(names) == 1 + 3 * (3 + 4)
+    assert names[:9] == [
+        "pretrain/0", "baseline/ast-tones/0", "baseline/audiomae-tones/0", "shelf/ast-tones/0",
+        "shelf/audiomae-tones/0", "control/ast-tones/0", "control/audiomae-tones/0",
+        "tuned/ast-tones/attention-0.5/0", "tuned/audiomae-tones/attention-0.5/0",
+    ]  # fmt: skip
+    tuned = grid.cell("tuned/audiomae-tones/variation-0.7/0")
+    assert tuned.start == "baseline/audiomae-tones/0"
+    assert {"keep_rate=0.7", "score=variation", "epochs=1"} <= set(tuned.changes)
+
+
+@pytest.mark.parametrize("name", ["miniature", "table1"])
+def test_the_grids_that_ship_are_whole(name: str) -> None:
+    grid = read_grid(ROOT / "grids" / f"{name}.yaml")
+    kinds = [cell.kind for cell in grid.cells]
+    if name == "table1":  # 7 columns, 18 pruned cells each and one that is not, ESC-50 25 times
+        assert len(grid.cells) == 19 * (5 + 2 * 25)
+        assert all(cell.start is None for cell in grid.cells)
+    else:
+        assert kinds.count("shelf") == kinds.count("baseline") == kinds.count("control") == 24
+        assert kinds.count("tuned") == 24 * 18 and kinds.count("pretrain") == 3
+        for run in range(3):  # no encoder has heard the fold that its columns are tested on
+            fold = next(c for c in grid.cell(f"pretrain/{run}").changes if "test_fold" in c)
+            for task in ("esc10", "esc10-mixtures"):
+                assert fold in grid.cell(f"baseline/audiomae-{task}/{run}").changes
+
+
+def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
+    folder: Path, done: GridFolder
+) -> None:
+    grid = read_grid(folder / "small.yaml")
+    for cell in grid.cells[:9]:
+        assert done.status(cell) == "done"
+    assert done.status(grid.cell("baseline/ast-tones/1")) == "ready"
+    assert done.status(grid.cell("shelf/ast-tones/1")) == "waiting"
+    result = done.result(grid.cell("baseline/ast-tones/0"))
+    with np.load(done.outputs(grid.cell("baseline/ast-tones/0"))) as file:
+        right = file["truth"][np.arange(9), file["last"].argmax(1)]
+    assert result["last"]["test"] == pytest.approx(right.mean(), abs=1e-6)
+    shelf = done.result(grid.cell("shelf/ast-tones/0"))
+    rows = [row for row in shelf["rows"] if row["checkpoint"] == "last"]
+    assert [(row["score"], row["keep_rate"]) for row in rows] == [
+        (None, 1.0), ("attention", 0.7), ("attention", 0.5), ("variation", 0.7), ("variation", 0.5)
+    ]  # fmt: skip
+    assert rows[0]["value"] == pytest.approx(result["last"]["test"], abs=1e-6)
+    tuned = done.result(grid.cell("tuned/ast-tones/attention-0.5/0"))
+    assert tuned["last"]["keep_rate"] == 0.5
+    assert tuned["gmacs"] < result["gmacs"]
+    start = folder / "out" / "runs" / "tuned--ast-tones--attention-0.5--0" / "recipe.yaml"
+    assert "baseline--ast-tones--0/last" in start.read_text()
+
+
+def test_numbers_are_pooled_over_clips(folder: Path, done: GridFolder) -> None:
+    found = entries(read_grid(folder / "small.yaml"), done)
+    by = {(e.column, e.kind, e.score, e.keep_rate): e for e in found}
+    tuned = by["ast-tones", "tuned", "attention", 0.5]
+    right = {}
+    for name in ("tuned--ast-tones--attention-0.5--0", "control--ast-tones--0"):
+        with np.load(folder / "out" / "cells" / f"{name}.npz") as file:
+            right[name] = file["truth"][np.arange(9), file["last"].argmax(1)].astype(float)
+    difference = np.subtract(*right.values())
+    assert tuned.difference == pytest.approx(difference.mean())
+    assert tuned.difference_error == pytest.approx(difference.std(ddof=1) / 3)
+    assert {key[1] for key in by} == {"baseline", "control", "shelf", "tuned"}
+
+
+def test_the_page_has_tables_figure_and_what_is_missing(
+    folder: Path, done: GridFolder, spectrim, tmp_path
+) -> None:
+    page = tmp_path / "docs" / "small.md"
+    words = ("grid", "report", folder / "small.yaml", "--out", folder / "out", "--page", page)
+    assert spectrim(*words).returncode == 0
+    text = page.read_text()
+    assert "9 of 22 cells" in text and "## AST, tones" in text and "## AudioMAE, tones" in text
+    assert "The paper's AST, SPC-2, unpruned: 97.33." in text
+    assert "Not run yet (13)" in text and "Findings" in text
+    assert page.with_suffix(".png").stat().st_size > 10_000
+    rows = json.loads(page.with_suffix(".json").read_text())["rows"]
+    assert len(rows) == 2 + 2 + 8 + 2
+    listed = spectrim("grid", "list", folder / "small.yaml", "--out", folder / "out")
+    assert "9 of 22 are done" in listed.stdout
+
+
+def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("colums: {}")
+    for words, text in (
+        (("grid", "list", bad, "--out", "x"), "colums"),
+        (("grid", "list", "nowhere.yaml", "--out", "x"), "nowhere.yaml"),
+        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "tuned/x"), "tuned/x"),
+        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "shelf/ast-tones/0"),
+         "waits for baseline/ast-tones/0"),
+    ):  # fmt: skip
+        found = spectrim(*words)
+        assert found.returncode == 2 and text in " ".join(found.stderr.split()), found.stderr
+
+
+def test_a_difference_under_two_standard_errors_is_no_trend() -> None:
+    assert verdict(0.03, 0.01) == "shows"
+    assert verdict(0.015, 0.01) == "cannot tell"
+    assert verdict(-0.03, 0.01) == "does not show"
+    assert verdict(0.0, 0.0) == "cannot tell"
+
+
+def _grab(folder: str, names: list[str], results: object) -> None:
+    for name in names:
+        with claims.claim(Path(folder) / name) as mine:
+            if mine and not (Path(folder) / f"{name}.done").exists():
+                (Path(folder) / f"{name}.done").touch()
+                results.put(name)  # type: ignore[attr-defined]
+                time.sleep(0.01)
+
+
+def test_two_processes_never_hold_the_same_claim(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    names, results = [f"cell-{number}" for number in range(40)], context.Queue()
+    workers = [
+        context.Process(target=_grab, args=(str(tmp_path), names, results)) for _ in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=30) for _ in names]
+    for worker in workers:
+        worker.join()
+    assert sorted(found) == sorted(names)
+    assert list(tmp_path.glob("cell-?")) == []  # all given back
+
+
+def test_a_claim_of_a_dead_process_is_taken_over_and_a_live_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "cell"
+    context = multiprocessing.get_context("fork")
+
+    def die() -> None:
+        claims._create(path)
+
+    worker = context.Process(target=die)
+    worker.start()
+    worker.join()
+    assert claims.holder(path) is not None
+    with claims.claim(path) as mine:
+        assert mine
+        with claims.claim(path) as again:
+            assert not again  # this process is alive
+    assert not path.exists()
