@@ -158,13 +158,11 @@ def test_nothing_to_train_on_is_an_error():
         split(manifest(*of("a", 3, fold="1")), test_fold="1")
 
 
-@pytest.mark.xfail(strict=True, reason="one fold in both roles: the epoch is chosen on the test")
 def test_one_fold_cannot_both_choose_the_epoch_and_be_the_test(folds):
     with pytest.raises(SpectrimError, match="fold"):
         split(folds, test_fold="2", valid_fold="2")
 
 
-@pytest.mark.xfail(strict=True, reason="round(0.6 * 1) is 1: the whole class is held out")
 @pytest.mark.parametrize(("count", "share"), [(1, 0.6), (4, 0.9)])
 def test_holding_out_leaves_every_class_a_clip_to_learn_from(count, share):
     found = split(manifest(*of("a", 20), *of("rare", count)), holdout=share)

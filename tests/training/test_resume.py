@@ -15,6 +15,12 @@ import torch
 from safetensors.torch import load_file
 from tones import write_recipe
 
+from spectrim.training.loop import Interrupted
+from spectrim.training.read_recipe import read_recipe
+from spectrim.training.recipe import Recipe
+from spectrim.training.reporting import Silent
+from spectrim.training.run import train
+
 
 def command(recipe: Path, out: Path, *changes: str) -> list[str]:
     return [sys.executable, "-m", "spectrim", "train", str(recipe), *changes, "--out", str(out)]
@@ -75,6 +81,25 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert same(out / "last", whole / "last")
     assert same(out / "best", whole / "best")
     assert rows(out) == rows(whole)
+
+
+def test_a_run_stopped_at_an_epochs_end_has_that_epoch(
+    recipe: Path, tmp_path: Path, whole: Path
+) -> None:
+    """The signal comes in the second step of three: the third ends the epoch, and the run."""
+
+    class Stops(Silent):
+        def step(self, facts: dict[str, float]) -> None:
+            if facts["step"] == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted, match="after step 3 of 6"):
+        train(read_recipe(recipe, [], Recipe), out, Stops())
+    assert len(rows(out)) == 1 and (out / "last").is_dir()
+    train(read_recipe(recipe, [], Recipe), out, Silent())
+    assert rows(out) == rows(whole)
+    assert same(out / "last", whole / "last")
 
 
 def test_a_finished_run_says_its_result_again(whole: Path) -> None:

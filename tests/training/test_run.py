@@ -204,3 +204,20 @@ def test_a_score_or_reduction_of_ones_own_is_trained_with(
         fresh = package.prune(model, 0.6, score="extensions:Learned")
         assert len(model.learned) == len(fresh.learned) > 0
         assert any("learned" in name for name in load_file(out / "last" / "model.safetensors"))
+
+
+def test_a_batch_computed_in_pieces_is_the_same_batch(recipe, tmp_path, spectrim) -> None:
+    for name, size in (("whole", "null"), ("pieces", "3")):
+        done = spectrim("train", recipe, f"run.micro_batch={size}", "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    whole, pieces = ([row["loss"] for row in lines(tmp_path / n)] for n in ("whole", "pieces"))
+    np.testing.assert_allclose(pieces, whole, atol=1e-4)
+
+
+def test_a_cache_that_cannot_be_written_stops_the_run(recipe, tmp_path, spectrim) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = spectrim(
+        "train", recipe, f"data.cache={tmp_path / 'file' / 'x'}", "--out", tmp_path / "r"
+    )
+    assert done.returncode == 2
+    assert "data.cache" in done.stderr and "left out" not in done.stderr

@@ -125,7 +125,7 @@ def apply(features: Tensor, valid: Tensor, draws: list[Draw], fill: float) -> tu
     for spans, size in (([d.time for d in draws], frames), ([d.frequency for d in draws], mels)):
         edges, places = torch.tensor(spans, device=device), torch.arange(size, device=device)
         masked.append((places >= edges[:, :1]) & (places < edges[:, 1:]))
-    if any(span != (0, 0) for d in draws for span in (d.time, d.frequency)):
+    if any(begin < end for d in draws for begin, end in (d.time, d.frequency)):
         features = torch.where(masked[0][:, :, None] | masked[1][:, None, :], fill, features)
     noises = [d.noise for d in draws if d.noise is not None]
     if noises:

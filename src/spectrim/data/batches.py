@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import SpectrimError
-from .cache import Waveforms
+from .cache import CacheError, Waveforms
 from .manifest import Clip
 
 
@@ -46,6 +46,8 @@ def batches(
     def decode(position: int) -> np.ndarray | SpectrimError:
         try:
             return waveforms[position]
+        except CacheError:
+            raise
         except SpectrimError as error:
             return error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from ..common.files import written_aside
 from .manifest import Clip
 
 VERSION = 1  # of what `read` gives; raise it when decoding changes
+
+
+class CacheError(SpectrimError):
+    """The cache cannot be written to: no fault of a clip, so no clip is left out for it."""
 
 
 class Waveforms:
@@ -46,7 +51,8 @@ class Waveforms:
         """(samples,) float32, not to be written to.
 
         Raises:
-            SpectrimError: the file cannot be read, or the cache cannot be written.
+            SpectrimError: the file cannot be read.
+            CacheError: the cache cannot be written to.
         """
         clip = self.clips[position]
         end = clip.end
@@ -56,11 +62,15 @@ class Waveforms:
         if self.folder is None:
             return read(clip.path, clip.start, end)
         path = self.folder / self._name(clip, end)
-        with contextlib.suppress(OSError, ValueError):  # not there, or not whole
+        # Not there, or not whole.
+        with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
             return np.load(path, mmap_mode="r", allow_pickle=False)
         waveform = read(clip.path, clip.start, end)
-        with written_aside(path) as aside:
-            np.save(aside, waveform, allow_pickle=False)
+        try:
+            with written_aside(path) as aside:
+                np.save(aside, waveform, allow_pickle=False)
+        except SpectrimError as error:
+            raise CacheError(f"{error} The folder of decoded waveforms is data.cache.") from error
         return waveform
 
     @staticmethod

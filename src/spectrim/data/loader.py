@@ -13,6 +13,7 @@ import numpy as np
 
 from ..common.errors import SpectrimError
 from .augment import WaveformAugment
+from .cache import CacheError
 
 ORDER, ITEM = 0, 1  # streams of random numbers
 AHEAD = 2  # batches
@@ -123,6 +124,8 @@ class TrainLoader(Generic[Extra]):
         extra = self.extra(now, rng)
         try:
             waveform, parts = self.augment(self.load, position, self.count, rng)
+        except CacheError:
+            raise
         except SpectrimError as error:
             return Item(np.zeros(16_000, np.float32), [(position, 1.0)], extra, str(error))
         return Item(waveform, parts, extra)

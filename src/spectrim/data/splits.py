@@ -42,9 +42,13 @@ def split(
     clips to validation, class by class (by the first label), drawn by `seed`.
 
     Raises:
-        SpectrimError: a fold that the manifest does not have, or nothing left to train on.
+        SpectrimError: a fold that is not there or has two roles, or nothing left to train on.
     """
     clips = manifest.clips
+    if test_fold is not None and test_fold == valid_fold:
+        raise SpectrimError(
+            f"{manifest.source}: fold {test_fold} cannot choose the best epoch and be the test."
+        )
     if test_fold is not None or valid_fold is not None:
         wanted = {fold: manifest.select(fold=fold) for fold in (test_fold, valid_fold) if fold}
         train = tuple(clip for clip in clips if clip.fold not in wanted)
@@ -78,5 +82,6 @@ def _held_out(clips: Sequence[Clip], share: float, seed: int) -> set[int]:
     generator = np.random.default_rng(seed)
     for label in sorted(by_class):
         order = generator.permutation(by_class[label])
-        held |= set(order[: round(share * len(order))].tolist())
+        count = min(round(share * len(order)), len(order) - 1)  # one is left to learn from
+        held |= set(order[:count].tolist())
     return held

@@ -74,7 +74,7 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
             scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
             states.save(job.objective, optim, progress, scaler)
 
-    saved = time.monotonic()
+    saved, stop = time.monotonic(), 0.0
     with stop_signals() as stopping, contextlib.closing(board):
         for epoch in range(progress.step // steps, recipe.epochs):
             objective.train()
@@ -102,10 +102,12 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
                 facts |= {"step": progress.step, "steps": total, "epoch": epoch}
                 facts["clips_per_s"] = progress.clips / max(progress.seconds, 1e-9)
                 reporter.step(facts)
+                if progress.step % steps == 0:
+                    break  # an interruption waits for the epoch's end, which is part of it
                 if stop:
                     save_state()
                     raise Interrupted(f"stopped after step {progress.step} of {total}.")
-                if progress.step % steps and time.monotonic() - saved > recipe.run.save_every:
+                if time.monotonic() - saved > recipe.run.save_every:
                     save_state()
                     saved = time.monotonic()
             finish_epoch(job, accelerator, out, progress, epoch, board, reporter)
@@ -114,6 +116,8 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
             if main:
                 write_lines(out, progress.rows)
             accelerator.wait_for_everyone()
+            if stop and progress.step < total:
+                raise Interrupted(f"stopped after step {progress.step} of {total}.")
     return progress
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ..common.errors import SpectrimError, nearest
@@ -34,10 +34,20 @@ SHARES = (
     "augment.mixup", "augment.token_columns", "augment.token_rows", "data.holdout",
     "model.drop_path", "teacher.weight", "loss.smoothing", "mask",
 )  # fmt: skip
+NOT_NEGATIVE = (
+    "seed", "augment.spec_time", "augment.spec_frequency", "augment.noise", "augment.shift",
+    "optim.weight_decay", "optim.min_lr", "optim.warmup_epochs", "optim.warmup_steps",
+    "optim.step_factor", "schedule.start", "schedule.length", "run.save_every",
+    "select.from_epoch", "model.head_std",
+)  # fmt: skip
+ABOVE_ZERO = (
+    "optim.lr", "optim.base_lr", "optim.clip", "optim.layer_decay", "model.std",
+    "augment.mixup_alpha", "teacher.temperature",
+)  # fmt: skip
 AT_LEAST_ONE = (
     "epochs", "optim.batch_size", "optim.step_start", "optim.step_every", "optim.warmup_every",
-    "data.workers", "run.threads", "run.micro_batch", "select.every", "model.frames",
-    "decoder_width", "decoder_depth", "decoder_heads",
+    "data.workers", "model.stride", "run.threads", "run.micro_batch", "select.every",
+    "model.frames", "decoder_width", "decoder_depth", "decoder_heads",
 )  # fmt: skip
 
 
@@ -50,7 +60,10 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        given = OmegaConf.create(yaml.safe_load(text) or {})
+        content = yaml.safe_load(text) or {}
+        if not isinstance(content, dict):
+            raise SpectrimError(f"{path}: a {type(content).__name__}, where keys are wanted.")
+        given = OmegaConf.create(content)
     except OSError as error:
         raise SpectrimError(f"{path}: {error.strerror}; wanted a recipe.") from error
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
@@ -71,7 +84,8 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
     try:
         typed = cast(Kind, OmegaConf.to_object(recipe))
     except OmegaConfBaseException as error:
-        raise SpectrimError(f"{path}: {_first_line(error)}") from error
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise SpectrimError(f"{path}: {key}{_first_line(error)}") from error
     _check(typed, str(path))
     return typed
 
@@ -88,24 +102,35 @@ def to_dict(recipe: Recipe | PretrainRecipe) -> dict[str, Any]:
 
 def folder_of(path: Path, changes: Sequence[str]) -> Path:
     """Where a run's results go unless told: the same for the same command."""
-    parts = [path.stem, *(re.sub(r"[^\w.=+-]+", "_", change) for change in changes)]
-    name = ",".join(parts)
-    if len(name) > 120:  # file systems end at 255 bytes
-        name = name[:100] + "-" + hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    whole = ",".join([path.stem, *changes])
+    name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", whole)
+    if name != whole or len(name) > 120:  # file systems end at 255 bytes
+        digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
+        name = f"{name[:100]}-{digest}"
     return Path("runs") / name
 
 
 def _merged(recipe: Any, given: Any, where: str, kind: type) -> Any:
     try:
+        for key, value in given.items():
+            if is_dataclass(getattr(kind(), str(key), None)) and not isinstance(value, DictConfig):
+                raise SpectrimError(f"{where}: {key} is {value!r}; wanted keys below it.")
         return OmegaConf.merge(recipe, given)
+    except TypeError as error:
+        raise SpectrimError(
+            f"{where}: a list is given as a whole, such as blocks=[3,6]."
+        ) from error
     except ConfigKeyError as error:
         key = str(error.full_key or error.key)
+        known = _keys(kind())
+        inner = [name for name in known if name.rsplit(".", 1)[-1] == key]
         raise SpectrimError(
-            f"{where}: a recipe has no key {key!r}.{nearest(key, _keys(kind()))}"
+            f"{where}: a recipe has no key {key!r}.{nearest(key, inner or known)}"
         ) from error
     except OmegaConfBaseException as error:
         key = str(error.full_key or error.key or "")
-        raise SpectrimError(f"{where}: {key}: {_first_line(error)}") from error
+        key = f"{key}: " if key and not where.startswith(f"{key}=") else ""
+        raise SpectrimError(f"{where}: {key}{_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -136,20 +161,35 @@ def _check(recipe: Recipe | PretrainRecipe, where: str) -> None:
     for key in AT_LEAST_ONE:
         if values.get(key) is not None and values[key] < 1:
             raise SpectrimError(f"{where}: {key} is {values[key]}; wanted at least 1.")
+    for key in NOT_NEGATIVE:
+        if values.get(key) is not None and values[key] < 0:
+            raise SpectrimError(f"{where}: {key} is {values[key]}; wanted 0 or more.")
+    for key in ABOVE_ZERO:
+        if values.get(key) is not None and values[key] <= 0:
+            raise SpectrimError(f"{where}: {key} is {values[key]}; wanted more than 0.")
     if (recipe.optim.lr is None) == (recipe.optim.base_lr is None):
         raise SpectrimError(f"{where}: give either optim.lr or optim.base_lr (for 256 clips).")
-    if (recipe.optim.lr or recipe.optim.base_lr or 0) <= 0:
-        raise SpectrimError(f"{where}: the learning rate is not above 0.")
     if len(recipe.optim.betas) != 2 or not all(0 <= beta < 1 for beta in recipe.optim.betas):
         raise SpectrimError(f"{where}: optim.betas is {recipe.optim.betas}; wanted two below 1.")
     if recipe.data.holdout == 1 or recipe.model.drop_path == 1:
         raise SpectrimError(f"{where}: data.holdout and model.drop_path lie below 1.")
     if isinstance(recipe, Recipe):
-        check_keep_rate(recipe.keep_rate)
+        try:
+            check_keep_rate(recipe.keep_rate)
+        except SpectrimError as error:
+            raise SpectrimError(f"{where}: keep_rate: {error}") from error
+        if recipe.select.from_epoch >= recipe.epochs:
+            raise SpectrimError(
+                f"{where}: select.from_epoch is {recipe.select.from_epoch}, and the epochs count "
+                f"from 0 to {recipe.epochs - 1}."
+            )
         if recipe.augment.join:
             raise SpectrimError(f"{where}: augment.join is for pre-training; labels do not join.")
-        if recipe.teacher.temperature <= 0:
-            raise SpectrimError(f"{where}: teacher.temperature is not above 0.")
+    elif recipe.decoder_width % recipe.decoder_heads or recipe.decoder_width % 4:
+        raise SpectrimError(
+            f"{where}: decoder_width {recipe.decoder_width} wants to divide by 4 and by "
+            f"decoder_heads {recipe.decoder_heads}."
+        )
     elif not 0 < recipe.mask < 1:
         raise SpectrimError(f"{where}: mask is {recipe.mask}; wanted a share between 0 and 1.")
 

@@ -67,7 +67,7 @@ class StateFolder:
             SpectrimError: the disk is full or cannot be written to; the last state stays.
         """
         aside = self.folder / f".{secrets.token_hex(4)}"
-        final = self.folder / f"step-{progress.step:09d}"
+        final = self._free(progress.step)
         tensors, numbers = _flat(optimiser)
         about = {
             "version": STATE_VERSION,
@@ -80,12 +80,10 @@ class StateFolder:
             (aside / WEIGHTS).write_bytes(safetensors.torch.save(_plain(module.state_dict())))
             (aside / OPTIMISER).write_bytes(safetensors.torch.save(_plain(tensors)))
             (aside / PROGRESS).write_text(json.dumps(about, allow_nan=False), encoding="utf-8")
-            if final.exists():  # the same step again, as at an epoch's end
-                final.rename(self.folder / f".{secrets.token_hex(4)}")
             aside.rename(final)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the second: a number that JSON does not know
             shutil.rmtree(aside, ignore_errors=True)
-            reason = error.strerror or error
+            reason = getattr(error, "strerror", None) or error
             kept = self.newest()
             raise SpectrimError(
                 f"cannot save the state in {final}: {reason}. The last good one, "
@@ -95,6 +93,14 @@ class StateFolder:
             if other != final:
                 shutil.rmtree(other, ignore_errors=True)
         return final
+
+    def _free(self, step: int) -> Path:
+        """A name after all that are there; the same step may be saved again."""
+        name, again = f"step-{step:09d}", 0
+        while (self.folder / name).exists():
+            again += 1
+            name = f"step-{step:09d}.{again}"
+        return self.folder / name
 
     def newest(self) -> Path | None:
         """The newest whole state; None where there is none."""
@@ -112,6 +118,8 @@ class StateFolder:
         if path is None:
             return None
         about = read_json(path / PROGRESS)
+        if not isinstance(about, dict):
+            raise SpectrimError(f"{path} is not a state. Name another --out to start anew.")
         if about.get("version") != STATE_VERSION:
             raise SpectrimError(
                 f"{path}: version {about.get('version')!r}; this Spectrim goes on from version "
