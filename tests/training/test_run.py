@@ -14,6 +14,8 @@ from tones import write_recipe
 
 import spectrim as package
 from spectrim.data.manifest import read_data
+from spectrim.training.loop import engine
+from spectrim.training.recipe import RunPart
 
 PLAIN = """
 epochs: 5
@@ -221,3 +223,10 @@ def test_a_cache_that_cannot_be_written_stops_the_run(recipe, tmp_path, spectrim
     )
     assert done.returncode == 2
     assert "data.cache" in done.stderr and "left out" not in done.stderr
+
+
+@pytest.mark.parametrize("precision", ["auto", "no", "bf16", "fp16"])
+def test_mixed_precision_is_off_on_a_cpu(precision: str) -> None:
+    accelerator = engine(RunPart(precision=precision, device="cpu"))
+    assert accelerator.mixed_precision == "no" and accelerator.scaler is None
+    assert accelerator.device.type == "cpu"
