@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 from tones import write_recipe
 
 import spectrim as package
+from models import foreign
 from spectrim.data.manifest import read_data
 from spectrim.training.loop import engine
 from spectrim.training.recipe import RunPart
 
+ROOT = Path(__file__).parents[2]
 PLAIN = """
 epochs: 5
 init: ast-digits
@@ -110,7 +112,7 @@ def test_ones_own_clips_need_a_manifest_and_a_start(tones: Path, tmp_path: Path,
         writer = csv.DictWriter(stream, ["path", "label"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    finetune = Path(__file__).parents[2] / "recipes" / "finetune.yaml"
+    finetune = ROOT / "recipes" / "finetune.yaml"
     out = tmp_path / "run"
     done = spectrim(
         "train", finetune, f"data.manifest={mine}", "init=ast-digits", "epochs=1", "keep_rate=0.7",
@@ -119,7 +121,7 @@ def test_ones_own_clips_need_a_manifest_and_a_start(tones: Path, tmp_path: Path,
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
     assert "its length of 128 frames becomes 64" in said
-    assert "its head of 10 classes gives way to a fresh one of 3" in said
+    assert "its head of 10 classes goes; a fresh one of 3 classes is made" in said
     model = package.load(out / "last")
     assert model.config.frames == 64
     assert model.labels == ["high", "low", "middle"]
@@ -127,6 +129,30 @@ def test_ones_own_clips_need_a_manifest_and_a_start(tones: Path, tmp_path: Path,
     settled = json.loads((out / "settled.json").read_text())
     assert settled["mean"] == model.config.mean and settled["std"] == model.config.std
     assert settled["clips"] == {"train": 36, "valid": 3, "test": 0}  # a tenth held out by class
+
+
+@pytest.mark.parametrize("kind", ["audiomae", "official_ast"])
+def test_a_recipe_of_the_paper_starts_from_a_published_checkpoint(
+    kind: str, tones: Path, tmp_path: Path, spectrim
+) -> None:
+    """Files of the published formats, smaller; AudioMAE's without a head."""
+    state = foreign.audiomae(head=False) if kind == "audiomae" else foreign.official_ast()
+    path = tmp_path / "pretrained.pth"
+    torch.save({"model": state} if kind == "audiomae" else state, path)
+    name = "audiomae-esc50" if kind == "audiomae" else "ast-esc50"
+    done = spectrim(
+        "train", ROOT / "recipes" / f"{name}.yaml", f"data.manifest={tones}", f"init={path}",
+        "data.test_fold=null", "model.frames=64", "blocks=[1]", "epochs=2", "select.from_epoch=0",
+        "schedule.start=0", "schedule.length=1", "keep_rate=0.5", "score=intensity",
+        "run.threads=1", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    head = "it has no head" if kind == "audiomae" else "its head of 5 classes goes"
+    assert f"{head}; a fresh one of 3 classes is made" in done.stderr
+    assert "position embedding of 8 time columns to 4" in done.stderr
+    config = package.load(tmp_path / "run" / "last").config
+    assert (config.padding, config.mean, config.std) == ("minimum", -6.6268077, 5.358466)
+    assert config.reads_class == (kind == "official_ast")
 
 
 def test_several_labels_a_clip_give_bce_and_map(tones: Path, tmp_path: Path, spectrim) -> None:

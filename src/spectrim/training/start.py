@@ -99,8 +99,9 @@ def _loaded(recipe: Recipe, task: Task) -> tuple[SpectrogramTransformer, Task, l
             f"model.fresh_head=false, and the {len(model.labels)} classes of {recipe.init} are "
             f"not the {len(task.labels)} of the data; leave it out."
         )
-    said.append(f"its head of {len(old.labels)} classes gives way to a fresh one of "
-                f"{len(task.labels)}.")  # fmt: skip
+    headless = any("has no head" in str(notice.message) for notice in notices)
+    old_head = "it has no head; " if headless else f"its head of {len(old.labels)} classes goes; "
+    said.append(f"{old_head}a fresh one of {len(task.labels)} classes is made.")
     model.config = replace(model.config, labels=task.labels)
     model.head = nn.Linear(model.config.width, len(task.labels))
     _renew_head(model, part.head_std)
