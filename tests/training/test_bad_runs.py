@@ -102,6 +102,9 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(own, tmp_path, spectr
     done = spectrim("train", recipe, "optim.lr=1e-4", "--out", out)
     refused(done, "another recipe", "optim.lr: 0.001 there, 0.0001 now", "--out")
     assert (out / "last" / "model.safetensors").read_bytes() == before
+    (out / "settled.json").rename(tmp_path / "settled.json")
+    refused(spectrim("train", recipe, "--out", out), "settled.json is gone", "--out")
+    (tmp_path / "settled.json").rename(out / "settled.json")
     same_again = spectrim("train", recipe, "run.save_every=1", "data.workers=1", "--out", out)
     assert same_again.returncode == 0  # what changes nothing may differ
 

@@ -104,6 +104,11 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
         SpectrimError: the folder holds a run of another recipe; the message names the keys.
     """
     if not (out / SETTLED).is_file():
+        if any((out / "state").glob("step-*")):
+            raise SpectrimError(
+                f"{out / 'state'} is of a run whose {SETTLED} is gone, so nobody knows which. Name "
+                "another --out, or delete that folder."
+            )
         return None
     known = read_json(out / SETTLED)
     old, new = _leaves(known["recipe"]), _leaves(to_dict(recipe))
