@@ -72,6 +72,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(
         time.sleep(0.005)  # three steps an epoch: another number is the middle of one
     process.send_signal(kind)
     _, errors = process.communicate(timeout=60)
+    if kind == signal.SIGINT:
+        assert "stopped: after step" in errors.decode()
     stopped = max(steps_saved(out))
     assert 0 < stopped < 6, errors.decode()
     assert process.returncode == (130 if kind == signal.SIGINT else -signal.SIGKILL)

@@ -63,10 +63,18 @@ def main() -> None:
     except SpectrimError as error:
         complain("error", str(error))
         sys.exit(2)
-    except KeyboardInterrupt as stop:
-        text = str(stop) or "interrupted."
-        complain("stopped", f"{text} A sweep or a training goes on with the same command.")
-        sys.exit(130)
+    except SystemExit as end:
+        if (stop := _interruption(end)) is not None:
+            again = "interrupted; a sweep goes on when the same command is given again."
+            complain("stopped", str(stop) or again)
+        raise
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _interruption(end: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that typer has made an exit status of."""
+    while end is not None and not isinstance(end, KeyboardInterrupt):
+        end = end.__cause__ or end.__context__
+    return end

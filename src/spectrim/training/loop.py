@@ -25,7 +25,7 @@ from .reporting import Board, Reporter, write_lines
 from .schedules import lr_at
 from .state import Progress, StateFolder
 
-Rows = list[dict[str, Any]]
+STOPPED = "after step {} of {}, which is saved; the same command goes on."
 
 
 class Interrupted(KeyboardInterrupt):
@@ -106,7 +106,7 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
                     break  # an interruption waits for the epoch's end, which is part of it
                 if stop:
                     save_state()
-                    raise Interrupted(f"stopped after step {progress.step} of {total}.")
+                    raise Interrupted(STOPPED.format(progress.step, total))
                 if time.monotonic() - saved > recipe.run.save_every:
                     save_state()
                     saved = time.monotonic()
@@ -117,7 +117,7 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
                 write_lines(out, progress.rows)
             accelerator.wait_for_everyone()
             if stop and progress.step < total:
-                raise Interrupted(f"stopped after step {progress.step} of {total}.")
+                raise Interrupted(STOPPED.format(progress.step, total))
     return progress
 
 
