@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ def analyze(
     for name, manifest in data.items():
         able = {key: model for key, model in models.items() if knows(model, manifest)}
         if able:
-            found.append(_one(able, name, manifest, settings, lambda n, name=name: steps(name, n)))
+            found.append(_one(able, name, manifest, settings, partial(steps, name)))
     if not found:
         raise SpectrimError(
             f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}; a "

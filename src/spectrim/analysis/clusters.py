@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ class Clusters:
     def ranges(self) -> list[tuple[float, float]]:
         """(from, to) of each."""
         cuts = [self.low, *self.edges.tolist(), self.high]
-        return list(zip(cuts[:-1], cuts[1:], strict=True))
+        return list(itertools.pairwise(cuts))
 
 
 def fit_clusters(sample: np.ndarray, low: float, high: float, what: str) -> Clusters:
