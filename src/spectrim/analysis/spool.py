@@ -19,7 +19,7 @@ class Spool:
     def __init__(self, variants: int, clips: int, classes: int) -> None:
         self.shape = (variants, clips, classes)
         try:
-            self._file = tempfile.TemporaryFile()
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
         except OSError as error:
             raise self._full(error) from error
 
