@@ -47,6 +47,7 @@ class Settings:
         examples: clips drawn by lot for Figure 3.
         chosen: clips for Figure 3 by path or file name, instead.
         tau_pruned: whether Figure 4 is counted of the pruned models too.
+        checkpoints: where each model came from, by its name, for the record.
     """
 
     keep_rate: float | None = 0.5
@@ -58,6 +59,7 @@ class Settings:
     examples: int = 3
     chosen: Sequence[str] = ()
     tau_pruned: bool = False
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,6 +101,8 @@ def analyze(
         SpectrimError: no model knows the labels of a manifest; no clip of one can be read; a
             clip chosen by name is in none; a plan that is wanted and not there.
     """
+    for model in models.values():
+        pruned(model, settings)  # what is wrong with a score or a block is said before the work
     for name in settings.chosen:
         if not any(find(manifest, [name]) for manifest in data.values()):
             raise SpectrimError(f"no clip called {name!r} in {', '.join(data)}.")

@@ -85,6 +85,7 @@ def _about(data: DataSet, name: str, run: Run | None, settings: Settings) -> Row
     return {
         "data": data.name,
         "source": str(data.manifest.source),
+        "checkpoint": settings.checkpoints.get(name, name),
         "score": run.score if run else None,
         "keep_rate": settings.keep_rate if run else 1.0,
         "clips": data.clips,

@@ -30,7 +30,7 @@ def draw_clusters(found: Sequence[DataSet]) -> Figure:
         ):
             sizes = user.runs[0].retention.sizes(statistic).value
             _histogram(ax, clusters, single, sizes, TO_NAMES[statistic])
-            ax.set_title(f"{data.name}: {NAMES[statistic]} ({', '.join(names)})", fontsize=9)
+            ax.set_title(f"{data.name}, {NAMES[statistic]}: {', '.join(names)}", fontsize=9)
     return figure
 
 
@@ -47,23 +47,21 @@ def _histogram(ax: Axes, clusters: Clusters, single: Single, sizes: np.ndarray, 
         ax.bar(centres, shares[0], width, color="none", edgecolor="#D55E00", hatch="//////", lw=0,
                label="of it padding")  # fmt: skip
     # One spike of padding would flatten the rest: the axis is cut, and says how high it goes.
-    top = max(np.sort(total)[-4:].min() * 1.35, total.max() / 4)
-    if total.max() > top:
+    third, highest = np.sort(total)[-3], total.max()
+    top = 1.6 * third if highest > 3 * third > 0 else highest
+    if highest > top:
         at = int(total.argmax())
-        ax.annotate(
-            f"{total[at]:.0f} %",
-            (centres[at] + width[at], top * 0.93),
-            fontsize=8,
-            color="#B34700",
-            va="top",
-        )
-    ax.set_ylim(0, min(top, total.max()) * 1.32)
+        place, text = (centres[at] + width[at], top), f"up to {highest:.0f} %"
+        ax.annotate(text, place, fontsize=8, color="#B34700", va="top")
+    ax.set_ylim(0, top * 1.32)
     for edge in clusters.edges:
         ax.axvline(edge, color="black", linewidth=0.8, linestyle=":")
     for rank, (low, high) in enumerate(clusters.ranges()):
         text = f"C{rank + 1}\n{sizes[rank]:.1%}"
         place = ((low + high) / 2, 0.985)
-        ax.text(*place, text, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=8)
+        ax.text(
+            *place, text, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=7.5
+        )
     if shares[0].any():
         ax.legend(fontsize=8, loc="center right")
     ax.set_xlabel(what)
@@ -108,7 +106,7 @@ def _retention_row(row: Sequence[Axes], title: str, runs: Sequence[tuple[Subject
         ax.set_title(f"{title}: {what}", fontsize=9)
         bare(ax)
     row[0].legend(fontsize=7.5)
-    row[2].set_xlabel("centre of the band (Hz)", fontsize=8)
+    row[2].set_xlabel("band (Hz)", fontsize=8)
     row[3].set_xlabel("time (s)", fontsize=8)
 
 

@@ -67,12 +67,16 @@ def draw_tau(
                 _curve(ax, estimate, row, patches, name, at)
             ax.axhline(0, color="black", linewidth=0.8)
             ax.set_title(f"{FAMILIES[family]}: attention against {NAMES[statistic]}", fontsize=10)
-            ax.set_ylim(-1.02, 1.02)
             bare(ax)
             if column == 0:
                 ax.set_ylabel("Kendall's tau")
         axes[1, column].set_xlabel("block (from 1)")
         axes[1, column].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    low = min(
+        -0.3,
+        *(np.nanmin(found.value, initial=0.0) for those in lines.values() for _, found in those),
+    )
+    axes[0, 0].set_ylim(low - 0.05, 1.02)
     which = ", padding left out" if patches else ""
     models = "pruned models" if pruned else "unpruned models"
     figure.suptitle(f"{TITLES[definition]}{which}; {models}", fontsize=11)
@@ -128,6 +132,8 @@ def draw_received(found: Sequence[DataSet]) -> Figure | None:
     )
     for ax, (data, runs) in zip(axes[:, 0], panels, strict=True):
         _received_panel(ax, data.name, runs)
+        if ax is not axes[0, 0] and (legend := ax.get_legend()):
+            legend.remove()  # the first panel's stands for all
     axes[-1, 0].set_xlabel("attention received, kept / dropped patch (log scale; 1: alike)")
     return figure
 
@@ -163,5 +169,5 @@ def _received_panel(ax: Axes, name: str, runs: Sequence[tuple[Subject, Run]]) ->
     ax.set_yticks(range(len(runs)), names, fontsize=8)
     ax.set_ylim(len(runs) - 0.4, -0.6)
     ax.set_title(name, fontsize=10)
-    ax.legend(fontsize=8, loc="best", title="pruning", title_fontsize=8)
+    ax.legend(fontsize=8, loc="best", title="kept and dropped", title_fontsize=8)
     bare(ax)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from ..analyze import DataSet, drops
@@ -21,26 +22,31 @@ def draw_joint(data: DataSet) -> Figure | None:
     runs = [(subject, run) for subject in data.subjects for run in subject.runs if drops(run)]
     if not runs:
         return None
-    figure = Figure(figsize=(11.5, 2.5 * len(runs) + 0.9), layout="constrained")
+    figure = Figure(figsize=(11.5, 2.5 * len(runs) + 1.3), layout="constrained")
     axes = figure.subplots(len(runs), 4, squeeze=False)
-    top = max(run.joint.density(*column).max() for _, run in runs for column in COLUMNS)
-    images = [_row(row, subject, run, top) for row, (subject, run) in zip(axes, runs, strict=True)]
+    pairs = (COLUMNS[:2], COLUMNS[2:])  # that are compared, and share a scale
+    tops = [max(r.joint.density(*c).max() for _, r in runs for c in pair) for pair in pairs]
+    for row, (subject, run) in zip(axes, runs, strict=True):
+        images = _row(row, subject, run, [tops[0], tops[0], tops[1], tops[1]])
     for ax in axes[-1]:
         ax.set_xlabel("patch mean (log-mel)", fontsize=8)
-    bar = figure.colorbar(images[0], ax=axes, fraction=0.02, pad=0.01)
-    bar.set_label("log(1 + density)")
+    for at, image in enumerate(images[::2]):
+        those = axes[:, 2 * at : 2 * at + 2]
+        bar = figure.colorbar(image, ax=those, location="bottom", shrink=0.8, aspect=40, pad=0.01)
+        bar.set_label("log(1 + density)", fontsize=8)
     figure.suptitle(f"{data.name}: patches by mean and std", fontsize=11)
     return figure
 
 
-def _row(row: Sequence[Axes], subject: Subject, run: Run, top: float):  # type: ignore[no-untyped-def]
+def _row(row: Sequence[Axes], subject: Subject, run: Run, tops: Sequence[float]) -> list[QuadMesh]:
     means, stds = run.joint.edges
-    image = None
-    for ax, (place, sound), head in zip(row, COLUMNS, HEADS, strict=True):
+    images = []
+    for ax, (place, sound), head, top in zip(row, COLUMNS, HEADS, tops, strict=True):
         density = run.joint.density(place, sound)
         image = ax.pcolormesh(
             means, stds, density.T, cmap=MAP, vmin=0, vmax=top or 1, rasterized=True
         )
+        images.append(image)
         counts = run.joint.counts[place, 1 if sound else slice(None)].sum()
         ax.set_ylim(stds[0], stds[0] + SHOWN * (stds[-1] - stds[0]))
         name = f"{subject.name}, {run.score}\n" if not place and not sound else "\n"
@@ -49,4 +55,4 @@ def _row(row: Sequence[Axes], subject: Subject, run: Run, top: float):  # type: 
         bare(ax)
         ax.grid(False)
     row[0].set_ylabel("patch std", fontsize=8)
-    return image
+    return images

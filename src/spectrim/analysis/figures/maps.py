@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from ...pruning.grid import PATCH
 from ..examples import Example, Picture
-from ..patches import View
 from .style import HERTZ, after, colour_map, mel_of, seconds_of
 
 CELL = (2.75, 1.9)  # inches of a panel
@@ -25,7 +25,7 @@ def draw_example(example: Example) -> Figure:
     low = min(picture.features.min() for picture in pictures)
     high = max(picture.features.max() for picture in pictures)
     image = None
-    for row, picture in zip(axes, pictures, strict=True):
+    for number, (row, picture) in enumerate(zip(axes, pictures, strict=True), 1):
         for ax in row:
             ax.set_axis_off()
         for at in range(len(picture.stays)):
@@ -33,7 +33,7 @@ def draw_example(example: Example) -> Figure:
             if at:
                 row[at].set_yticklabels([])
                 row[at].set_ylabel("")
-        if row is not axes[-1]:
+        if number < len(pictures):
             for ax in row:
                 ax.set_xlabel("")
     if image is not None:
@@ -56,7 +56,7 @@ def blanked(picture: Picture, at: int) -> np.ma.MaskedArray:
     return np.ma.masked_array(picture.features, ~shown).T
 
 
-def _panel(ax: Axes, picture: Picture, at: int, low: float, high: float):  # type: ignore[no-untyped-def]
+def _panel(ax: Axes, picture: Picture, at: int, low: float, high: float) -> AxesImage:
     frames, mels = picture.features.shape
     ax.set_axis_on()
     extent = (seconds_of(0), seconds_of(frames), -0.5, mels - 0.5)
@@ -91,14 +91,3 @@ def _title(picture: Picture, at: int) -> str:
 
 def _said(answer: tuple[str, float]) -> str:
     return f"{answer[0]} ({answer[1]:.0%})"
-
-
-def padding_note(example: Example) -> str:
-    """What the dashed line is, where there is one."""
-    padded = any(p.valid < len(p.features) for p in example.pictures)
-    return "Right of the dashed line lies padding." if padded else ""
-
-
-def grid_note(view: View) -> str:
-    """The size of the grid, for captions."""
-    return f"{view.grid.columns} x {view.grid.rows} patches (time x frequency)"

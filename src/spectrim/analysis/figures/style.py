@@ -23,7 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#7F7F7F"
 MAP = "viridis"
 CLUSTER_COLOURS = tuple(matplotlib.colormaps["cividis"](np.linspace(0, 1, 5)).tolist())
-HERTZ = (100, 500, 1000, 2000, 4000, 8000)
+HERTZ = (100, 500, 1000, 2000, 4000)
 NAMES = {"mean": "intensity (mean)", "std": "variation (std)"}
 TO_NAMES = {"mean": "patch mean of normalised log-mel", "std": "patch std of normalised log-mel"}
 
