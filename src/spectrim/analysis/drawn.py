@@ -103,8 +103,10 @@ def _tau(found: Sequence[DataSet], paper: bool, tau_pruned: bool) -> Iterator[Dr
     padded = any(subject.runs[0].retention.sums["mean"][:, 0, :, 0].any()
                  for data in found for subject in data.subjects)  # fmt: skip
     for definition in ("paper", "tau-b"):
-        along = " Grey: the paper's own curves." if paper and definition == "paper" else ""
         for patches in (0, 1) if padded else (0,):
+            # The published curves are of all patches, in the paper's definition.
+            alike = paper and definition == "paper" and not patches
+            along = " Grey: the paper's own curves." if alike else ""
             for pruned in (False, True) if tau_pruned else (False,):
                 parts = ["fig4", definition]
                 parts += ["no-padding"] * patches + ["pruned"] * pruned
@@ -113,9 +115,7 @@ def _tau(found: Sequence[DataSet], paper: bool, tau_pruned: bool) -> Iterator[Dr
                 yield Drawn(
                     section,
                     "-".join(parts),
-                    curves.draw_tau(
-                        found, definition, patches, paper and definition == "paper", pruned
-                    ),
+                    curves.draw_tau(found, definition, patches, alike, pruned),
                     "The paper's Figure 4: Kendall's tau between a patch's attention score and "
                     f"its cluster, pairs within a clip, over all clips{which}{left_out}."
                     f"{along} Whiskers: one standard error over clips.",

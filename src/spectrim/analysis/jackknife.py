@@ -55,7 +55,7 @@ def estimate(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) ->
         if len(held) < 2:
             return Estimate(value, np.full(value.shape, np.nan))
         left_out = np.stack([np.asarray(statistic(total - group), float) for group in held])
-    spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
+        spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
     return Estimate(value, np.sqrt((len(held) - 1) / len(held) * spread))
 
 

@@ -21,7 +21,7 @@ from .options import (
     listed,
     load_model,
 )
-from .output import TableOrJson, complain, print_json, print_table, progress
+from .output import TableOrJson, complain, print_json, print_table, progress, stdout
 
 EXAMPLE = "Example: spectrim analyze --model ast-digits --data clips.csv --keep-rate 0.5 --out DIR"
 
@@ -121,7 +121,8 @@ def command(
     else:
         for title, columns, rows in summaries(numbers, published_clusters()):
             left = [name for name in columns if name in ("data", "score", "against", "definition")]
-            print_table(columns, rows, title + ".\n", left=left)
+            stdout().print(f"\n{title}:", markup=False)
+            print_table(columns, rows, left=left)
     complain("written", f"{written[0]}, and {len(written) - 1} files beside it")
     for entry in numbers["failures"]:
         complain("failed", entry["error"])

@@ -52,7 +52,8 @@ def _histogram(ax: Axes, clusters: Clusters, single: Single, sizes: np.ndarray, 
     if highest > top:
         at = int(total.argmax())
         place, text = (centres[at] + width[at], top), f"up to {highest:.0f} %"
-        ax.annotate(text, place, fontsize=8, color="#B34700", va="top")
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        ax.annotate(text, place, fontsize=8, color="#B34700", va="top", bbox=ground)
     ax.set_ylim(0, top * 1.32)
     for edge in clusters.edges:
         ax.axvline(edge, color="black", linewidth=0.8, linestyle=":")

@@ -31,6 +31,7 @@ TO_NAMES = {"mean": "patch mean of normalised log-mel", "std": "patch std of nor
 def save_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
     """Write a figure as PNG and as PDF, neither with the time of day in it."""
     png = save(folder / f"{name}.png", lambda aside: figure.savefig(aside, dpi=150))
+    figure.set_layout_engine("none")  # what it laid out stays; a second time would double the wait
     bare = {"CreationDate": None, "Producer": None, "Creator": "spectrim"}
     pdf = save(folder / f"{name}.pdf", lambda aside: figure.savefig(aside, metadata=bare, dpi=200))
     return [png, pdf]
