@@ -70,7 +70,7 @@ def test_bad_clips_are_reported_and_the_rest_done(run, folder, tmp_path, monkeyp
 
 
 def test_ablate_writes_rows_a_table_and_a_figure(run, tmp_path):
-    done = run(*ABLATE, "--out", str(tmp_path), "--after", "1,11")
+    done = run(*ABLATE, "--out", str(tmp_path), "--after", "1,11", "--paper")
     assert done.returncode == 0, done.stderr
     assert "low (C1, C2)" in done.stdout and "no patch left" in done.stdout
     rows = json.loads((tmp_path / "ablation.json").read_text())["rows"]
@@ -108,4 +108,16 @@ def test_wrong_calls_end_with_2_and_a_sentence(run, tmp_path, words, said):
     assert done.returncode == 2, done.stdout + done.stderr
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr and done.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["analyze", "ablate"])
+def test_an_interruption_leaves_nothing_half_written(run, tmp_path, monkeypatch, command):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spectrim.data.batches._batch", stop)
+    done = run(command, "--model", "model", "--data", "clips.csv", "--out", str(tmp_path))
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert "nothing was written" in done.stderr
     assert not list(tmp_path.iterdir())

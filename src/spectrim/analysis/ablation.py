@@ -124,7 +124,12 @@ def ablate(
             _row(plain, cut, base, spool.get(at, done), truth)
             for at, cut in enumerate([Cut(None, None), *cuts])
         ]
-    about = {"data": data, "source": str(manifest.source), "failed": len(first.failures)}
+    about: dict[str, Any] = {
+        "data": data,
+        "source": str(manifest.source),
+        "failed": len(first.failures),
+    }
+    about |= {"family": "AST" if plain.config.reads_class else "AudioMAE"}
     about |= context_of(plain, name, batch_size)
     for row in rows:
         row["patches_dropped"] = shares.get(row["dropped"], 0.0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,20 @@ Row = dict[str, Any]
 NAMES = {"low": "without L (C1, C2)", "high": "without H (C4, C5)"}
 
 
-def save_ablations(out: Path, found: Sequence[Ablation]) -> list[Path]:
-    """Write ablation.json, ablation.csv, and ablation.png and .pdf into `out`."""
+@functools.cache
+def published() -> dict[str, Any]:
+    """The paper's Table IV: "rows", "unpruned" rows of its Table I, and the "source"."""
+    file = resources.files("spectrim.assets") / "paper" / "table4.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def save_ablations(out: Path, found: Sequence[Ablation], paper: bool = False) -> list[Path]:
+    """Write ablation.json, ablation.csv, and ablation.png and .pdf into `out`.
+
+    Args:
+        paper: draw the published numbers beside ours.
+    """
     rows = [row for one in found for row in one.rows]
     clusters = [
         {"model": one.rows[0]["model"], "data": one.rows[0]["data"], **one.clusters}
@@ -36,18 +51,25 @@ def save_ablations(out: Path, found: Sequence[Ablation]) -> list[Path]:
     }
     written = [save_json(out / "ablation.json", whole)]
     written.append(save_table(out / "ablation.csv", [_flat(row) for row in rows]))
-    return written + save_figure(out, "ablation", draw_ablation(rows))
+    return written + save_figure(out, "ablation", draw_ablation(rows, paper))
 
 
-def draw_ablation(rows: Sequence[Row]) -> Figure:
+def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
     """The metric after dropping L or H, by how many blocks saw every patch; a panel a model.
 
     The dashed line is the unpruned model. Whiskers: one standard error, where it is accuracy.
+
+    Args:
+        paper: a panel of the published numbers for each family of models that is there.
     """
+    families = list(dict.fromkeys(row["family"] for row in rows)) if paper else []
     panels = list(dict.fromkeys((row["model"], row["data"]) for row in rows))
-    figure = Figure(figsize=(4.6 * len(panels) + 0.4, 3.8), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for ax, panel in zip(axes, panels, strict=True):
+    count = len(panels) + len(families)
+    figure = Figure(figsize=(4.6 * count + 0.4, 3.8), layout="constrained")
+    axes = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    for ax, family in zip(axes[len(panels) :], families, strict=True):
+        _published(ax, family)
+    for ax, panel in zip(axes, panels, strict=False):
         _panel(ax, [row for row in rows if (row["model"], row["data"]) == panel])
         ax.set_title(f"{panel[0]}, {panel[1]}", fontsize=10)
     axes[0].set_ylim(0, 100.5)
@@ -75,10 +97,30 @@ def _panel(ax: Axes, rows: Sequence[Row]) -> None:
     bare(ax)
 
 
+def _published(ax: Axes, family: str) -> None:
+    rows = [row for row in published()["rows"] if row["model"] == family]
+    for at, data in enumerate(dict.fromkeys(row["dataset"] for row in rows)):
+        for which, line in (("low", "-"), ("high", "--")):
+            those = [r for r in rows if r["dataset"] == data and r["dropped"].startswith(which)]
+            ax.plot(
+                [row["after_block"] for row in those],
+                [row["result"] for row in those],
+                color=COLOURS[at + 2],
+                marker=MARKERS[at],
+                linestyle=line,
+                label=f"{data}, {NAMES[which]}",
+            )
+    ax.set_title(f"{family} (paper; mAP for AS-20K, else accuracy)", fontsize=10)
+    ax.set_xticks(sorted({row["after_block"] for row in rows}))
+    ax.set_xlabel("dropped after block (from 1)")
+    ax.legend(fontsize=7, loc="lower right")
+    bare(ax)
+
+
 def _flat(row: Row) -> Row:
-    keys = ("model", "data", "dropped", "after_blocks", "patches_dropped", "metric", "value",
-            "error", "unpruned", "clips", "no_patch_left", "failed", "batch_size", "threads",
-            "device", "dtype", "frames", "format_version")  # fmt: skip
+    keys = ("model", "family", "data", "dropped", "after_blocks", "patches_dropped", "metric",
+            "value", "error", "unpruned", "clips", "no_patch_left", "failed", "batch_size",
+            "threads", "device", "dtype", "frames", "format_version")  # fmt: skip
     found = {key: row[key] for key in keys}
     found["difference"], found["difference_low"], found["difference_high"] = (
         (row["difference"] or {}).get(key) for key in ("value", "low", "high")

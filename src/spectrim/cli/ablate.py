@@ -19,7 +19,7 @@ from .options import (
     listed,
     load_model,
 )
-from .output import TableOrJson, complain, print_json, print_table, progress
+from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress
 
 EXAMPLE = "Example: spectrim ablate --model ast-digits --data clips.csv --after 1,5,11"
 
@@ -40,6 +40,9 @@ def command(
         str, typer.Option(help="How many blocks still see every patch; comma-separated.")
     ] = "1,3,5,7,9,11",
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-ablation"),
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Draw the paper's own numbers beside ours.")
+    ] = False,
     sample: Annotated[int, typer.Option(min=100, help="Patches that K-means sees.")] = 100_000,
     seed: Annotated[int, typer.Option(min=0, help="Of that sample.")] = 0,
     format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
@@ -76,7 +79,7 @@ def command(
                 continue
             if one.plan.stages:
                 complain("note", f"{name}: its saved plan ({one.plan}) is not used.")
-            with progress() as bar:
+            with begins_anew(), progress() as bar:
                 text = f"{name}, {data_name}: two passes over the clips"
                 task = bar.add_task(text, total=2 * len(manifest.clips))
                 found.append(
@@ -96,7 +99,7 @@ def command(
         raise SpectrimError(
             f"none of the models ({', '.join(models)}) knows the labels of {', '.join(sets)}."
         )
-    written = save_ablations(out, found)
+    written = save_ablations(out, found, paper)
     rows = [row for one in found for row in one.rows]
     if json or format is TableOrJson.json:
         print_json({"rows": rows})

@@ -21,7 +21,7 @@ from .options import (
     listed,
     load_model,
 )
-from .output import TableOrJson, complain, print_json, print_table, progress, stdout
+from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress, stdout
 
 EXAMPLE = "Example: spectrim analyze --model ast-digits --data clips.csv --keep-rate 0.5 --out DIR"
 
@@ -112,7 +112,7 @@ def command(
                 complain("note", f"{key} is not run on {name}, whose labels it does not know.")
     if keep_rate == 1.0 and not own_plan:
         complain("note", "keep-rate 1.0 drops nothing; what shows dropped patches is left out.")
-    with progress() as bar:
+    with begins_anew(), progress() as bar:
         task = bar.add_task("two passes over the clips", total=clips)
         found = analyze(models, sets, settings, lambda _, done: bar.advance(task, done))
     numbers, written = save_analysis(out, found, settings, paper)

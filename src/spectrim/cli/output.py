@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -61,6 +62,16 @@ def progress() -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+@contextmanager
+def begins_anew() -> Iterator[None]:
+    """Around work that is not kept when it is interrupted: says so, and ends with status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain("stopped", "interrupted; nothing was written.")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ..analyze import DataSet, drops
 from ..clusters import Clusters
@@ -16,12 +18,15 @@ from ..patches import STATISTICS, View
 from ..subject import Run, Subject
 from .style import CLUSTER_COLOURS, COLOURS, MARKERS, NAMES, TO_NAMES, band_of, bare, seconds_of
 
+PADDING: dict[str, Any] = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//////", "lw": 0}
+
 
 def draw_clusters(found: Sequence[DataSet]) -> Figure:
     """A row a data set (and normalisation), a column a statistic: histogram, cut into clusters."""
     rows = [(data, view) for data in found for view in data.survey.clusters]
     figure = Figure(figsize=(11, 2.9 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), 2, squeeze=False)
+    padded = False
     for panels, (data, view) in zip(axes, rows, strict=True):
         names = [subject.name for subject in data.subjects if subject.view == view]
         user = next(subject for subject in data.subjects if subject.view == view)
@@ -30,7 +35,11 @@ def draw_clusters(found: Sequence[DataSet]) -> Figure:
         ):
             sizes = user.runs[0].retention.sizes(statistic).value
             _histogram(ax, clusters, single, sizes, TO_NAMES[statistic])
+            padded = padded or bool(single.counts[0].any())
             ax.set_title(f"{data.name}, {NAMES[statistic]}: {', '.join(names)}", fontsize=9)
+    if padded:
+        hatched = Patch(label="of it padding", **PADDING)
+        figure.legend(handles=[hatched], loc="outside lower right", fontsize=8)
     return figure
 
 
@@ -44,8 +53,7 @@ def _histogram(ax: Axes, clusters: Clusters, single: Single, sizes: np.ndarray, 
     ax.bar(centres, total, width, color=colours)
     if shares[0].any():
         # Padding is hatched: within a clip it has one value, so that it stands out as spikes.
-        ax.bar(centres, shares[0], width, color="none", edgecolor="#D55E00", hatch="//////", lw=0,
-               label="of it padding")  # fmt: skip
+        ax.bar(centres, shares[0], width, **PADDING)
     # One spike of padding would flatten the rest: the axis is cut, and says how high it goes.
     third, highest = np.sort(total)[-3], total.max()
     top = 1.6 * third if highest > 3 * third > 0 else highest
@@ -63,8 +71,6 @@ def _histogram(ax: Axes, clusters: Clusters, single: Single, sizes: np.ndarray, 
         ax.text(
             *place, text, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=7.5
         )
-    if shares[0].any():
-        ax.legend(fontsize=8, loc="center right")
     ax.set_xlabel(what)
     ax.set_ylabel("patches (%)")
     bare(ax)

@@ -255,3 +255,13 @@ def test_models_are_left_as_they_were(models, clips):
     analyze(models, {"clips": clips}, QUIET)
     assert {name: model.training for name, model in models.items()} == before
     assert torch.equal(models["ast"].state_dict()["head.weight"], state)
+
+
+def test_models_of_other_lengths_have_clusters_of_their_own(make, clips):
+    models = {"short": make("ast", frames=64), "long": make("audiomae")}
+    (data,) = analyze(models, {"clips": clips}, Settings(scores=("attention",), examples=1))
+    numbers = record([data], Settings())
+    views = {view["models"][0]: view for view in numbers["data"][0]["views"]}
+    assert (views["short"]["columns"], views["long"]["columns"]) == (4, 8)
+    assert numbers["low_ratio"] == []  # of other patches: their counts say nothing
+    assert [picture.stays.shape for picture in data.examples[0].pictures] == [(4, 4, 8), (4, 8, 8)]
