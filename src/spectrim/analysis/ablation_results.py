@@ -19,6 +19,7 @@ from .figures.style import COLOURS, MARKERS, bare, save_figure
 from .results import save_table
 
 Row = dict[str, Any]
+ACROSS = 3  # panels side by side, at most
 NAMES = {"low": "without L (C1, C2)", "high": "without H (C4, C5)"}
 
 
@@ -65,15 +66,23 @@ def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
     families = list(dict.fromkeys(row["family"] for row in rows)) if paper else []
     panels = list(dict.fromkeys((row["model"], row["data"]) for row in rows))
     count = len(panels) + len(families)
-    figure = Figure(figsize=(4.6 * count + 0.4, 3.8), layout="constrained")
-    axes = figure.subplots(1, count, squeeze=False, sharey=True)[0]
-    for ax, family in zip(axes[len(panels) :], families, strict=True):
+    columns = 2 if count == 4 else min(count, ACROSS)
+    rows_of = -(-count // columns)
+    size = (4.6 * columns + 0.4, 4.4 * rows_of)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows_of, columns, squeeze=False, sharey=True)
+    axes = list(grid.flat)
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    for ax, family in zip(axes[len(panels) :], families, strict=False):
         _published(ax, family)
     for ax, panel in zip(axes, panels, strict=False):
         _panel(ax, [row for row in rows if (row["model"], row["data"]) == panel])
         ax.set_title(f"{panel[0]}, {panel[1]}", fontsize=10)
-    axes[0].set_ylim(0, 100.5)
-    axes[0].legend(fontsize=8, loc="lower right")
+    axes[0].set_ylim(0, 101)
+    for ax in axes[:count]:
+        bare(ax)
+        ax.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return figure
 
 
@@ -94,7 +103,6 @@ def _panel(ax: Axes, rows: Sequence[Row]) -> None:
     ax.set_xticks(sorted({row["after_blocks"] for row in rows if row["after_blocks"] is not None}))
     ax.set_xlabel("dropped after block (from 1; 0: before the first)")
     ax.set_ylabel(f"{plain['metric']} (%)")
-    bare(ax)
 
 
 def _published(ax: Axes, family: str) -> None:
@@ -113,8 +121,6 @@ def _published(ax: Axes, family: str) -> None:
     ax.set_title(f"{family} (paper; mAP for AS-20K, else accuracy)", fontsize=10)
     ax.set_xticks(sorted({row["after_block"] for row in rows}))
     ax.set_xlabel("dropped after block (from 1)")
-    ax.legend(fontsize=7, loc="lower right")
-    bare(ax)
 
 
 def _flat(row: Row) -> Row:

@@ -67,8 +67,7 @@ def draw_all(
             "retention",
             figure,
             "Share of the input's patches that is left after the last pruning, by cluster, by "
-            "padding and sound, by frequency and by time. Bars and whiskers: one standard error "
-            "over clips.",
+            "padding and sound, by frequency and by time. Whiskers: one standard error over clips.",
         )
     if figure := curves.draw_received(found):
         yield Drawn(

@@ -140,8 +140,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
                "clips", "no patch left"]  # fmt: skip
     caption = (
         "patches: share dropped, over all clips. vs unpruned: points on the same clips, 95 % "
-        "interval. no patch left: clips all of whose patches were dropped; they are in no row's "
-        "metric."
+        "interval. no patch left: clips all of whose patches were dropped; they are left out of "
+        "that row and of what it is compared with."
     )
     print_table(columns, lines, caption, left=["data", "dropped", "metric"])
 
