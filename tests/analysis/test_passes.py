@@ -9,6 +9,7 @@ from scipy.stats import kendalltau
 from sounds import burst, manifest, noise, silence
 
 from spectrim.analysis.analyze import Settings, analyze, knows
+from spectrim.analysis.histograms import Single
 from spectrim.analysis.patches import View, patches_of
 from spectrim.analysis.rows import record, tables
 from spectrim.common.errors import SpectrimError, SpectrimNotice
@@ -79,6 +80,7 @@ def test_tau_by_block_is_scipys(found, models, clips):
         view = View.of(model.config)
         patches = patches_of(view, features, valid)
         order = view.places(model)
+        (data,) = analyze({"m": model}, {"one": _only(clips, 0)}, QUIET)
         for block in (0, 5, 11):
             scores = trace.scores[block].detach().numpy()
             for at, clusters in enumerate(found.survey.clusters[view]):
@@ -88,7 +90,6 @@ def test_tau_by_block_is_scipys(found, models, clips):
                     kendalltau(r[s], v[s]).statistic
                     for r, v, s in zip(ranks, scores, sound, strict=True)
                 ]
-                (data,) = analyze({"m": model}, {"one": _only(clips, 0)}, QUIET)
                 alone = data.subjects[0].tau.tau("tau-b").value[block, at, 1]
                 if np.isfinite(alone):  # with its own clusters
                     own = data.survey.clusters[view][at].rank(patches.values[at])[0, order]
@@ -247,6 +248,15 @@ def test_wrong_settings_are_said_before_the_work(models, clips):
     ):
         with pytest.raises(SpectrimError, match=said):
             analyze(models, {"clips": clips}, settings)
+
+
+def test_what_rounds_out_of_range_is_counted_at_its_edge(found):
+    """The second pass may round otherwise than the first, on a GPU."""
+    (view,) = found.singles
+    single = Single(found.survey.clusters[view][0])
+    values = np.array([[single.edges[0] - 1e-6, single.edges[-1] + 1e-6]])
+    single.add(values, np.ones((1, 2), bool))
+    assert single.counts[1, [0, -1]].tolist() == [1, 1]
 
 
 def test_models_are_left_as_they_were(models, clips):

@@ -106,18 +106,20 @@ def ablate(
         )
     cuts = [Cut(which, blocks) for which in DROPPED for blocks in dict.fromkeys(after)]
     lost = np.zeros(len(DROPPED))
+    positions: list[int] = []
+    failures = dict(first.failures)
     with contextlib.closing(Spool(1 + len(cuts), len(manifest.clips), len(plain.labels))) as spool:
-        done = 0
         for batch in batches(manifest.clips, batch_size, window_seconds(plain)):
             if batch.positions:
                 features, valid = plain.features_of(batch.waveforms)
                 keeps = _keeps(plain, view, clusters, features, valid)
                 lost += [(~keep).float().mean(1).sum().item() for keep in keeps.values()]
                 for at, values in enumerate(outputs(plain, features, valid, cuts, keeps)):
-                    spool.put(at, done, values)
-                done += len(features)
+                    spool.put(at, len(positions), values)
+                positions.extend(batch.positions)
+            failures.update(batch.failures)  # a file may have gone since the first pass
             tick(len(batch.positions) + len(batch.failures))
-        truth = None if truth is None else truth[first.readable]
+        truth, done = None if truth is None else truth[positions], len(positions)
         shares = dict(zip(DROPPED, (lost / done).tolist(), strict=True))
         base = spool.get(0, done)
         rows = [
@@ -127,7 +129,7 @@ def ablate(
     about: dict[str, Any] = {
         "data": data,
         "source": str(manifest.source),
-        "failed": len(first.failures),
+        "failed": len(failures),
     }
     about |= {"family": "AST" if plain.config.reads_class else "AudioMAE"}
     about |= context_of(plain, name, batch_size)
@@ -139,8 +141,8 @@ def ablate(
         "sample": first.samples[view],
     }
     clips = manifest.clips
-    failures = [(str(clips[at].path), message) for at, message in first.failures]
-    return Ablation([about | row for row in rows], record, failures)
+    named = [(str(clips[at].path), message) for at, message in failures.items()]
+    return Ablation([about | row for row in rows], record, named)
 
 
 def outputs(

@@ -29,7 +29,7 @@ class Single:
     def add(self, values: np.ndarray, sound: np.ndarray) -> None:
         """Count (clips, patches) values, of which `sound` are no padding."""
         for at, those in enumerate((~sound, sound)):
-            self.counts[at] += np.histogram(values[those], self.edges)[0]
+            self.counts[at] += np.histogram(_inside(values[those], self.edges), self.edges)[0]
 
 
 class Joint:
@@ -47,7 +47,8 @@ class Joint:
         mean, std = look.patches.values
         for at, kind in enumerate((~look.patches.sound, look.patches.sound)):
             those = stays & kind
-            counts, _, _ = np.histogram2d(mean[those], std[those], self.edges)
+            inside = [_inside(x[those], e) for x, e in zip((mean, std), self.edges, strict=True)]
+            counts, _, _ = np.histogram2d(inside[0], inside[1], self.edges)
             self.counts[place, at] += counts.astype(np.int64)
 
     def density(self, place: int, sound_only: bool) -> np.ndarray:
@@ -55,3 +56,8 @@ class Joint:
         counts = self.counts[place, 1] if sound_only else self.counts[place].sum(0)
         area = np.outer(*(np.diff(edges) for edges in self.edges))
         return np.log1p(counts / (max(1, counts.sum()) * area))
+
+
+def _inside(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Values within the range: the second pass may round otherwise than the first, on a GPU."""
+    return np.clip(values, edges[0], edges[-1])
