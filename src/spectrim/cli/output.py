@@ -64,6 +64,15 @@ def progress() -> Progress:
 
 
 @contextmanager
+def begins_anew() -> Iterator[None]:
+    """Around work that is not kept when it is interrupted: says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; nothing was written.") from None
+
+
+@contextmanager
 def sweep_progress(name: str, clips: int, rounds: int) -> Iterator[Callable[[str, int], None]]:
     """Bars for the clips and the timing of a sweep; yields what advances them."""
     with progress() as bar:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,15 @@ def make_folder(path: Path) -> Path:
     """Make sure that a folder can be written to, before long work whose results go there.
 
     Raises:
-        SpectrimError: it cannot be made.
+        SpectrimError: it cannot be made or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()  # a folder that is there may be read-only
     except OSError as error:
         reason = error.strerror or error
-        raise SpectrimError(f"cannot make the folder {path}: {reason}. Name another.") from error
+        text = f"cannot write to the folder {path}: {reason}. Name another."
+        raise SpectrimError(text) from error
     return path
 
 

@@ -100,7 +100,7 @@ def sweep(
     Raises:
         SpectrimError: labels that the model does not know; no clip that can be read.
     """
-    truth = _truth(model, manifest)
+    truth = truth_of(model, manifest)
     parts = [variant.model.eval() for variant in variants]
     keeper = Partial(partial, parts, manifest.clips) if partial else None
     found = predict(parts, manifest.clips, batch_size, keeper, lambda n: steps("clips", n))
@@ -130,7 +130,12 @@ def sweep(
     )
 
 
-def _truth(model: SpectrogramTransformer, manifest: Manifest) -> np.ndarray | None:
+def truth_of(model: SpectrogramTransformer, manifest: Manifest) -> np.ndarray | None:
+    """(clips, classes) bool of the labels; None where there are none.
+
+    Raises:
+        SpectrimError: a label that is no class of the model.
+    """
     if not manifest.labelled:
         return None
     single = model.config.metric == "accuracy"

@@ -1,0 +1,215 @@
+"""Table IV: what a model loses without the patches of low, or of high, intensity."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..common.errors import SpectrimError
+from ..data.batches import batches
+from ..data.manifest import Manifest
+from ..evaluation.agreement import agreement
+from ..evaluation.metrics import metric, paired_difference
+from ..evaluation.predict import window_seconds
+from ..evaluation.sweep import truth_of
+from ..models.record import context_of
+from ..models.transformer import SpectrogramTransformer
+from ..pruning.plan import Plan
+from .clusters import HIGH, LOW, Clusters
+from .patches import View, patches_of
+from .spool import Spool
+from .survey import SAMPLE, survey
+
+AFTER = (1, 3, 5, 7, 9, 11)
+DROPPED = {"low": LOW, "high": HIGH}
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One row: clusters "low" (C1, C2) or "high" (C4, C5) dropped once `after` blocks are done.
+
+    `dropped` None: the unpruned model.
+    """
+
+    dropped: str | None
+    after: int | None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Rows for people and programs.
+
+    Attributes:
+        rows: the unpruned model, then one for each cut, plain data.
+        clusters: of the patch mean, plain data, and how the sample of K-means was drawn.
+        failures: (path, message) of clips that could not be read.
+    """
+
+    rows: list[dict[str, Any]]
+    clusters: dict[str, Any]
+    failures: list[tuple[str, str]]
+
+
+@torch.inference_mode()
+def ablate(
+    model: SpectrogramTransformer,
+    name: str,
+    data: str,
+    manifest: Manifest,
+    *,
+    after: Sequence[int] = AFTER,
+    batch_size: int = BATCH_SIZE,
+    sample: int = SAMPLE,
+    seed: int = 0,
+    tick: Callable[[int], None] = lambda clips: None,
+) -> Ablation:
+    """Drop the patches of clusters at inference, and measure.
+
+    The model runs without a plan of its own. A clip all of whose patches lie in the clusters
+    dropped has nothing left to look at: such clips are counted, and left out of that row and of
+    what it is compared with.
+
+    Args:
+        name, data: how rows call the model and the clips.
+        after: how many blocks still see every patch, one cut each.
+        sample, seed: of the reservoir that K-means sees.
+        tick: called with the number of clips done; there are two passes.
+
+    Raises:
+        SpectrimError: no clip can be read; a label that the model does not know; too few
+            different values for five clusters; a block that the model does not have.
+    """
+    plain = model.with_plan(Plan()).eval()
+    for blocks in after:
+        if not 0 <= blocks <= plain.config.depth:
+            raise SpectrimError(
+                f"dropped after {blocks} blocks; {name} has {plain.config.depth}, so 0 to "
+                f"{plain.config.depth} are possible."
+            )
+    truth = truth_of(plain, manifest)
+    first = survey(
+        {name: plain}, data, manifest, batch_size=batch_size, sample=sample, seed=seed, tick=tick
+    )
+    view = View.of(plain.config)
+    clusters = first.clusters[view][0]
+    if not clusters.whole:
+        raise SpectrimError(
+            f"{manifest.source}: {clusters.count} different patch means make no five clusters, so "
+            "that low and high cannot be told apart; are these clips silent?"
+        )
+    cuts = [Cut(which, blocks) for which in DROPPED for blocks in dict.fromkeys(after)]
+    lost = np.zeros(len(DROPPED))
+    positions: list[int] = []
+    failures = dict(first.failures)
+    with contextlib.closing(Spool(1 + len(cuts), len(manifest.clips), len(plain.labels))) as spool:
+        for batch in batches(manifest.clips, batch_size, window_seconds(plain)):
+            if batch.positions:
+                features, valid = plain.features_of(batch.waveforms)
+                keeps = _keeps(plain, view, clusters, features, valid)
+                lost += [(~keep).float().mean(1).sum().item() for keep in keeps.values()]
+                for at, values in enumerate(outputs(plain, features, valid, cuts, keeps)):
+                    spool.put(at, len(positions), values)
+                positions.extend(batch.positions)
+            failures.update(batch.failures)  # a file may have gone since the first pass
+            tick(len(batch.positions) + len(batch.failures))
+        truth, done = None if truth is None else truth[positions], len(positions)
+        shares = dict(zip(DROPPED, (lost / done).tolist(), strict=True))
+        base = spool.get(0, done)
+        rows = [
+            _row(plain, cut, base, spool.get(at, done), truth)
+            for at, cut in enumerate([Cut(None, None), *cuts])
+        ]
+    about: dict[str, Any] = {
+        "data": data,
+        "source": str(manifest.source),
+        "failed": len(failures),
+    }
+    about |= {"family": "AST" if plain.config.reads_class else "AudioMAE"}
+    about |= context_of(plain, name, batch_size)
+    for row in rows:
+        row["patches_dropped"] = shares.get(row["dropped"], 0.0)
+    record = {
+        "centres": clusters.centres.tolist(),
+        "ranges": [list(pair) for pair in clusters.ranges()],
+        "sample": first.samples[view],
+    }
+    clips = manifest.clips
+    named = [(str(clips[at].path), message) for at, message in failures.items()]
+    return Ablation([about | row for row in rows], record, named)
+
+
+def outputs(
+    model: SpectrogramTransformer,
+    features: Tensor,
+    valid: Tensor,
+    cuts: Sequence[Cut],
+    keeps: dict[str, Tensor],
+) -> Iterator[np.ndarray]:
+    """Probabilities of the unpruned model and of each cut, (clips, classes) each.
+
+    Clips that a cut leaves without any patch are NaN there.
+
+    Args:
+        keeps: for "low" and "high", (clips, patches) bool: what stays without them.
+    """
+    yield model.probabilities(model(features, valid)).cpu().numpy()
+    for cut in cuts:
+        assert cut.dropped is not None and cut.after is not None
+        keep = keeps[cut.dropped]
+        some = keep.any(1)
+        found = np.full((len(features), len(model.labels)), np.nan, np.float32)
+        if some.any():
+            logits = model(features[some], valid[some], keep=keep[some], keep_after=cut.after)
+            found[some.cpu().numpy()] = model.probabilities(logits).cpu().numpy()
+        yield found
+
+
+def _keeps(
+    model: SpectrogramTransformer, view: View, clusters: Clusters, features: Tensor, valid: Tensor
+) -> dict[str, Tensor]:
+    ranks = clusters.rank(patches_of(view, features, valid).values[0])[:, view.places(model)]
+    return {
+        which: torch.from_numpy(~np.isin(ranks, dropped)).to(features.device)
+        for which, dropped in DROPPED.items()
+    }
+
+
+def _row(
+    model: SpectrogramTransformer,
+    cut: Cut,
+    base: np.ndarray,
+    found: np.ndarray,
+    truth: np.ndarray | None,
+) -> dict[str, Any]:
+    left = ~np.isnan(found[:, 0])
+    row: dict[str, Any] = {
+        "dropped": cut.dropped,
+        "after_blocks": cut.after,
+        "metric": "agreement" if truth is None else model.config.metric,
+        "value": None,
+        "error": None,
+        "unpruned": None,
+        "difference": None,
+        "clips": int(left.sum()),
+        "no_patch_left": int((~left).sum()),
+        "agreement": None,
+    }
+    if not left.any():
+        return row
+    found, base = found[left], base[left]
+    row["agreement"] = agreement(found, base, model.config.labels)["top1"]
+    if truth is None:
+        return row | {"value": row["agreement"]["value"], "unpruned": 1.0}
+    name, truth = model.config.metric, truth[left]
+    row["value"], row["unpruned"] = metric(name, found, truth), metric(name, base, truth)
+    row["difference"] = asdict(paired_difference(name, found, base, truth))
+    if name == "accuracy":
+        row["error"] = float((row["value"] * (1 - row["value"]) / len(truth)) ** 0.5)
+    return row

@@ -1,0 +1,215 @@
+"""The analysis of the paper's section 5: two passes over each data set, all models at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+
+from ..common.errors import SpectrimError
+from ..data.batches import batches
+from ..data.manifest import Manifest
+from ..models.labels import audioset
+from ..models.registry import prune
+from ..models.transformer import SpectrogramTransformer
+from ..pruning.plan import DEFAULT_BLOCKS
+from ..pruning.stage import name_of
+from .clusters import Clusters
+from .examples import Example, choose, find, look_at
+from .histograms import Single
+from .jackknife import deal
+from .look import Look
+from .patches import Ears, Patches, View, patches_of
+from .subject import Run, Subject
+from .survey import SAMPLE, Survey, longest_window, survey
+
+SCORES = ("attention", "intensity", "variation")
+BATCH_SIZE = 16
+Steps = Callable[[str, int], None]
+"""Progress: the name of the data set, and how many clips of a pass are done now."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an analysis is done.
+
+    Attributes:
+        keep_rate: in each of `blocks`; None: each model's own plan, which it must have.
+        scores: that rank; None stands for those of the models' own plans.
+        blocks: that prune, from 0, or "input".
+        batch_size: clips at a time.
+        sample: patches in the reservoir that K-means sees.
+        seed: of the reservoir, of the groups of the jackknife, of random scores, and of the
+            choice of examples.
+        examples: clips drawn by lot for Figure 3.
+        chosen: clips for Figure 3 by path or file name, instead.
+        tau_pruned: whether Figure 4 is counted of the pruned models too.
+        checkpoints: where each model came from, by its name, for the record.
+    """
+
+    keep_rate: float | None = 0.5
+    scores: Sequence[str] = SCORES
+    blocks: Sequence[int | str] = DEFAULT_BLOCKS
+    batch_size: int = BATCH_SIZE
+    sample: int = SAMPLE
+    seed: int = 0
+    examples: int = 3
+    chosen: Sequence[str] = ()
+    tau_pruned: bool = False
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class DataSet:
+    """What was found on one data set.
+
+    Attributes:
+        name, manifest: which.
+        survey: what the first pass found.
+        subjects: the models that ran on it.
+        singles: histograms of the mean and of the std, a view.
+        examples: for Figure 3.
+    """
+
+    name: str
+    manifest: Manifest
+    survey: Survey
+    subjects: list[Subject]
+    singles: dict[View, tuple[Single, ...]] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+
+    @property
+    def clips(self) -> int:
+        """How many could be read."""
+        return len(self.survey.readable)
+
+
+def analyze(
+    models: Mapping[str, SpectrogramTransformer],
+    data: Mapping[str, Manifest],
+    settings: Settings,
+    steps: Steps = lambda name, clips: None,
+) -> list[DataSet]:
+    """Analyse models on the manifests whose labels they know; see `pairs`.
+
+    Memory does not grow with the clips, but for the manifests themselves.
+
+    Raises:
+        SpectrimError: no model knows the labels of a manifest; no clip of one can be read; a
+            clip chosen by name is in none; a plan that is wanted and not there.
+    """
+    for model in models.values():
+        pruned(model, settings)  # what is wrong with a score or a block is said before the work
+    for name in settings.chosen:
+        if not any(find(manifest, [name]) for manifest in data.values()):
+            raise SpectrimError(f"no clip called {name!r} in {', '.join(data)}.")
+    found = []
+    for name, manifest in data.items():
+        able = {key: model for key, model in models.items() if knows(model, manifest)}
+        if able:
+            found.append(_one(able, name, manifest, settings, partial(steps, name)))
+    if not found:
+        raise SpectrimError(
+            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}; a "
+            "folder, or a manifest without labels, is analysed by every model."
+        )
+    return found
+
+
+def knows(model: SpectrogramTransformer, manifest: Manifest) -> bool:
+    """Whether every label of a manifest is a class of the model, or AudioSet's id of one."""
+    aliases = dict(audioset())
+    known = set(model.labels)
+    return all(label in known or aliases.get(label) in known for label in manifest.labels())
+
+
+def pruned(model: SpectrogramTransformer, settings: Settings) -> dict[str, SpectrogramTransformer]:
+    """The model by each score of the settings, or by its own plan.
+
+    Raises:
+        SpectrimError: its own plan is wanted, and it has none.
+    """
+    if settings.keep_rate is not None:
+        return {
+            score: prune(model, settings.keep_rate, score, settings.blocks, seed=settings.seed)
+            for score in dict.fromkeys(settings.scores)
+        }
+    if not model.plan.stages:
+        raise SpectrimError(
+            f"{model.config.name} has no plan of its own, so that it never prunes; give a "
+            "keep-rate."
+        )
+    return {name_of(model.plan.stages[0].score): model}
+
+
+def drops(run: Run) -> bool:
+    """Whether a pruned model drops any patch at all."""
+    patches = run.view.grid.count
+    counts = run.model.plan.counts(patches, run.model.config.depth)
+    return counts[-1][1] < patches
+
+
+@torch.inference_mode()
+def _one(
+    models: Mapping[str, SpectrogramTransformer],
+    name: str,
+    manifest: Manifest,
+    settings: Settings,
+    tick: Callable[[int], None],
+) -> DataSet:
+    first = survey(
+        models,
+        name,
+        manifest,
+        batch_size=settings.batch_size,
+        sample=settings.sample,
+        seed=settings.seed,
+        tick=tick,
+    )
+    subjects = [_subject(key, model, first, settings) for key, model in models.items()]
+    found = DataSet(name, manifest, first, subjects)
+    found.singles = {
+        view: tuple(Single(clusters) for clusters in both) for view, both in first.clusters.items()
+    }
+    groups = deal(len(manifest.clips), settings.seed)
+    for batch in batches(manifest.clips, settings.batch_size, longest_window(models)):
+        if batch.positions:
+            _count(found, Ears(batch.waveforms), groups[batch.positions])
+        tick(len(batch.positions) + len(batch.failures))
+    positions = find(manifest, settings.chosen)
+    if not settings.chosen:
+        positions = choose(manifest, first.readable, settings.examples, settings.seed)
+    readable = set(first.readable)
+    found.examples = [look_at(manifest, at, subjects) for at in positions if at in readable]
+    return found
+
+
+def _subject(
+    name: str, model: SpectrogramTransformer, first: Survey, settings: Settings
+) -> Subject:
+    clusters = first.clusters[View.of(model.config)]
+    runs = [
+        Run(score, part.eval(), clusters, settings.tau_pruned)
+        for score, part in pruned(model, settings).items()
+    ]
+    return Subject(name, model, runs)
+
+
+def _count(found: DataSet, ears: Ears, groups: np.ndarray) -> None:
+    looks: dict[View, Look] = {}
+    for subject in found.subjects:
+        features, valid = ears.features(subject.plain)
+        if subject.view not in looks:
+            patches = patches_of(subject.view, features, valid)
+            looks[subject.view] = _look(found, subject.view, patches, groups)
+        subject.add(features, valid, looks[subject.view])
+
+
+def _look(found: DataSet, view: View, patches: Patches, groups: np.ndarray) -> Look:
+    clusters: tuple[Clusters, ...] = found.survey.clusters[view]
+    for single, values in zip(found.singles[view], patches.values, strict=True):
+        single.add(values, patches.sound)
+    return Look.at(patches, clusters, groups)

@@ -1,0 +1,1 @@
+"""The figures of an analysis, one kind a file; each gives a matplotlib figure."""

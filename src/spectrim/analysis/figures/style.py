@@ -1,0 +1,80 @@
+"""What all figures share: colours, axes in seconds and hertz, and how they are saved."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from ...audio.constants import LOW_HZ, MELS, SAMPLE_RATE, SHIFT, WINDOW
+from ...common.files import save
+from ...pruning.grid import PATCH
+
+matplotlib.use("Agg")
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which colour-blind readers tell apart; markers and dashes for print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#7F7F7F"
+MAP = "viridis"
+CLUSTER_COLOURS = tuple(matplotlib.colormaps["cividis"](np.linspace(0, 1, 5)).tolist())
+HERTZ = (100, 500, 1000, 2000, 4000)
+NAMES = {"mean": "intensity (mean)", "std": "variation (std)"}
+TO_NAMES = {"mean": "patch mean of normalised log-mel", "std": "patch std of normalised log-mel"}
+
+
+def save_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
+    """Write a figure as PNG and as PDF, neither with the time of day in it."""
+    png = save(folder / f"{name}.png", lambda aside: figure.savefig(aside, dpi=150))
+    figure.set_layout_engine("none")  # what it laid out stays; a second time would double the wait
+    bare = {"CreationDate": None, "Producer": None, "Creator": "spectrim"}
+    pdf = save(folder / f"{name}.pdf", lambda aside: figure.savefig(aside, metadata=bare, dpi=200))
+    return [png, pdf]
+
+
+def mel_of(hertz: float) -> float:
+    """The place of a frequency on an axis of mel bins, whose bin i reaches from i - .5 to i + .5.
+
+    The centres of the 128 bins lie evenly in mel between 20 Hz and Nyquist, both left out.
+    """
+    low, high, wanted = (1127.0 * math.log1p(f / 700.0) for f in (LOW_HZ, SAMPLE_RATE / 2, hertz))
+    return (wanted - low) / (high - low) * (MELS + 1) - 1
+
+
+def hertz_of(bin_place: float) -> float:
+    """The inverse of `mel_of`."""
+    low, high = (1127.0 * math.log1p(f / 700.0) for f in (LOW_HZ, SAMPLE_RATE / 2))
+    return 700.0 * math.expm1((low + (bin_place + 1) / (MELS + 1) * (high - low)) / 1127.0)
+
+
+def seconds_of(frame_edge: float) -> float:
+    """Seconds at the left edge of a frame: its centre is half a window after its first sample."""
+    return (frame_edge * SHIFT + (WINDOW - SHIFT) / 2) / SAMPLE_RATE
+
+
+def band_of(row: int, stride: int) -> str:
+    """The frequencies of a row of patches, in Hz, for people."""
+    low, high = hertz_of(row * stride - 0.5), hertz_of(row * stride + PATCH - 0.5)
+    return f"{max(low, LOW_HZ):.0f}–{min(high, SAMPLE_RATE / 2):.0f}"
+
+
+def bare(ax: Axes) -> None:
+    """A light grid, and no frame above and to the right."""
+    ax.grid(alpha=0.3)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def colour_map() -> Colormap:
+    """The map of log-mel values; what is blanked is light grey, a colour that it lacks."""
+    return matplotlib.colormaps[MAP].with_extremes(bad="#E6E6E6")
+
+
+def after(place: int | str) -> str:
+    """Where a stage stands, in the paper's count from 1."""
+    return "at the input" if place == "input" else f"in block {int(place) + 1}"

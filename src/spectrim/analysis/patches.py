@@ -1,0 +1,85 @@
+"""Mean and standard deviation of each patch's log-mel, in one order for all models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..audio.filterbank import pad_with_minimum
+from ..models.config import ModelConfig
+from ..models.transformer import SpectrogramTransformer
+from ..pruning.grid import Grid
+
+STATISTICS = ("mean", "std")  # intensity and variation
+
+
+@dataclass(frozen=True)
+class View:
+    """What decides a patch's statistics; models that share it share the clusters.
+
+    `frames`, `mels`, `stride`, `mean` and `std` as in `ModelConfig`. Padding is no part of it:
+    it is set to the clip's minimum here, as the scores have it.
+    """
+
+    frames: int
+    mels: int
+    stride: tuple[int, int]
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> View:
+        """The view of a model."""
+        return cls(config.frames, config.mels, config.stride, config.mean, config.std)
+
+    @property
+    def grid(self) -> Grid:
+        """Time-major, whatever the model's order: index = column * rows + row."""
+        return Grid(self.frames, self.mels, self.stride, frequency_major=False)
+
+    def places(self, model: SpectrogramTransformer) -> np.ndarray:
+        """(patches,) for each patch index of the model, its index in this view."""
+        column, row = model.grid.locate(torch.arange(model.grid.count)).unbind(-1)
+        return (column * self.grid.rows + row).numpy()
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Statistics of the patches of a batch of clips, in the order of a view.
+
+    Attributes:
+        values: (2, clips, patches) float64: mean and unbiased standard deviation of the
+            normalised log-mel, padding at the clip's minimum.
+        sound: (clips, patches) bool: the patch holds at least one valid frame.
+    """
+
+    values: np.ndarray
+    sound: np.ndarray
+
+
+def patches_of(view: View, features: Tensor, valid: Tensor) -> Patches:
+    """(clips, frames, mels) normalised log-mel and (clips,) valid frames to `Patches`."""
+    padded = pad_with_minimum(features.float(), valid).cpu()
+    cells = view.grid.cut(padded).double()  # so that equal patches have equal statistics
+    std, mean = torch.std_mean(cells, -1)
+    sound = view.grid.hold_sound(valid.cpu())
+    return Patches(torch.stack([mean, std]).numpy(), sound.numpy())
+
+
+class Ears:
+    """Features of a batch, computed once for all models that hear alike."""
+
+    def __init__(self, waveforms: list[np.ndarray]) -> None:
+        self._waveforms = waveforms
+        self._heard: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+
+    def features(self, model: SpectrogramTransformer) -> tuple[Tensor, Tensor]:
+        """What `model.features_of` gives."""
+        config = model.config
+        key = (View.of(config), config.padding, model.device)
+        if key not in self._heard:
+            self._heard[key] = model.features_of(self._waveforms)
+        return self._heard[key]

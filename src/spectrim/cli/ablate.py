@@ -1,0 +1,154 @@
+"""`spectrim ablate`: Table IV, what is lost without patches of low or of high intensity."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import (
+    DEFAULT_MODEL,
+    BatchSize,
+    Device,
+    Dtype,
+    Frames,
+    Load,
+    Threads,
+    listed,
+    load_model,
+)
+from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress
+
+EXAMPLE = "Example: spectrim ablate --model ast-digits --data clips.csv --after 1,5,11"
+
+
+def command(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Built in, hub id, folder or file; may be repeated.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="A manifest, or a folder of sound files; may be repeated."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Rows of this split only; 'test' where there is one.")
+    ] = None,
+    fold: Annotated[str | None, typer.Option(help="Rows of this fold only.")] = None,
+    after: Annotated[
+        str, typer.Option(help="How many blocks still see every patch; comma-separated.")
+    ] = "1,3,5,7,9,11",
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-ablation"),
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Draw the paper's own numbers beside ours.")
+    ] = False,
+    sample: Annotated[int, typer.Option(min=100, help="Patches that K-means sees.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of that sample.")] = 0,
+    format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
+    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
+    frames: Frames = None,
+    load: Load = None,
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+) -> None:
+    """Drop the patches of clusters C1 and C2 (low), or C4 and C5 (high), and measure."""
+    from ..analysis.ablation import ablate
+    from ..analysis.ablation_results import save_ablations
+    from ..analysis.analyze import knows
+    from ..analysis.inputs import manifests, short_names
+    from ..common.errors import SpectrimError
+    from ..common.files import make_folder
+
+    blocks = listed(after, int, "--after")
+    sets = manifests(data or [], split, fold)
+    make_folder(out)
+    sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
+    names = short_names(sources)
+    models = {
+        name: load_model(source, device, dtype, threads, frames, load)
+        for name, source in zip(names, sources, strict=True)
+    }
+    found = []
+    for data_name, manifest in sets.items():
+        for name, one in models.items():
+            if not knows(one, manifest):
+                complain("note", f"{name} is not run on {data_name}: it does not know its labels.")
+                continue
+            if one.plan.stages:
+                complain("note", f"{name}: its saved plan ({one.plan}) is not used.")
+            with begins_anew(), progress() as bar:
+                text = f"{name}, {data_name}: two passes over the clips"
+                task = bar.add_task(text, total=2 * len(manifest.clips))
+                found.append(
+                    ablate(
+                        one,
+                        name,
+                        data_name,
+                        manifest,
+                        after=blocks,
+                        batch_size=batch_size,
+                        sample=sample,
+                        seed=seed,
+                        tick=partial(bar.advance, task),
+                    )
+                )
+    if not found:
+        raise SpectrimError(
+            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(sets)}."
+        )
+    written = save_ablations(out, found, paper)
+    rows = [row for one in found for row in one.rows]
+    if json or format is TableOrJson.json:
+        print_json({"rows": rows})
+    else:
+        _print(rows)
+    complain("written", ", ".join(str(path) for path in written))
+    failures = dict(failure for one in found for failure in one.failures)
+    for message in failures.values():
+        complain("failed", message)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    lines: list[list[str] | None] = []
+    last = None
+    for row in rows:
+        section = (row["model"], row["data"], row["dropped"])
+        if last not in (None, section):
+            lines.append(None)
+        last = section
+        which = {"low": "low (C1, C2)", "high": "high (C4, C5)", None: "nothing"}[row["dropped"]]
+        lines.append(
+            [
+                row["model"],
+                row["data"],
+                which,
+                "-" if row["after_blocks"] is None else str(row["after_blocks"]),
+                f"{row['patches_dropped']:.1%}",
+                row["metric"],
+                "-" if row["value"] is None else f"{row['value'] * 100:.1f}",
+                _difference(row),
+                str(row["clips"]),
+                str(row["no_patch_left"]),
+            ]
+        )
+    columns = ["model", "data", "dropped", "after block", "patches", "metric", "%", "vs unpruned",
+               "clips", "no patch left"]  # fmt: skip
+    caption = (
+        "patches: share dropped, over all clips. vs unpruned: points on the same clips, 95 % "
+        "interval. no patch left: clips all of whose patches were dropped; they are left out of "
+        "that row and of what it is compared with."
+    )
+    print_table(columns, lines, caption, left=["data", "dropped", "metric"])
+
+
+def _difference(row: dict[str, Any]) -> str:
+    found = row["difference"]
+    if found is None or row["dropped"] is None:
+        return "-"
+    half = (found["high"] - found["low"]) / 2
+    return f"{found['value'] * 100:+.1f} ±{half * 100:.1f}"

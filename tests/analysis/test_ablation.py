@@ -1,0 +1,106 @@
+"""Table IV: masking equals really removing, clip by clip; empty clips are counted."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sounds import burst, manifest, noise, silence
+
+from pruning import slow
+from spectrim.analysis.ablation import DROPPED, Cut, ablate, outputs
+from spectrim.analysis.patches import View, patches_of
+from spectrim.analysis.survey import survey
+from spectrim.common.errors import SpectrimError
+
+FAMILIES = ("ast", "audiomae")
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Of different loudness, so that clusters differ in size from clip to clip."""
+    waves = [burst(300 * 2**n, 0.2 * n, 0.2 * n + 0.3) for n in range(4)]
+    waves += [noise(1.3, level, 1) for level in (0.5, 0.02)] + [noise(0.5, 0.1, 3), silence()]
+    return manifest(tmp_path_factory.mktemp("clips") / "x", waves)
+
+
+def ranks_of(model, clips):
+    """Features, valid frames, and the cluster of each patch in the model's order."""
+    features, valid = model.features([clip.path for clip in clips.clips])
+    view = View.of(model.config)
+    clusters = survey({"m": model}, "x", clips).clusters[view][0]
+    ranks = clusters.rank(patches_of(view, features, valid).values[0])[:, view.places(model)]
+    return features, valid, torch.from_numpy(ranks)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("after", [1, 11])
+@each_family
+def test_masking_equals_removing_clip_by_clip(make, clips, family, after):
+    model = make(family, dtype=torch.float64)
+    features, valid, ranks = ranks_of(model, clips)
+    keeps = {which: ~torch.isin(ranks, torch.tensor(ids)) for which, ids in DROPPED.items()}
+    for which, keep in keeps.items():
+        assert len(set(keep.sum(1).tolist())) > 2, "clips lose different numbers of patches"
+        _, together = outputs(model, features, valid, [Cut(which, after)], keeps)
+        for row in range(len(features)):
+            if not keep[row].any():
+                assert np.isnan(together[row]).all()
+                continue
+
+            def remove(pieces, _, row=row, keep=keep):
+                return [piece for piece in pieces if keep[row, piece.origin]]
+
+            logits = slow.forward(model, features[row], {("after", after - 1): remove})
+            alone = model.probabilities(logits[None])[0].numpy()
+            np.testing.assert_allclose(together[row], alone, atol=1e-6)
+
+
+@each_family
+def test_rows_are_what_the_model_says_without_the_patches(make, clips, family):
+    model = copy.deepcopy(make(family))
+    model.config = replace(model.config, activation="softmax", metric="accuracy")
+    found = ablate(model, "m", "x", clips, after=(1, 9), batch_size=3)
+    assert [(row["dropped"], row["after_blocks"]) for row in found.rows] == [
+        (None, None), ("low", 1), ("low", 9), ("high", 1), ("high", 9),
+    ]  # fmt: skip
+    features, valid, ranks = ranks_of(model, clips)
+    truth = np.array(["abcde".index(clip.labels[0]) for clip in clips.clips])
+    for row in found.rows[1:]:
+        gone = torch.isin(ranks, torch.tensor(DROPPED[row["dropped"]]))
+        some = ~gone.all(1)
+        assert row["no_patch_left"] == int((~some).sum())
+        assert row["clips"] == int(some.sum())
+        assert row["patches_dropped"] == pytest.approx(gone.float().mean().item())
+        logits = model(
+            features[some], valid[some], keep=~gone[some], keep_after=row["after_blocks"]
+        )
+        right = logits.argmax(1).numpy() == truth[some.numpy()]
+        assert row["value"] == pytest.approx(right.mean())
+        plain = model(features[some], valid[some]).argmax(1).numpy() == truth[some.numpy()]
+        assert row["unpruned"] == pytest.approx(plain.mean())
+        assert row["difference"]["value"] == pytest.approx(right.mean() - plain.mean())
+    assert found.rows[1]["no_patch_left"] == 1, "the silent clip lies in C1 alone"
+    for key in ("model", "data", "plan", "batch_size", "versions", "format_version", "frames"):
+        assert key in found.rows[0]
+
+
+def test_without_labels_the_unpruned_model_is_the_measure(make, clips):
+    found = ablate(make("ast"), "m", "x", clips.unlabelled(), after=(3,))
+    assert [row["metric"] for row in found.rows] == ["agreement"] * 3
+    assert found.rows[0]["value"] == 1.0
+
+
+def test_silence_has_no_low_and_high(make, tmp_path):
+    silent = manifest(tmp_path / "x", [silence()] * 2)
+    with pytest.warns(match="1 different value"), pytest.raises(SpectrimError, match="silent"):
+        ablate(make("ast"), "m", "x", silent, after=(1,))
+
+
+def test_blocks_that_are_not_there(make, clips):
+    with pytest.raises(SpectrimError, match="13 blocks; m has 12"):
+        ablate(make("ast"), "m", "x", clips, after=(13,))

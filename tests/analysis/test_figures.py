@@ -1,0 +1,109 @@
+"""Axes say the truth; what is blanked is what was dropped; the report holds all it shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from sounds import burst, manifest, noise
+
+from spectrim.analysis.analyze import Settings, analyze
+from spectrim.analysis.drawn import draw_all
+from spectrim.analysis.figures.maps import blanked, draw_example
+from spectrim.analysis.figures.style import hertz_of, mel_of, seconds_of
+from spectrim.analysis.report import ogg
+from spectrim.analysis.results import save_analysis
+from spectrim.audio.filterbank import mel_matrix
+
+
+@pytest.fixture(scope="module")
+def found(make, tmp_path_factory):
+    waves = [burst(800, 0.2, 0.5), noise(0.6, 0.1, 1), noise(1.3, 0.01, 2), noise(1.3, 0.2, 3)]
+    clips = manifest(tmp_path_factory.mktemp("clips") / "x", waves)
+    models = {family: make(family) for family in ("ast", "audiomae")}
+    return analyze(models, {"clips": clips}, Settings(examples=1, scores=("attention",)))
+
+
+def test_hertz_of_a_bin_is_where_its_filter_peaks():
+    matrix = mel_matrix()
+    for index in (60, 90, 120):  # above, filters are wider than the transform's 31 Hz
+        peak = int(matrix[:, index].argmax()) * 16_000 / 512
+        assert hertz_of(index) == pytest.approx(peak, abs=16_000 / 512)
+    assert mel_of(hertz_of(37.0)) == pytest.approx(37.0)
+    assert mel_of(20.0) == -1 and mel_of(8000.0) == 128
+
+
+def test_seconds_of_a_frame_is_where_it_lies():
+    assert (seconds_of(0) + seconds_of(1)) / 2 == pytest.approx(0.0125)  # centre of 25 ms
+
+
+def test_dropped_patches_are_blank_and_no_others(found):
+    picture = found[0].examples[0].pictures[0]
+    assert not blanked(picture, 0).mask.any()
+    for at in (1, 2, 3):
+        shown = ~blanked(picture, at).mask  # (mels, frames)
+        cells = shown.reshape(8, 16, 8, 16).transpose(2, 0, 1, 3)
+        assert np.array_equal(cells.all((2, 3)), picture.stays[at])
+        assert np.array_equal(cells.any((2, 3)), picture.stays[at])
+
+
+def test_the_figure_of_a_clip_says_label_and_prediction(found):
+    example = found[0].examples[0]
+    figure = draw_example(example)
+    text = " ".join(t.get_text() for ax in figure.axes for t in [ax.title, ax.xaxis.label])
+    assert example.clip.labels[0] in figure.get_suptitle()
+    assert "time (s)" in text and "8 of 64 patches left" in text
+    assert example.pictures[0].plain[0] in text
+
+
+def test_every_figure_is_there_once(found):
+    names = [drawn.name for drawn in draw_all(found, paper=True)]
+    assert names == [
+        "fig3-clips-1", "fig4-paper", "fig4-paper-no-padding", "fig4-tau-b",
+        "fig4-tau-b-no-padding", "fig5-clusters", "fig6-clips", "retention", "received",
+    ]  # fmt: skip
+
+
+def test_the_report_holds_pictures_and_sound(make, tmp_path_factory, tmp_path):
+    """Of one model on clips without padding, since drawing is what takes the time."""
+    waves = [burst(800, 0.2, 0.5), noise(1.3, 0.01, 2), noise(1.3, 0.2, 3)]
+    clips = manifest(tmp_path_factory.mktemp("full") / "x", waves)
+    found = analyze(
+        {"ast": make("ast")}, {"clips": clips}, Settings(examples=1, scores=("attention",))
+    )
+    settings = Settings(examples=1, scores=("attention",))
+    numbers, written = save_analysis(tmp_path, found, settings, paper=True)
+    assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()}
+    text = (tmp_path / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:)', text), "nothing lies outside the file"
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    assert len(pictures) == 7
+    assert all(base64.b64decode(one).startswith(b"\x89PNG") for one in pictures)
+    (sound,) = re.findall(r'src="data:audio/ogg;base64,([^"]+)"', text)
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sound)))
+    assert rate == 16_000 and len(samples) == len(found[0].examples[0].waveform)
+    assert text.index("<img") < text.index("<table")
+    assert "AS-20K (paper)" in text and numbers["versions"]["torch"] in text
+    for name in ("tau", "clusters", "retention", "received"):
+        lines = (tmp_path / f"{name}.csv").read_text().splitlines()
+        assert len(lines) > 2 and "format_version" in lines[0]
+
+
+def test_a_minute_of_sound_survives_the_encoder():
+    waveform = noise(60, 0.3).astype(np.float32)
+    samples, _ = soundfile.read(io.BytesIO(ogg(waveform)))
+    assert len(samples) == len(waveform)
+
+
+def test_nothing_dropped_leaves_its_figures_out(make, tmp_path):
+    torch.manual_seed(0)
+    clips = manifest(tmp_path / "x", [noise(), noise(1.3, 0.01, 3)])
+    settings = Settings(keep_rate=1.0, examples=1, scores=("attention",))
+    found = analyze({"ast": make("ast")}, {"x": clips}, settings)
+    names = [drawn.name for drawn in draw_all(found)]
+    assert not any("fig6" in n or "retention" in n or "received" in n for n in names)

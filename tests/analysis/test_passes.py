@@ -1,0 +1,277 @@
+"""The two passes: what they count is what the models do, patch by patch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kendalltau
+from sounds import burst, manifest, noise, silence
+
+from spectrim.analysis.analyze import Settings, analyze, knows
+from spectrim.analysis.histograms import Single
+from spectrim.analysis.patches import View, patches_of
+from spectrim.analysis.rows import record, tables
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.models.registry import prune
+
+FAMILIES = ("ast", "audiomae")
+QUIET = Settings(examples=0)
+
+
+@pytest.fixture(scope="module")
+def models(make):
+    return {family: make(family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Eight clips of different lengths: bursts, noise, one with digital silence in it."""
+    waves = [burst(300 * 2**n, 0.2 * n, 0.2 * n + 0.3) for n in range(4)]
+    waves += [noise(0.4, 0.2, 1), noise(0.7, 0.02, 2), noise(2.0, 0.1, 3)]
+    waves += [np.concatenate([silence(0.5), noise(0.5, 0.3, 4)])]
+    return manifest(tmp_path_factory.mktemp("clips") / "x", waves)
+
+
+@pytest.fixture(scope="module")
+def found(models, clips):
+    settings = Settings(examples=2, tau_pruned=True, scores=("attention", "intensity"))
+    (data,) = analyze(models, {"clips": clips}, settings)
+    return data
+
+
+def heard(model, clips):
+    return model.features([clip.path for clip in clips.clips])
+
+
+def test_counts_of_every_kind_add_up_to_the_patches(found, models):
+    for subject in found.subjects:
+        for run in subject.runs:
+            left = [64, 32, 16, 8]
+            for kind, sums in run.retention.sums.items():
+                assert sums.sum((0, 2, 3)).tolist() == [8 * n for n in left], kind
+            assert run.joint.counts.sum((1, 2, 3)).tolist() == [8 * n for n in left]
+    for singles in found.singles.values():
+        assert [single.counts.sum() for single in singles] == [8 * 64, 8 * 64]
+
+
+def test_what_is_counted_as_kept_is_what_the_trace_says(found, models, clips):
+    for subject in found.subjects:
+        features, valid = heard(models[subject.name], clips)
+        for run in subject.runs:
+            trace = run.model.trace(features, valid)
+            for place, block in enumerate((3, 6, 9), 1):
+                columns, rows = trace.kept[block].reshape(-1, 2).T.numpy()
+                counts = run.retention.sums
+                assert np.array_equal(
+                    counts["column"][:, place].sum((0, 2)), np.bincount(columns, minlength=8)
+                )
+                assert np.array_equal(
+                    counts["row"][:, place].sum((0, 2)), np.bincount(rows, minlength=8)
+                )
+
+
+def test_tau_by_block_is_scipys(found, models, clips):
+    """One clip alone, and all of them by the pairs of each."""
+    for subject in found.subjects:
+        model = models[subject.name]
+        features, valid = heard(model, clips)
+        trace = model.trace(features, valid, score="attention")
+        view = View.of(model.config)
+        patches = patches_of(view, features, valid)
+        order = view.places(model)
+        (data,) = analyze({"m": model}, {"one": _only(clips, 0)}, QUIET)
+        for block in (0, 5, 11):
+            scores = trace.scores[block].detach().numpy()
+            for at, clusters in enumerate(found.survey.clusters[view]):
+                ranks = clusters.rank(patches.values[at])[:, order]
+                sound = patches.sound[:, order]
+                each = [
+                    kendalltau(r[s], v[s]).statistic
+                    for r, v, s in zip(ranks, scores, sound, strict=True)
+                ]
+                alone = data.subjects[0].tau.tau("tau-b").value[block, at, 1]
+                if np.isfinite(alone):  # with its own clusters
+                    own = data.survey.clusters[view][at].rank(patches.values[at])[0, order]
+                    expected = kendalltau(own[sound[0]], scores[0][sound[0]]).statistic
+                    assert alone == pytest.approx(expected)
+                pooled = subject.tau.tau("tau-b").value[block, at, 1]
+                assert np.nanmin(each) - 1e-9 <= pooled <= np.nanmax(each) + 1e-9
+
+
+def _only(clips, at):
+    return type(clips)(clips.source, (clips.clips[at],))
+
+
+def test_tau_of_pruned_models_follows_the_tokens(found):
+    for subject in found.subjects:
+        for run in subject.runs:
+            pairs = run.tau.sums[..., 0].sum(0)[:, 0, 0]
+            counts = [64] * 4 + [32] * 3 + [16] * 3 + [8] * 2
+            assert pairs.tolist() == [8 * n * (n - 1) // 2 for n in counts]
+            before = np.s_[:, :4]
+            assert np.array_equal(run.tau.sums[before], subject.tau.sums[before])
+
+
+def test_both_orders_of_patches_are_one_view(models, clips):
+    """By intensity both models keep the same places, though they count patches differently.
+
+    Not of padding, of which each keeps what it counts first.
+    """
+    full = type(clips)(clips.source, clips.clips[:4])
+    (data,) = analyze(models, {"clips": full}, Settings(scores=("intensity",), examples=1))
+    one, other = (subject.runs[0] for subject in data.subjects)
+    for kind, sums in one.retention.sums.items():
+        assert np.array_equal(sums, other.retention.sums[kind])
+    assert np.array_equal(one.joint.counts, other.joint.counts)
+    pictures = data.examples[0].pictures
+    assert np.array_equal(pictures[0].stays, pictures[1].stays)
+    (row, *_) = record([data], Settings())["low_ratio"]
+    assert row["value"] == 1.0 and (row["of"], row["to"]) == ("audiomae", "ast")
+
+
+def test_a_loud_patch_is_where_it_is(models, tmp_path):
+    """A tone of 3.2 kHz between 0.66 and 0.80 s: time column 4, frequency row 5."""
+    quiet = [burst(3200, 0.66, 0.8), noise(1.3, 1e-4, 5)]
+    settings = Settings(scores=("intensity",), keep_rate=0.02, blocks=(3,), examples=2)
+    (data,) = analyze(models, {"loud": manifest(tmp_path / "x", quiet)}, settings)
+    (example,) = [e for e in data.examples if e.clip.path.stem == "0"]
+    for picture in example.pictures:
+        assert np.argwhere(picture.stays[1])[0].tolist() == [4, 5]
+        column, row = np.unravel_index(picture.features.argmax(), picture.features.shape)
+        assert column // 16 == 4 and row // 16 == 5
+    run = data.subjects[0].runs[0]
+    highest = run.retention.sums["mean"][:, 1, 4].sum()
+    assert highest >= 1  # the loudest cluster keeps it
+
+
+def test_padding_is_known_and_goes_last_by_intensity(found):
+    for subject in found.subjects:
+        for run in subject.runs:
+            sums = run.retention.sums["column"].sum(0)
+            # 0.4 s are 38 frames, three columns; 0.7 s 68, five; 1 s 98, seven. The rest is 8.
+            assert sums[0].sum(0).tolist() == [8 * (5 + 3 + 1), 8 * (64 - 9)]
+    intensity = found.subjects[0].runs[1]
+    assert intensity.retention.padding().value[-1].tolist() == [0.0, 8 * 8 / (8 * 55)]
+    assert not intensity.joint.counts[-1, 0].any()
+
+
+def test_received_attention_is_that_of_the_kept_and_the_dropped(found, models, clips):
+    for subject in found.subjects:
+        run = subject.runs[0]
+        features, valid = heard(models[subject.name], clips)
+        trace = run.model.trace(features, valid)
+        scores = trace.scores[3].sort(1, descending=True).values.detach().double()
+        means = run.received.means().value[0]
+        np.testing.assert_allclose(means[0], scores[:, :32].mean(), rtol=1e-5)
+        np.testing.assert_allclose(means[1], scores[:, 32:].mean(), rtol=1e-5)
+        np.testing.assert_allclose(run.received.ratio().value[0], means[0] / means[1])
+
+
+def test_batches_change_nothing(models, clips):
+    rows = []
+    for size in (1, 3, 16):
+        settings = Settings(examples=0, batch_size=size)
+        (data,) = analyze({"ast": models["ast"]}, {"clips": clips}, settings)
+        rows.append([run.retention.sums for run in data.subjects[0].runs])
+    for other in rows[1:]:
+        for one, two in zip(rows[0], other, strict=True):
+            assert all(np.array_equal(one[kind], two[kind]) for kind in one)
+
+
+def test_models_run_on_what_they_know(models, clips, tmp_path):
+    strange = manifest(tmp_path / "y", [noise()] * 2)
+    strange = type(strange)(
+        strange.source, tuple(type(c)(c.path, ("zebra",)) for c in strange.clips)
+    )
+    assert not knows(models["ast"], strange) and knows(models["ast"], strange.unlabelled())
+    found = analyze(models, {"strange": strange, "clips": clips}, QUIET)
+    assert [data.name for data in found] == ["clips"]
+    with pytest.raises(SpectrimError, match="none of the models"):
+        analyze(models, {"strange": strange}, QUIET)
+
+
+def test_one_clip_has_numbers_without_errors(models, clips):
+    (data,) = analyze(models, {"one": _only(clips, 5)}, Settings(examples=3))
+    numbers = record([data], Settings())
+    assert len(data.examples) == 1
+    values = [entry for row in numbers["unpruned"] for entry in row["tau"]]
+    assert all(entry["error"] is None for entry in values)
+    assert any(entry["value"] is not None for entry in values)
+
+
+def test_silence_only(models, tmp_path):
+    """All patches are equal: no cluster but one, no tau-b, and no crash."""
+    silent = manifest(tmp_path / "x", [silence(), silence(0.5)])
+    with pytest.warns(SpectrimNotice, match="1 different value"):
+        found = analyze(models, {"silent": silent}, Settings(examples=1))
+    numbers = record(found, Settings())
+    for row in numbers["unpruned"]:
+        for entry in row["tau"]:
+            assert entry["value"] == (None if entry["definition"] == "tau-b" else 1.0)
+    assert numbers["low_ratio"] == []
+    assert tables(numbers)["clusters"][0]["share"] == 1.0
+
+
+def test_keep_rate_one_and_a_model_that_never_prunes(models, clips):
+    (data,) = analyze(models, {"clips": clips}, Settings(keep_rate=1.0, examples=1))
+    rows = record([data], Settings(keep_rate=1.0))["rows"]
+    assert not any(row["drops"] for row in rows)
+    ends = [e for row in rows for e in row["retention"] if e["kind"] == "row"]
+    assert all(entry["value"] == 1.0 for entry in ends if entry["patches"] == "all")
+    with pytest.raises(SpectrimError, match="no plan of its own, so that it never prunes"):
+        analyze(models, {"clips": clips}, Settings(keep_rate=None))
+    own = {"m": prune(models["ast"], 0.25, "variation", (2,))}
+    (data,) = analyze(own, {"clips": clips}, Settings(keep_rate=None, examples=0))
+    (run,) = data.subjects[0].runs
+    assert run.score == "variation" and run.places == [2]
+
+
+def test_bad_clips_are_left_out_and_named(models, clips, tmp_path):
+    (tmp_path / "bad.wav").write_text("no sound")
+    bad = type(clips.clips[0])(tmp_path / "bad.wav", ("a",))
+    mixed = type(clips)(clips.source, (bad, *clips.clips))
+    (data,) = analyze({"ast": models["ast"]}, {"mixed": mixed}, QUIET)
+    assert data.clips == 8
+    assert record([data], QUIET)["failures"][0]["path"].endswith("bad.wav")
+    nothing = type(clips)(clips.source, (bad,))
+    with pytest.raises(SpectrimError, match="none of its 1 clips could be read"):
+        analyze({"ast": models["ast"]}, {"nothing": nothing}, QUIET)
+
+
+def test_wrong_settings_are_said_before_the_work(models, clips):
+    for settings, said in (
+        (Settings(scores=("atention",)), "Did you mean 'attention'"),
+        (Settings(keep_rate=0.0), "keep-rate of 0.0"),
+        (Settings(blocks=(99,)), "count from 0 to 11"),
+        (Settings(chosen=("nowhere",)), "no clip called 'nowhere'"),
+    ):
+        with pytest.raises(SpectrimError, match=said):
+            analyze(models, {"clips": clips}, settings)
+
+
+def test_what_rounds_out_of_range_is_counted_at_its_edge(found):
+    """The second pass may round otherwise than the first, on a GPU."""
+    (view,) = found.singles
+    single = Single(found.survey.clusters[view][0])
+    values = np.array([[single.edges[0] - 1e-6, single.edges[-1] + 1e-6]])
+    single.add(values, np.ones((1, 2), bool))
+    assert single.counts[1, [0, -1]].tolist() == [1, 1]
+
+
+def test_models_are_left_as_they_were(models, clips):
+    before = {name: model.training for name, model in models.items()}
+    state = models["ast"].state_dict()["head.weight"].clone()
+    analyze(models, {"clips": clips}, QUIET)
+    assert {name: model.training for name, model in models.items()} == before
+    assert torch.equal(models["ast"].state_dict()["head.weight"], state)
+
+
+def test_models_of_other_lengths_have_clusters_of_their_own(make, clips):
+    models = {"short": make("ast", frames=64), "long": make("audiomae")}
+    (data,) = analyze(models, {"clips": clips}, Settings(scores=("attention",), examples=1))
+    numbers = record([data], Settings())
+    views = {view["models"][0]: view for view in numbers["data"][0]["views"]}
+    assert (views["short"]["columns"], views["long"]["columns"]) == (4, 8)
+    assert numbers["low_ratio"] == []  # of other patches: their counts say nothing
+    assert [picture.stays.shape for picture in data.examples[0].pictures] == [(4, 4, 8), (4, 8, 8)]
