@@ -55,7 +55,9 @@ class FilterBank(nn.Module):
                 return self(waveforms, lengths)
         waveforms = waveforms.float()
         if lengths is None:
-            lengths = waveforms.new_full((len(waveforms),), waveforms.shape[1], dtype=torch.long)
+            lengths = waveforms.new_full(
+                (waveforms.shape[0],), waveforms.shape[1], dtype=torch.long
+            )
         inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
         waveforms = torch.where(inside, waveforms, 0.0)
         mean = waveforms.sum(1, keepdim=True) / lengths[:, None]
