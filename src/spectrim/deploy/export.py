@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -113,14 +114,11 @@ def _check(model: SpectrogramTransformer) -> None:
 
 
 def _needed() -> None:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise SpectrimError(
-            f"export needs {error.name}, which is not installed: pip install 'spectrim[export]'."
-        ) from error
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if importlib.util.find_spec(name) is None:
+            raise SpectrimError(
+                f"export needs {name}, which is not installed: pip install 'spectrim[export]'."
+            )
 
 
 def _traced(whole: FromFeatures) -> Any:

@@ -6,6 +6,7 @@ them here means that a file which is cut, or not ours, is told by name before a 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -98,7 +99,8 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
 def _texts(path: Path) -> dict[str, str]:
     """The file's metadata."""
     size = path.stat().st_size
-    texts, graph = {}, False
+    texts: dict[str, str] = {}
+    graph = False
     try:
         with path.open("rb") as file:
             for number, content in _fields(file, size, _METADATA_PROPS):
@@ -118,8 +120,6 @@ def _texts(path: Path) -> dict[str, str]:
 
 def _pair(content: bytes) -> tuple[str, str]:
     """A StringStringEntryProto: key and value."""
-    import io
-
     found = {1: "", 2: ""}
     for number, text in _fields(io.BytesIO(content), len(content), None):
         if number in found and text is not None:

@@ -10,7 +10,9 @@ import torch
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """For torch.onnx.export's `custom_translation_table`."""
-    from onnxscript import opset20 as op
+    import onnxscript
+
+    op: Any = onnxscript.opset20
 
     def stable_sort(
         values: Any, stable: bool | None = None, dim: int = -1, descending: bool = False

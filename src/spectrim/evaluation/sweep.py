@@ -100,7 +100,7 @@ def sweep(
     Raises:
         SpectrimError: labels that the model does not know; no clip that can be read.
     """
-    truth = _truth(model, manifest)
+    truth = truth_of(manifest, model.labels, model.config.metric)
     parts = [variant.model.eval() for variant in variants]
     keeper = Partial(partial, parts, manifest.clips) if partial else None
     found = predict(parts, manifest.clips, batch_size, keeper, lambda n: steps("clips", n))
@@ -130,12 +130,12 @@ def sweep(
     )
 
 
-def _truth(model: SpectrogramTransformer, manifest: Manifest) -> np.ndarray | None:
+def truth_of(manifest: Manifest, labels: Sequence[str], name: str) -> np.ndarray | None:
+    """(clips, classes) bool of a manifest for a metric; None where it has no labels."""
     if not manifest.labelled:
         return None
-    single = model.config.metric == "accuracy"
-    targets = targets_of(manifest, model.labels, single, dict(audioset()))
-    return indicator(targets, len(model.labels))
+    targets = targets_of(manifest, labels, name == "accuracy", dict(audioset()))
+    return indicator(targets, len(labels))
 
 
 def _time(

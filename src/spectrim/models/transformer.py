@@ -215,6 +215,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
         """(batch, frames, mels) to special tokens and patches, positions added."""
         cells = self.patch(features[:, None].to(self.dtype))
         patches = self.grid.flatten(cells.permute(0, 2, 3, 1))
+        # shape[0] rather than len(), here and below: an exporter would fix the batch.
         specials = self.special.expand(features.shape[0], -1, -1)
         x = torch.cat([specials, patches], 1) + self.positions
         origin = torch.arange(self.grid.count, device=x.device).expand(features.shape[0], -1)
