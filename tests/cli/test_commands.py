@@ -28,7 +28,7 @@ def test_importing_and_help_do_not_import_torch():
 
 
 @pytest.mark.parametrize(
-    "command", ["sweep", "tag", "check", "export", "macs", "data", "data prepare"]
+    "command", ["sweep", "tag", "check", "export", "bench", "macs", "data", "data prepare"]
 )
 def test_help_has_an_example(run, command):
     done = run(*command.split(), "--help")

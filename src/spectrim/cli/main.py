@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..common.errors import SpectrimError, SpectrimNotice
-from . import check, data, export, macs, pretrain, sweep, tag, train
+from . import bench, check, data, export, macs, pretrain, sweep, tag, train
 from .output import complain
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("sweep", epilog=sweep.EXAMPLE)(sweep.command)
 app.command("tag", epilog=tag.EXAMPLE)(tag.command)
 app.command("check", epilog=check.EXAMPLE)(check.command)
 app.command("export", epilog=export.EXAMPLE)(export.command)
+app.command("bench", epilog=bench.EXAMPLE)(bench.command)
 app.command("macs", epilog=macs.EXAMPLE)(macs.command)
 app.command("train", epilog=train.EXAMPLE)(train.command)
 app.command("pretrain", epilog=pretrain.EXAMPLE)(pretrain.command)
