@@ -27,3 +27,19 @@ def test_the_python_in_it_runs(name, tmp_path, monkeypatch):
         features, valid = pruned.features([(RAMP, 16_000)])
         assert pruned(features, valid).shape == (1, 10)
         assert spectrim.macs(pruned) < spectrim.macs(model)
+
+
+def test_the_python_about_export_runs(tmp_path, monkeypatch):
+    """One file of the built-in model; numpy and onnxruntime alone give what `load_onnx` gives."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"export needs {package}: pip install {package}")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/export.md").read_text()
+    ours, theirs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {"sound": np.tile(RAMP, 2)}
+    exec(compile(ours, "docs/export.md", "exec"), names)
+    assert names["rows"][0]["labels"] and names["values"].shape == (1, 10)
+    exec(compile(theirs, "docs/export.md", "exec"), names)
+    assert "spectrim" not in theirs and names["tags"][0] in names["labels"]
+    expected = names["runner"].probabilities(names["clips"])
+    np.testing.assert_allclose(names["values"], expected, atol=1e-6)

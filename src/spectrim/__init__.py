@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .common.errors import SpectrimError, SpectrimNotice
+    from .deploy.export import export
+    from .deploy.onnx_model import load_onnx
     from .deploy.tag import tag
     from .models.load import from_transformers, load
     from .models.registry import create, macs, prune
@@ -22,8 +24,10 @@ _FACE = {
     "SpectrimNotice": "common.errors",
     "Stage": "pruning.stage",
     "create": "models.registry",
+    "export": "deploy.export",
     "from_transformers": "models.load",
     "load": "models.load",
+    "load_onnx": "deploy.onnx_model",
     "macs": "models.registry",
     "prune": "models.registry",
     "tag": "deploy.tag",
@@ -35,8 +39,10 @@ __all__ = [
     "Stage",
     "__version__",
     "create",
+    "export",
     "from_transformers",
     "load",
+    "load_onnx",
     "macs",
     "prune",
     "tag",

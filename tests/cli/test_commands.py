@@ -27,7 +27,9 @@ def test_importing_and_help_do_not_import_torch():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["sweep", "tag", "check", "macs", "data", "data prepare"])
+@pytest.mark.parametrize(
+    "command", ["sweep", "tag", "check", "export", "bench", "macs", "data", "data prepare"]
+)
 def test_help_has_an_example(run, command):
     done = run(*command.split(), "--help")
     assert done.returncode == 0

@@ -93,7 +93,7 @@ def ablate(
                 f"dropped after {blocks} blocks; {name} has {plain.config.depth}, so 0 to "
                 f"{plain.config.depth} are possible."
             )
-    truth = truth_of(plain, manifest)
+    truth = truth_of(manifest, plain.labels, plain.config.metric)
     first = survey(
         {name: plain}, data, manifest, batch_size=batch_size, sample=sample, seed=seed, tick=tick
     )

@@ -55,7 +55,8 @@ class FilterBank(nn.Module):
                 return self(waveforms, lengths)
         waveforms = waveforms.float()
         if lengths is None:
-            lengths = waveforms.new_full((len(waveforms),), waveforms.shape[1], dtype=torch.long)
+            batch, samples = waveforms.shape  # not len(): an exporter would fix the batch
+            lengths = waveforms.new_full((batch,), samples, dtype=torch.long)
         inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
         waveforms = torch.where(inside, waveforms, 0.0)
         mean = waveforms.sum(1, keepdim=True) / lengths[:, None]

@@ -11,7 +11,20 @@ import typer
 
 from .. import __version__
 from ..common.errors import SpectrimError, SpectrimNotice
-from . import ablate, analyze, check, data, grid, macs, pretrain, sweep, tag, train
+from . import (
+    ablate,
+    analyze,
+    bench,
+    check,
+    data,
+    export,
+    grid,
+    macs,
+    pretrain,
+    sweep,
+    tag,
+    train,
+)
 from .output import complain
 
 app = typer.Typer(
@@ -26,6 +39,8 @@ app.command("tag", epilog=tag.EXAMPLE)(tag.command)
 app.command("check", epilog=check.EXAMPLE)(check.command)
 app.command("analyze", epilog=analyze.EXAMPLE)(analyze.command)
 app.command("ablate", epilog=ablate.EXAMPLE)(ablate.command)
+app.command("export", epilog=export.EXAMPLE)(export.command)
+app.command("bench", epilog=bench.EXAMPLE)(bench.command)
 app.command("macs", epilog=macs.EXAMPLE)(macs.command)
 app.command("train", epilog=train.EXAMPLE)(train.command)
 app.command("pretrain", epilog=pretrain.EXAMPLE)(pretrain.command)

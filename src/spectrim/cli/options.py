@@ -12,6 +12,7 @@ import typer
 from ..common.errors import SpectrimError, nearest
 
 if TYPE_CHECKING:
+    from ..deploy.onnx_model import OnnxModel
     from ..models.transformer import SpectrogramTransformer
 
 DEFAULT_MODEL = "ast-digits"
@@ -29,6 +30,9 @@ Blocks = Annotated[
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes a GPU if there.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.")]
+Backend = Annotated[
+    str | None, typer.Option(help="What runs an ONNX file: onnxruntime (default) or openvino.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips or windows at a time.")]
 Load = Annotated[
     list[str] | None,
@@ -118,3 +122,37 @@ def load_model(
     if overrides.get("own_code"):
         allow_own_code(":")
     return load(name, device=device, dtype=dtype, frames=frames, **overrides)
+
+
+def is_onnx(name: str) -> bool:
+    """Whether a model is an exported file."""
+    return name.lower().endswith(".onnx")
+
+
+def fixed_in_file(options: dict[str, Any]) -> None:
+    """Refuse options for what an exported file has settled."""
+    for option, value in options.items():
+        if value is not None:
+            raise SpectrimError(
+                f"{option} {value} is for models of torch; an ONNX file was exported with its "
+                "own. Export another: spectrim export --help."
+            )
+
+
+def load_onnx_model(
+    name: str,
+    backend: str | None,
+    threads: int | None,
+    device: str = "auto",
+    dtype: str = "float32",
+) -> OnnxModel:
+    """Open an exported file, which runs on the CPU in its own precision; torch is not imported."""
+    from ..deploy.onnx_model import load_onnx
+
+    fixed_in_file(
+        {
+            "--device": None if device in ("auto", "cpu") else device,
+            "--dtype": None if dtype == "float32" else dtype,
+        }
+    )
+    return load_onnx(name, backend or "onnxruntime", threads)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..common.errors import SpectrimError
 from .options import (
     DEFAULT_MODEL,
+    Backend,
     BatchSize,
     Blocks,
     Device,
@@ -18,14 +20,19 @@ from .options import (
     Threads,
     allow_own_code,
     blocks_of,
+    fixed_in_file,
+    is_onnx,
     listed,
     load_model,
+    load_onnx_model,
     rates_of,
 )
 from .output import TableOrJson, complain, print_json, sweep_progress
 from .sweep_table import print_rows
 
 if TYPE_CHECKING:
+    from ..data.manifest import Manifest
+    from ..deploy.onnx_model import OnnxModel
     from ..evaluation.sweep import Sweep
 
 EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --keep-rates 1.0,0.5"
@@ -33,7 +40,8 @@ EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --ke
 
 def command(
     model: Annotated[
-        list[str] | None, typer.Option(help="Built in, hub id, folder or file; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Built in, hub id, folder or file; .onnx has its own plan; repeatable."),
     ] = None,
     data: Annotated[
         Path | None,
@@ -61,6 +69,7 @@ def command(
     device: Device = "auto",
     dtype: Dtype = "float32",
     threads: Threads = None,
+    backend: Backend = None,
 ) -> None:
     """Measure a model at several keep-rates and scores: accuracy, MACs, time."""
     from ..common.files import make_folder
@@ -68,6 +77,7 @@ def command(
     from ..data.manifest import read_data
     from ..evaluation.results import save_sweeps, slug
     from ..evaluation.sweep import sweep, variants_of
+    from ..evaluation.sweep_files import sweep_files
 
     wanted = listed(scores, str, "--scores")
     allow_own_code(*wanted)
@@ -79,21 +89,24 @@ def command(
     manifest = manifest.select(None if split == "all" else split, fold)
     make_folder(out)
     sweeps: dict[str, Sweep] = {}
-    for name in model or [DEFAULT_MODEL]:
+    names = model or [DEFAULT_MODEL]
+    exported = [name for name in names if is_onnx(name)]
+    if exported:
+        fixed_in_file({"--frames": frames, "--load": load})
+        opened = _opened(names, backend, threads, device, dtype)
+        clips = _known(exported[0], opened[exported[0]].labels, manifest, data)
+        timed = rounds * max(1, len(opened) - 1)
+        with sweep_progress("ONNX files", len(manifest.clips), timed) as steps:
+            sweeps = sweep_files(opened, clips, batch_size=batch_size, rounds=rounds, steps=steps)
+    elif backend is not None:
+        raise SpectrimError("--backend is for ONNX files, not for models of torch.")
+    for name in names if not exported else ():
         loaded = load_model(name, device, dtype, threads, frames, load)
         if loaded.plan.stages:
             complain(
                 "note", f"{name}: its saved plan ({loaded.plan}) is not used; a sweep has its own."
             )
-        if data is None and not set(loaded.labels) >= manifest.labels():
-            complain(
-                "note",
-                f"{name} does not know the sample pack's digits: comparing it with "
-                "its unpruned self alone; name your own clips with --data.",
-            )
-            clips = manifest.unlabelled()
-        else:
-            clips = manifest
+        clips = _known(name, loaded.labels, manifest, data)
         variants = variants_of(loaded, rates, wanted, places, seed)
         timed = rounds * max(1, len(variants) - 1)
         with sweep_progress(name, len(manifest.clips), timed) as steps:
@@ -119,3 +132,27 @@ def command(
         complain("failed", message)
     if failures:
         raise typer.Exit(1)
+
+
+def _known(name: str, labels: list[str], manifest: Manifest, data: Path | None) -> Manifest:
+    """The clips, without their labels where a model does not know the sample pack's."""
+    if data is not None or set(labels) >= manifest.labels():
+        return manifest
+    complain(
+        "note",
+        f"{name} does not know the sample pack's digits: comparing it with "
+        "its unpruned self alone; name your own clips with --data.",
+    )
+    return manifest.unlabelled()
+
+
+def _opened(
+    names: list[str], backend: str | None, threads: int | None, device: str, dtype: str
+) -> dict[str, OnnxModel]:
+    for name in names:
+        if not is_onnx(name):
+            raise SpectrimError(
+                f"--model {name}: ONNX files are compared with the first of them, a model of torch "
+                "with its own unpruned self; sweep them apart, or export it too."
+            )
+    return {name: load_onnx_model(name, backend, threads, device, dtype) for name in names}

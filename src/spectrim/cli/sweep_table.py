@@ -29,7 +29,7 @@ def _print_table(rows: Sequence[Row]) -> None:
         last = section
         lines.append([cell(row) for _, cell in columns])
     print_table([name for name, _ in columns], lines, _caption(rows))
-    if rows[0]["metric"] == "agreement":
+    if rows[0]["metric"] == "agreement" and "against" not in rows[0]:
         for model in dict.fromkeys(row["model"] for row in rows):
             _print_changes([row for row in rows if row["model"] == model])
 
@@ -37,16 +37,18 @@ def _print_table(rows: Sequence[Row]) -> None:
 def _columns(rows: Sequence[Row]) -> list[Column]:
     columns: list[Column] = [
         ("score", lambda row: row["score"] or "unpruned"),
-        ("keep", lambda row: str(row["keep_rate"])),
+        ("keep", lambda row: "several" if row["keep_rate"] is None else str(row["keep_rate"])),
     ]
     if len({row["model"] for row in rows}) > 1:
         columns.insert(0, ("model", lambda row: row["model"]))
+    if "against" in rows[0]:
+        columns.append(("int8", lambda row: row["quantization"].removeprefix("int8 ")))
     if rows[0]["metric"] == "agreement":
         columns.append(("same top-1 (95 %)", same_interval))
         columns.append(("same top-5", _same_five))
     else:
         columns.append((rows[0]["metric"], _value))
-        columns.append(("vs 1.0", _difference))
+        columns.append(("vs first" if "against" in rows[0] else "vs 1.0", _difference))
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
     columns += [
         ("GMACs", lambda row: f"{row['gmacs']:#.3g}"),
@@ -63,7 +65,7 @@ def _value(row: Row) -> str:
 
 
 def _difference(row: Row) -> str:
-    if row["score"] is None:
+    if row["model"] == row["against"] if "against" in row else row["score"] is None:
         return "-"
     found, points = row["difference"], 100
     half = (found["high"] - found["low"]) / 2
@@ -89,7 +91,12 @@ def _caption(rows: Sequence[Row]) -> str:
         f"{first['threads']} threads, {first['device']}, {first['dtype']}, median of "
         f"{first['timing_rounds']} rounds."
     ]
-    if first["metric"] == "agreement":
+    if "against" in first:
+        lines.append(
+            f"vs first, same, speed-up: compared with {first['against']}; time from waveforms to "
+            f"probabilities, in {first['backend']}."
+        )
+    elif first["metric"] == "agreement":
         lines.append("No labels: compared with the unpruned model.")
     else:
         lines.append(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import (
     DEFAULT_MODEL,
+    Backend,
     BatchSize,
     Blocks,
     Device,
@@ -20,16 +21,25 @@ from .options import (
     Threads,
     allow_own_code,
     blocks_of,
+    fixed_in_file,
+    is_onnx,
     load_model,
+    load_onnx_model,
 )
 from .output import Format, complain, print_csv, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from ..deploy.runner import Runner
 
 EXAMPLE = "Example: spectrim tag street.wav --keep-rate 0.7 --top 3 --format json"
 
 
 def command(
     files: Annotated[list[Path], typer.Argument(help="Sound files, or folders of them.")],
-    model: Annotated[str | None, typer.Option(help="Built in, hub id, folder or file.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Built in, hub id, folder or file; .onnx runs without PyTorch."),
+    ] = None,
     keep_rate: KeepRate = None,
     score: Score = "attention",
     blocks: Blocks = "3,6,9",
@@ -49,21 +59,24 @@ def command(
     device: Device = "auto",
     dtype: Dtype = "float32",
     threads: Threads = None,
+    backend: Backend = None,
 ) -> None:
     """Print the most probable labels of sound files; long ones window by window."""
     from ..common.errors import SpectrimError
     from ..data.manifest import sound_files
     from ..deploy.tag import Failure, tag
-    from ..models.record import context_of
-    from ..models.registry import prune
 
     if model is None:
         model = DEFAULT_MODEL
         complain("note", f"no --model given; tagging with the built-in {model}.")
-    loaded = load_model(model, device, dtype, threads, frames, load)
-    if keep_rate is not None:
-        allow_own_code(score)
-        loaded = prune(loaded, keep_rate, score, blocks_of(blocks))
+    runner: Runner
+    if is_onnx(model):
+        fixed_in_file({"--keep-rate": keep_rate, "--frames": frames, "--load": load})
+        runner = load_onnx_model(model, backend, threads, device, dtype)
+    elif backend is not None:
+        raise SpectrimError(f"--backend is for ONNX files; {model} runs in torch.")
+    else:
+        runner = _of_torch(model, keep_rate, score, blocks, frames, load, device, dtype, threads)
     failures: list[Failure] = []
     sounds: list[Path] = []
     for file in files:
@@ -74,7 +87,7 @@ def command(
     with progress() as bar:
         task = bar.add_task("tagging", total=_seconds(sounds))
         rows = tag(
-            loaded,
+            runner,
             sounds,
             top=top,
             threshold=threshold,
@@ -87,12 +100,33 @@ def command(
     _print(
         rows,
         Format.json if json else format,
-        {"rows": rows, "failures": _records(failures)} | context_of(loaded, model, batch_size),
+        {"rows": rows, "failures": _records(failures)} | runner.context(model, batch_size),
     )
     for _, message in failures:
         complain("failed", message)
     if failures:
         raise typer.Exit(1)
+
+
+def _of_torch(
+    model: str,
+    keep_rate: float | None,
+    score: str,
+    blocks: str,
+    frames: int | None,
+    load: list[str] | None,
+    device: str,
+    dtype: str,
+    threads: int | None,
+) -> Runner:
+    from ..deploy.torch_runner import TorchRunner
+    from ..models.registry import prune
+
+    loaded = load_model(model, device, dtype, threads, frames, load)
+    if keep_rate is not None:
+        allow_own_code(score)
+        loaded = prune(loaded, keep_rate, score, blocks_of(blocks))
+    return TorchRunner(loaded)
 
 
 def _seconds(sounds: list[Path]) -> float | None:

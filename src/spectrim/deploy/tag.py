@@ -5,24 +5,26 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from ..audio.constants import SAMPLE_RATE, samples_of
+from ..audio.constants import SAMPLE_RATE
 from ..audio.decode import Sound, name_of
 from ..audio.windows import Window, check_hop, windows
 from ..common.errors import SpectrimError
-from ..models.transformer import SpectrogramTransformer
+from .runner import Runner, runner_of
+
+if TYPE_CHECKING:
+    from ..models.transformer import SpectrogramTransformer
 
 Failure = tuple[str, str]
 """The name of a sound, and why it could not be tagged to its end."""
 
 
 def tag(
-    model: SpectrogramTransformer,
+    model: SpectrogramTransformer | Runner,
     sounds: Iterable[Sound] | Sound,
     *,
     top: int = 5,
@@ -36,6 +38,7 @@ def tag(
     """Tag sounds, window by window.
 
     Args:
+        model: of torch, or an exported one: `load_onnx("model.onnx")`.
         sounds: one or several paths, bytes, open files or (samples, rate).
         top: how many labels a row, most probable first; threshold: their least probability.
         hop: seconds from window to window; None: a window's length. A tail shorter than half
@@ -59,7 +62,8 @@ def tag(
         )
     if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
         sounds = [sounds]  # type: ignore[list-item]
-    size = samples_of(model.config.frames)
+    runner = runner_of(model)
+    size = runner.window
     if hop is not None and not math.isfinite(hop):
         raise SpectrimError(f"a hop of {hop} s; wanted a finite number of seconds.")
     step = size if hop is None else round(hop * SAMPLE_RATE)
@@ -68,10 +72,11 @@ def tag(
     rows: list[dict[str, Any]] = []
     pooled: dict[int, tuple[dict[str, Any], np.ndarray, int]] = {}
     while batch := list(itertools.islice(stream, batch_size)):
-        for (number, name, window), values in zip(batch, _run(model, batch), strict=True):
+        outputs = runner.probabilities([window.samples for _, _, window in batch])
+        for (number, name, window), values in zip(batch, outputs, strict=True):
             row = {"file": name, "start": round(window.start, 3), "end": round(window.end, 3)}
             if one_row is None:
-                rows.append(row | {"labels": labels_of(model, values, top, threshold)})
+                rows.append(row | {"labels": labels_of(runner.labels, values, top, threshold)})
             else:
                 first, sofar, count = pooled.get(number, (row, np.zeros_like(values), 0))
                 both = sofar + values if one_row == "mean" else np.maximum(sofar, values)
@@ -79,17 +84,17 @@ def tag(
             tick(name, window.end - window.start)
     for row, values, count in pooled.values():
         values = values / count if one_row == "mean" else values
-        rows.append(row | {"labels": labels_of(model, values, top, threshold)})
+        rows.append(row | {"labels": labels_of(runner.labels, values, top, threshold)})
     return rows
 
 
 def labels_of(
-    model: SpectrogramTransformer, values: np.ndarray, top: int, threshold: float
+    labels: Sequence[str], values: np.ndarray, top: int, threshold: float
 ) -> list[dict[str, Any]]:
     """The most probable labels of (classes,) probabilities."""
     order = np.argsort(-values, kind="stable")[:top]
     return [
-        {"label": model.config.labels[at], "probability": round(float(values[at]), 6)}
+        {"label": labels[at], "probability": round(float(values[at]), 6)}
         for at in order
         if values[at] >= threshold
     ]
@@ -107,9 +112,3 @@ def _stream(
             if failures is None:
                 raise
             failures.append((name, str(error)))
-
-
-@torch.inference_mode()
-def _run(model: SpectrogramTransformer, batch: list[tuple[int, str, Window]]) -> np.ndarray:
-    logits = model(*model.features_of([window.samples for _, _, window in batch]))
-    return model.probabilities(logits).cpu().numpy()

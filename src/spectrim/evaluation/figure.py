@@ -26,7 +26,14 @@ NAMES = {"mAP": "mAP", "accuracy": "Accuracy (%)", "agreement": "Same top class 
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Draw metric against GMACs, a panel a model and a line a score, into a PNG or PDF."""
+    """Draw metric against GMACs into a PNG or PDF.
+
+    A panel a model and a line a score; exported files, a point each, share one panel.
+    """
+    if all("against" in row for row in rows):
+        figure = Figure(figsize=(5.6, 4.0), layout="constrained")
+        _files_panel(figure.subplots(), rows)
+        return save(path, lambda aside: figure.savefig(aside, dpi=150))
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(5.2 * len(models) + 0.4, 4.0), layout="constrained")
     axes = figure.subplots(1, len(models), squeeze=False)[0]
@@ -58,7 +65,22 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
             label="unpruned",
             zorder=5,
         )
-    ax.set(title=model, xlabel="GMACs per clip", ylabel=NAMES[rows[0]["metric"]])
+    _dress(ax, model, rows[0]["metric"])
+
+
+def _files_panel(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    scale = 1.0 if rows[0]["metric"] == "mAP" else 100.0
+    looks = [*STYLES.values(), *OTHERS]
+    for at, row in enumerate(rows):
+        colour, marker = looks[at % len(looks)]
+        point = (row["gmacs"], row["value"] * scale)
+        ax.plot(*point, marker, color=colour, label=row["model"], linestyle="none")
+    _dress(ax, "exported files", rows[0]["metric"])
+
+
+def _dress(ax: Axes, title: str, metric: str) -> None:
+    scale = 1.0 if metric == "mAP" else 100.0
+    ax.set(title=title, xlabel="GMACs per clip", ylabel=NAMES[metric])
     ax.grid(alpha=0.3)
     ax.set_xlim(left=0)
     ax.set_ylim(top=min(ax.get_ylim()[1], 1.01 * scale))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,12 +38,19 @@ def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Pa
     ]
     for name, sweep in sweeps.items():
         arrays = {
-            "unpruned" if row["score"] is None else f"{row['score']}-{row['keep_rate']:g}": values
+            _called(row): values
             for row, values in zip(sweep.rows, sweep.probabilities, strict=True)
         }
         path = out / f"probabilities-{slug(name)}.npz"
         written.append(_save_npz(path, {"paths": np.array(sweep.paths)} | arrays))
     return written
+
+
+def _called(row: Mapping[str, Any]) -> str:
+    if row["score"] is None:
+        return "unpruned"
+    # An exported file may have several keep-rates.
+    return row["score"] if row["keep_rate"] is None else f"{row['score']}-{row['keep_rate']:g}"
 
 
 def slug(name: str) -> str:

@@ -100,7 +100,7 @@ def sweep(
     Raises:
         SpectrimError: labels that the model does not know; no clip that can be read.
     """
-    truth = truth_of(model, manifest)
+    truth = truth_of(manifest, model.labels, model.config.metric)
     parts = [variant.model.eval() for variant in variants]
     keeper = Partial(partial, parts, manifest.clips) if partial else None
     found = predict(parts, manifest.clips, batch_size, keeper, lambda n: steps("clips", n))
@@ -130,17 +130,16 @@ def sweep(
     )
 
 
-def truth_of(model: SpectrogramTransformer, manifest: Manifest) -> np.ndarray | None:
-    """(clips, classes) bool of the labels; None where there are none.
+def truth_of(manifest: Manifest, labels: Sequence[str], name: str) -> np.ndarray | None:
+    """(clips, classes) bool of a manifest for a metric; None where it has no labels.
 
     Raises:
-        SpectrimError: a label that is no class of the model.
+        SpectrimError: a label that is none of `labels`.
     """
     if not manifest.labelled:
         return None
-    single = model.config.metric == "accuracy"
-    targets = targets_of(manifest, model.labels, single, dict(audioset()))
-    return indicator(targets, len(model.labels))
+    targets = targets_of(manifest, labels, name == "accuracy", dict(audioset()))
+    return indicator(targets, len(labels))
 
 
 def _time(

@@ -12,11 +12,16 @@ import torch
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians over rounds: seconds of one call, and the first call's time over this one's."""
+    """Medians over rounds: seconds of one call, and the first call's time over this one's.
+
+    `low` and `high` are the quartiles of these ratios.
+    """
 
     seconds: float
     speedup: float
     rounds: int
+    low: float = 1.0
+    high: float = 1.0
 
 
 def interleaved(
@@ -64,6 +69,15 @@ def interleaved(
             tick()
         done += 1
     return [
-        Timing(statistics.median(times), statistics.median(ratio or [1.0]), done)
+        Timing(
+            statistics.median(times), statistics.median(ratio or [1.0]), done, *_quartiles(ratio)
+        )
         for times, ratio in zip(own, ratios, strict=True)
     ]
+
+
+def _quartiles(ratios: Sequence[float]) -> tuple[float, float]:
+    if len(ratios) < 2:
+        return (ratios[0], ratios[0]) if ratios else (1.0, 1.0)
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return low, high

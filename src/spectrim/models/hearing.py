@@ -52,7 +52,11 @@ class Hearing:
         padded = np.zeros((len(waveforms), max(map(len, waveforms), default=0)), np.float32)
         for row, waveform in zip(padded, waveforms, strict=True):
             row[: len(waveform)] = waveform
-        features, valid = self.filterbank(torch.from_numpy(padded).to(device), lengths)
+        return self.hear(torch.from_numpy(padded).to(device), lengths)
+
+    def hear(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `features_of`, from (batch, samples) of the window at most and (batch,) lengths."""
+        features, valid = self.filterbank(waveforms, lengths)
         features, valid = fit(features, valid, self.config.frames, self.config.padding)
         return (features - self.config.mean) / (2 * self.config.std), valid
 

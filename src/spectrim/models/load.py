@@ -137,6 +137,11 @@ def _builtin_root() -> Path:
 def _locate(source: str | os.PathLike[str]) -> Path:
     """The folder or file that a source means; the hub is asked last."""
     name, path = os.fspath(source), Path(source).expanduser()
+    if path.suffix.lower() == ".onnx":
+        raise SpectrimError(
+            f"{name}: an ONNX file is run, not loaded into torch: spectrim.load_onnx, "
+            "spectrim tag --model, spectrim sweep --model."
+        )
     if isinstance(source, str) and name in builtin_names():
         if path.exists():
             text = f"{name!r} is taken as the built-in model; './{name}' is the one in this folder."

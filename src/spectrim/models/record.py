@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-from functools import cache
-from importlib import metadata
 from typing import Any
 
 import torch
 
+from ..common.record import RESULT_VERSION as RESULT_VERSION
+from ..common.record import processor as processor
+from ..common.record import versions as versions
 from ..pruning.plan import Plan
 from ..pruning.stage import name_of
 from .transformer import SpectrogramTransformer
-
-RESULT_VERSION = 1
 
 
 def context_of(model: SpectrogramTransformer, name: str, batch_size: int) -> dict[str, Any]:
@@ -39,30 +37,3 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         for s in plan.stages
     ]
     return {"seed": plan.seed, "stages": stages}
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of what computes the numbers, and the processor."""
-    names = ("torch", "numpy", "scikit-learn", "soundfile", "soxr")
-    found = {name: metadata.version(name) for name in names}
-    from .. import __version__
-
-    return {
-        "spectrim": __version__,
-        "python": platform.python_version(),
-        **found,
-        "processor": processor(),
-    }
-
-
-def processor() -> str:
-    """The name of the processor, as the system gives it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -215,9 +215,10 @@ class SpectrogramTransformer(Hearing, nn.Module):
         """(batch, frames, mels) to special tokens and patches, positions added."""
         cells = self.patch(features[:, None].to(self.dtype))
         patches = self.grid.flatten(cells.permute(0, 2, 3, 1))
-        specials = self.special.expand(len(features), -1, -1)
+        # shape[0] rather than len(), here and below: an exporter would fix the batch.
+        specials = self.special.expand(features.shape[0], -1, -1)
         x = torch.cat([specials, patches], 1) + self.positions
-        origin = torch.arange(self.grid.count, device=x.device).expand(len(features), -1)
+        origin = torch.arange(self.grid.count, device=x.device).expand(features.shape[0], -1)
         return Tokens(x, self.config.specials, origin)
 
     def pool(self, tokens: Tokens) -> Tensor:
@@ -280,9 +281,9 @@ class SpectrogramTransformer(Hearing, nn.Module):
             )
         if valid is None:
             valid = torch.full(
-                (len(features),), self.config.frames, dtype=torch.long, device=features.device
+                (features.shape[0],), self.config.frames, dtype=torch.long, device=features.device
             )
-        if valid.shape != (len(features),):
+        if valid.shape != features.shape[:1]:
             raise SpectrimError(
                 f"valid has shape {tuple(valid.shape)}; wanted one count of frames a clip, "
                 f"({len(features)},)."

@@ -203,9 +203,10 @@ def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
         mixed: (batch, heads, tokens, width / heads), what fused attention gives.
         received: (batch, patches) column mean over heads and patch queries (eq. 2a), float32.
     """
+    if torch.compiler.is_compiling():
+        return _explicit_at_once(a, tokens)
     batch, heads, count, _ = a.q.shape
-    whole = torch.compiler.is_compiling()  # a compiler does its own tiling
-    at_once = batch * heads if whole else max(1, MAP_ELEMENTS // count**2)
+    at_once = max(1, MAP_ELEMENTS // count**2)
     scaled = a.q * a.q.shape[-1] ** -0.5
     parts = [part.flatten(0, 1).split(at_once) for part in (scaled, a.k, a.v)]
     biases: Sequence[Tensor | None] = [None] * len(parts[0])
@@ -226,6 +227,18 @@ def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
     total = torch.cat(received).unflatten(0, (batch, heads)).mean(1)
     queries_of = tokens.count if tokens.present is None else tokens.present.sum(1, keepdim=True)
     return torch.cat(mixed).unflatten(0, (batch, heads)), total / queries_of
+
+
+def _explicit_at_once(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """The same for compilers and exporters: they do their own tiling, of any batch."""
+    logits = (a.q * a.q.shape[-1] ** -0.5) @ a.k.transpose(-2, -1)
+    weights = (logits if a.bias is None else logits + a.bias).softmax(-1)
+    patches = weights[:, :, tokens.specials :, tokens.specials :]
+    queries_of: Tensor | int = tokens.count
+    if tokens.present is not None:
+        patches = patches * tokens.present[:, None, :, None]
+        queries_of = tokens.present.sum(1, keepdim=True)
+    return weights @ a.v, patches.sum(2, dtype=torch.float32).mean(1) / queries_of
 
 
 def _signed(value: int) -> int:

@@ -1,0 +1,82 @@
+"""What int8 costs in accuracy: metric and agreement with float32, dynamic and calibrated.
+
+    python benchmarks/quantized.py MODEL --data A.csv B.csv --calibrate TRAIN.csv [--out FILE]
+
+Every keep-rate is exported in float32 and in both kinds of int8; rows are `spectrim sweep`'s of
+these files. A manifest with a split "test" is taken by it, the clips to calibrate with by "train".
+Prints the table of docs/export.md. Accuracy only: time is `spectrim bench --quantize none,int8`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import spectrim
+from spectrim.common.files import save_json
+from spectrim.data.batches import batches
+from spectrim.data.manifest import Manifest, read_data
+from spectrim.evaluation.sweep_files import sweep_files
+from spectrim.models.record import versions
+
+CALIBRATION = 128  # clips, evenly chosen
+KINDS = {"none": "float32", "int8 dynamic": "int8 dynamic", "int8 static": "int8 static"}
+
+
+def of_split(manifest: Manifest, split: str) -> Manifest:
+    """The clips of a split, where there is one of that name."""
+    there = any(clip.split == split for clip in manifest.clips)
+    return manifest.select(split) if there else manifest
+
+
+def main() -> None:
+    """Export, evaluate, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--calibrate", type=Path, required=True)
+    parser.add_argument("--keep-rate", type=float, nargs="+", default=[1.0, 0.7, 0.5])
+    parser.add_argument("--backend", default="onnxruntime")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    model = spectrim.load(args.model)
+    clips = of_split(read_data(args.calibrate), "train").clips
+    clips = clips[:: -(-len(clips) // CALIBRATION)]
+    calibration = [batch.waveforms for batch in batches(clips, 8) if batch.waveforms]
+    rows = []
+    print("| data | keep-rate | precision | metric | same top class | mean change of probability |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for rate in args.keep_rate:
+            pruned = spectrim.prune(model, rate)
+            files = {}
+            for kind in KINDS:
+                path = Path(folder) / f"{rate}-{kind.replace(' ', '-')}.onnx"
+                spectrim.export(
+                    pruned,
+                    path,
+                    quantize=None if kind == "none" else "int8",
+                    calibration=calibration if kind == "int8 static" else None,
+                )
+                files[kind] = spectrim.load_onnx(path, args.backend, args.threads)
+            for source in args.data:
+                manifest = of_split(read_data(source), "test")
+                for kind, sweep in sweep_files(files, manifest, rounds=1).items():
+                    (row,) = sweep.rows
+                    rows.append(row | {"data": str(source), "model": args.model})
+                    print(
+                        f"| {source.stem}, {row['clips']} clips | {rate} | {KINDS[kind]} | "
+                        f"{row['metric']} {row['value']:.3f} | "
+                        f"{row['agreement']['top1']['value']:.1%} | "
+                        f"{row['agreement']['change']['value']:.4f} |",
+                        flush=True,
+                    )
+    if args.out:
+        record = {"rows": rows, "calibrated_on": len(clips), "versions": versions(args.backend)}
+        save_json(args.out, record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""A model to one ONNX file, its pruning inside: from waveforms to probabilities."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..audio.constants import SAMPLE_RATE, samples_of
+from ..common.errors import SpectrimError, nearest
+from ..common.files import save
+from ..models.record import plan_record
+from ..models.registry import macs
+from ..models.transformer import SpectrogramTransformer
+from ..pruning.scores import SCORES
+from ..pruning.stage import name_of
+from .graph import FromFeatures, FromWaveforms
+from .onnx_metadata import Metadata
+from .translations import translations
+
+OPSET = 20  # the first with Gelu; ONNX Runtime has it since 1.17, OpenVINO since 2024
+INPUTS = {"waveform": FromWaveforms, "features": FromFeatures}
+QUANTIZATIONS = ("int8",)
+
+
+def export(
+    model: SpectrogramTransformer,
+    out: str | os.PathLike[str],
+    *,
+    input: str = "waveform",
+    quantize: str | None = None,
+    calibration: Iterable[Sequence[np.ndarray]] | None = None,
+) -> Path:
+    """Write a model, with its plan, as an ONNX file that needs neither torch nor Spectrim.
+
+    Args:
+        out: the file; one of the same name is replaced.
+        input: "waveform": (batch, samples) float32 at 16 kHz and (batch,) int64 lengths; any
+            number of samples, the model's window is heard. "features": (batch, frames, mels)
+            normalised log-mel and (batch,) int64 valid frames. The batch is free.
+        quantize: "int8": weights and activations of the blocks' linear layers; the filter bank,
+            LayerNorms, softmaxes and scores stay float32.
+        calibration: batches of waveforms, typical ones, (samples,) float32 at 16 kHz each: the
+            range of activations is taken from them (static); None: from each input (dynamic).
+
+    Returns:
+        The file. Its outputs are "probabilities" and "logits", (batch, classes) float32 each.
+
+    Raises:
+        SpectrimError: random scores; a score or reduction of one's own that cannot be traced;
+            an unknown input or quantisation; the extra is not installed.
+    """
+    if input not in INPUTS:
+        raise SpectrimError(f"input is {input!r}.{nearest(input, INPUTS)}")
+    if quantize not in (None, *QUANTIZATIONS):
+        raise SpectrimError(f"quantize is {quantize!r}.{nearest(str(quantize), QUANTIZATIONS)}")
+    if quantize is None and calibration is not None:
+        raise SpectrimError("clips to calibrate with are for quantize='int8', --quantize int8.")
+    _check(model)
+    _needed()
+    kind = "none" if quantize is None else f"int8 {'static' if calibration else 'dynamic'}"
+    metadata = metadata_of(model, input, kind)
+    proto = _traced(INPUTS[input](model).eval())
+    if quantize is not None:
+        from .quantize import quantized
+
+        with tempfile.TemporaryDirectory() as folder:
+            proto = quantized(proto, Path(folder), calibration, metadata)
+    return _save(proto, metadata, Path(out))
+
+
+def metadata_of(model: SpectrogramTransformer, input: str, quantization: str) -> Metadata:
+    """What the file says about itself."""
+    config = model.config
+    return Metadata(
+        name=config.name,
+        labels=model.labels,
+        sampling_rate=SAMPLE_RATE,
+        window_samples=samples_of(config.frames),
+        frames=config.frames,
+        input=input,
+        plan=plan_record(model.plan),
+        activation=config.activation,
+        metric=config.metric,
+        macs=macs(model),
+        quantization=quantization,
+        spectrim=__version__,
+    )
+
+
+def _check(model: SpectrogramTransformer) -> None:
+    for stage in model.plan.stages:
+        if stage.score == "random" or stage.rank is SCORES["random"]:
+            raise SpectrimError(
+                f"the stage at {stage.at} ranks by 'random', which cannot be exported: its draws "
+                "follow the bits of the features, which no two runtimes compute alike. Choose "
+                "another score."
+            )
+    if model.dtype != torch.float32 or model.device.type != "cpu":
+        raise SpectrimError(
+            f"export wants the model in float32 on the CPU; this one is {model.dtype} on "
+            f"{model.device}. Load it with dtype='float32', device='cpu'."
+        )
+
+
+def _needed() -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if importlib.util.find_spec(name) is None:
+            raise SpectrimError(
+                f"export needs {name}, which is not installed: pip install 'spectrim[export]'."
+            )
+
+
+def _traced(whole: FromFeatures) -> Any:
+    """The module as an onnx.ModelProto."""
+    plan = whole.model.plan
+    names = {name_of(part) for s in plan.stages for part in (s.score, s.reduction)}
+    own = sorted(names - {*SCORES, "keep-top"})
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                whole,
+                whole.examples(),
+                input_names=list(whole.names),
+                output_names=["probabilities", "logits"],
+                dynamic_shapes=whole.free(),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                opset_version=OPSET,
+                custom_translation_table=translations(),
+            )
+    except Exception as error:
+        if not own:
+            raise
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        raise SpectrimError(
+            f"the plan has parts of your own, {', '.join(own)}, and cannot be traced for export: "
+            f"{reason}. Write them in tensor operations, without branches on values."
+        ) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    assert program is not None
+    _check_free(program.model_proto, own)
+    return tidy(program.model_proto)
+
+
+def _check_free(proto: Any, own: list[str]) -> None:
+    """The exporter may fix the batch without a word, where a part asks for it as a number."""
+    for given in proto.graph.input:
+        if not given.type.tensor_type.shape.dim[0].dim_param:
+            who = f"a part of your own, {', '.join(own)}," if own else "the model"
+            raise SpectrimError(
+                f"{who} fixes the batch to one size when traced; take it from a tensor's shape, "
+                "x.shape[0], never from len(x)."
+            )
+
+
+def tidy(proto: Any) -> Any:
+    """Name nodes by the layer that they belong to, and drop what tracing notes besides.
+
+    The notes hold the paths of whoever exported, and are as large as a small model.
+    """
+    for number, node in enumerate(proto.graph.node):
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = _scopes(notes.get("pkg.torch.onnx.name_scopes", ""))
+        node.name = f"{'.'.join(scopes[-1:])}/{node.op_type}_{number}".removeprefix("model.")
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del proto.graph.metadata_props[:]
+    del proto.metadata_props[:]
+    del proto.functions[:]
+    for value in [*proto.graph.input, *proto.graph.output, *proto.graph.initializer]:
+        del value.metadata_props[:]
+    del proto.graph.value_info[:]  # shapes of all that lies between; runtimes infer them
+    proto.producer_name, proto.producer_version = "spectrim", __version__
+    proto.graph.name = "spectrim"
+    return proto
+
+
+def _scopes(text: str) -> list[str]:
+    """The modules around a node, outermost first: "['', 'model', 'model.blocks.0', ...]"."""
+    try:
+        found = json.loads(text.replace("'", '"'))
+    except ValueError:
+        return []
+    return [scope for scope in found[:-1] if isinstance(scope, str) and scope]
+
+
+def _save(proto: Any, metadata: Metadata, out: Path) -> Path:
+    import onnx
+
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, metadata.to_texts())
+    onnx.checker.check_model(proto)
+    return save(out, lambda aside: onnx.save(proto, aside))

@@ -1,0 +1,104 @@
+"""The whole way from waveforms to probabilities as one module, in operations every runtime has."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..audio.constants import WINDOW, samples_of
+from ..models.transformer import SpectrogramTransformer
+from ..pruning.context import Context
+from ..pruning.reductions import keep_top
+from ..pruning.tokens import Tokens
+
+
+class FromFeatures(nn.Module):
+    """Normalised log-mel features to probabilities and logits."""
+
+    names = ("features", "valid")
+
+    def __init__(self, model: SpectrogramTransformer) -> None:
+        super().__init__()
+        self.model = portable(model)
+
+    def forward(self, features: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, frames, mels) and (batch,) valid frames to (batch, classes) twice."""
+        logits = self.model(features, valid)
+        # A name of its own for each output, also where the activation changes nothing.
+        return self.model.probabilities(logits), logits
+
+    def examples(self) -> tuple[Tensor, Tensor]:
+        """Inputs to trace with."""
+        config = self.model.config
+        features = torch.randn(2, config.frames, config.mels, generator=_generator())
+        return features, torch.tensor([config.frames, config.frames // 2])
+
+    def free(self) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Which sizes of the inputs are free."""
+        batch = torch.export.Dim("batch")
+        return {0: batch}, {0: batch}
+
+
+class FromWaveforms(FromFeatures):
+    """Waveforms of any number of samples to probabilities and logits."""
+
+    names = ("waveforms", "lengths")
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, samples) at 16 kHz and (batch,) their samples to (batch, classes) twice.
+
+        What lies past a clip's length, or past the model's window, is ignored.
+        """
+        window = samples_of(self.model.config.frames)
+        # Zeros behind and a cut make one length of any: no branch on the number of samples.
+        behind = waveforms.new_zeros(waveforms.shape[0], window)
+        waveforms = torch.cat([waveforms, behind], 1)[:, :window]
+        features, valid = self.model.hear(waveforms, lengths.clamp(max=window))
+        return super().forward(features, valid)
+
+    def examples(self) -> tuple[Tensor, Tensor]:
+        """Inputs to trace with."""
+        samples = samples_of(self.model.config.frames) + WINDOW
+        waveforms = torch.randn(2, samples, generator=_generator()) * 0.1
+        return waveforms, torch.tensor([samples, samples // 2])
+
+    def free(self) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Which sizes of the inputs are free."""
+        batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples")
+        return {0: batch, 1: samples}, {0: batch}
+
+
+def portable(model: SpectrogramTransformer) -> SpectrogramTransformer:
+    """The same model, ranking in a way in which no runtime has a tie to break."""
+    stages = []
+    for stage in model.plan.stages:
+        if stage.reduce is keep_top:
+            stage = copy.copy(stage)  # not made anew: a score that learns stays the same one
+            object.__setattr__(stage, "reduce", keep_top_in_order)
+        stages.append(stage)
+    return model.with_plan(replace(model.plan, stages=tuple(stages)))
+
+
+def keep_top_in_order(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
+    """The patches that `keep_top` keeps, in the order of their index instead of their score.
+
+    `keep_top` sorts twice and stably, but runtimes differ in how they sort equal values
+    (OpenVINO's top-k leaves it open). Here the best `count` values give the least score that
+    stays; of those equal to it the first few stay; and what stays is picked by keys that are all
+    different.
+    """
+    least = scores.topk(count).values[:, -1:]
+    above, equal = scores > least, scores == least
+    room = count - above.sum(1, keepdim=True)
+    stays = above | (equal & (equal.long().cumsum(1) <= room))
+    place = torch.arange(tokens.count, device=scores.device)
+    keys = torch.where(stays, tokens.count - place, -1 - place)
+    return tokens.take(keys.float().topk(count).indices)
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,103 @@
+"""int8 for the linear layers of the blocks; all that ranks or hears stays float32."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..common.errors import SpectrimError
+from .onnx_metadata import Metadata
+from .runner import padded
+
+
+def quantized(
+    proto: Any,
+    folder: Path,
+    calibration: Iterable[Sequence[np.ndarray]] | None,
+    metadata: Metadata,
+) -> Any:
+    """A graph with the products of `linear_layers` in int8.
+
+    Weights are signed, a scale a column; activations are unsigned, a scale a tensor: measured on
+    each input (dynamic), or fixed by `calibration` (static, between QuantizeLinear and
+    DequantizeLinear, which any runtime folds into its own int8 products).
+
+    Args:
+        proto: an onnx.ModelProto as `export` traces it.
+        folder: for files in between.
+        calibration: batches of waveforms; None: dynamic.
+
+    Returns:
+        An onnx.ModelProto.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    before, after = folder / "float.onnx", folder / "int8.onnx"
+    nodes = linear_layers(proto)
+    onnx.save(proto, before)
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it recommends a pre-processing that export has done
+    try:
+        if calibration is None:
+            quantization.quantize_dynamic(
+                before,
+                after,
+                op_types_to_quantize=["MatMul"],
+                nodes_to_quantize=nodes,
+                per_channel=True,
+                weight_type=quantization.QuantType.QInt8,
+            )
+        else:
+            quantization.quantize_static(
+                before,
+                after,
+                _reader(calibration, metadata),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=["MatMul"],
+                nodes_to_quantize=nodes,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+                # Products leave as float32: rounding them too costs accuracy and saves nothing.
+                extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
+            )
+    finally:
+        root.setLevel(level)
+    return onnx.load(after)
+
+
+def linear_layers(proto: Any) -> list[str]:
+    """Names of the matrix products in the blocks whose one side is a weight."""
+    weights = {entry.name for entry in proto.graph.initializer}
+    found = [
+        node.name
+        for node in proto.graph.node
+        if node.op_type == "MatMul" and "blocks." in node.name and node.input[1] in weights
+    ]
+    if not found:
+        raise SpectrimError("the graph has no linear layer of a block to quantise.")
+    return found
+
+
+def _reader(calibration: Iterable[Sequence[np.ndarray]], metadata: Metadata) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches = iter(calibration)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.batches, None)
+            if batch is None:
+                return None
+            waveforms, lengths = padded(batch, metadata.window_samples)
+            return {"waveforms": waveforms, "lengths": lengths}
+
+    return Reader()

@@ -1,0 +1,33 @@
+"""A model of torch at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio.constants import samples_of
+from ..models.record import context_of
+from ..models.transformer import SpectrogramTransformer
+from .runner import Runner
+
+
+class TorchRunner(Runner):
+    """Runs a model as it stands: its plan, device and dtype."""
+
+    def __init__(self, model: SpectrogramTransformer) -> None:
+        self.model = model
+        self.labels = model.labels
+        self.window = samples_of(model.config.frames)
+
+    @torch.inference_mode()
+    def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
+        logits = self.model(*self.model.features_of(list(waveforms)))
+        return self.model.probabilities(logits).cpu().numpy()
+
+    def context(self, name: str, batch_size: int) -> dict[str, Any]:
+        """What a result says about its making."""
+        return context_of(self.model, name, batch_size) | {"backend": "torch"}

@@ -1,0 +1,234 @@
+"""The benchmark: what pruning and backends win on this machine, side by side."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..common.errors import SpectrimError, nearest
+from ..deploy.export import export
+from ..deploy.onnx_model import BACKENDS as EXPORTED
+from ..deploy.onnx_model import load_onnx
+from ..deploy.runner import Runner
+from ..deploy.torch_runner import TorchRunner
+from ..models.record import RESULT_VERSION, versions
+from ..models.registry import macs, prune
+from ..models.transformer import SpectrogramTransformer
+from ..pruning.plan import DEFAULT_BLOCKS, Plan
+from .bench_parts import PRODUCT, machine_rate, stages
+from .memory import noise, peak_memory
+from .timing import Timing, interleaved
+
+BACKENDS = ("torch", *EXPORTED)
+Steps = Callable[[str], None]
+"""Progress: what is being done."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way of running the model: a backend, a keep-rate, a file or folder to load it from."""
+
+    backend: str
+    quantization: str
+    keep_rate: float
+    gmacs: float
+    runner: Runner
+    source: Path | None
+
+    def call(self, waveforms: list[np.ndarray]) -> Callable[[], object]:
+        """Waveforms to probabilities."""
+        return lambda: self.runner.probabilities(waveforms)
+
+
+def bench(
+    model: SpectrogramTransformer,
+    name: str,
+    *,
+    backends: Sequence[str] | None = None,
+    keep_rates: Sequence[float] = (1.0, 0.7, 0.5),
+    score: str = "attention",
+    blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    quantize: Sequence[str] = ("none",),
+    against: str | None = None,
+    batch_sizes: Sequence[int] = (1, 8),
+    rounds: int = 20,
+    budget: float = 120.0,
+    threads: int | None = None,
+    memory: bool = True,
+    product: int = PRODUCT,
+    steps: Steps = lambda what: None,
+) -> dict[str, Any]:
+    """Time a model, from waveforms to probabilities, interleaved, on noise of its window's length.
+
+    Every pruned row is paired with its own backend's unpruned one (`speedup`) and, with
+    `against`, with the other program (`speedup_against`).
+
+    Args:
+        backends: of "torch", "onnxruntime", "openvino"; None: those that are installed.
+        keep_rates: 1.0 is always measured, first.
+        score, blocks: what is pruned, as for `prune`.
+        quantize: of "none" and "int8" (dynamic, in ONNX Runtime alone).
+        against: "transformers": its AST of the same shape, with its own feature extractor.
+        rounds: of pairs at most; budget: seconds for the pairs of one backend and batch size.
+        threads: what torch runs with and others are given; None: torch's own number.
+        memory: whether to measure peak memory, in a process of its own for each row.
+        product: side of the product that tells the machine's rate.
+
+    Returns:
+        {"machine": GMAC/s, "stages": rows, "rows": rows, ...}, plain data.
+
+    Raises:
+        SpectrimError: an unknown backend or one that is not installed; `against` for a model that
+            transformers does not have.
+    """
+    chosen = _installed() if backends is None else list(dict.fromkeys(backends))
+    for backend in chosen:
+        if backend not in BACKENDS:
+            raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
+    for kind in quantize:
+        if kind not in ("none", "int8"):
+            raise SpectrimError(f"quantize is {kind!r}; wanted 'none' or 'int8'.")
+    if not batch_sizes or min(batch_sizes) < 1:
+        raise SpectrimError(f"batch sizes {list(batch_sizes)}; wanted at least 1 each.")
+    rival = None if against is None else _rival(against, model)
+    rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]
+    plain = model.with_plan(Plan())
+    variants = [plain, *(prune(plain, rate, score, blocks) for rate in rates[1:])]
+    steps("machine")
+    speeds = [machine_rate(product)]
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        groups = _candidates(variants, rates, chosen, quantize, Path(folder), threads, steps)
+        for batch_size in batch_sizes:
+            waveforms = noise(batch_size, groups[0][0].runner.window)
+            for group in groups:
+                steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
+                rows += _timed(group, waveforms, rival, rounds, budget)
+        if memory:
+            steps("memory")
+            _add_memory(rows, groups, threads)
+        steps("stages")
+        parts = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
+    speeds.append(machine_rate(product))
+    machine = sum(speeds) / 2
+    for row in rows:
+        row["share_of_machine"] = row["gmac_per_s"] / machine
+        row["model"] = name
+    context = TorchRunner(plain).context(name, max(batch_sizes))
+    context.pop("plan")
+    return context | {
+        "machine_gmac_per_s": machine,
+        "machine_product": product,
+        "machine_before_after": speeds,
+        "sound": "noise of the window's length",
+        "timed": "waveforms to probabilities",
+        "score": score,
+        "blocks": list(blocks),
+        "against": None if rival is None else rival.description,
+        "rows": rows,
+        "stages": parts,
+        "versions": versions(*(name for name in chosen if name != "torch"), "transformers"),
+        "format_version": RESULT_VERSION,
+    }
+
+
+def _installed() -> list[str]:
+    return [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
+
+
+def _candidates(
+    variants: Sequence[SpectrogramTransformer],
+    rates: Sequence[float],
+    backends: Sequence[str],
+    quantize: Sequence[str],
+    folder: Path,
+    threads: int | None,
+    steps: Steps,
+) -> list[list[Candidate]]:
+    """A group for each backend and precision: the unpruned model, then the pruned ones."""
+    groups: dict[tuple[str, str], list[Candidate]] = {}
+    for rate, variant in zip(rates, variants, strict=True):
+        gmacs = macs(variant) / 1e9
+        if "torch" in backends:
+            source = variant.save(folder / f"torch-{rate}")
+            found = Candidate("torch", "none", rate, gmacs, TorchRunner(variant), source)
+            groups.setdefault(("torch", "none"), []).append(found)
+        exported = [backend for backend in backends if backend != "torch"]
+        for kind in quantize if exported else ():
+            steps(f"export, keep-rate {rate}, {kind}")
+            file = folder / f"{rate}-{kind}.onnx"
+            export(variant, file, quantize=None if kind == "none" else kind)
+            for backend in exported:
+                if kind == "int8" and backend != "onnxruntime":
+                    continue  # OpenVINO runs dynamic int8 in float32, and slower for it
+                runner = load_onnx(file, backend, threads)
+                found = Candidate(backend, kind, rate, gmacs, runner, file)
+                groups.setdefault((backend, kind), []).append(found)
+    return list(groups.values())
+
+
+def _timed(
+    group: Sequence[Candidate],
+    waveforms: list[np.ndarray],
+    rival: Any,
+    rounds: int,
+    budget: float,
+) -> list[dict[str, Any]]:
+    """Rows of one backend at one batch size."""
+    calls = [candidate.call(waveforms) for candidate in group]
+    own = interleaved(calls, rounds, budget)
+    others: list[Timing | None] = [None] * len(group)
+    if rival is not None:
+        others = list(interleaved([rival.call(waveforms), *calls], rounds, budget)[1:])
+    batch_size = len(waveforms)
+    rows = []
+    for candidate, timing, other in zip(group, own, others, strict=True):
+        row: dict[str, Any] = {
+            "backend": candidate.backend,
+            "quantization": candidate.quantization,
+            "keep_rate": candidate.keep_rate,
+            "batch_size": batch_size,
+            "ms_per_clip": timing.seconds / batch_size * 1000,
+            "clips_per_s": batch_size / timing.seconds,
+            "gmacs": candidate.gmacs,
+            "gmac_per_s": candidate.gmacs * batch_size / timing.seconds,
+            "speedup": timing.speedup,
+            "speedup_quartiles": [timing.low, timing.high],
+            "mac_ratio": group[0].gmacs / candidate.gmacs,
+            "pairs": timing.rounds,
+        }
+        if other is not None:
+            row["speedup_against"] = other.speedup
+            row["speedup_against_quartiles"] = [other.low, other.high]
+        rows.append(row)
+    return rows
+
+
+def _add_memory(
+    rows: list[dict[str, Any]], groups: list[list[Candidate]], threads: int | None
+) -> None:
+    known = {(c.backend, c.quantization, c.keep_rate): c for group in groups for c in group}
+    for row in rows:
+        candidate = known[row["backend"], row["quantization"], row["keep_rate"]]
+        if candidate.source is not None:
+            row["peak_mb"] = peak_memory(
+                candidate.source,
+                candidate.backend,
+                candidate.runner.window,
+                row["batch_size"],
+                threads,
+            )
+
+
+def _rival(against: str, model: SpectrogramTransformer) -> Any:
+    if against != "transformers":
+        raise SpectrimError(f"against is {against!r}; wanted 'transformers'.")
+    from .rival import Transformers
+
+    return Transformers(model)

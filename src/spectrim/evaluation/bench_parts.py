@@ -1,0 +1,71 @@
+"""What the benchmark measures beside models: the machine, and the stages before a model."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+
+from ..audio.decode import read
+from ..deploy.runner import Runner
+from ..models.transformer import SpectrogramTransformer
+from .memory import noise
+from .timing import interleaved
+
+PRODUCT = 4096  # a side of the product that tells the machine's rate
+FILE_RATE = 44_100  # Hz, what most sound files have
+
+
+def machine_rate(size: int = PRODUCT, rounds: int = 5) -> float:
+    """GMAC/s of the machine in a float32 product of two (size, size) matrices, the median."""
+    left, right = torch.randn(2, size, size)
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        torch.matmul(left, right)
+        times.append(time.perf_counter() - start)
+    return size**3 / statistics.median(times[1:]) / 1e9
+
+
+def stages(
+    model: SpectrogramTransformer, runner: Runner, batch_size: int, rounds: int, budget: float
+) -> list[dict[str, Any]]:
+    """Where the time goes from a file to probabilities; ms a clip, medians.
+
+    Decoding and resampling are those of 44.1 kHz WAV files of the model's window; the filter bank
+    and the model run a batch at a time.
+    """
+    clips = noise(batch_size, runner.window, FILE_RATE)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{at}.wav" for at in range(batch_size)]
+        for file, clip in zip(files, clips, strict=True):
+            soundfile.write(file, clip, FILE_RATE)
+        waveforms = [read(file)[: runner.window] for file in files]
+        features, valid = model.features_of(waveforms)
+        calls: list[Callable[[], object]] = [
+            lambda: [read(file) for file in files],
+            lambda: [read((clip, FILE_RATE)) for clip in clips],
+            lambda: model.features_of(waveforms),
+            lambda: model(features, valid),
+        ]
+        with torch.inference_mode():
+            whole, resampled, heard, answered = (
+                interleaved([call], rounds, budget, device=model.device)[0].seconds
+                for call in calls
+            )
+    seconds = {
+        "decode": max(0.0, whole - resampled),
+        "resample": resampled,
+        "filter bank": heard,
+        "model": answered,
+    }
+    return [
+        {"stage": name, "ms_per_clip": value / batch_size * 1000, "batch_size": batch_size}
+        for name, value in seconds.items()
+    ]

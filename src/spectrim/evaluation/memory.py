@@ -1,0 +1,67 @@
+"""Peak memory of a model at work, in a process of its own; torch is imported where it runs it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..audio.constants import SAMPLE_RATE
+from ..deploy.runner import Runner
+
+
+def noise(clips: int, samples: int, rate: int = SAMPLE_RATE) -> list[np.ndarray]:
+    """Clips of noise, (samples,) float32; the time that a model takes does not depend on them."""
+    rng = np.random.default_rng(0)
+    length = round(samples * rate / SAMPLE_RATE)
+    return [rng.normal(0, 0.1, length).astype(np.float32) for _ in range(clips)]
+
+
+def peak_memory(
+    source: Path, backend: str, window: int, batch_size: int, threads: int | None
+) -> float | None:
+    """MB that a fresh process holds at most while it loads a model and runs a batch twice.
+
+    Args:
+        source: a folder of Spectrim's own ("torch") or an ONNX file (any other backend).
+        window: samples a clip.
+
+    Returns:
+        None where the system does not tell.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (str(source), backend, window, batch_size, threads))
+
+
+def _peak(
+    source: str, backend: str, window: int, batch_size: int, threads: int | None
+) -> float | None:
+    runner: Runner
+    if backend == "torch":
+        from ..deploy.torch_runner import TorchRunner
+        from ..models.load import load
+
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
+        runner = TorchRunner(load(source))
+    else:
+        from ..deploy.onnx_model import load_onnx
+
+        runner = load_onnx(source, backend, threads)
+    for _ in range(2):
+        runner.probabilities(noise(batch_size, window))
+    return _high_water()
+
+
+def _high_water() -> float | None:
+    """MB of this process at its peak; not ru_maxrss, which a child takes over from its parent."""
+    try:
+        lines: Sequence[str] = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line for line in lines if line.startswith("VmHWM:")]
+    return int(found[0].split()[1]) / 1000 if found else None

@@ -1,0 +1,105 @@
+"""`export`, and `tag` and `sweep` of what it wrote."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from spectrim.models.config import preset
+from spectrim.models.transformer import SpectrogramTransformer
+
+
+@pytest.fixture(scope="module")
+def exported(run, folder):
+    """`pruned.onnx` and `int8.onnx` of `shallow`, by the command line."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"export needs {package}: pip install {package}")
+    # One block: what the command line does with a file does not depend on how many there are.
+    config = preset("ast-tiny", ("low", "high"), frames=64, depth=1, activation="softmax",
+                    metric="accuracy")  # fmt: skip
+    SpectrogramTransformer(config).save(folder / "shallow")
+    words = ("export", "shallow", "--keep-rate", "0.5", "--blocks", "0")
+    done = run(*words, "--out", "pruned.onnx", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["plan"]["stages"] == [
+        {"at": 0, "score": "attention", "reduction": "keep-top", "keep_rate": 0.5}
+    ]
+    assert row["bytes"] == (folder / "pruned.onnx").stat().st_size
+    done = run(*words, "--out", "int8.onnx", "--quantize", "int8", "--calibrate", "clips")
+    assert done.returncode == 0, done.stderr
+    assert "int8 static" in " ".join(done.stdout.split())
+    return folder
+
+
+def test_tag_runs_the_file_without_torch(exported, run):
+    words = ["tag", "clips/0.wav", "--model", "pruned.onnx", "--json", "--threads", "1"]
+    code = (
+        "import sys\nfrom spectrim.cli.main import main\n"
+        f"sys.argv = ['spectrim', *{words!r}]\n"
+        "main()\nassert 'torch' not in sys.modules, 'torch'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=exported, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    whole = json.loads(done.stdout)
+    assert whole["backend"] == "onnxruntime" and whole["threads"] == 1
+    expected = json.loads(
+        run("tag", "clips/0.wav", "--model", "shallow", "--json", "--keep-rate", "0.5",
+            "--blocks", "0").stdout
+    )  # fmt: skip
+    assert whole["plan"] == expected["plan"] and whole["frames"] == expected["frames"]
+    for ours, theirs in zip(whole["rows"], expected["rows"], strict=True):
+        assert ours["end"] == theirs["end"]
+        assert ours["labels"][0]["label"] == theirs["labels"][0]["label"]
+        assert ours["labels"][0]["probability"] == pytest.approx(
+            theirs["labels"][0]["probability"], abs=1e-4
+        )
+
+
+def test_sweep_gives_one_row_a_file(exported, run, tmp_path):
+    words = ("sweep", "--model", "pruned.onnx", "--model", "int8.onnx", "--rounds", "1",
+             "--out", str(tmp_path))  # fmt: skip
+    done = run(*words, "--data", "clips.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)["rows"]
+    assert [first["model"], second["model"]] == ["pruned.onnx", "int8.onnx"]
+    assert (first["score"], first["keep_rate"], first["metric"]) == ("attention", 0.5, "accuracy")
+    assert first["against"] == second["against"] == "pruned.onnx"
+    assert second["quantization"] == "int8 static" and first["agreement"]["top1"]["value"] == 1.0
+    assert second["ms_per_clip"] > 0 and second["gmacs"] == first["gmacs"]
+    assert (tmp_path / "probabilities-int8.onnx.npz").exists()
+    done = run(*words, "--data", "clips")
+    assert "pruned.onnx" in done.stdout and "same top-1" in done.stdout
+    assert "waveforms to probabilities" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("export", "model", "--out", "x.txt"), "ends in .onnx"),
+        (("export", "model", "--out", "x.onnx", "--input", "wave"), "Did you mean 'waveform'"),
+        (("export", "model", "--out", "x.onnx", "--quantize", "int4"), "Did you mean 'int8'"),
+        (("export", "model", "--out", "x.onnx", "--calibrate", "clips"), "--quantize int8"),
+        (("export", "model", "--out", "x.onnx", "--keep-rate", "0.5", "--score", "random"),
+         "'random', which cannot be exported"),
+        (("export", "nowhere", "--out", "x.onnx"), "nowhere"),
+        (("tag", "clips/0.wav", "--model", "nowhere.onnx"), "nowhere.onnx: no such file"),
+        (("tag", "clips/0.wav", "--model", "clips.csv.onnx", "--keep-rate", "0.5"),
+         "exported with its own"),
+        (("tag", "clips/0.wav", "--model", "x.onnx", "--device", "cuda"), "--device cuda"),
+        (("tag", "clips/0.wav", "--model", "model", "--backend", "openvino"), "--backend is for"),
+        (("sweep", "--model", "model", "--model", "x.onnx"), "sweep them apart"),
+        (("sweep", "--model", "model", "--backend", "openvino"), "--backend is for"),
+    ],
+)  # fmt: skip
+def test_wrong_calls_end_with_2_and_a_sentence(run, folder, words, said):
+    done = run(*words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (folder / "x.onnx").exists()

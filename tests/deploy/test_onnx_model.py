@@ -1,0 +1,142 @@
+"""Running an exported file: what it says, what a wrong one gets, int8, and no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import spectrim
+from spectrim.common.errors import SpectrimError
+from spectrim.deploy.onnx_metadata import read_metadata
+
+RATE = 16_000
+
+
+def test_the_file_says_what_a_caller_needs(pruned, digits):
+    said = read_metadata(digits)
+    assert said.labels == pruned.labels
+    assert (said.sampling_rate, said.frames, said.window_samples) == (RATE, 128, 127 * 160 + 400)
+    assert [stage["keep_rate"] for stage in said.plan["stages"]] == [0.7] * 3
+    assert (said.activation, said.metric, said.input) == ("softmax", "accuracy", "waveform")
+    assert said.macs == spectrim.macs(pruned) and said.quantization == "none"
+
+
+def test_the_metadata_is_where_onnx_puts_it(digits):
+    """Any runtime's own reader finds the same texts."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(digits, providers=["CPUExecutionProvider"])
+    texts = session.get_modelmeta().custom_metadata_map
+    assert texts == read_metadata(digits).to_texts()
+    assert [(i.name, i.type) for i in session.get_inputs()] == [
+        ("waveforms", "tensor(float)"),
+        ("lengths", "tensor(int64)"),
+    ]
+    assert [o.name for o in session.get_outputs()] == ["probabilities", "logits"]
+
+
+def test_nothing_of_who_exported_stays_in_the_file(digits):
+    content = digits.read_bytes()
+    assert b".py" not in content and b"stack_trace" not in content
+
+
+def test_tags_are_those_of_torch(pruned, digits):
+    whole = np.random.default_rng(0).normal(0, 0.1, 5 * RATE).astype(np.float32)
+    for one_row in (None, "mean"):
+        expected = spectrim.tag(pruned, (whole, RATE), one_row=one_row)
+        found = spectrim.tag(spectrim.load_onnx(digits), (whole, RATE), one_row=one_row)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours["start"], ours["end"]) == (theirs["start"], theirs["end"])
+            assert [e["label"] for e in ours["labels"]] == [e["label"] for e in theirs["labels"]]
+            assert [e["probability"] for e in ours["labels"]] == pytest.approx(
+                [e["probability"] for e in theirs["labels"]], abs=1e-4
+            )
+
+
+def test_running_imports_no_torch(digits):
+    code = (
+        "import sys, numpy, spectrim\n"
+        f"model = spectrim.load_onnx({str(digits)!r})\n"
+        "rows = spectrim.tag(model, (numpy.zeros(16000, 'float32'), 16000))\n"
+        "model.context('m', 1)\n"
+        "assert len(rows) == 1\n"
+        "assert not {'torch', 'onnx', 'sklearn'} & set(sys.modules), 'heavy'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_clips_give_no_rows(digits):
+    assert spectrim.load_onnx(digits).probabilities([]).shape == (0, 10)
+
+
+def test_wrong_files_are_named(digits, tmp_path):
+    import onnx
+
+    whole = digits.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.onnx").write_text("no model at all")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    foreign = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    for name, key, value in (("newer", "format_version", "2"), ("odd", "labels", "[")):
+        changed = onnx.load(digits)
+        for entry in changed.metadata_props:
+            if entry.key == key:
+                entry.value = value
+        onnx.save(changed, tmp_path / f"{name}.onnx")
+    broken = onnx.load(digits)
+    broken.graph.node[5].op_type = "Nonsense"
+    onnx.save(broken, tmp_path / "broken.onnx")
+    for name, said in {
+        "missing": "no such file",
+        "cut": "not a whole ONNX file",
+        "text": "not a whole ONNX file",
+        "empty": "holds no graph",
+        "foreign": "not one that `spectrim export` wrote",
+        "newer": "format version 2",
+        "odd": "'labels' is '\\['",
+        "broken": "ONNX Runtime does not take it",
+    }.items():
+        with pytest.raises(SpectrimError, match=rf"{name}\.onnx: .*{said}"):
+            spectrim.load_onnx(tmp_path / f"{name}.onnx")
+    with pytest.raises(SpectrimError, match="is a folder"):
+        spectrim.load_onnx(tmp_path)
+    with pytest.raises(SpectrimError, match=r"an ONNX file is run"):
+        spectrim.load(digits)
+    with pytest.raises(SpectrimError, match="Did you mean 'onnxruntime'"):
+        spectrim.load_onnx(digits, "onnxruntim")
+
+
+def test_a_missing_extra_says_what_to_install(digits, monkeypatch):
+    for name in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(SpectrimError, match=f"pip install {name}"):
+            spectrim.load_onnx(digits, name)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_int8_agrees_with_float32(make, sounds, tmp_path, calibrated):
+    """Close, smaller, and the filter bank, norms and scores untouched."""
+    import onnx
+
+    model = spectrim.prune(make("ast", depth=1), 0.5, blocks=[0])
+    calibration = [sounds[at : at + 8] for at in range(0, 24, 8)] if calibrated else None
+    path = spectrim.export(model, tmp_path / "int8.onnx", quantize="int8", calibration=calibration)
+    said = read_metadata(path).quantization
+    assert said == ("int8 static" if calibrated else "int8 dynamic")
+    proto = onnx.load(path)
+    stored = {entry.name: entry.data_type for entry in proto.graph.initializer}
+    kept = [name for name, kind in stored.items() if kind == onnx.TensorProto.FLOAT]
+    for part in ("fourier", "mel", "patch.weight", "head.weight"):
+        assert any(part in name for name in kept), part
+    eight = [name for name, kind in stored.items() if kind == onnx.TensorProto.INT8]
+    assert len([name for name in eight if "scale" not in name and "zero" not in name]) == 4
+    found = spectrim.load_onnx(path).logits(sounds)
+    expected = model(*model.features_of(sounds)).detach().numpy()
+    correlation = np.corrcoef(found.ravel(), expected.ravel())[0, 1]
+    assert correlation > 0.98
+    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.85

@@ -1,0 +1,78 @@
+"""The benchmark's rows: what they hold, and that they follow from one another."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import spectrim
+from spectrim.common.errors import SpectrimError
+from spectrim.evaluation.bench import bench
+from spectrim.evaluation.memory import peak_memory
+from spectrim.evaluation.timing import interleaved
+
+QUICK = {"rounds": 1, "budget": 0.0, "product": 64, "memory": False, "threads": 1}
+
+
+def test_rows_follow_from_one_another(make):
+    model = make("ast", depth=2)
+    seen = []
+    result = bench(model, "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
+                   batch_sizes=[1, 2], steps=seen.append, **QUICK)  # fmt: skip
+    json.dumps(result, allow_nan=False)
+    rows = result["rows"]
+    assert [(r["batch_size"], r["keep_rate"]) for r in rows] == [
+        (1, 1.0), (1, 0.5), (2, 1.0), (2, 0.5),
+    ]  # fmt: skip
+    pruned = spectrim.prune(model, 0.5, blocks=[0])
+    for row in rows:
+        assert row["ms_per_clip"] * row["clips_per_s"] == pytest.approx(1000)
+        assert row["gmac_per_s"] == pytest.approx(row["gmacs"] * row["clips_per_s"])
+        share = row["gmac_per_s"] / result["machine_gmac_per_s"]
+        assert row["share_of_machine"] == pytest.approx(share)
+        low, high = row["speedup_quartiles"]
+        assert low <= row["speedup"] <= high
+    assert rows[1]["mac_ratio"] == spectrim.macs(model) / spectrim.macs(pruned)
+    assert [part["stage"] for part in result["stages"]] == [
+        "decode", "resample", "filter bank", "model",
+    ]  # fmt: skip
+    for key in ("threads", "device", "dtype", "frames", "versions", "format_version"):
+        assert key in result
+    assert seen
+
+
+def test_against_transformers(make):
+    pytest.importorskip("transformers", reason="its AST is what is compared with")
+    result = bench(make("ast", depth=1), "test", backends=["torch"], keep_rates=[1.0],
+                   against="transformers", batch_sizes=[1], **QUICK)  # fmt: skip
+    (row,) = result["rows"]
+    assert row["speedup_against"] > 0 and "filter bank" in result["against"]
+    with pytest.raises(SpectrimError, match="no AudioMAE"):
+        bench(make("audiomae", depth=1), "test", against="transformers", **QUICK)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"backends": ["tensorflow"]}, {"quantize": ["int4"]}, {"against": "keras"},
+     {"batch_sizes": [0]}, {"keep_rates": [2.0]}],
+)  # fmt: skip
+def test_wrong_values(make, wrong):
+    with pytest.raises(SpectrimError):
+        bench(make("ast", depth=1), "test", **({"backends": ["torch"]} | wrong), **QUICK)
+
+
+@pytest.mark.slow
+def test_peak_memory_of_an_exported_model_knows_no_torch(make, tmp_path):
+    model = make("ast", depth=1)
+    path = spectrim.export(model, tmp_path / "model.onnx")
+    model.save(tmp_path / "model")
+    exported = peak_memory(path, "onnxruntime", 20_000, 1, 1)
+    own = peak_memory(tmp_path / "model", "torch", 20_000, 1, 1)
+    assert exported is not None and own is not None
+    assert 20 < exported < own < 2000
+
+
+def test_quartiles_stand_around_the_median():
+    found = interleaved([lambda: sum(range(100)), lambda: sum(range(1000))], rounds=5)[1]
+    assert found.low <= found.speedup <= found.high
