@@ -57,6 +57,7 @@ def test_mixtures_are_sums_of_two_clips(tmp_path):
         assert np.abs(read(clip.path)).max() <= 0.991
 
 
+@pytest.mark.slow
 def test_real_esc10(data, tmp_path):
     clips = check(data / "ESC-10", tmp_path, 800)
     assert Counter(c.fold for c in clips) == dict.fromkeys("12345", 160)
