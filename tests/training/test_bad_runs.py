@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from test_resume import same, steps_saved
 from tones import write_recipe, write_tones
 
 import spectrim as package
+from spectrim.common.claims import claim
 
 
 def refused(done, *said: str) -> None:
@@ -72,7 +74,11 @@ def test_validation_that_is_not_there_is_said_before_an_epoch_is_trained(
 
 
 def test_a_fold_that_is_not_there_is_named(own, tmp_path, spectrim) -> None:
-    refused(spectrim("train", write_recipe(tmp_path, own), "data.test_fold=7"), "'7'", "fold")
+    refused(
+        spectrim("train", write_recipe(tmp_path, own), "data.test_fold=7"),
+        "test_fold is 7",
+        "no column",
+    )
 
 
 @pytest.mark.parametrize("start", ["nowhere", "ast-tiny", "nothing.pth"])
@@ -107,6 +113,35 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(own, tmp_path, spectr
     (tmp_path / "settled.json").rename(out / "settled.json")
     same_again = spectrim("train", recipe, "run.save_every=1", "data.workers=1", "--out", out)
     assert same_again.returncode == 0  # what changes nothing may differ
+
+
+@pytest.mark.parametrize("old, new", [("wav,low,", "wav,deep,"), ("low-train-0.wav,low,train", "")])
+def test_a_run_does_not_go_on_with_other_clips_or_classes(old, new, own, tmp_path, spectrim):
+    recipe, out = write_recipe(tmp_path, own), tmp_path / "run"
+    assert spectrim("train", recipe, "--out", out).returncode == 0
+    own.write_text(own.read_text().replace(old, new))
+    refused(spectrim("train", recipe, "--out", out), "other clips or labels", "--out")
+
+
+def test_two_processes_do_not_train_in_one_folder(own, tmp_path, spectrim) -> None:
+    out = tmp_path / "run"
+    with claim(out / ".running"):
+        done = spectrim("train", write_recipe(tmp_path, own), "--out", out)
+    refused(done, "trains there already", str(os.getpid()))
+
+
+def test_what_is_left_out_is_said(own, tmp_path, spectrim) -> None:
+    (own.parent / "high-valid-0.wav").write_bytes(b"no sound")
+    text = own.read_text().replace("low-train-0.wav,low,train", "low-train-0.wav,low,dev")
+    own.write_text(text.replace("high-train-0.wav,high,", "high-train-0.wav,hihg,"))
+    recipe = write_recipe(tmp_path, own)
+    done = spectrim("train", recipe, "--out", tmp_path / "run")
+    said = " ".join(done.stderr.split())
+    assert "1 clips of split dev are not used" in said
+    assert "1 clips of valid cannot be read" in said
+    assert "a single clip to learn from: hihg" in said
+    dry = spectrim("train", recipe, "--dry-run")
+    assert "1 files are no sound" in dry.stdout and "high-valid-0.wav" in dry.stdout
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_state(

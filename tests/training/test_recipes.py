@@ -210,7 +210,7 @@ def test_a_key_that_does_not_exist_is_named_with_the_nearest(recipe, change, key
 
 
 def test_pre_training_has_no_keep_rate(recipe):
-    with pytest.raises(SpectrimError, match="no key 'keep_rate'"):
+    with pytest.raises(SpectrimError, match="'keep_rate' is a key of recipes for `spectrim train`"):
         recipe(BASE, "keep_rate=0.5", kind=PretrainRecipe)
 
 
@@ -233,7 +233,7 @@ BAD_VALUES = [
     # no change, no YAML
     "optim.lr", "epochs", "optim.lr=[1", "optim.lr={",
     # what must not be given together, or not at all
-    "optim.base_lr=1e-3", "optim.lr=null", "augment.join=true",
+    "optim.lr=null", "augment.join=true",
 ]  # fmt: skip
 UNNAMED = {
     "keep_rate=0": "check_keep_rate says 'a keep-rate of 0.0', without key or file",
@@ -282,6 +282,19 @@ def test_one_learning_rate_is_given_not_two_nor_none(recipe):
     ):
         with pytest.raises(SpectrimError, match=r"some.yaml.*optim\.lr or optim\.base_lr"):
             recipe(text)
+
+
+def test_a_learning_rate_on_the_command_line_replaces_the_files_of_either_kind(recipe):
+    assert recipe(BASE, "optim.base_lr=1e-3").optim.lr is None
+    text = "data: {manifest: a.csv}\noptim: {base_lr: 1.0e-3}\n"
+    assert recipe(text, "optim.lr=1e-4").optim.base_lr is None
+
+
+@pytest.mark.parametrize(("key", "kind"), [("mask", Recipe), ("schedule", PretrainRecipe)])
+def test_a_recipe_of_the_other_kind_is_told_apart(recipe, key, kind):
+    command = "pretrain" if kind is Recipe else "train"
+    with pytest.raises(SpectrimError, match=f"{key}.*`spectrim {command}`"):
+        recipe(f"{BASE}\n{key}: 0.5\n" if kind is Recipe else f"{BASE}\n{key}: {{}}\n", kind=kind)
 
 
 def test_clips_must_be_named(recipe):

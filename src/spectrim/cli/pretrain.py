@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .train import Changes, Dry, Json, Out, RecipePath
 
-EXAMPLE = "Example: spectrim pretrain recipes/pretrain-esc10.yaml epochs=100"
+EXAMPLE = "Example: spectrim pretrain recipes/pretrain-small.yaml epochs=100"
 
 
 def command(

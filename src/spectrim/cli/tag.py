@@ -119,9 +119,12 @@ def _of_torch(
     dtype: str,
     threads: int | None,
 ) -> Runner:
+    from ..common.errors import SpectrimError
     from ..deploy.torch_runner import TorchRunner
     from ..models.registry import prune
 
+    if keep_rate is None and score != "attention":
+        raise SpectrimError(f"--score {score} goes with --keep-rate; a saved plan has its own.")
     loaded = load_model(model, device, dtype, threads, frames, load)
     if keep_rate is not None:
         allow_own_code(score)

@@ -9,7 +9,7 @@ import typer
 
 EXAMPLE = "Example: spectrim train recipes/fsdd-digit.yaml keep_rate=0.7 score=variation"
 
-RecipePath = Annotated[Path, typer.Argument(help="A YAML file, such as recipes/finetune.yaml.")]
+RecipePath = Annotated[Path, typer.Argument(help="A YAML file of those in recipes/.")]
 Changes = Annotated[
     list[str] | None,
     typer.Argument(help="key=value: values of the recipe to change, such as optim.lr=1e-4."),

@@ -1,4 +1,4 @@
-"""What training does to a clip, before and after its log-mel; PAPER.md section 4.
+"""What training does to a clip, before and after its log-mel.
 
 Everything is drawn from the generator of one clip in one epoch, never from the state of a worker,
 so that a run can be taken up anywhere and divided among any number of processes.

@@ -58,7 +58,7 @@ def measure(
     """Decode clips and measure them; no more than two batches of them are held in memory.
 
     `mean` and `std` (the population's, summed in float64) count only frames that are sound.
-    The paper's figures (PAPER.md, section 1) come from features that were padded to a fixed
+    The paper's figures come from features that were padded to a fixed
     length, so that these need not match them: padding pulls the mean towards its own value, the
     more the shorter the clips are. Frames of digital silence within a clip are sound, at the
     floor of -15.94.

@@ -23,7 +23,7 @@ class Shape:
 def macs(shape: Shape, plan: Plan) -> int:
     """Multiply-accumulates for one clip.
 
-    PAPER.md section 3, after Table II: N * 256 * D for the patches; per block, with T tokens
+    After Table II of the paper: N * 256 * D for the patches; per block, with T tokens
     at the attention and T' at the MLP (special ones included), 4 * T * D^2 + 2 * T^2 * D +
     8 * T' * D^2; D * classes for the head. Ranking is not counted (`ranking_macs`), nor are
     norms, softmax and what a user's own score or reduction computes.

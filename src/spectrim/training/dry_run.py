@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..audio.decode import duration_of
 from ..models.registry import macs
 from .jobs import Job, Pretraining, Supervision
 from .optim import parameter_groups
@@ -87,6 +88,9 @@ def dry_run(recipe: Recipe | PretrainRecipe, processes: int = 1) -> DryRun:
             row["masking"] = not has_started(epoch, recipe.keep_rate, recipe.schedule)
         epochs.append(row)
     said = [*task.said, *job.said]
+    clips = (*task.train, *task.valid, *task.test)
+    if broken := [str(clip.path) for clip in clips if duration_of(clip.path) is None]:
+        said.append(f"{len(broken)} files are no sound that can be read: {', '.join(broken[:5])}.")
     return DryRun(
         to_yaml(recipe), to_dict(recipe), said, groups, epochs, steps, steps * recipe.epochs
     )

@@ -66,7 +66,9 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     folder = out / "tensorboard" if main and recipe.run.tensorboard else None
     board = Board(folder, progress.step)
     steps, total = loader.steps, loader.steps * recipe.epochs
-    if progress.step:
+    if progress.step == total:
+        reporter.note("is finished: nothing is left to train.")
+    elif progress.step:
         reporter.note(f"goes on from step {progress.step} of {total}.")
 
     def save_state() -> None:
@@ -165,6 +167,9 @@ def finish_epoch(
         if last or (epoch + 1) % recipe.select.every == 0:
             found = job.evaluate(accelerator)
             row |= {name: round(result.value, 6) for name, result in found.items()}
+            for name, result in found.items():
+                if left := len(job.task.part(name)[0]) - len(result.positions):
+                    reporter.note(f"{left} clips of {name} cannot be read and are left out.")
             split = selected(recipe, row)
             row["selected_by"] = split
             best = progress.best

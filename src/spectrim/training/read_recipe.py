@@ -20,6 +20,7 @@ from .recipe import PretrainRecipe, Recipe
 
 Kind = TypeVar("Kind", bound=Recipe | PretrainRecipe)
 
+OTHER_RATE = {"optim.lr": "optim.base_lr", "optim.base_lr": "optim.lr"}
 CHOICES = {
     "optim.name": ("adam", "adamw"),
     "optim.schedule": ("cosine", "step", "constant"),
@@ -79,6 +80,8 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
         except (yaml.YAMLError, OmegaConfBaseException) as error:
             raise SpectrimError(f"{change!r}: not a value in YAML ({error}).") from error
         recipe = _merged(recipe, single, change, kind)
+        if key in OTHER_RATE:  # one of the two is given: the file's other one gives way
+            OmegaConf.update(recipe, OTHER_RATE[key], None)
     if OmegaConf.is_missing(recipe.data, "manifest"):
         raise SpectrimError(f"{path}: data.manifest is not given; say data.manifest=clips.csv.")
     try:
@@ -123,6 +126,11 @@ def _merged(recipe: Any, given: Any, where: str, kind: type) -> Any:
     except ConfigKeyError as error:
         key = str(error.full_key or error.key)
         known = _keys(kind())
+        other = PretrainRecipe if kind is Recipe else Recipe
+        if key in _keys(other()) or key in {part.name for part in fields(other)}:
+            command = "pretrain" if other is PretrainRecipe else "train"
+            text = f"{where}: {key!r} is a key of recipes for `spectrim {command}`."
+            raise SpectrimError(text) from error
         inner = [name for name in known if name.rsplit(".", 1)[-1] == key]
         raise SpectrimError(
             f"{where}: a recipe has no key {key!r}.{nearest(key, inner or known)}"

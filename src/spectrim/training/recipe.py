@@ -63,7 +63,7 @@ class DataPart:
 
 @dataclass
 class AugmentPart:
-    """What is done to a clip before the network sees it; PAPER.md section 4.
+    """What is done to a clip before the network sees it.
 
     Attributes:
         roll: turn the waveform by any amount.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
+from ..common.claims import claim, holder
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, read_json, save_json, save_text
 from ..models.record import versions
@@ -16,7 +20,7 @@ from .loop import engine, fit
 from .read_recipe import to_dict, to_yaml
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter, Silent
-from .task import settle, unlabelled
+from .task import Task, settle, unlabelled
 
 RECIPE, SETTLED, SUMMARY = "recipe.yaml", "settled.json", "summary.json"
 HARMLESS = ("run.", "data.cache", "data.workers")  # may change between two starts of a run
@@ -48,6 +52,21 @@ def train(
     main = accelerator.is_main_process
     reporter = reporter if main else Silent()
     make_folder(out)
+    with claim(out / ".running") if main else nullcontext(True) as mine:
+        if not mine:
+            who = holder(out / ".running")
+            raise SpectrimError(f"{out}: a process trains there already ({who}); wait, or stop it.")
+        return _train(recipe, out, reporter, tick, accelerator)
+
+
+def _train(
+    recipe: Recipe | PretrainRecipe,
+    out: Path,
+    reporter: Reporter,
+    tick: Callable[[int], None],
+    accelerator: Accelerator,
+) -> dict[str, Any] | None:
+    main = accelerator.is_main_process
     known = same_run(recipe, out)
     cache = Path(recipe.data.cache or out / "waveforms")
     ranks = accelerator.process_index, accelerator.num_processes
@@ -57,6 +76,12 @@ def train(
     else:
         task = unlabelled(recipe, known, tick)
         job = Pretraining(recipe, task, cache, *ranks)
+    clips = fingerprint(task)
+    if known is not None and known.get("clips_digest") != clips:
+        raise SpectrimError(
+            f"{out} holds a run on other clips or labels: the manifest has changed since. Name "
+            "another --out, or delete that folder."
+        )
     for sentence in (*task.said, *job.said):
         reporter.note(sentence)
     settled = {
@@ -69,7 +94,8 @@ def train(
         "activation": task.activation,
         "metric": task.metric,
         "clips": {name: len(getattr(task, name)) for name in ("train", "valid", "test")},
-        "said": [*task.said, *job.said],
+        "clips_digest": clips,
+        "said": known["said"] if known else [*task.said, *job.said],
         "versions": versions(),
     }
     accelerator.wait_for_everyone()
@@ -95,6 +121,17 @@ def train(
         save_json(out / SUMMARY, summary)
     accelerator.end_training()
     return summary if main else None
+
+
+def fingerprint(task: Task) -> str:
+    """A checksum of the clips of each split, in order, and their classes by name."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("train", "valid", "test"):
+        for clip, target in zip(*task.part(name), strict=True):
+            labels = sorted(task.labels[at] for at in target)
+            digest.update(repr((name, str(clip.path), clip.start, clip.end, labels)).encode())
+    digest.update(repr(sorted(task.labels)).encode())
+    return digest.hexdigest()
 
 
 def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | None:

@@ -33,6 +33,11 @@ def begin(recipe: Recipe, task: Task) -> tuple[SpectrogramTransformer, Task, lis
         model, recipe.keep_rate, recipe.score, recipe.blocks, reduction=recipe.reduction,
         seed=recipe.seed,
     )  # fmt: skip
+    if recipe.optim.warmup_epochs >= recipe.epochs:
+        said.append(
+            f"the learning rate grows for optim.warmup_epochs={recipe.optim.warmup_epochs:g} of "
+            f"{recipe.epochs} epochs, and never reaches its peak."
+        )
     end = recipe.schedule.start + recipe.schedule.length
     if recipe.keep_rate < 1 and end > recipe.epochs:
         said.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 
 from ..audio.constants import SAMPLE_RATE, frames_of, samples_of
 from ..audio.decode import duration_of
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, SpectrimNotice
 from ..data.manifest import Clip, Manifest, read_data, targets_of
 from ..data.splits import Splits, split
 from ..data.stats import measure
@@ -22,6 +24,7 @@ from .recipe import DataPart, PretrainRecipe, Recipe
 MEASURED = 2000  # clips that mean and std are measured on, at most
 LONGEST = 1024  # frames that a length chosen by itself never exceeds
 SHOWN = 5
+CLASSES_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,11 @@ def settle(
         raise SpectrimError("loss.smoothing goes with loss.name=ce; set one of the two.")
     activation = "softmax" if loss == "ce" else "sigmoid"
     why = "one label a clip" if single else "several labels a clip"
-    said.append(f"{len(labels)} classes, {why}: loss {loss}, {activation}, {metric}.")
+    shown = ", ".join(labels[:CLASSES_SHOWN]) + (", ..." if len(labels) > CLASSES_SHOWN else "")
+    said.append(f"{len(labels)} classes ({shown}), {why}: loss {loss}, {activation}, {metric}.")
+    counts = Counter(label for part in parts for clip in part.train.clips for label in clip.labels)
+    if rare := [label for label in labels if counts[label] == 1]:
+        said.append(f"a single clip to learn from: {', '.join(rare[:CLASSES_SHOWN])}. A typo?")
     groups: tuple[list[Clip], list[Clip], list[Clip]] = ([], [], [])
     targets: tuple[list[list[int]], ...] = ([], [], [])
     strict = loss == "ce" or metric == "accuracy"
@@ -181,6 +188,11 @@ def _read(data: DataPart, seed: int) -> list[Splits]:
     for name in names:
         manifest = read_data(str(name))
         folds = any(clip.fold for clip in manifest.clips)
+        if data.test_fold is not None and not folds and len(names) == 1:
+            raise SpectrimError(
+                f"{name}: data.test_fold is {data.test_fold}, and the manifest has no column "
+                "'fold'; say data.test_fold=null."
+            )
         found.append(
             split(
                 manifest,
@@ -194,6 +206,15 @@ def _read(data: DataPart, seed: int) -> list[Splits]:
                 seed=seed,
             )
         )
+        used = {id(clip) for clip in found[-1].all()}
+        left = [clip for clip in manifest.clips if id(clip) not in used]
+        if left:
+            splits = ", ".join(sorted({str(clip.split) for clip in left}))
+            text = (
+                f"{name}: {len(left)} clips of split {splits} are not used; data.train_split, "
+                "data.valid_split and data.test_split name those that are."
+            )
+            warnings.warn(SpectrimNotice(text), stacklevel=2)
     return found
 
 

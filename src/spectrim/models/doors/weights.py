@@ -114,7 +114,7 @@ FRESH_HEAD = "a fresh, untrained one"
 
 
 def fresh_head(width: int, classes: int) -> State:
-    """An untrained LayerNorm and Linear, for a file that brings none (PAPER.md, section 4)."""
+    """An untrained LayerNorm and Linear, for a file that brings none."""
     weight = torch.empty(classes, width)
     return {
         "head_norm.weight": torch.ones(width),
