@@ -13,8 +13,12 @@ from .options import (
     BatchSize,
     Device,
     Dtype,
+    Fold,
     Frames,
     Load,
+    Manifests,
+    Models,
+    Split,
     Threads,
     listed,
     load_model,
@@ -25,17 +29,10 @@ EXAMPLE = "Example: spectrim ablate --model ast-digits --data clips.csv --after 
 
 
 def command(
-    model: Annotated[
-        list[str] | None, typer.Option(help="Built in, hub id, folder or file; may be repeated.")
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(help="A manifest, or a folder of sound files; may be repeated."),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Rows of this split only; 'test' where there is one.")
-    ] = None,
-    fold: Annotated[str | None, typer.Option(help="Rows of this fold only.")] = None,
+    model: Models = None,
+    data: Manifests = None,
+    split: Split = None,
+    fold: Fold = None,
     after: Annotated[
         str, typer.Option(help="How many blocks still see every patch; comma-separated.")
     ] = "1,3,5,7,9,11",

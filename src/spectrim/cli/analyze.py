@@ -13,8 +13,12 @@ from .options import (
     Blocks,
     Device,
     Dtype,
+    Fold,
     Frames,
     Load,
+    Manifests,
+    Models,
+    Split,
     Threads,
     allow_own_code,
     blocks_of,
@@ -27,17 +31,10 @@ EXAMPLE = "Example: spectrim analyze --model ast-digits --data clips.csv --keep-
 
 
 def command(
-    model: Annotated[
-        list[str] | None, typer.Option(help="Built in, hub id, folder or file; may be repeated.")
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(help="A manifest, or a folder of sound files; may be repeated."),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Rows of this split only; 'test' where there is one.")
-    ] = None,
-    fold: Annotated[str | None, typer.Option(help="Rows of this fold only.")] = None,
+    model: Models = None,
+    data: Manifests = None,
+    split: Split = None,
+    fold: Fold = None,
     keep_rate: Annotated[
         float, typer.Option(help="Share of patches that stays in each of --blocks.")
     ] = 0.5,

@@ -41,6 +41,17 @@ Load = Annotated[
         "metric=, own_code=true; may be repeated."
     ),
 ]
+Models = Annotated[
+    list[str] | None, typer.Option(help="Built in, hub id, folder or file; may be repeated.")
+]
+Manifests = Annotated[
+    list[Path] | None,
+    typer.Option(help="A manifest, or a folder of sound files; may be repeated."),
+]
+Split = Annotated[
+    str | None, typer.Option(help="Rows of this split only; 'test' where there is one.")
+]
+Fold = Annotated[str | None, typer.Option(help="Rows of this fold only.")]
 Frames = Annotated[
     int | None, typer.Option(min=16, help="Length in frames of 10 ms; adapts the model's.")
 ]

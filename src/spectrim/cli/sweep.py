@@ -15,8 +15,10 @@ from .options import (
     Blocks,
     Device,
     Dtype,
+    Fold,
     Frames,
     Load,
+    Split,
     Threads,
     allow_own_code,
     blocks_of,
@@ -47,10 +49,8 @@ def command(
         Path | None,
         typer.Option(help="A manifest, or a folder of sound files; else the built-in sample pack."),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Rows of this split only; 'test' where there is one.")
-    ] = None,
-    fold: Annotated[str | None, typer.Option(help="Rows of this fold only.")] = None,
+    split: Split = None,
+    fold: Fold = None,
     keep_rates: Annotated[str, typer.Option(help="Comma-separated.")] = (
         "1.0,0.9,0.8,0.7,0.6,0.5,0.4"
     ),

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..audio.constants import MELS, samples_of
+from ..common.errors import SpectrimError
 from ..data.augment import Draw, FeatureAugment, WaveformAugment, apply
 from ..data.cache import Waveforms
 from ..data.loader import TrainBatch, TrainLoader
@@ -83,8 +84,6 @@ class Supervision:
 
     def _teacher(self) -> SpectrogramTransformer:
         """A teacher's classes may stand in another order; its length becomes ours."""
-        from ..common.errors import SpectrimError
-
         name = self.recipe.teacher.model
         assert name is not None
         teacher = load(name, frames=self.task.frames)
@@ -114,8 +113,6 @@ class Supervision:
         )
         found = _common(self.model, batch) | {"keep_rate": self.keep_rate(now)}
         found["targets"] = torch.from_numpy(targets).to(self.model.device)
-        if batch.items[0].extra.keep is None:
-            found["keep"] = None
         if self.teacher:
             teacher = self.teacher.to(self.model.device)
             with torch.no_grad():
@@ -176,11 +173,10 @@ def _common(model: SpectrogramTransformer, batch: TrainBatch[Drawn]) -> dict[str
         features, valid = model.features_of([item.waveform for item in batch.items])
         fill = -config.mean / (2 * config.std)
         features, valid = apply(features, valid, [extra.draw for extra in extras], fill)
-    found: dict[str, Tensor] = {"features": features, "valid": valid}
+    found: dict[str, Tensor | None] = {"features": features, "valid": valid}
     found["weights"] = torch.from_numpy(batch.weights).to(device)
     keeps = [extra.keep for extra in extras if extra.keep is not None]
-    if keeps:
-        found["keep"] = torch.from_numpy(np.stack(keeps)).to(device)
+    found["keep"] = torch.from_numpy(np.stack(keeps)).to(device) if keeps else None
     return found
 
 
