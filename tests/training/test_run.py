@@ -251,8 +251,12 @@ def test_a_cache_that_cannot_be_written_stops_the_run(recipe, tmp_path, spectrim
     assert "data.cache" in done.stderr and "left out" not in done.stderr
 
 
-@pytest.mark.parametrize("precision", ["auto", "no", "bf16", "fp16"])
-def test_mixed_precision_is_off_on_a_cpu(precision: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "used"), [("auto", "no"), ("no", "no"), ("bf16", "bf16"), ("fp16", "no")]
+)
+def test_mixed_precision_is_off_on_a_cpu_unless_bf16_is_asked_for(
+    precision: str, used: str
+) -> None:
     accelerator = engine(RunPart(precision=precision, device="cpu"))
-    assert accelerator.mixed_precision == "no" and accelerator.scaler is None
+    assert accelerator.mixed_precision == used and accelerator.scaler is None
     assert accelerator.device.type == "cpu"

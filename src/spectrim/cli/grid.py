@@ -57,6 +57,9 @@ def run_command(
         float | None, typer.Option(min=0, help="Begin no cell after so many hours.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of training: auto, no, bf16 or fp16; see docs/training.md.")
+    ] = None,
 ) -> None:
     """Run what is not finished; start it several times to share the cells among processes."""
     from rich.console import Console
@@ -78,7 +81,8 @@ def run_command(
             complain("cell", cell.name)
             return bars
 
-        changes = [] if threads is None else [f"run.threads={threads}"]
+        options = {"threads": threads, "precision": precision}
+        changes = [f"run.{key}={value}" for key, value in options.items() if value is not None]
         seconds = None if hours is None else hours * 3600
         with bars:
             count = run_grid(found, out, reporter, cell, seconds, changes)

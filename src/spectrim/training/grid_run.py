@@ -135,6 +135,7 @@ def _run(
         "keep_rate": cell.keep_rate,
         "recipe": cell.recipe,
         "changes": list(cell.changes),
+        "run_changes": list(changes),
         "start": cell.start,
     }
     record: dict[str, Any] = {"seconds": round(time.time() - began, 1)}

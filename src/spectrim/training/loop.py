@@ -37,7 +37,7 @@ def engine(run: RunPart, find_unused: bool = False) -> Accelerator:
     cpu = run.device == "cpu" or not torch.cuda.is_available()
     precision = run.precision
     if cpu:
-        precision = "no"
+        precision = "bf16" if precision == "bf16" else "no"
     elif precision == "auto":
         precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     wrapper = DistributedDataParallelKwargs(find_unused_parameters=find_unused)

@@ -137,7 +137,7 @@ class RunPart:
 
     Attributes:
         precision: "auto" (bf16 or else fp16 where a GPU has it), "no", "bf16" or "fp16"; a CPU
-            always computes in float32.
+            computes in float32 unless "bf16" is asked for, which pays where it has AMX.
         device: "auto" or "cpu".
         threads: of the processor; null: as PyTorch chooses.
         micro_batch: clips that a process computes at a time; null: its share of the batch.
