@@ -257,6 +257,8 @@ def test_a_cache_that_cannot_be_written_stops_the_run(recipe, tmp_path, spectrim
 def test_mixed_precision_is_off_on_a_cpu_unless_bf16_is_asked_for(
     precision: str, used: str
 ) -> None:
+    AcceleratorState._reset_state()  # which keeps one precision for a process's life
     accelerator = engine(RunPart(precision=precision, device="cpu"))
+    AcceleratorState._reset_state()
     assert accelerator.mixed_precision == used and accelerator.scaler is None
     assert accelerator.device.type == "cpu"
