@@ -9,6 +9,8 @@ import torch
 
 import spectrim
 from spectrim.common.errors import SpectrimError
+from spectrim.deploy import torch_runner
+from spectrim.deploy.torch_runner import TorchRunner
 
 RATE = 16_000
 WINDOW = 127 * 160 + 400  # samples of 128 frames
@@ -88,3 +90,17 @@ def test_values_out_of_range(model, wrong):
 def test_silence_is_tagged(model):
     (row,) = spectrim.tag(spectrim.prune(model, 0.5, "intensity"), (np.zeros(RATE), RATE))
     assert all(np.isfinite(entry["probability"]) for entry in row["labels"])
+
+
+def test_a_batch_in_pieces_says_what_each_clip_alone_says(model, monkeypatch):
+    waveforms = [sound(seconds, seed) for seed, seconds in enumerate((1.2, 0.4, 0.9, 1.3, 0.1))]
+    alone = np.concatenate([TorchRunner(model).probabilities([one]) for one in waveforms])
+    calls = []
+    heard = model.features_of
+    monkeypatch.setattr(torch_runner, "AT_ONCE", 2 * model.config.grid.count)
+    monkeypatch.setattr(type(model), "features_of",
+                        lambda self, part: calls.append(len(part)) or heard(part))  # fmt: skip
+    together = TorchRunner(model).probabilities(waveforms)
+    assert calls == [2, 2, 1]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert TorchRunner(model).probabilities([]).shape == (0, 3)

@@ -29,7 +29,7 @@ def test_rows_follow_from_one_another(make):
     for row in rows:
         assert row["ms_per_clip"] * row["clips_per_s"] == pytest.approx(1000)
         assert row["gmac_per_s"] == pytest.approx(row["gmacs"] * row["clips_per_s"])
-        share = row["gmac_per_s"] / result["machine_gmac_per_s"]
+        share = row["gmac_per_s"] / row["machine_gmac_per_s"]
         assert row["share_of_machine"] == pytest.approx(share)
         low, high = row["speedup_quartiles"]
         assert low <= row["speedup"] <= high

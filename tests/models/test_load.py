@@ -14,8 +14,10 @@ from torch import nn
 
 import spectrim.models.load as room
 from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.models import builtin
+from spectrim.models.builtin import builtin_names
 from spectrim.models.config import from_family
-from spectrim.models.load import builtin_names, load
+from spectrim.models.load import load
 from spectrim.models.registry import prune
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.plan import Plan
@@ -116,7 +118,8 @@ def test_damage_to_our_own_folder_is_named(tmp_path):
 
 def test_built_in_names(tmp_path, monkeypatch):
     small().save(tmp_path / "models" / "ast-words")
-    monkeypatch.setattr(room, "_builtin_root", lambda: tmp_path / "models")
+    for place in (room, builtin):
+        monkeypatch.setattr(place, "builtin_root", lambda: tmp_path / "models")
     assert builtin_names() == ["ast-words"]
     assert load("ast-words").labels == ["a", "b", "c"]
     with pytest.raises(SpectrimError, match="Did you mean 'ast-words'"):

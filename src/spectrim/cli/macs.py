@@ -28,8 +28,9 @@ def command(
 ) -> None:
     """Multiply-accumulates for one clip, and patches left, at each keep-rate."""
     from ..common.errors import SpectrimError, nearest
+    from ..models.builtin import builtin_names
     from ..models.config import PRESETS, preset
-    from ..models.load import builtin_names, load
+    from ..models.load import load
     from ..models.record import RESULT_VERSION, plan_record, versions
     from ..models.registry import default_labels, shape_of
     from ..pruning.cost import macs, ranking_macs

@@ -20,6 +20,7 @@ from . import (
     export,
     grid,
     macs,
+    models,
     pretrain,
     sweep,
     tag,
@@ -42,6 +43,7 @@ app.command("ablate", epilog=ablate.EXAMPLE)(ablate.command)
 app.command("export", epilog=export.EXAMPLE)(export.command)
 app.command("bench", epilog=bench.EXAMPLE)(bench.command)
 app.command("macs", epilog=macs.EXAMPLE)(macs.command)
+app.command("models", epilog=models.EXAMPLE)(models.command)
 app.command("train", epilog=train.EXAMPLE)(train.command)
 app.command("pretrain", epilog=pretrain.EXAMPLE)(pretrain.command)
 app.add_typer(grid.app, name="grid")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
 
 DEFAULT_MODEL = "ast-digits"
+DEFAULT_MODELS = (DEFAULT_MODEL,)
 Value = TypeVar("Value")
 
 KeepRate = Annotated[

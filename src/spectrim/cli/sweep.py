@@ -9,7 +9,7 @@ import typer
 
 from ..common.errors import SpectrimError
 from .options import (
-    DEFAULT_MODEL,
+    DEFAULT_MODELS,
     Backend,
     BatchSize,
     Blocks,
@@ -71,7 +71,10 @@ def command(
     threads: Threads = None,
     backend: Backend = None,
 ) -> None:
-    """Measure a model at several keep-rates and scores: accuracy, MACs, time."""
+    """Measure models at several keep-rates and scores: accuracy, MACs, time.
+
+    Without --model: the built-in ast-digits and audiomae-digits.
+    """
     from ..common.files import make_folder
     from ..data.builtin import sample_pack
     from ..data.manifest import read_data
@@ -89,7 +92,7 @@ def command(
     manifest = manifest.select(None if split == "all" else split, fold)
     make_folder(out)
     sweeps: dict[str, Sweep] = {}
-    names = model or [DEFAULT_MODEL]
+    names = model or list(DEFAULT_MODELS)
     exported = [name for name in names if is_onnx(name)]
     if exported:
         fixed_in_file({"--frames": frames, "--load": load})

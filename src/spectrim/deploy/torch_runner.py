@@ -13,9 +13,13 @@ from ..models.record import context_of
 from ..models.transformer import SpectrogramTransformer
 from .runner import Runner
 
+AT_ONCE = 1024
+"""Patches that a CPU computes at a time: the MLP's activations of more leave its cache, and memory
+for them is asked of the system anew in each layer (figures: `benchmarks/tagging.py`)."""
+
 
 class TorchRunner(Runner):
-    """Runs a model as it stands: its plan, device and dtype."""
+    """Runs a model as it stands: its plan, device and dtype; on a CPU a batch in pieces."""
 
     def __init__(self, model: SpectrogramTransformer) -> None:
         self.model = model
@@ -25,7 +29,11 @@ class TorchRunner(Runner):
     @torch.inference_mode()
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
-        logits = self.model(*self.model.features_of(list(waveforms)))
+        size = max(1, len(waveforms))
+        if self.model.device.type == "cpu":
+            size = max(1, min(size, AT_ONCE // self.model.config.grid.count))
+        parts = [waveforms[at : at + size] for at in range(0, max(1, len(waveforms)), size)]
+        logits = torch.cat([self.model(*self.model.features_of(list(part))) for part in parts])
         return self.model.probabilities(logits).cpu().numpy()
 
     def context(self, name: str, batch_size: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..audio.constants import SAMPLE_RATE, samples_of
 from ..audio.decode import read
 from ..common.errors import SpectrimError
 from ..data.manifest import Clip, Manifest
-from ..models.load import builtin_names
+from ..models.builtin import builtin_names
 from ..models.record import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import DEFAULT_BLOCKS

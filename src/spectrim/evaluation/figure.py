@@ -36,7 +36,8 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
         return save(path, lambda aside: figure.savefig(aside, dpi=150))
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(5.2 * len(models) + 0.4, 4.0), layout="constrained")
-    axes = figure.subplots(1, len(models), squeeze=False)[0]
+    alike = len({row["metric"] for row in rows}) == 1
+    axes = figure.subplots(1, len(models), squeeze=False, sharey=alike)[0]
     for ax, model in zip(axes, models, strict=True):
         _panel(ax, model, [row for row in rows if row["model"] == model])
     return save(path, lambda aside: figure.savefig(aside, dpi=150))

@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
 from ..pruning.plan import Plan
+from .builtin import builtin_names, builtin_root
 from .config import PRESETS, ModelConfig, stride_pair, with_overrides
 from .doors import audiomae, hub, hugging_face, official_ast
 from .doors.files import PREFERRED, SUFFIXES, read_object, read_state, weights_file
@@ -114,12 +114,6 @@ def from_transformers(
     return _build(arrival, said, hf_model.device if device is None else device, dtype)
 
 
-def builtin_names() -> list[str]:
-    """Names of the models that come with the package."""
-    root = _builtin_root()
-    return sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
-
-
 class _Arrived(NamedTuple):
     """An `Arrival`, with its plan and the source for messages."""
 
@@ -128,10 +122,6 @@ class _Arrived(NamedTuple):
     assumed: dict[str, str]
     plan: Plan
     where: str
-
-
-def _builtin_root() -> Path:
-    return Path(str(resources.files("spectrim.assets"))) / "models"
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:
@@ -146,7 +136,7 @@ def _locate(source: str | os.PathLike[str]) -> Path:
         if path.exists():
             text = f"{name!r} is taken as the built-in model; './{name}' is the one in this folder."
             warnings.warn(SpectrimNotice(text), stacklevel=3)
-        return _builtin_root() / name
+        return builtin_root() / name
     if path.exists():
         return path
     if path.suffix in SUFFIXES or name.startswith((".", "/", "~")):

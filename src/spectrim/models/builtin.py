@@ -1,0 +1,72 @@
+"""The models that come with the package, and their cards; knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import SpectrimError, nearest
+from ..common.files import read_json
+
+CARD = "card.json"
+TEXT = "README.md"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A built-in model.
+
+    Attributes:
+        name: as `spectrim.load` takes it.
+        text: its card, Markdown.
+        classes: how many; frames: of its window, 10 ms each; bytes: of its weights.
+        task: what it tells, a few words.
+        licence: of its training recordings.
+        held_out: the clips that `accuracy` was measured on, which no training has seen.
+        accuracy: keep-rate ("1.0", "0.7", "0.5") to percent of these clips, pruned by attention
+            without fine-tuning.
+    """
+
+    name: str
+    text: str
+    classes: int
+    frames: int
+    bytes: int
+    task: str
+    licence: str
+    held_out: str
+    accuracy: dict[str, float]
+
+
+def builtin_root() -> Path:
+    """The folder of folders."""
+    return Path(str(resources.files("spectrim.assets"))) / "models"
+
+
+def builtin_names() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.parent.name for path in builtin_root().glob("*/config.json"))
+
+
+def card(name: str) -> Card:
+    """The card of a built-in model.
+
+    Raises:
+        SpectrimError: none has that name.
+    """
+    names = builtin_names()
+    if name not in names:
+        raise SpectrimError(f"no built-in model is called {name!r}.{nearest(name, names)}")
+    folder = builtin_root() / name
+    config: dict[str, Any] = read_json(folder / "config.json")["model"]
+    said: dict[str, Any] = read_json(folder / CARD)
+    return Card(
+        name=name,
+        text=(folder / TEXT).read_text(encoding="utf-8"),
+        classes=len(config["labels"]),
+        frames=config["frames"],
+        bytes=(folder / "model.safetensors").stat().st_size,
+        **said,
+    )
