@@ -1,9 +1,10 @@
 """What int8 costs in accuracy: metric and agreement with float32, dynamic and calibrated.
 
-    python benchmarks/quantized.py MODEL --data A.csv B.csv --calibrate TRAIN.csv [--out FILE]
+    python benchmarks/quantized.py MODEL --data A.csv B.csv --calibrate TRAIN.csv [--fold 5]
 
 Every keep-rate is exported in float32 and in both kinds of int8; rows are `spectrim sweep`'s of
-these files. A manifest with a split "test" is taken by it, the clips to calibrate with by "train".
+these files. A manifest with a split "test" is taken by it, the clips to calibrate with by "train";
+with --fold a manifest with folds is evaluated on that one and calibrated on the others.
 Prints the table of docs/export.md. Accuracy only: time is `spectrim bench --quantize none,int8`.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 import spectrim
 from spectrim.common.files import save_json
 from spectrim.data.batches import batches
+from spectrim.data.clip import Clip
 from spectrim.data.manifest import Manifest, read_data
 from spectrim.evaluation.sweep_files import sweep_files
 from spectrim.models.record import versions
@@ -24,10 +26,19 @@ CALIBRATION = 128  # clips, evenly chosen
 KINDS = {"none": "float32", "int8 dynamic": "int8 dynamic", "int8 static": "int8 static"}
 
 
-def of_split(manifest: Manifest, split: str) -> Manifest:
-    """The clips of a split, where there is one of that name."""
-    there = any(clip.split == split for clip in manifest.clips)
-    return manifest.select(split) if there else manifest
+def held_out(manifest: Manifest, fold: str | None) -> Manifest:
+    """The clips to evaluate on: of the fold or of the split "test", where there is one."""
+    if fold is not None and any(clip.fold for clip in manifest.clips):
+        return manifest.select(fold=fold)
+    there = any(clip.split == "test" for clip in manifest.clips)
+    return manifest.select("test") if there else manifest
+
+
+def to_calibrate(manifest: Manifest, fold: str | None) -> list[Clip]:
+    """Every so many of the clips that are not held out."""
+    out = {id(clip) for clip in held_out(manifest, fold).clips}
+    clips = [clip for clip in manifest.clips if id(clip) not in out] or list(manifest.clips)
+    return clips[:: -(-len(clips) // CALIBRATION)]
 
 
 def main() -> None:
@@ -37,13 +48,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--calibrate", type=Path, required=True)
     parser.add_argument("--keep-rate", type=float, nargs="+", default=[1.0, 0.7, 0.5])
+    parser.add_argument("--fold", help="held out, where a manifest has folds")
     parser.add_argument("--backend", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     model = spectrim.load(args.model)
-    clips = of_split(read_data(args.calibrate), "train").clips
-    clips = clips[:: -(-len(clips) // CALIBRATION)]
+    clips = to_calibrate(read_data(args.calibrate), args.fold)
     calibration = [batch.waveforms for batch in batches(clips, 8) if batch.waveforms]
     rows = []
     print("| data | keep-rate | precision | metric | same top class | mean change of probability |")
@@ -62,7 +73,7 @@ def main() -> None:
                 )
                 files[kind] = spectrim.load_onnx(path, args.backend, args.threads)
             for source in args.data:
-                manifest = of_split(read_data(source), "test")
+                manifest = held_out(read_data(source), args.fold)
                 for kind, sweep in sweep_files(files, manifest, rounds=1).items():
                     (row,) = sweep.rows
                     rows.append(row | {"data": str(source), "model": args.model})

@@ -96,6 +96,7 @@ def command(
     exported = [name for name in names if is_onnx(name)]
     if exported:
         fixed_in_file({"--frames": frames, "--load": load})
+        complain("note", "ONNX files have their own plans: --keep-rates and --scores are not used.")
         opened = _opened(names, backend, threads, device, dtype)
         clips = _known(exported[0], opened[exported[0]].labels, manifest, data)
         timed = rounds * max(1, len(opened) - 1)
