@@ -152,7 +152,7 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     text = page.read_text()
     assert "9 of 22 cells" in text and "## AST, tones" in text and "## AudioMAE, tones" in text
     assert "The paper's AST, SPC-2, unpruned: 97.33." in text
-    assert "Not run yet (13)" in text and "Findings" in text
+    assert "Not run yet (13)" in text and "The paper's findings" in text
     assert page.with_suffix(".png").stat().st_size > 10_000
     rows = json.loads(page.with_suffix(".json").read_text())["rows"]
     assert len(rows) == 2 + 2 + 8 + 2
@@ -221,3 +221,12 @@ def test_a_claim_of_a_dead_process_is_taken_over_and_a_live_one_is_not(tmp_path:
         with claims.claim(path) as again:
             assert not again  # this process is alive
     assert not path.exists()
+
+
+def test_a_grid_of_ones_own_is_not_held_against_the_paper(folder: Path, spectrim, tmp_path) -> None:
+    grid = tmp_path / "own.yaml"
+    grid.write_text((folder / "small.yaml").read_text().replace('"AST, SPC-2"', '""'))
+    done = spectrim("grid", "report", grid, "--out", tmp_path / "none", "--page", tmp_path / "a.md")
+    assert done.returncode == 0
+    assert "paper" not in (tmp_path / "a.md").read_text()
+    assert ".png" not in done.stdout and not (tmp_path / "a.png").exists()

@@ -26,18 +26,21 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
     found = entries(grid, results)
     figure = page.with_suffix(".png")
     data = page.with_suffix(".json")
-    draw(grid, found, figure)
+    drawn = draw(grid, found, figure)
     save_json(data, {"rows": [vars(entry) for entry in found]})
     parts = [f"# {grid.path.stem.replace('-', ' ').capitalize()}\n", _head(grid, results, page)]
-    parts += [f"![Metric against GMACs]({figure.name})\n"]
-    parts += ["## Findings\n", *(f"- {text}" for text in findings(grid, found)), ""]
+    if drawn:
+        parts += [f"![Metric against GMACs]({figure.name})\n"]
+    if any(column.paper for column in grid.about.columns.values()):
+        texts = (f"- {text}" for text in findings(grid, found))
+        parts += ["## The paper's findings\n", *texts, ""]
     for name in grid.about.columns:
         own = [entry for entry in found if entry.column == name]
         if own:
             parts.append(_table(grid, name, own))
     parts.append(_made(grid, results))
     save_text(page, "\n".join(parts))
-    return [page, figure, data]
+    return [page, *([figure] if drawn else []), data]
 
 
 def paper_numbers(column: str) -> dict[tuple[str | None, float], float]:
@@ -138,8 +141,11 @@ def _shortened(names: Sequence[str], most: int = 12) -> str:
     return (", ".join(f"`{name}`" for name in names[:most]) or "none") + more
 
 
-def draw(grid: Grid, found: Sequence[Entry], path: Path) -> None:
-    """Metric against GMACs, a panel a column, a colour a score, filled where fine-tuned."""
+def draw(grid: Grid, found: Sequence[Entry], path: Path) -> bool:
+    """Metric against GMACs, a panel a column, a colour a score, filled where fine-tuned.
+
+    Returns whether there was anything to draw.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -148,7 +154,7 @@ def draw(grid: Grid, found: Sequence[Entry], path: Path) -> None:
 
     names = [name for name in grid.about.columns if any(e.column == name for e in found)]
     if not names:
-        return
+        return False
     wide = min(4, len(names))
     high = -(-len(names) // wide)
     figure, axes = plt.subplots(high, wide, figsize=(3.1 * wide, 2.9 * high), squeeze=False)
@@ -191,3 +197,4 @@ def draw(grid: Grid, found: Sequence[Entry], path: Path) -> None:
     figure.tight_layout(rect=(0, 0.14 if high == 1 else 0.09, 1, 1))
     save(path, lambda aside: figure.savefig(aside, dpi=110))
     plt.close(figure)
+    return True
