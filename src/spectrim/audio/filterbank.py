@@ -86,7 +86,7 @@ class FilterBank(nn.Module):
         A frame's samples but for the first are pre-emphasised, once for all frames. The
         first one counts for nothing, for the window is zero there; in its place stands the mean
         of the frame, which the matrix takes from all others. (Left whole to the matrix, a loud
-        rumble would cost the quiet rest three digits.)
+        rumble makes the quiet rest err five times as much.)
         """
         count = (waveforms.shape[1] - WINDOW) // SHIFT + 1
         waveforms = nn.functional.pad(waveforms, (1, 2 * SHIFT))[:, : (count + 2) * SHIFT + 1]
