@@ -27,13 +27,16 @@ def audiomae_keeps_low(material: Material) -> Finding:
         last = [r["after"] for r in rows if r["data"] == row["data"]][-1]
         if row["after"] != last or row["value"] is None:
             continue
+        if row["patches"] == "sound" and not _padded(material, row | {"model": row["of"]}):
+            continue
         which = "" if row["patches"] == "all" else ", without padding"
         paper = (
             "about 1.9 (ESC-50, AS-20K)" if material.kind(row["data"]) == "general" else "not given"
         )
         name = f"{row['of']} / {row['to']}, {row['data']}{which}"
         ours = number(row["value"], row["error"])
-        cases.append(Case(name, ours, paper, row["value"] - 1, row["error"]))
+        group = "without padding" if which else "all patches"
+        cases.append(Case(name, ours, paper, row["value"] - 1, row["error"], group))
     return Finding(
         "AudioMAE retains more quiet patches than AST",
         "Patches of C1 and C2 left by attention after the last pruning: how many AudioMAE has for "
@@ -43,13 +46,20 @@ def audiomae_keeps_low(material: Material) -> Finding:
     )
 
 
-def _ends(row: Row) -> dict[tuple[str, str], Row]:
-    """What is left of each kind after the last pruning, of all patches."""
+def _padded(material: Material, row: Row) -> bool:
+    """Whether more than one patch in a hundred is padding."""
+    views = [v for d in material.analysis["data"] if d["data"] == row["data"] for v in d["views"]]
+    (view,) = [view for view in views if row["model"] in view["models"]]
+    return (view["clusters"]["mean"]["padding"]["value"] or 0) > 0.01
+
+
+def _ends(row: Row, patches: str = "all") -> dict[tuple[str, str], Row]:
+    """What is left of each kind after the last pruning, of all patches or of sound."""
     last = row["retention"][-1]["after"]
     return {
         (entry["kind"], entry["of"]): entry
         for entry in row["retention"]
-        if entry["after"] == last and entry["patches"] == "all"
+        if entry["after"] == last and entry["patches"] == patches
     }
 
 
@@ -59,21 +69,27 @@ def _by_attention(material: Material) -> Iterator[tuple[str, Row]]:
             yield f"{row['model']}, {row['data']}", row
 
 
-def _kept(name: str, more: Row | None, less: Row | None, words: tuple[str, str]) -> list[Case]:
+def _kept(
+    name: str, more: Row | None, less: Row | None, words: tuple[str, str], group: str = ""
+) -> list[Case]:
     if more is None or less is None or None in (more["value"], less["value"]):
         return []
     error = at_worst([more["error"], less["error"]])
     ours = f"{words[0]} {points(more)} %, {words[1]} {points(less)} %"
-    return [Case(name, ours, "not given", more["value"] - less["value"], error)]
+    return [Case(name, ours, "not given", more["value"] - less["value"], error, group)]
 
 
 def loud_is_kept(material: Material) -> Finding:
     """See its title."""
     cases = []
     for name, row in _by_attention(material):
-        ends = _ends(row)
-        pair = ends.get(("cluster pair", "high")), ends.get(("cluster pair", "low"))
-        cases += _kept(name, *pair, ("of H", "of L"))
+        for patches, group in (("all", "all patches"), ("sound", "without padding")):
+            if patches == "sound" and not _padded(material, row):
+                continue
+            ends = _ends(row, patches)
+            pair = ends.get(("cluster pair", "high")), ends.get(("cluster pair", "low"))
+            said = f"{name}, {group}" if patches == "sound" else name
+            cases += _kept(said, *pair, ("of H", "of L"), group)
     return Finding(
         "Attention keeps loud patches rather than quiet ones",
         "Share of H and of L left by attention after the last pruning. Difference: H less L, "
@@ -104,28 +120,34 @@ def padding(material: Material) -> Finding:
 def deep_tau(material: Material) -> Finding:
     """See its title."""
     cases = []
-    for row, statistic, definition in product(
-        material.analysis["unpruned"], ("mean", "std"), ("paper", "tau-b")
+    for row, statistic, (definition, patches) in product(
+        material.analysis["unpruned"],
+        ("mean", "std"),
+        (("paper", "all"), ("tau-b", "all"), ("tau-b", "sound")),
     ):
-        curve = _curve(row, statistic, definition)
+        curve = _curve(row, statistic, definition, patches)
+        if patches == "sound" and not _padded(material, row):
+            continue
         deep = [entry for entry in curve[len(curve) // 2 :] if entry["value"] is not None]
         if not deep:
             continue
         low = min(deep, key=lambda entry: entry["value"])
         said = _published_tau(material, row, statistic)
+        kind = _definition(definition) + ", without padding" * (patches == "sound")
         theirs = f"{min(said[len(said) // 2 :]):.2f} ({COUNTERPART[material.kind(row['data'])]})"
         cases.append(
             Case(
-                f"{row['model']}, {row['data']}, {_name(statistic)}, {_definition(definition)}",
+                f"{row['model']}, {row['data']}, {_name(statistic)}, {kind}",
                 f"lowest {number(low['value'], low['error'])} (block {low['block'] + 1})",
                 f"lowest {theirs}" if definition == "paper" else "not given",
                 low["value"],
                 low["error"],
+                kind,
             )
         )
     return Finding(
         "Attention goes with intensity and variation throughout the deep half of the blocks",
-        "The lowest Kendall's tau of the second half of the blocks, unpruned models, all patches. "
+        "The lowest Kendall's tau of the second half of the blocks, unpruned models. "
         "In the paper's definition pairs of one cluster count as concordant, which lifts it; "
         "tau-b leaves them out. Difference: from 0.",
         cases,
@@ -158,6 +180,7 @@ def tau_grows(material: Material) -> Finding:
                 else "not given",
                 more["value"],
                 more["error"],
+                _definition(definition),
             )
         )
     return Finding(
@@ -169,12 +192,12 @@ def tau_grows(material: Material) -> Finding:
     )
 
 
-def _curve(row: Row, statistic: str, definition: str) -> list[Row]:
+def _curve(row: Row, statistic: str, definition: str, patches: str) -> list[Row]:
     return [
         entry
         for entry in row["tau"]
         if (entry["statistic"], entry["definition"], entry["patches"])
-        == (statistic, definition, "all")
+        == (statistic, definition, patches)
     ]
 
 
@@ -210,6 +233,7 @@ def received(material: Material) -> Finding:
                 "not given",
                 sum(logs) / len(logs),
                 None if worst is None else worst / len(known),
+                f"by {row['score']}",
             )
         )
     return Finding(

@@ -28,9 +28,14 @@ EXAMPLE = "Patches dropped by each pruning are blanked; right of the dashed line
 
 
 def save_figures(beside: Path, analysis: Path, ablation: Path) -> dict[str, str]:
-    """Small copies of the figures; file name to caption. An example: the lightest of Figure 3."""
-    examples = sorted(analysis.glob("fig3-*.png"), key=lambda path: path.stat().st_size)
-    chosen = [("fig3.png", path, EXAMPLE) for path in examples[:1]]
+    """Small copies of the figures; file name to caption.
+
+    Of Figure 3 that with most to see, hence the largest, that need not be drawn smaller.
+    """
+    examples = sorted(analysis.glob("fig3-*.png"), key=lambda path: -path.stat().st_size)
+    whole = (path for path in examples if _reduced(path, 1.0, FIGURE_LIMIT))
+    example = next(whole, examples[-1] if examples else None)
+    chosen = [("fig3.png", example, EXAMPLE)] if example else []
     for name, caption in FIGURES.items():
         path = (ablation if name == "ablation.png" else analysis) / name
         chosen += [(name, path, caption)] if path.exists() else []
@@ -42,15 +47,24 @@ def save_figures(beside: Path, analysis: Path, ablation: Path) -> dict[str, str]
 
 def small_png(path: Path, limit: int = FIGURE_LIMIT) -> bytes:
     """A figure in few colours, and smaller where that is not enough to get under the limit."""
+    for scale in (1.0, 0.8, 0.65, 0.5, 0.4):
+        if data := _reduced(path, scale, limit):
+            return data
+    raise SpectrimError(f"{path} does not get under {limit} bytes.")
+
+
+def _reduced(path: Path, scale: float, limit: int) -> bytes | None:
+    """At a scale, in as many colours as the limit leaves; None: even few are too many."""
     image = Image.open(path).convert("RGB")
-    for scale, colours in ((1.0, 128), (0.8, 128), (0.8, 64), (0.65, 64), (0.5, 64), (0.4, 32)):
+    if scale < 1:
         size = (round(image.width * scale), round(image.height * scale))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    for colours in (128, 64, 32):
         stream = io.BytesIO()
-        small = image if scale == 1 else image.resize(size, Image.Resampling.LANCZOS)
-        small.quantize(colours, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+        image.quantize(colours, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
         if stream.tell() <= limit:
             return stream.getvalue()
-    raise SpectrimError(f"{path} does not get under {limit} bytes.")
+    return None
 
 
 def save_tables(beside: Path, material: Material, found: Sequence[Finding]) -> None:

@@ -21,13 +21,17 @@ COUNTERPART = {"speech": "SPC-2", "general": "ESC-50"}  # whose published number
 
 @dataclass(frozen=True)
 class Case:
-    """One test of a finding: what we and the paper measured, and what must be above zero."""
+    """One test of a finding: what we and the paper measured, and what must be above zero.
+
+    `group`: cases of one are judged together, apart from the others of the finding.
+    """
 
     name: str
     ours: str
     paper: str
     difference: float | None
     error: float | None
+    group: str = ""
 
     @property
     def verdict(self) -> str:
@@ -36,7 +40,7 @@ class Case:
             return "cannot tell"
         if abs(self.difference) <= CLEAR * self.error or self.difference == 0:
             return "cannot tell"
-        return "shows" if self.difference > 0 else "does not: the opposite"
+        return "shows" if self.difference > 0 else "does not"
 
 
 @dataclass(frozen=True)
@@ -50,27 +54,32 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """Of all cases together, in words."""
-        said = [case.verdict for case in self.cases]
-        yes, no = said.count("shows"), said.count("does not: the opposite")
-        count = len(said)
-        if not count:
+        """Of the cases of each group together, in words."""
+        if not self.cases:
             return f"cannot be tested: {self.missing}"
-        if not yes and not no:
-            return "cannot tell"
-        if yes == count:
-            return "shows" + f" (all {count})" * (count > 1)
-        if no == count:
-            return "does not: the opposite" + f" (all {count})" * (count > 1)
-        parts = [f"shows in {yes} of {count}"] * bool(yes)
-        parts += [f"the opposite in {no} of {count}"] * bool(no)
-        rest = [f"the rest cannot be told ({count - yes - no})"] * (yes + no < count)
-        return ("mixed: " if yes and no else "") + ", ".join([*parts, *rest])
+        groups = list(dict.fromkeys(case.group for case in self.cases))
+        parts = [
+            (f"{group}: " if group else "")
+            + together([case.verdict for case in self.cases if case.group == group])
+            for group in groups
+        ]
+        return "; ".join(parts)
 
     def record(self) -> Row:
         """Plain data."""
         cases = [asdict(case) | {"verdict": case.verdict} for case in self.cases]
         return {"finding": self.title, "verdict": self.verdict, "cases": cases}
+
+
+def together(said: Sequence[str]) -> str:
+    """Verdicts of cases in one."""
+    count, yes, no = len(said), said.count("shows"), said.count("does not")
+    for number, word in ((yes, "shows"), (no, "does not"), (count - yes - no, "cannot tell")):
+        if number == count:
+            return word + f" (all {count})" * (count > 1)
+    parts = [f"shows in {yes}"] * bool(yes) + [f"does not in {no}"] * bool(no)
+    parts += [f"cannot be told in {count - yes - no}"] * (yes + no < count)
+    return ("mixed: " if yes and no else "") + f"{', '.join(parts)} (of {count})"
 
 
 @dataclass(frozen=True)
@@ -91,8 +100,29 @@ class Material:
         return "speech" if data in self.speech else "general"
 
     def contrasts(self) -> list[Row]:
-        """Losses of each model on each data set."""
-        return self.ablation["contrasts"]
+        """Losses of each model on each data set, but of those that only guess."""
+        idle = {(row["model"], row["data"]) for row in self.guessing()}
+        rows = self.ablation["contrasts"]
+        return [row for row in rows if (row["model"], row["data"]) not in idle]
+
+    def guessing(self) -> list[Row]:
+        """Unpruned rows not clearly above chance: who knows nothing has nothing to lose."""
+        return [
+            row
+            for row in self.ablation["rows"]
+            if row["dropped"] is None
+            and row["metric"] == "accuracy"
+            and row["value"] <= 1 / row["classes"] + CLEAR * (row["error"] or 0)
+        ]
+
+    def dropped(self, row: Row, which: str) -> str:
+        """The share of patches that a cut takes from a model and data, in percent."""
+        shares = [
+            one["patches_dropped"]
+            for one in self.ablation["rows"]
+            if (one["model"], one["data"], one["dropped"]) == (row["model"], row["data"], which)
+        ]
+        return f"{shares[0]:.0%}"
 
 
 def published(name: str) -> Row:
@@ -120,7 +150,7 @@ def change(entry: Mapping[str, float | None]) -> str:
     if entry["value"] is None:
         return "-"
     error = "" if entry["error"] is None else f" ±{entry['error'] * 100:.1f}"
-    return f"{-entry['value'] * 100:+.1f}{error}"
+    return f"{round(-entry['value'] * 100, 1) + 0.0:+.1f}{error}"  # never -0.0
 
 
 def points(entry: Mapping[str, float | None]) -> str:

@@ -25,7 +25,11 @@ def high_hurts_more(material: Material) -> Finding:
         cases.append(
             Case(
                 f"{row['model']}, {row['data']}",
-                f"without H {change(mean['loss_high'])}, without L {change(mean['loss_low'])}",
+                ", ".join(
+                    f"without {name} ({material.dropped(row, which)} of patches) "
+                    f"{change(mean[f'loss_{which}'])}"
+                    for which, name in (("high", "H"), ("low", "L"))
+                ),
                 _losses(row["family"], COUNTERPART[material.kind(row["data"])], ("high", "low")),
                 found["value"],
                 found["error"],
@@ -36,7 +40,7 @@ def high_hurts_more(material: Material) -> Finding:
         "Points of the metric lost, mean over the blocks after which the patches go (Table IV). "
         "Difference: H less L, paired over the same clips.",
         cases,
-        "no ablation.",
+        "no model was ablated that does more than guess.",
     )
 
 
@@ -59,7 +63,7 @@ def low_matters(material: Material) -> Finding:
         "Points lost without L, mean over the blocks after which the patches go. Difference: the "
         "loss, paired with the unpruned model.",
         cases,
-        "no ablation.",
+        "no model was ablated that does more than guess.",
     )
 
 
@@ -108,11 +112,12 @@ def audiomae_more_robust(material: Material) -> Finding:
         said = [published_loss(family, data, which) for family in ("AST", "AudioMAE")]
         cases.append(
             Case(
-                f"without {name}: {mae['model']} against {ast['model']}, {mae['data']}",
+                f"{mae['model']} against {ast['model']}, {mae['data']}, without {name}",
                 f"AudioMAE {change(ours[1])}, AST {change(ours[0])}",
                 f"AudioMAE {-said[1]:+.1f}, AST {-said[0]:+.1f} ({data})",
                 ours[0]["value"] - ours[1]["value"],
                 independent([entry["error"] for entry in ours]),
+                f"without {name}",
             )
         )
     return Finding(

@@ -24,7 +24,6 @@ import analysis_attention as attention
 import analysis_losses as losses
 from analysis_beside import save_figures, save_tables
 from analysis_findings import CLEAR, Finding, Material, points
-from spectrim.analysis.summary import not_run
 from spectrim.common.errors import SpectrimError
 from spectrim.common.files import make_folder, read_json, save_text
 
@@ -121,12 +120,13 @@ def text_of(
         "These models are small, trained on few clips, and most findings rest on one or two of "
         "them: what shows here supports the paper; what does not may be a matter of scale. "
         f"± is one standard error over clips. **No trend is called where a difference is under "
-        f"{CLEAR:g} standard errors** (\"cannot tell\"), and the verdicts are computed from the "
-        "numbers by [a script](../tools/analysis_page.py). They say nothing about "
-        "other training runs of the same model. The paper's numbers are those of ESC-50 beside "
-        "general audio, of Speech Commands (SPC-2) beside speech, from models of 86 million "
-        f"parameters. Pruned at keep-rate {rate:g} in three blocks, without training with pruning; "
-        "blocks count from 1.",
+        f"{CLEAR:g} standard errors** (\"cannot tell\"); \"does not\" is a difference of as much "
+        "to the other side. Of a hundred cases without any trend some five would pass for one. "
+        "The verdicts are computed from the numbers by [a script](../tools/analysis_page.py); they "
+        "say nothing about other training runs of the same model. The paper's numbers are those "
+        "of ESC-50 beside general audio, of Speech Commands (SPC-2) beside speech, from "
+        f"models of 86 million parameters. Pruned at keep-rate {rate:g} in three blocks, without "
+        "training with pruning; blocks count from 1.",
         "## In short",
         table(["finding", "here"], [[one.title, one.verdict] for one in found]),
     ]  # fmt: skip
@@ -181,16 +181,25 @@ def _difference(value: float | None, error: float | None) -> str:
 
 
 def _left_out(material: Material) -> list[str]:
-    pairs = [not_run(pair) for pair in material.analysis["skipped"]]
-    lost = [
-        f"{row['model']} on {row['data']}: {row['no_patch_left']} clips lose every patch without "
-        f"{row['dropped']} intensity, and are left out of that comparison."
+    """What was given and does not count, in sentences."""
+    pairs = [f"{pair['model']} on {pair['data']}" for pair in material.analysis["skipped"]]
+    lines = [f"Not run, since the model does not know the labels: {', '.join(pairs)}."] * bool(
+        pairs
+    )
+    lines += [
+        f"{row['model']} on {row['data']} is not clearly above chance; its losses are left out."
+        for row in material.guessing()
+    ]
+    lines += [
+        f"{row['model']} on {row['data']}: {row['no_patch_left']} of "
+        f"{row['no_patch_left'] + row['clips']} clips, without any patch once {row['dropped']} "
+        "intensity is gone."
         for row in material.ablation["rows"]
         if row["no_patch_left"] and row["after_blocks"] == _first(material)
     ]
-    unread = [f"{len(material.analysis['failures'])} clips could not be read."]
-    lines = [*pairs, *lost, *(unread if material.analysis["failures"] else [])]
-    return ["Left out: " + " ".join(lines)] if lines else []
+    if failures := material.analysis["failures"]:
+        lines.append(f"Clips that could not be read: {len(failures)}.")
+    return ["## Left out", "\n".join(f"- {line}" for line in lines)] if lines else []
 
 
 def _first(material: Material) -> int:
@@ -207,7 +216,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def figure(shown: dict[str, str], folder: str, name: str) -> list[str]:
     """A figure and its caption; nothing where there is none."""
-    return [f"![{shown[name]}]({folder}/{name})", f"*{shown[name]}*"] if name in shown else []
+    alt = name.removesuffix(".png")
+    return [f"![{alt}]({folder}/{name})", f"*{shown[name]}*"] if name in shown else []
 
 
 if __name__ == "__main__":

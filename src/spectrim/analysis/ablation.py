@@ -143,6 +143,7 @@ def ablate(
         "data": data,
         "source": str(manifest.source),
         "failed": len(failures),
+        "classes": len(plain.labels),
     }
     about |= {"family": "AST" if plain.config.reads_class else "AudioMAE"}
     about |= context_of(plain, name, batch_size)

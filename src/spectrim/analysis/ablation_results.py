@@ -101,7 +101,9 @@ def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
     axes[0].set_ylim(0, 101)
     for ax in axes[:count]:
         bare(ax)
-        ax.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        # Long samples of the lines, so that dashes show.
+        legend = {"fontsize": 7.5, "ncols": 2, "handlelength": 3.6}
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), **legend)
     return figure
 
 

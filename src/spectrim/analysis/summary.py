@@ -108,7 +108,8 @@ def _received(numbers: dict[str, Any]) -> Table:
                 f"{entry[key]:.2e} ±{entry[key + '_error'] or 0:.0e}" for key in ("kept", "dropped")
             ]
             place = f"block {entry['block'] + 1}"
-            ratio = f"{entry['ratio']:.3g} ±{entry['ratio_error'] or 0:.1g}"
+            error = float(f"{entry['ratio_error'] or 0:.1g}")  # 20, not 2e+01
+            ratio = f"{entry['ratio']:.3g} ±{error:g}"
             rows.append([row["model"], row["data"], row["score"], place, *cells, ratio])
     return "Attention that a kept and a dropped patch receives", columns, rows
 
