@@ -309,8 +309,8 @@ def test_pairs_that_are_not_run_are_named_with_the_labels(models, clips, tmp_pat
         ("ast", "odd"),
         ("audiomae", "odd"),
     ]
-    assert all(pair["unknown"] == 4 and len(pair["unknown_labels"]) == 3 for pair in pairs)
-    assert "a" not in pairs[0]["unknown_labels"]
+    assert all(pair["unknown"] == 4 for pair in pairs)
+    assert all(pair["unknown_labels"] == ["wolf", "xerus", "yak"] for pair in pairs)
     said = not_run(pairs[0])
     assert said.startswith("ast is not run on odd") and said.endswith("and 1 more.")
 

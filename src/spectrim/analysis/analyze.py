@@ -133,11 +133,11 @@ def knows(model: SpectrogramTransformer, manifest: Manifest) -> bool:
 
 
 def strange(model: SpectrogramTransformer, manifest: Manifest) -> list[str]:
-    """The labels of a manifest that are neither a class of the model nor AudioSet's id of one."""
+    """The labels of a manifest, in order, that are neither a class of the model nor AudioSet's id of one."""
     aliases, known = dict(audioset()), set(model.labels)
     return [
         label
-        for label in manifest.labels()
+        for label in sorted(manifest.labels())
         if label not in known and aliases.get(label) not in known
     ]
 
