@@ -133,7 +133,7 @@ def knows(model: SpectrogramTransformer, manifest: Manifest) -> bool:
 
 
 def strange(model: SpectrogramTransformer, manifest: Manifest) -> list[str]:
-    """The labels of a manifest, in order, that are neither a class of the model nor AudioSet's id of one."""
+    """The labels of a manifest, sorted, that the model does not know, nor as an AudioSet id."""
     aliases, known = dict(audioset()), set(model.labels)
     return [
         label
