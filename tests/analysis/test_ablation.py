@@ -104,3 +104,35 @@ def test_silence_has_no_low_and_high(make, tmp_path):
 def test_blocks_that_are_not_there(make, clips):
     with pytest.raises(SpectrimError, match="13 blocks; m has 12"):
         ablate(make("ast"), "m", "x", clips, after=(13,))
+
+
+def test_an_ablation_has_standard_errors_and_contrasts(make, clips):
+    """mAP by bootstrap; contrasts on the clips that every cut leaves, here all but the silent."""
+    found = ablate(make("ast"), "m", "x", clips, after=(1, 9))
+    assert found.rows[0]["metric"] == "mAP"
+    assert all(row["error"] > 0 for row in found.rows)
+    assert found.contrasts["clips"] == len(clips.clips) - 1
+    rows = {(row["dropped"], row["after_blocks"]): row for row in found.rows}
+    for entry in found.contrasts["blocks"]:
+        low = rows["low", entry["after"]]  # which leaves out the silent clip too
+        assert entry["loss_low"]["value"] == pytest.approx(low["unpruned"] - low["value"])
+    model = copy.deepcopy(make("ast"))
+    model.config = replace(model.config, activation="softmax", metric="accuracy")
+    row = ablate(model, "m", "x", clips, after=(3,)).rows[0]
+    share = row["value"]
+    assert row["error"] == pytest.approx(np.sqrt(share * (1 - share) / len(clips.clips)))
+
+
+def test_one_clip_is_measured_without_an_error(make, clips):
+    one = type(clips)(clips.source, clips.clips[:1])
+    found = ablate(make("ast"), "m", "x", one, after=(1,))
+    assert [row["error"] for row in found.rows] == [None] * 3
+    assert found.rows[0]["clips"] == 1
+
+
+def test_agreement_has_contrasts_too(make, clips):
+    found = ablate(make("audiomae"), "m", "x", clips.unlabelled(), after=(1,))
+    low = next(row for row in found.rows if row["dropped"] == "low")
+    (entry,) = found.contrasts["blocks"]
+    assert found.contrasts["metric"] == "agreement"
+    assert entry["loss_low"]["value"] == pytest.approx(1 - low["value"])

@@ -8,10 +8,13 @@ import torch
 from scipy.stats import kendalltau
 from sounds import burst, manifest, noise, silence
 
-from spectrim.analysis.analyze import Settings, analyze, knows
+from spectrim.analysis.analyze import Settings, analyze, knows, skipped
 from spectrim.analysis.histograms import Single
 from spectrim.analysis.patches import View, patches_of
 from spectrim.analysis.rows import record, tables
+from spectrim.analysis.summary import not_run
+from spectrim.analysis.survey import survey
+from spectrim.analysis.tau import TauCounts
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models.registry import prune
 
@@ -275,3 +278,63 @@ def test_models_of_other_lengths_have_clusters_of_their_own(make, clips):
     assert (views["short"]["columns"], views["long"]["columns"]) == (4, 8)
     assert numbers["low_ratio"] == []  # of other patches: their counts say nothing
     assert [picture.stays.shape for picture in data.examples[0].pictures] == [(4, 4, 8), (4, 8, 8)]
+
+
+def test_a_file_that_goes_between_the_passes_is_a_failure(models, clips, tmp_path, monkeypatch):
+    """And what is left is done, but for the picture of that clip."""
+    mine = manifest(tmp_path / "x", [noise(seed=n) for n in range(4)])
+
+    def then_remove(*words, **more):
+        done = survey(*words, **more)
+        mine.clips[2].path.unlink()
+        return done
+
+    monkeypatch.setattr("spectrim.analysis.analyze.survey", then_remove)
+    (data,) = analyze({"ast": models["ast"]}, {"mine": mine}, Settings(examples=4))
+    assert data.clips == 3 and [at for at, _ in data.survey.failures] == [2]
+    assert len(data.examples) == 3
+    run = data.subjects[0].runs[0]
+    assert run.retention.sums["row"][:, 0].sum() == 3 * 64
+
+
+def test_pairs_that_are_not_run_are_named_with_the_labels(models, clips, tmp_path):
+    odd = manifest(tmp_path / "y", [noise()] * 5)
+    labels = ("a", "zebra", "yak", "xerus", "wolf")
+    odd = type(odd)(
+        odd.source,
+        tuple(type(c)(c.path, (label,)) for c, label in zip(odd.clips, labels, strict=True)),
+    )
+    pairs = skipped(models, {"clips": clips, "odd": odd})
+    assert [(pair["model"], pair["data"]) for pair in pairs] == [
+        ("ast", "odd"),
+        ("audiomae", "odd"),
+    ]
+    assert all(pair["unknown"] == 4 for pair in pairs)
+    assert all(pair["unknown_labels"] == ["wolf", "xerus", "yak"] for pair in pairs)
+    said = not_run(pairs[0])
+    assert said.startswith("ast is not run on odd") and said.endswith("and 1 more.")
+
+
+def test_a_clip_of_data_that_no_model_knows_is_not_found(models, clips, tmp_path):
+    odd = manifest(tmp_path / "z", [noise()])
+    odd = type(odd)(odd.source, (type(odd.clips[0])(tmp_path / "odd.wav", ("zebra",)),))
+    with pytest.raises(SpectrimError, match=r"no clip called 'odd\.wav' in clips"):
+        analyze(models, {"clips": clips, "odd": odd}, Settings(chosen=("odd.wav",)))
+
+
+def test_tau_by_depth_is_the_mean_over_halves_with_the_error_of_the_difference(found):
+    counts = found.subjects[0].tau
+    tau, depth = counts.tau("tau-b").value, counts.by_depth("tau-b")
+    np.testing.assert_allclose(depth.value[0], tau[:6].mean(0))
+    np.testing.assert_allclose(depth.value[1], tau[6:].mean(0))
+    np.testing.assert_allclose(depth.value[2], tau[6:].mean(0) - tau[:6].mean(0))
+    left_out = []
+    for group in range(len(counts.sums)):
+        if counts.sums[group].any():
+            rest = TauCounts(12)
+            rest.sums = np.delete(counts.sums, group, 0)
+            one = rest.tau("tau-b").value
+            left_out.append(one[6:].mean(0) - one[:6].mean(0))
+    assert len(left_out) == 8
+    spread = np.var(left_out, 0) * (8 - 1)
+    np.testing.assert_allclose(depth.error[2], np.sqrt(spread))

@@ -57,7 +57,11 @@ def test_analyze_prints_tables_and_names_what_it_skips(run, folder, tmp_path, mo
     assert "Kendall's tau" in done.stdout and "AS-20K (paper)" in done.stdout
     said = " ".join(done.stderr.split())
     assert "model is not run on strange, whose labels it does not know" in said
-    assert "keep-rate 1.0 drops nothing" in said
+    assert "'zebra'" in said and "keep-rate 1.0 drops nothing" in said
+    (pair,) = json.loads((tmp_path / "o" / "results.json").read_text())["skipped"]
+    assert (pair["model"], pair["data"], pair["unknown_labels"]) == ("model", "strange", ["zebra"])
+    report = (tmp_path / "o" / "report.html").read_text()
+    assert "Not run" in report and "model is not run on strange" in report
 
 
 def test_bad_clips_are_reported_and_the_rest_done(run, folder, tmp_path, monkeypatch):
@@ -79,7 +83,11 @@ def test_ablate_writes_rows_a_table_and_a_figure(run, tmp_path):
     done = run(*ABLATE, "--out", str(tmp_path), "--after", "1,11", "--paper")
     assert done.returncode == 0, done.stderr
     assert "low (C1, C2)" in done.stdout and "no patch left" in done.stdout
-    rows = json.loads((tmp_path / "ablation.json").read_text())["rows"]
+    whole = json.loads((tmp_path / "ablation.json").read_text())
+    rows = whole["rows"]
+    assert whole["skipped"] == [] and whole["command"].startswith("spectrim ablate --model model")
+    (contrast,) = whole["contrasts"]
+    assert [entry["after"] for entry in contrast["blocks"]] == [1, 11]
     assert [(row["dropped"], row["after_blocks"]) for row in rows] == [
         (None, None), ("low", 1), ("low", 11), ("high", 1), ("high", 11),
     ]  # fmt: skip

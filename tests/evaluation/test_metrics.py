@@ -14,6 +14,8 @@ from spectrim.evaluation.metrics import (
     metric,
     paired_difference,
     share_interval,
+    standard_error,
+    weighted_metric,
 )
 
 rng = np.random.default_rng(0)
@@ -103,3 +105,26 @@ def test_agreement_on_planted_changes():
     )
     assert found["top5"]["value"] == pytest.approx(slow)
     assert agreement(base[:, :3], base[:, :3], labels[:3])["top5"] is None
+
+
+@pytest.mark.parametrize("name", ["accuracy", "mAP"])
+def test_weights_count_a_clip_as_often(name):
+    outputs, truth = rng.random((30, 4)), indicator([[int(i)] for i in rng.integers(0, 4, 30)], 4)
+    draws = rng.integers(0, 3, (5, 30))
+    for draw, value in zip(draws, weighted_metric(name, outputs, truth, draws), strict=True):
+        rows = np.repeat(np.arange(30), draw)
+        assert value == pytest.approx(metric(name, outputs[rows], truth[rows]))
+
+
+def test_standard_errors_are_what_worlds_scatter():
+    """Of 60 clips drawn anew 400 times, the metric scatters as one draw says, within a quarter."""
+    for name in ("accuracy", "mAP"):
+        values, errors = [], []
+        for _ in range(400):
+            truth = indicator([[int(i)] for i in rng.integers(0, 3, 60)], 3)
+            outputs = truth * 0.5 + rng.normal(0, 0.5, truth.shape)
+            values.append(metric(name, outputs, truth))
+            if len(errors) < 30:
+                errors.append(standard_error(name, outputs, truth))
+        assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
+        assert standard_error(name, outputs[:1], truth[:1]) is None

@@ -15,13 +15,15 @@ from ..common.errors import SpectrimError
 from ..data.batches import batches
 from ..data.manifest import Manifest
 from ..evaluation.agreement import agreement
-from ..evaluation.metrics import metric, paired_difference
+from ..evaluation.metrics import indicator, metric, paired_difference, standard_error
 from ..evaluation.predict import window_seconds
 from ..evaluation.sweep import truth_of
 from ..models.record import context_of
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import Plan
 from .clusters import HIGH, LOW, Clusters
+from .contrasts import contrasts
+from .jackknife import deal
 from .patches import View, patches_of
 from .spool import Spool
 from .survey import SAMPLE, survey
@@ -49,11 +51,14 @@ class Ablation:
     Attributes:
         rows: the unpruned model, then one for each cut, plain data.
         clusters: of the patch mean, plain data, and how the sample of K-means was drawn.
+        contrasts: H against L with standard errors, see `contrasts`; None: no clip keeps a patch
+            under both.
         failures: (path, message) of clips that could not be read.
     """
 
     rows: list[dict[str, Any]]
     clusters: dict[str, Any]
+    contrasts: dict[str, Any] | None
     failures: list[tuple[str, str]]
 
 
@@ -79,7 +84,8 @@ def ablate(
     Args:
         name, data: how rows call the model and the clips.
         after: how many blocks still see every patch, one cut each.
-        sample, seed: of the reservoir that K-means sees.
+        sample: patches in the reservoir that K-means sees.
+        seed: of the reservoir, and of the groups of the jackknife.
         tick: called with the number of clips done; there are two passes.
 
     Raises:
@@ -104,17 +110,18 @@ def ablate(
             f"{manifest.source}: {clusters.count} different patch means make no five clusters, so "
             "that low and high cannot be told apart; are these clips silent?"
         )
-    cuts = [Cut(which, blocks) for which in DROPPED for blocks in dict.fromkeys(after)]
+    after = list(dict.fromkeys(after))
+    cuts = [Cut(None, None), *(Cut(which, blocks) for which in DROPPED for blocks in after)]
     lost = np.zeros(len(DROPPED))
     positions: list[int] = []
     failures = dict(first.failures)
-    with contextlib.closing(Spool(1 + len(cuts), len(manifest.clips), len(plain.labels))) as spool:
+    with contextlib.closing(Spool(len(cuts), len(manifest.clips), len(plain.labels))) as spool:
         for batch in batches(manifest.clips, batch_size, window_seconds(plain)):
             if batch.positions:
                 features, valid = plain.features_of(batch.waveforms)
                 keeps = _keeps(plain, view, clusters, features, valid)
                 lost += [(~keep).float().mean(1).sum().item() for keep in keeps.values()]
-                for at, values in enumerate(outputs(plain, features, valid, cuts, keeps)):
+                for at, values in enumerate(outputs(plain, features, valid, cuts[1:], keeps)):
                     spool.put(at, len(positions), values)
                 positions.extend(batch.positions)
             failures.update(batch.failures)  # a file may have gone since the first pass
@@ -122,14 +129,21 @@ def ablate(
         truth, done = None if truth is None else truth[positions], len(positions)
         shares = dict(zip(DROPPED, (lost / done).tolist(), strict=True))
         base = spool.get(0, done)
-        rows = [
-            _row(plain, cut, base, spool.get(at, done), truth)
-            for at, cut in enumerate([Cut(None, None), *cuts])
-        ]
+        rows = [_row(plain, cut, base, spool.get(at, done), truth) for at, cut in enumerate(cuts)]
+
+        def of_cut(dropped: str | None, blocks: int | None) -> np.ndarray:
+            return spool.get(cuts.index(Cut(dropped, blocks)), done)
+
+        right, what = truth, plain.config.metric
+        if right is None:  # what the unpruned model says is right
+            right, what = indicator(base.argmax(1)[:, None].tolist(), base.shape[1]), "accuracy"
+        groups = deal(len(manifest.clips), seed)[positions]
+        against = contrasts(what, of_cut, right, groups, after)
     about: dict[str, Any] = {
         "data": data,
         "source": str(manifest.source),
         "failed": len(failures),
+        "classes": len(plain.labels),
     }
     about |= {"family": "AST" if plain.config.reads_class else "AudioMAE"}
     about |= context_of(plain, name, batch_size)
@@ -142,7 +156,9 @@ def ablate(
     }
     clips = manifest.clips
     named = [(str(clips[at].path), message) for at, message in failures.items()]
-    return Ablation([about | row for row in rows], record, named)
+    if against is not None:
+        against |= {"metric": rows[0]["metric"]}
+    return Ablation([about | row for row in rows], record, against, named)
 
 
 def outputs(
@@ -206,10 +222,11 @@ def _row(
     found, base = found[left], base[left]
     row["agreement"] = agreement(found, base, model.config.labels)["top1"]
     if truth is None:
-        return row | {"value": row["agreement"]["value"], "unpruned": 1.0}
+        same = indicator(base.argmax(1)[:, None].tolist(), base.shape[1])
+        error = standard_error("accuracy", found, same)
+        return row | {"value": row["agreement"]["value"], "unpruned": 1.0, "error": error}
     name, truth = model.config.metric, truth[left]
     row["value"], row["unpruned"] = metric(name, found, truth), metric(name, base, truth)
     row["difference"] = asdict(paired_difference(name, found, base, truth))
-    if name == "accuracy":
-        row["error"] = float((row["value"] * (1 - row["value"]) / len(truth)) ** 0.5)
+    row["error"] = standard_error(name, found, truth)
     return row

@@ -17,6 +17,7 @@ from ..models.record import RESULT_VERSION, versions
 from .ablation import Ablation
 from .figures.style import COLOURS, MARKERS, bare, save_figure
 from .results import save_table
+from .rows import ERRORS
 
 Row = dict[str, Any]
 ACROSS = 3  # panels side by side, at most
@@ -31,22 +32,40 @@ def published() -> dict[str, Any]:
     return found
 
 
-def save_ablations(out: Path, found: Sequence[Ablation], paper: bool = False) -> list[Path]:
+def save_ablations(
+    out: Path,
+    found: Sequence[Ablation],
+    paper: bool = False,
+    skipped: Sequence[Row] = (),
+    command: str = "",
+) -> list[Path]:
     """Write ablation.json, ablation.csv, and ablation.png and .pdf into `out`.
 
     Args:
         paper: draw the published numbers beside ours.
+        skipped: what `analyze.skipped` gives.
+        command: what was called.
     """
     rows = [row for one in found for row in one.rows]
     clusters = [
         {"model": one.rows[0]["model"], "data": one.rows[0]["data"], **one.clusters}
         for one in found
     ]
+    contrasts = [
+        {key: one.rows[0][key] for key in ("model", "family", "data")} | one.contrasts
+        for one in found
+        if one.contrasts
+    ]
     failures = dict(failure for one in found for failure in one.failures)
     whole = {
         "rows": rows,
+        "contrasts": contrasts,
         "clusters": clusters,
+        "skipped": list(skipped),
         "failures": [{"path": path, "error": error} for path, error in failures.items()],
+        "standard_errors": "rows: of a share (accuracy), bootstrap over clips (mAP); contrasts: "
+        + ERRORS,
+        "command": command,
         "versions": versions(),
         "format_version": RESULT_VERSION,
     }
@@ -58,7 +77,7 @@ def save_ablations(out: Path, found: Sequence[Ablation], paper: bool = False) ->
 def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
     """The metric after dropping L or H, by how many blocks saw every patch; a panel a model.
 
-    The dashed line is the unpruned model. Whiskers: one standard error, where it is accuracy.
+    The dashed line is the unpruned model. Whiskers: one standard error over clips.
 
     Args:
         paper: a panel of the published numbers for each family of models that is there.
@@ -82,7 +101,9 @@ def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
     axes[0].set_ylim(0, 101)
     for ax in axes[:count]:
         bare(ax)
-        ax.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        # Long samples of the lines, so that dashes show.
+        legend = {"fontsize": 7.5, "ncols": 2, "handlelength": 3.6}
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), **legend)
     return figure
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from .survey import SAMPLE, Survey, longest_window, survey
 
 SCORES = ("attention", "intensity", "variation")
 BATCH_SIZE = 16
+NAMED = 3  # unknown labels, of those that keep a model from a manifest
 Steps = Callable[[str, int], None]
 """Progress: the name of the data set, and how many clips of a pass are done now."""
 
@@ -47,7 +50,8 @@ class Settings:
         examples: clips drawn by lot for Figure 3.
         chosen: clips for Figure 3 by path or file name, instead.
         tau_pruned: whether Figure 4 is counted of the pruned models too.
-        checkpoints: where each model came from, by its name, for the record.
+        checkpoints: where each model came from, by its name; command: what was called. Both are
+            for the record.
     """
 
     keep_rate: float | None = 0.5
@@ -60,6 +64,7 @@ class Settings:
     chosen: Sequence[str] = ()
     tau_pruned: bool = False
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
 
 
 @dataclass
@@ -68,7 +73,7 @@ class DataSet:
 
     Attributes:
         name, manifest: which.
-        survey: what the first pass found.
+        survey: what the first pass found; a file that is gone in the second is a failure too.
         subjects: the models that ran on it.
         singles: histograms of the mean and of the std, a view.
         examples: for Figure 3.
@@ -103,27 +108,51 @@ def analyze(
     """
     for model in models.values():
         pruned(model, settings)  # what is wrong with a score or a block is said before the work
-    for name in settings.chosen:
-        if not any(find(manifest, [name]) for manifest in data.values()):
-            raise SpectrimError(f"no clip called {name!r} in {', '.join(data)}.")
-    found = []
+    work = []
     for name, manifest in data.items():
         able = {key: model for key, model in models.items() if knows(model, manifest)}
         if able:
-            found.append(_one(able, name, manifest, settings, partial(steps, name)))
-    if not found:
+            work.append((able, name, manifest))
+    for name in settings.chosen:
+        if work and not any(find(manifest, [name]) for _, _, manifest in work):
+            sets = ", ".join(name for _, name, _ in work)
+            raise SpectrimError(f"no clip called {name!r} in {sets}.")
+    if not work:
         raise SpectrimError(
             f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}; a "
             "folder, or a manifest without labels, is analysed by every model."
         )
-    return found
+    return [
+        _one(able, name, manifest, settings, partial(steps, name)) for able, name, manifest in work
+    ]
 
 
 def knows(model: SpectrogramTransformer, manifest: Manifest) -> bool:
     """Whether every label of a manifest is a class of the model, or AudioSet's id of one."""
-    aliases = dict(audioset())
-    known = set(model.labels)
-    return all(label in known or aliases.get(label) in known for label in manifest.labels())
+    return not strange(model, manifest)
+
+
+def strange(model: SpectrogramTransformer, manifest: Manifest) -> list[str]:
+    """The labels of a manifest, sorted, that the model does not know, nor as an AudioSet id."""
+    aliases, known = dict(audioset()), set(model.labels)
+    return [
+        label
+        for label in sorted(manifest.labels())
+        if label not in known and aliases.get(label) not in known
+    ]
+
+
+def skipped(
+    models: Mapping[str, SpectrogramTransformer], data: Mapping[str, Manifest]
+) -> list[dict[str, Any]]:
+    """The pairs of model and data that are not run, with the first labels that are unknown."""
+    found = []
+    for name, manifest in data.items():
+        for key, model in models.items():
+            if labels := strange(model, manifest):
+                unknown = {"unknown_labels": labels[:NAMED], "unknown": len(labels)}
+                found.append({"model": key, "data": name} | unknown)
+    return found
 
 
 def pruned(model: SpectrogramTransformer, settings: Settings) -> dict[str, SpectrogramTransformer]:
@@ -178,12 +207,16 @@ def _one(
     for batch in batches(manifest.clips, settings.batch_size, longest_window(models)):
         if batch.positions:
             _count(found, Ears(batch.waveforms), groups[batch.positions])
+        first.lose(batch.failures)
         tick(len(batch.positions) + len(batch.failures))
     positions = find(manifest, settings.chosen)
     if not settings.chosen:
         positions = choose(manifest, first.readable, settings.examples, settings.seed)
     readable = set(first.readable)
-    found.examples = [look_at(manifest, at, subjects) for at in positions if at in readable]
+    for at in positions:
+        if at in readable:
+            with contextlib.suppress(SpectrimError):  # gone since it was counted
+                found.examples.append(look_at(manifest, at, subjects))
     return found
 
 

@@ -67,7 +67,9 @@ def draw_all(
             "retention",
             figure,
             "Share of the input's patches that is left after the last pruning, by cluster, by "
-            "padding and sound, by frequency and by time. Whiskers: one standard error over clips.",
+            "padding and sound, by frequency and by time. Dotted: of all patches. What intensity "
+            "and variation keep of sound does not depend on the model. Whiskers: one standard "
+            "error over clips.",
         )
     if figure := curves.draw_received(found):
         yield Drawn(

@@ -50,11 +50,23 @@ def manifests(
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """The last part of each path, without suffix of a manifest; whole names where two agree."""
-    short = [
-        Path(name).stem if name.endswith((".csv", ".json")) else Path(name).name for name in names
-    ]
-    short = [last or name for last, name in zip(short, names, strict=True)]
-    return [
-        last if short.count(last) == 1 else name for last, name in zip(short, names, strict=True)
-    ]
+    """The last part of each path, without suffix of a manifest; where two agree, more parts.
+
+    Such as "esc10/last" and "digits/last" of runs/esc10/last and runs/digits/last.
+    """
+    found = []
+    for at, name in enumerate(names):
+        parts = 1
+        while any(_tail(name, parts) == _tail(n, parts) for n in [*names[:at], *names[at + 1 :]]):
+            parts += 1
+            if parts > len(Path(name).parts):
+                break
+        found.append(_tail(name, parts) if parts <= len(Path(name).parts) else name)
+    return found
+
+
+def _tail(name: str, parts: int) -> str:
+    path = Path(name)
+    if name.endswith((".csv", ".json")):
+        path = path.with_suffix("")
+    return "/".join(path.parts[-parts:]) or name

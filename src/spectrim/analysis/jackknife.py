@@ -55,8 +55,16 @@ def estimate(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) ->
         if len(held) < 2:
             return Estimate(value, np.full(value.shape, np.nan))
         left_out = np.stack([np.asarray(statistic(total - group), float) for group in held])
-        spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
-    return Estimate(value, np.sqrt((len(held) - 1) / len(held) * spread))
+    return from_left_out(value, left_out)
+
+
+def from_left_out(value: np.ndarray, left_out: np.ndarray) -> Estimate:
+    """A statistic, and (groups, ...) what it is with each group left out, to its error."""
+    count = len(left_out)
+    if count < 2:
+        return Estimate(value, np.full(np.shape(value), np.nan))
+    spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
+    return Estimate(value, np.sqrt((count - 1) / count * spread))
 
 
 def add_to(

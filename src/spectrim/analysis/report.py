@@ -18,7 +18,7 @@ import soundfile
 from ..audio.constants import SAMPLE_RATE
 from ..common.files import save_text
 from .examples import Example
-from .summary import Table, summaries
+from .summary import Table, not_run, summaries
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
@@ -62,7 +62,7 @@ def write_report(path: Path, numbers: dict[str, Any], shown: Sequence[Shown]) ->
     parts.append("<h2>Tables</h2>")
     parts.append("<p>Values with ± have one standard error over clips. Blocks count from 1.</p>")
     parts += [_table(table) for table in summaries(numbers, published_clusters())]
-    parts.append(_failures(numbers))
+    parts += [_skipped(numbers), _failures(numbers)]
     parts.append(_made(numbers))
     body = "\n".join(parts)
     text = (
@@ -139,6 +139,13 @@ def _table(table: Table) -> str:
         f"<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{lines}\n</tbody></table></div>"
     )
+
+
+def _skipped(numbers: dict[str, Any]) -> str:
+    if not numbers["skipped"]:
+        return ""
+    lines = "\n".join(f"<li>{html.escape(not_run(entry))}</li>" for entry in numbers["skipped"])
+    return f"<h2>Not run</h2>\n<ul>{lines}</ul>"
 
 
 def _failures(numbers: dict[str, Any]) -> str:

@@ -16,14 +16,22 @@ from .rows import record, tables
 
 
 def save_analysis(
-    out: Path, found: Sequence[DataSet], settings: Settings, paper: bool = False
+    out: Path,
+    found: Sequence[DataSet],
+    settings: Settings,
+    paper: bool = False,
+    skipped: Sequence[dict[str, Any]] = (),
 ) -> tuple[dict[str, Any], list[Path]]:
     """Write everything into `out`: report.html, results.json, CSV tables, PNG and PDF figures.
+
+    Args:
+        paper: draw the published curves along.
+        skipped: the pairs that were not run, see `analyze.skipped`.
 
     Returns:
         The numbers, see `rows.record`, and the files.
     """
-    numbers = record(found, settings)
+    numbers = record(found, settings, skipped)
     written = [save_json(out / "results.json", numbers)]
     flat = tables(numbers)
     written += [save_table(out / f"{name}.csv", rows) for name, rows in flat.items()]

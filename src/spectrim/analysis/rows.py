@@ -17,15 +17,19 @@ from .subject import Run, Subject
 from .tau import PATCHES, TauCounts
 
 Row = dict[str, Any]
+DEPTHS = ("first half", "second half", "second less first")
 ERRORS = "delete-a-group jackknife over clips, at most 50 groups drawn by lot"
 
 
-def record(found: Sequence[DataSet], settings: Settings) -> dict[str, Any]:
+def record(
+    found: Sequence[DataSet], settings: Settings, skipped: Sequence[Row] = ()
+) -> dict[str, Any]:
     """All numbers of an analysis.
 
     `rows`: one for each data set, model and score, with what made it. `data`: clusters and
-    histograms of each data set. Every value that has a standard error is {"value", "error"};
-    None stands for what is not defined. Blocks count from 0.
+    histograms of each data set. `skipped`: pairs of model and data that were not run. Every
+    value that has a standard error is {"value", "error"}; None stands for what is not defined.
+    Blocks count from 0.
     """
     return {
         "rows": [
@@ -39,7 +43,9 @@ def record(found: Sequence[DataSet], settings: Settings) -> dict[str, Any]:
             for data in found
             for at, message in data.survey.failures
         ],
+        "skipped": list(skipped),
         "standard_errors": ERRORS,
+        "command": settings.command,
         "seed": settings.seed,
         "versions": versions(),
         "format_version": RESULT_VERSION,
@@ -81,11 +87,13 @@ def _made(row: Row) -> Row:
     return found | {key: versions()[key] for key in ("spectrim", "torch", "numpy")}
 
 
-def _about(data: DataSet, name: str, run: Run | None, settings: Settings) -> Row:
+def _about(data: DataSet, subject: Subject, run: Run | None, settings: Settings) -> Row:
+    name, family = subject.name, "AST" if subject.plain.config.reads_class else "AudioMAE"
     return {
         "data": data.name,
         "source": str(data.manifest.source),
         "checkpoint": settings.checkpoints.get(name, name),
+        "family": family,
         "score": run.score if run else None,
         "keep_rate": settings.keep_rate if run else 1.0,
         "clips": data.clips,
@@ -94,14 +102,15 @@ def _about(data: DataSet, name: str, run: Run | None, settings: Settings) -> Row
 
 
 def _plain(data: DataSet, subject: Subject, settings: Settings) -> Row:
-    row = _about(data, subject.name, None, settings) | {"tau": _tau(subject.tau)}
+    row = _about(data, subject, None, settings)
+    row |= {"tau": _tau(subject.tau), "tau_by_depth": _by_depth(subject.tau)}
     return row | context_of(subject.plain, subject.name, settings.batch_size)
 
 
 def _run(data: DataSet, subject: Subject, run: Run, settings: Settings) -> Row:
     whole = data.survey.clusters[run.view][0].whole
     counts = run.model.plan.counts(run.view.grid.count, run.model.config.depth)
-    row = _about(data, subject.name, run, settings) | {
+    row = _about(data, subject, run, settings) | {
         "drops": drops(run),
         "patches": run.view.grid.count,
         "patches_left": counts[-1][1],
@@ -127,6 +136,21 @@ def _tau(counts: TauCounts) -> list[Row]:
                 rows.extend(
                     head | {"block": block} | found.plain(block, at, kind)
                     for block in range(len(found.value))
+                )
+    return rows
+
+
+def _by_depth(counts: TauCounts) -> list[Row]:
+    """Means of tau over the first and the second half of the blocks, and what they differ by."""
+    rows: list[Row] = []
+    for definition in DEFINITIONS:
+        found = counts.by_depth(definition)
+        for at, statistic in enumerate(STATISTICS):
+            for kind, patches in enumerate(PATCHES):
+                head: Row = {"definition": definition, "statistic": statistic, "patches": patches}
+                rows.extend(
+                    head | {"blocks": blocks} | found.plain(place, at, kind)
+                    for place, blocks in enumerate(DEPTHS)
                 )
     return rows
 

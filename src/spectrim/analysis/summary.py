@@ -19,6 +19,16 @@ def summaries(numbers: dict[str, Any], published: dict[str, Any]) -> list[Table]
     return [table for table in [*found, *_clusters(numbers, published)] if table[2]]
 
 
+def not_run(entry: Row) -> str:
+    """A sentence on a model and data that `analyze.skipped` names."""
+    names = ", ".join(repr(label) for label in entry["unknown_labels"])
+    more = entry["unknown"] - len(entry["unknown_labels"])
+    names += f" and {more} more" if more else ""
+    return (
+        f"{entry['model']} is not run on {entry['data']}, whose labels it does not know: {names}."
+    )
+
+
 def with_error(
     value: float | None, error: float | None, scale: float = 1.0, digits: int = 2
 ) -> str:
@@ -98,7 +108,8 @@ def _received(numbers: dict[str, Any]) -> Table:
                 f"{entry[key]:.2e} ±{entry[key + '_error'] or 0:.0e}" for key in ("kept", "dropped")
             ]
             place = f"block {entry['block'] + 1}"
-            ratio = f"{entry['ratio']:.3g} ±{entry['ratio_error'] or 0:.1g}"
+            error = float(f"{entry['ratio_error'] or 0:.1g}")  # 20, not 2e+01
+            ratio = f"{entry['ratio']:.3g} ±{error:g}"
             rows.append([row["model"], row["data"], row["score"], place, *cells, ratio])
     return "Attention that a kept and a dropped patch receives", columns, rows
 

@@ -36,6 +36,14 @@ class Survey:
     readable: list[int] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
 
+    def lose(self, failures: list[tuple[int, str]]) -> None:
+        """Note clips that can no longer be read in a later pass."""
+        known = {position for position, _ in self.failures}
+        new = [failure for failure in failures if failure[0] not in known]
+        self.failures.extend(new)
+        lost = {position for position, _ in new}
+        self.readable = [position for position in self.readable if position not in lost]
+
 
 @torch.inference_mode()
 def survey(

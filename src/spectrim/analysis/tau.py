@@ -39,6 +39,13 @@ class TauCounts:
         """(blocks, 2 statistics, 2 of `PATCHES`) tau by a name in `kendall.DEFINITIONS`."""
         return estimate(self.sums, DEFINITIONS[definition])
 
-    def mean_over_blocks(self, definition: str) -> Estimate:
-        """(2 statistics, 2 of `PATCHES`) the mean of tau over the blocks."""
-        return estimate(self.sums, lambda sums: DEFINITIONS[definition](sums).mean(0))
+    def by_depth(self, definition: str) -> Estimate:
+        """(3, 2 statistics, 2 of `PATCHES`): mean over the first half of the blocks, over the
+        second half, and the second less the first."""
+
+        def halves(sums: np.ndarray) -> np.ndarray:
+            tau = DEFINITIONS[definition](sums)
+            early, late = tau[: len(tau) // 2].mean(0), tau[len(tau) // 2 :].mean(0)
+            return np.stack([early, late, late - early])
+
+        return estimate(self.sums, halves)

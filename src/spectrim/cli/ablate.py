@@ -23,7 +23,7 @@ from .options import (
     listed,
     load_model,
 )
-from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress
+from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress, this_call
 
 EXAMPLE = "Example: spectrim ablate --model ast-digits --data clips.csv --after 1,5,11"
 
@@ -54,8 +54,9 @@ def command(
     """Drop the patches of clusters C1 and C2 (low), or C4 and C5 (high), and measure."""
     from ..analysis.ablation import ablate
     from ..analysis.ablation_results import save_ablations
-    from ..analysis.analyze import knows
+    from ..analysis.analyze import knows, skipped
     from ..analysis.inputs import manifests, short_names
+    from ..analysis.summary import not_run
     from ..common.errors import SpectrimError
     from ..common.files import make_folder
 
@@ -68,11 +69,13 @@ def command(
         name: load_model(source, device, dtype, threads, frames, load)
         for name, source in zip(names, sources, strict=True)
     }
+    pairs = skipped(models, sets)
+    for pair in pairs:
+        complain("note", not_run(pair))
     found = []
     for data_name, manifest in sets.items():
         for name, one in models.items():
             if not knows(one, manifest):
-                complain("note", f"{name} is not run on {data_name}: it does not know its labels.")
                 continue
             if one.plan.stages:
                 complain("note", f"{name}: its saved plan ({one.plan}) is not used.")
@@ -96,7 +99,7 @@ def command(
         raise SpectrimError(
             f"none of the models ({', '.join(models)}) knows the labels of {', '.join(sets)}."
         )
-    written = save_ablations(out, found, paper)
+    written = save_ablations(out, found, paper, pairs, this_call())
     rows = [row for one in found for row in one.rows]
     if json or format is TableOrJson.json:
         print_json({"rows": rows})
@@ -111,6 +114,8 @@ def command(
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    from ..analysis.summary import with_error
+
     lines: list[list[str] | None] = []
     last = None
     for row in rows:
@@ -127,7 +132,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 "-" if row["after_blocks"] is None else str(row["after_blocks"]),
                 f"{row['patches_dropped']:.1%}",
                 row["metric"],
-                "-" if row["value"] is None else f"{row['value'] * 100:.1f}",
+                with_error(row["value"], row["error"], 100, 1),
                 _difference(row),
                 str(row["clips"]),
                 str(row["no_patch_left"]),
@@ -136,9 +141,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
     columns = ["model", "data", "dropped", "after block", "patches", "metric", "%", "vs unpruned",
                "clips", "no patch left"]  # fmt: skip
     caption = (
-        "patches: share dropped, over all clips. vs unpruned: points on the same clips, 95 % "
-        "interval. no patch left: clips all of whose patches were dropped; they are left out of "
-        "that row and of what it is compared with."
+        "patches: share dropped, over all clips. %: with one standard error. vs unpruned: points "
+        "on the same clips, 95 % interval. no patch left: clips all of whose patches were dropped; "
+        "they are left out of that row and of what it is compared with."
     )
     print_table(columns, lines, caption, left=["data", "dropped", "metric"])
 

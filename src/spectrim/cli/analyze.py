@@ -25,7 +25,16 @@ from .options import (
     listed,
     load_model,
 )
-from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress, stdout
+from .output import (
+    TableOrJson,
+    begins_anew,
+    complain,
+    print_json,
+    print_table,
+    progress,
+    stdout,
+    this_call,
+)
 
 EXAMPLE = "Example: spectrim analyze --model ast-digits --data clips.csv --keep-rate 0.5 --out DIR"
 
@@ -69,11 +78,11 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Show which patches models keep: figures 3 to 6 of the paper, tables, one HTML report."""
-    from ..analysis.analyze import Settings, analyze, knows
+    from ..analysis.analyze import Settings, analyze, knows, skipped
     from ..analysis.inputs import manifests, short_names
     from ..analysis.report import published_clusters
     from ..analysis.results import save_analysis
-    from ..analysis.summary import summaries
+    from ..analysis.summary import not_run, summaries
     from ..common.files import make_folder
     from ..pruning.stage import check_keep_rate
 
@@ -99,20 +108,22 @@ def command(
         chosen=clip or [],
         tau_pruned=tau_pruned,
         checkpoints=dict(zip(names, sources, strict=True)),
+        command=this_call(),
     )
-    clips = 0
-    for name, manifest in sets.items():
-        able = [key for key, one in models.items() if knows(one, manifest)]
-        clips += 2 * len(manifest.clips) if able else 0
-        for key in models:
-            if key not in able:
-                complain("note", f"{key} is not run on {name}, whose labels it does not know.")
+    pairs = skipped(models, sets)
+    for pair in pairs:
+        complain("note", not_run(pair))
+    clips = sum(
+        2 * len(manifest.clips)
+        for manifest in sets.values()
+        if any(knows(one, manifest) for one in models.values())
+    )
     if keep_rate == 1.0 and not own_plan:
         complain("note", "keep-rate 1.0 drops nothing; what shows dropped patches is left out.")
     with begins_anew(), progress() as bar:
         task = bar.add_task("two passes over the clips", total=clips)
         found = analyze(models, sets, settings, lambda _, done: bar.advance(task, done))
-    numbers, written = save_analysis(out, found, settings, paper)
+    numbers, written = save_analysis(out, found, settings, paper, pairs)
     if json or format is TableOrJson.json:
         print_json(numbers)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,6 +82,11 @@ def sweep_progress(name: str, clips: int, rounds: int) -> Iterator[Callable[[str
             "rounds": bar.add_task(f"{name}: timing", total=rounds),
         }
         yield lambda what, done: bar.advance(tasks[what], done)
+
+
+def this_call() -> str:
+    """What was typed, as a shell takes it, for the record."""
+    return shlex.join(["spectrim", *sys.argv[1:]])
 
 
 def print_json(value: Any) -> None:

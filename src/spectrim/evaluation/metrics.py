@@ -59,11 +59,33 @@ def paired_difference(
         low, high = won - lost - Z95 * error, won - lost + Z95 * error
         return Interval(float(change.mean()), float(max(-1, low)), float(min(1, high)))
     value = metric(name, outputs, truth) - metric(name, base, truth)
-    generator = np.random.default_rng(0)
-    draws = generator.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), RESAMPLES)
+    draws = _draws(len(truth))
     spread = _weighted_map(outputs, truth, draws) - _weighted_map(base, truth, draws)
     low, high = np.quantile(spread, [0.025, 0.975])
     return Interval(value, float(low), float(high))
+
+
+def standard_error(name: str, outputs: np.ndarray, truth: np.ndarray) -> float | None:
+    """Of the metric over clips; None for a single clip.
+
+    Accuracy: that of a share. mAP: the spread over 200 bootstrap resamples of the clips, of a
+    fixed seed, as its clips are not terms of a mean.
+    """
+    if len(truth) < 2:
+        return None
+    if name == "accuracy":
+        share = metric(name, outputs, truth)
+        return float((share * (1 - share) / len(truth)) ** 0.5)
+    return float(_weighted_map(outputs, truth, _draws(len(truth))).std(ddof=1))
+
+
+def weighted_metric(
+    name: str, outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """(draws,) the metric with (draws, clips) weights 0, 1, 2...: how often each clip counts."""
+    if name == "accuracy":
+        return weights @ _right(outputs, truth) / weights.sum(1)
+    return _weighted_map(outputs, truth, weights)
 
 
 def mean_interval(values: np.ndarray) -> Interval:
@@ -84,6 +106,11 @@ def share_interval(hits: int, count: int) -> Interval:
 
 def _right(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return truth[np.arange(len(truth)), outputs.argmax(1)]
+
+
+def _draws(clips: int) -> np.ndarray:
+    """(resamples, clips) how often a bootstrap draws each clip."""
+    return np.random.default_rng(0).multinomial(clips, np.full(clips, 1 / clips), RESAMPLES)
 
 
 def _weighted_map(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from ..histograms import Single
 from ..jackknife import Estimate
 from ..patches import STATISTICS, View
 from ..subject import Run, Subject
-from .style import CLUSTER_COLOURS, COLOURS, MARKERS, NAMES, TO_NAMES, band_of, bare, seconds_of
+from .style import CLUSTER_COLOURS, NAMES, TO_NAMES, band_of, bare, looks_of, seconds_of
 
 PADDING: dict[str, Any] = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//////", "lw": 0}
 
@@ -54,19 +54,18 @@ def _histogram(ax: Axes, clusters: Clusters, single: Single, sizes: np.ndarray, 
     if shares[0].any():
         # Padding is hatched: within a clip it has one value, so that it stands out as spikes.
         ax.bar(centres, shares[0], width, **PADDING)
-    # One spike of padding would flatten the rest: the axis is cut, and says how high it goes.
+    # One spike would flatten the rest: the axis is cut, and says how high the bar goes.
     third, highest = np.sort(total)[-3], total.max()
     top = 1.6 * third if highest > 3 * third > 0 else highest
     if highest > top:
         at = int(total.argmax())
-        place, text = (centres[at] + width[at], top), f"up to {highest:.0f} %"
-        ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        ax.annotate(text, place, fontsize=8, color="#B34700", va="top", bbox=ground)
+        text = f"the bar at {centres[at]:.2f} goes on to {highest:.0f} %"
+        ax.text(0.99, 0.78, text, transform=ax.transAxes, fontsize=7.5, ha="right", va="top")
     ax.set_ylim(0, top * 1.32)
     for edge in clusters.edges:
         ax.axvline(edge, color="black", linewidth=0.8, linestyle=":")
     for rank, (low, high) in enumerate(clusters.ranges()):
-        text = f"C{rank + 1}\n{sizes[rank]:.1%}"
+        text = f"C{rank + 1}\n{sizes[rank]:.{int(sizes[rank] < 0.095)}%}"
         place = ((low + high) / 2, 0.985)
         ax.text(
             *place, text, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=7.5
@@ -84,29 +83,44 @@ def draw_retention(found: Sequence[DataSet]) -> Figure | None:
     panels = list(dict.fromkeys((d.name, run.score) for d, _, run in runs))
     figure = Figure(figsize=(15, 2.9 * len(panels) + 0.4), layout="constrained")
     axes = figure.subplots(len(panels), 4, squeeze=False, sharey=True)
+    looks = looks_of([subject.name for _, subject, _ in runs])
     for row, (name, score) in zip(axes, panels, strict=True):
         those = [(s, run) for d, s, run in runs if (d.name, run.score) == (name, score)]
-        _retention_row(row, f"{name}, {score}", those)
+        _retention_row(row, f"{name}, {score}", those, looks)
     axes[0, 0].set_ylim(0, 100)
     return figure
 
 
-def _retention_row(row: Sequence[Axes], title: str, runs: Sequence[tuple[Subject, Run]]) -> None:
+def _retention_row(
+    row: Sequence[Axes],
+    title: str,
+    runs: Sequence[tuple[Subject, Run]],
+    looks: dict[str, tuple[str, str]],
+) -> None:
     width = 0.8 / len(runs)
     for at, (subject, run) in enumerate(runs):
-        shift, colour = (at - (len(runs) - 1) / 2) * width, COLOURS[at % len(COLOURS)]
+        shift, (colour, sign) = (at - (len(runs) - 1) / 2) * width, looks[subject.name]
         style = {"width": width, "color": colour, "error_kw": {"linewidth": 0.8}}
         for ax, kind in zip(row, STATISTICS, strict=False):
             shares = run.retention.shares(kind)
             _bars(ax, np.arange(5) + shift, shares, slice(None), subject.name, style)
         padding = run.retention.padding()
         _bars(row[0], np.arange(5, 7) + shift, padding, slice(None), "", style)
-        marker = {"color": colour, "marker": MARKERS[at % len(MARKERS)], "markersize": 4}
+        # Under intensity and variation lines of different models coincide: each is seen through.
+        dashes = (0, (3, 3)) if at else "-"
+        marker = {"color": colour, "marker": sign, "markersize": 5 - 1.5 * at, "linestyle": dashes}
         _line(row[2], run.view, run.retention.shares("row"), "row", subject.name, marker)
         _line(row[3], run.view, run.retention.shares("column"), "column", subject.name, marker)
     row[0].set_xticks(range(7), ["C1", "C2", "C3", "C4", "C5", "pad-\nding", "sound"], fontsize=8)
     row[1].set_xticks(range(5), ["C1", "C2", "C3", "C4", "C5"], fontsize=8)
     row[0].set_ylabel("retained at the end (%)")
+    whole = {run.model.plan.counts(run.view.grid.count, run.model.config.depth)[-1][1]
+             / run.view.grid.count for _, run in runs}  # fmt: skip
+    for ax in row:
+        for share in whole:
+            ax.axhline(share * 100, color="black", linestyle=":", linewidth=1, label="of all")
+    if not any(run.retention.sums["mean"][:, 0, :, 0].any() for _, run in runs):
+        row[0].text(5, 2, "none", ha="center", fontsize=8)
     for ax, what in zip(
         row, ("by intensity", "by variation", "by frequency", "by time"), strict=True
     ):
@@ -115,6 +129,7 @@ def _retention_row(row: Sequence[Axes], title: str, runs: Sequence[tuple[Subject
     row[0].legend(fontsize=7.5)
     row[2].set_xlabel("band (Hz)", fontsize=8)
     row[3].set_xlabel("time (s)", fontsize=8)
+    row[3].tick_params(axis="x", labelsize=8)
 
 
 def _bars(

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..analyze import DataSet, drops
 from ..jackknife import Estimate
 from ..patches import STATISTICS
 from ..subject import Run, Subject
-from .style import COLOURS, GREY, MARKERS, NAMES, after, bare
+from .style import COLOURS, GREY, MARKERS, NAMES, after, bare, looks_of
 
 FAMILIES = {True: "AST", False: "AudioMAE"}
 TITLES = {
@@ -49,12 +50,13 @@ def draw_tau(
         paper: draw the published curves along.
         pruned: the pruned models, a line a score too, instead of the unpruned ones.
     """
-    lines: dict[bool, list[tuple[str, Any]]] = {}
+    lines: dict[bool, list[tuple[str, Any, tuple[str, str]]]] = {}
+    looks = _looks(found, pruned)
     for data in found:
         for subject in data.subjects:
             family = subject.plain.config.reads_class
             for name, counts in _counted(data, subject, pruned):
-                lines.setdefault(family, []).append((name, counts.tau(definition)))
+                lines.setdefault(family, []).append((name, counts.tau(definition), looks[name]))
     families = sorted(lines, reverse=True)
     figure = Figure(figsize=(5.6 * len(families) + 0.4, 7.0), layout="constrained")
     axes = figure.subplots(2, len(families), squeeze=False, sharex=True, sharey=True)
@@ -63,8 +65,8 @@ def draw_tau(
             ax = axes[row, column]
             if paper:
                 _published(ax, FAMILIES[family], statistic)
-            for at, (name, estimate) in enumerate(lines[family]):
-                _curve(ax, estimate, row, patches, name, at)
+            for name, estimate, look in lines[family]:
+                _curve(ax, estimate, row, patches, name, look)
             ax.axhline(0, color="black", linewidth=0.8)
             ax.set_title(f"{FAMILIES[family]}: attention against {NAMES[statistic]}", fontsize=10)
             bare(ax)
@@ -74,13 +76,23 @@ def draw_tau(
         axes[1, column].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     low = min(
         -0.3,
-        *(np.nanmin(found.value, initial=0.0) for those in lines.values() for _, found in those),
+        *(np.nanmin(found.value, initial=0.0) for those in lines.values() for _, found, _ in those),
     )
     axes[0, 0].set_ylim(low - 0.05, 1.02)
     which = ", padding left out" if patches else ""
     models = "pruned models" if pruned else "unpruned models"
     figure.suptitle(f"{TITLES[definition]}{which}; {models}", fontsize=11)
     return figure
+
+
+def _looks(found: Sequence[DataSet], pruned: bool) -> dict[str, tuple[str, str]]:
+    """(colour, marker) a line: the model's own, as in the other figures, where it has one line."""
+    subjects = [(data, subject) for data in found for subject in data.subjects]
+    models = [subject.name for _, subject in subjects]
+    names = [name for data, s in subjects for name, _ in _counted(data, s, pruned)]
+    if len(set(models)) < len(models) or pruned:
+        return looks_of(names)
+    return dict(zip(names, looks_of(models).values(), strict=True))
 
 
 def _counted(data: DataSet, subject: Subject, pruned: bool) -> list[tuple[str, Any]]:
@@ -90,14 +102,16 @@ def _counted(data: DataSet, subject: Subject, pruned: bool) -> list[tuple[str, A
     return [(f"{name}, {run.score}", run.tau) for run in subject.runs if run.tau]
 
 
-def _curve(ax: Axes, tau: Estimate, row: int, patches: int, name: str, at: int) -> None:
+def _curve(
+    ax: Axes, tau: Estimate, row: int, patches: int, name: str, look: tuple[str, str]
+) -> None:
     value, error = tau.value[:, row, patches], tau.error[:, row, patches]
     ax.errorbar(
         np.arange(1, len(value) + 1),
         value,
         yerr=np.where(np.isfinite(error), error, 0),
-        color=COLOURS[at % len(COLOURS)],
-        marker=MARKERS[at % len(MARKERS)],
+        color=look[0],
+        marker=look[1],
         markersize=5,
         capsize=2,
         label=name,
@@ -165,9 +179,12 @@ def _received_panel(ax: Axes, name: str, runs: Sequence[tuple[Subject, Run]]) ->
             seen.add(label)
     ax.axvline(1, color="black", linewidth=0.8)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     names = [f"{subject.name}\n{run.score}" for subject, run in runs]
     ax.set_yticks(range(len(runs)), names, fontsize=8)
     ax.set_ylim(len(runs) - 0.4, -0.6)
     ax.set_title(name, fontsize=10)
-    ax.legend(fontsize=8, loc="best", title="kept and dropped", title_fontsize=8)
+    ax.legend(fontsize=8, loc="best", title="kept against dropped", title_fontsize=8)
     bare(ax)

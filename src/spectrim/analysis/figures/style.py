@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -26,6 +27,14 @@ CLUSTER_COLOURS = tuple(matplotlib.colormaps["cividis"](np.linspace(0, 1, 5)).to
 HERTZ = (100, 500, 1000, 2000, 4000)
 NAMES = {"mean": "intensity (mean)", "std": "variation (std)"}
 TO_NAMES = {"mean": "patch mean of normalised log-mel", "std": "patch std of normalised log-mel"}
+
+
+def looks_of(models: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(colour, marker) of each model, the same in every figure of an analysis."""
+    return {
+        name: (COLOURS[at % len(COLOURS)], MARKERS[at % len(MARKERS)])
+        for at, name in enumerate(dict.fromkeys(models))
+    }
 
 
 def save_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
