@@ -1,0 +1,197 @@
+"""docs/speed.md from what the benchmarks wrote: targets, what was reached, and all tables.
+
+    spectrim bench --model ast-base --threads 2 --out runs/bench
+    cp runs/bench/bench.json docs/speed/bench-ast-16.json         # and so on: see COMMANDS
+    python tools/speed_page.py
+
+Reads docs/speed/*.json; what is not there is named on the page as not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spectrim.common.files import read_json, save_text
+
+Rows = Sequence[dict[str, Any]]
+BENCHES = {
+    "bench-ast-16": "AST, stride 16 (512 patches)",
+    "bench-audiomae-16": "AudioMAE, stride 16 (512 patches)",
+    "bench-ast-10": "AST, stride 10 (1212 patches)",
+    "bench-audiomae-10": "AudioMAE, stride 10 (1212 patches)",
+}
+BENCH = "spectrim bench --model {}-base --stride {} --threads 2 --no-memory --out DIR"
+KALDI = "--torchaudio-kaldi PATH"
+COMMANDS = {
+    **{name: BENCH.format(*name.split("-")[1:]) for name in BENCHES},
+    "tagging": f"python benchmarks/tagging.py {KALDI} --out docs/speed/tagging.json",
+    "filterbank": f"python benchmarks/filterbank.py {KALDI} --out docs/speed/filterbank.json",
+    "long-file": "python benchmarks/long_file.py --out docs/speed/long-file.json",
+}
+BANK = {"kaldi-native-fbank": 3.0, "torchaudio kaldi.py": 1.5, "transformers, numpy": 8.0}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def judged(reached: float, wanted: float) -> str:
+    """ "yes" or "no"."""
+    return "yes" if reached >= wanted else "**no**"
+
+
+def targets(found: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Rows: what, where, wanted, reached, whether."""
+    rows = []
+    for name, title in BENCHES.items():
+        if name not in found:
+            continue
+        bench = found[name]["rows"]
+        for batch, share in ((8, 0.95), (1, 0.90)):
+            for row in bench:
+                if (row["backend"], row["batch_size"]) == ("torch", batch) and row["keep_rate"] < 1:
+                    reached = row["speedup"] / row["mac_ratio"]
+                    what = (
+                        f"pruned at {row['keep_rate']} against own unpruned, torch, batch {batch}"
+                    )
+                    text = f"{reached:.0%} of the MAC ratio {row['mac_ratio']:.2f}"
+                    rows.append([what, title, f"{share:.0%}", text, judged(reached, share)])
+        for batch, share in ((8, 0.85), (1, 0.80)):
+            for rate in sorted({row["keep_rate"] for row in bench}, reverse=True):
+                best = max(
+                    (r for r in bench if (r["batch_size"], r["keep_rate"]) == (batch, rate)
+                     and r["quantization"] == "none"),
+                    key=lambda r: r["share_of_machine"],
+                )  # fmt: skip
+                what = f"best fp32 backend's share of the machine, keep-rate {rate}, batch {batch}"
+                text = f"{best['share_of_machine']:.0%} ({best['backend']})"
+                reached = best["share_of_machine"]
+                rows.append([what, title, f"{share:.0%}", text, judged(reached, share)])
+    for row in found.get("filterbank", {}).get("rows", []):
+        if row["batch"] == 8:
+            wanted = BANK[row["program"]]
+            what = f"filter bank against {row['program']}"
+            text = f"{row['ratio']:.1f}x"
+            rows.append([what, "batch of 8", f"{wanted}x", text, judged(row["ratio"], wanted)])
+    tagged = found.get("tagging", {}).get("rows", [])
+    for seconds, int8, wanted in ((10, False, 2.0), (10, True, 2.8), (5, False, 3.8)):
+        for key in sorted({(r["stride"], r["batch"]) for r in tagged}, reverse=True):
+            own = [
+                r for r in tagged
+                if (r["stride"], r["batch"]) == key and r["seconds"] == seconds
+                and ("int8" in r["candidate"]) == int8 and r["keep_rate"] == 0.5
+            ]  # fmt: skip
+            if own:
+                best = max(own, key=lambda r: r["times_as_fast"])
+                what = f"files to tags, {seconds} s, keep-rate 0.5, {'int8' if int8 else 'fp32'}"
+                where = f"stride {key[0]}, batch {key[1]}"
+                text = f"{best['times_as_fast']:.2f}x ({best['candidate']})"
+                passed = judged(best["times_as_fast"], wanted)
+                rows.append([what, where, f"{wanted}x", text, passed])
+    if "long-file" in found:
+        long = found["long-file"]
+        what = f"memory over a file of {long['hours']:g} hours, {long['model']}"
+        flat = long["median_mb_last_third"] <= 1.05 * long["median_mb_first_third"]
+        fine = flat and long["peak_mb"] < 1500
+        text = (
+            f"{long['peak_mb']:.0f} MB at most, {long['median_mb_first_third']:.0f} MB in the "
+            f"first third, {long['median_mb_last_third']:.0f} in the last"
+        )
+        passed = "yes" if fine else "**no**"
+        rows.append([what, "", "flat, under 1500 MB", text, passed])
+    return rows
+
+
+def bench_table(record: dict[str, Any]) -> str:
+    """One machine's rows of `spectrim bench`."""
+    rows = [
+        [
+            row["backend"], str(row["batch_size"]), str(row["keep_rate"]),
+            f"{row['ms_per_clip']:.0f}", f"{row['gmac_per_s']:.0f}",
+            f"{row['share_of_machine']:.0%}", f"{row['speedup']:.2f} ({quartiles(row)})",
+            f"{row['mac_ratio']:.2f}", str(row["pairs"]),
+        ]
+        for row in record["rows"]
+    ]  # fmt: skip
+    head = ["backend", "batch", "keep-rate", "ms a clip", "GMAC/s", "of the machine"]
+    return table([*head, "against unpruned (quartiles)", "MACs", "pairs"], rows)
+
+
+def quartiles(row: dict[str, Any], key: str = "speedup_quartiles") -> str:
+    """ "1.90 to 2.05"."""
+    return f"{row[key][0]:.2f} to {row[key][1]:.2f}"
+
+
+def tagging_table(rows: Rows) -> str:
+    """Rows of benchmarks/tagging.py."""
+    lines = [
+        [
+            f"{row['seconds']} s", str(row["stride"]), str(row["batch"]), row["candidate"],
+            f"{row['rival_ms']:.0f}", f"{row['ms']:.0f}",
+            f"**{row['times_as_fast']:.2f}** ({quartiles(row, 'quartiles')})", str(row["pairs"]),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    head = ["clips", "stride", "batch", "Spectrim", "transformers, ms a clip", "ours, ms"]
+    return table([*head, "times as fast (quartiles)", "pairs"], lines)
+
+
+def hardware(record: dict[str, Any]) -> str:
+    """What it ran on."""
+    versions = record["versions"]
+    listed = ", ".join(f"{key} {value}" for key, value in versions.items() if value)
+    return f"{record.get('threads')} threads; {listed}"
+
+
+def main() -> None:
+    """Read, judge, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("docs/speed"))
+    parser.add_argument("--page", type=Path, default=Path("docs/speed.md"))
+    args = parser.parse_args()
+    files = {name: args.folder / f"{name}.json" for name in COMMANDS}
+    found = {name: read_json(file) for name, file in files.items() if file.is_file()}
+    missing = [f"`{COMMANDS[name]}`" for name in COMMANDS if name not in found]
+    parts = [
+        "# Measured speed\n",
+        "Which backend and keep-rate to choose: [choosing.md](choosing.md). ViT-B (AST-base, "
+        "AudioMAE-base), random weights, on which time does not depend. Medians of interleaved "
+        "pairs; the machine is shared and its rate moves within minutes, so that only ratios mean "
+        "something: the rate (a float32 product of 4096 a side) is taken in turn with the rows it "
+        "is compared with. No GPU was at hand: nothing here was measured on one.\n",
+        "## Targets\n",
+        table(["what", "where", "at least", "reached", "met"], targets(found)),
+    ]
+    for name, title in BENCHES.items():
+        if name in found:
+            parts += [f"## {title}\n", f"    {COMMANDS[name]}\n", bench_table(found[name])]
+    if "tagging" in found:
+        rows = found["tagging"]["rows"]
+        parts += ["## From files to tags\n", f"    {COMMANDS['tagging']}\n"]
+        parts += [f"Keep-rate 0.5 by attention, against {rows[0]['rival']}.\n", tagging_table(rows)]
+    if "filterbank" in found:
+        rows = found["filterbank"]["rows"]
+        lines = [
+            [row["program"], str(row["batch"]), f"{row['seconds'] * 1000:.1f}",
+             f"{row['spectrim_seconds'] * 1000:.1f}",
+             f"**{row['ratio']:.2f}** ({quartiles(row, 'quartiles')})"]
+            for row in rows
+        ]  # fmt: skip
+        head = ["program", "batch", "its ms", "ours, ms", "times as fast (quartiles)"]
+        parts += ["## Filter bank, ten-second clips\n", f"    {COMMANDS['filterbank']}\n"]
+        parts += [table(head, lines)]
+    if missing:
+        parts += [f"**Not measured**: {', '.join(missing)}.\n"]
+    if found:
+        parts += [f"Hardware and versions: {hardware(next(iter(found.values())))}.\n"]
+    save_text(args.page, "\n".join(parts))
+    print(args.page)
+
+
+if __name__ == "__main__":
+    main()
