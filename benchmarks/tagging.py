@@ -68,10 +68,16 @@ def transformers_call(rival: Transformers, files: list[Path]) -> Callable[[], ob
 
 
 def candidates(
-    rate: float, stride: int, frames: int, folder: Path, threads: int, calibration: list[Path]
+    preset: str,
+    rate: float,
+    stride: int,
+    frames: int,
+    folder: Path,
+    threads: int,
+    calibration: list[Path],
 ) -> tuple[dict[str, Any], float]:
     """Name to what `spectrim.tag` takes; and GMACs."""
-    model = spectrim.create("ast-base", frames=frames, stride=stride)
+    model = spectrim.create(preset, frames=frames, stride=stride)
     pruned = spectrim.prune(model, rate) if rate < 1 else model
     found: dict[str, Any] = {"torch": pruned}
     sounds = [[read(file) for file in calibration]]
@@ -89,6 +95,7 @@ def candidates(
 def main() -> None:
     """Measure and print; write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="ast-base")
     parser.add_argument("--stride", type=int, nargs="+", default=[16, 10])
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 1])
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 5])
@@ -104,7 +111,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for stride in args.stride:
-            rival = Transformers(spectrim.create("ast-base", stride=stride))
+            rival = Transformers(spectrim.create(args.preset, stride=stride))
             if args.torchaudio_kaldi:
                 extraction.ta_kaldi = torchaudio_kaldi(args.torchaudio_kaldi)
                 extraction.is_speech_available = lambda: True
@@ -113,7 +120,9 @@ def main() -> None:
                 files = write_clips(folder, seconds, max(args.batch))
                 frames = 1024 if seconds > 5 else 512
                 for rate in args.keep_rate:
-                    runs, gmacs = candidates(rate, stride, frames, folder, args.threads, files)
+                    runs, gmacs = candidates(
+                        args.preset, rate, stride, frames, folder, args.threads, files
+                    )
                     for batch in args.batch:
                         some = files[:batch]
                         calls: list[Callable[[], object]] = [transformers_call(rival, some)]
