@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
 
 DEFAULT_MODEL = "ast-digits"
-DEFAULT_MODELS = (DEFAULT_MODEL,)
+DEFAULT_MODELS = (DEFAULT_MODEL, "audiomae-digits")
 Value = TypeVar("Value")
 
 KeepRate = Annotated[
