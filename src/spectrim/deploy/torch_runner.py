@@ -14,8 +14,8 @@ from ..models.transformer import SpectrogramTransformer
 from .runner import Runner
 
 AT_ONCE = 1024
-"""Patches that a CPU computes at a time: the MLP's activations of more leave its cache, and memory
-for them is asked of the system anew in each layer (figures: `benchmarks/tagging.py`)."""
+"""Patches that a CPU computes at a time, in the mean over blocks: the MLP's activations of more leave
+its cache, and memory for them is asked of the system anew in each layer."""
 
 
 class TorchRunner(Runner):
@@ -26,13 +26,22 @@ class TorchRunner(Runner):
         self.labels = model.labels
         self.window = samples_of(model.config.frames)
 
+    @property
+    def clips_at_once(self) -> int | None:
+        """Of how many clips the pieces are; None: a batch is not divided."""
+        if self.model.device.type != "cpu":
+            return None
+        config = self.model.config
+        counts = self.model.plan.counts(config.grid.count, config.depth)
+        mean = sum(transformed for _, transformed in counts) / len(counts)
+        return max(1, round(AT_ONCE / mean))
+
     @torch.inference_mode()
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
-        size = max(1, len(waveforms))
-        if self.model.device.type == "cpu":
-            size = max(1, min(size, AT_ONCE // self.model.config.grid.count))
-        parts = [waveforms[at : at + size] for at in range(0, max(1, len(waveforms)), size)]
+        whole = max(1, len(waveforms))
+        size = self.clips_at_once or whole
+        parts = [waveforms[at : at + size] for at in range(0, whole, size)]
         logits = torch.cat([self.model(*self.model.features_of(list(part))) for part in parts])
         return self.model.probabilities(logits).cpu().numpy()
 
