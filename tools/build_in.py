@@ -41,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder = MODELS / args.name
-    spectrim.load(args.run).half().save(folder)
+    spectrim.load(args.run).with_plan(spectrim.Plan()).half().save(folder)  # its plan is rate 1.0
     model = spectrim.load(str(folder))  # as users will have it
     clips = read_data(args.data).select(args.split, args.fold).clips
     variants = [

@@ -14,8 +14,8 @@ from ..models.transformer import SpectrogramTransformer
 from .runner import Runner
 
 AT_ONCE = 1024
-"""Patches that a CPU computes at a time, in the mean over blocks: the MLP's activations of more leave
-its cache, and memory for them is asked of the system anew in each layer."""
+"""Patches that a CPU computes at a time, in the mean over blocks: the MLP's activations of more
+leave its cache, and memory for them is asked of the system anew in each layer."""
 
 
 class TorchRunner(Runner):

@@ -32,7 +32,9 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """
     if all("against" in row for row in rows):
         figure = Figure(figsize=(5.6, 4.0), layout="constrained")
-        _files_panel(figure.subplots(), rows)
+        ax = figure.subplots()
+        _files_panel(ax, rows)
+        _cut(ax, rows[0]["metric"])
         return save(path, lambda aside: figure.savefig(aside, dpi=150))
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(5.2 * len(models) + 0.4, 4.0), layout="constrained")
@@ -40,6 +42,8 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     axes = figure.subplots(1, len(models), squeeze=False, sharey=alike)[0]
     for ax, model in zip(axes, models, strict=True):
         _panel(ax, model, [row for row in rows if row["model"] == model])
+    for ax in axes:  # after all are drawn, since they may share the axis
+        _cut(ax, rows[0]["metric"] if alike else None)
     return save(path, lambda aside: figure.savefig(aside, dpi=150))
 
 
@@ -80,10 +84,14 @@ def _files_panel(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _dress(ax: Axes, title: str, metric: str) -> None:
-    scale = 1.0 if metric == "mAP" else 100.0
     ax.set(title=title, xlabel="GMACs per clip", ylabel=NAMES[metric])
     ax.grid(alpha=0.3)
     ax.set_xlim(left=0)
-    ax.set_ylim(top=min(ax.get_ylim()[1], 1.01 * scale))
     ax.legend(fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _cut(ax: Axes, metric: str | None) -> None:
+    """No room above what can be reached."""
+    if metric is not None:
+        ax.set_ylim(top=min(ax.get_ylim()[1], 1.01 if metric == "mAP" else 101.0))
