@@ -26,6 +26,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+# numpy's threads would spin for some 50 ms after a rival's last product, in our time.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
 import kaldi_native_fbank as knf
 import numpy as np
 import torch

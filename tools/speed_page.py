@@ -31,8 +31,19 @@ COMMANDS = {
     "tagging-16": f"{TAG} --stride 16 {KALDI} --out docs/speed/tagging-16.json",
     "tagging-10": f"{TAG} --stride 10 --batch 1 {KALDI} --out docs/speed/tagging-10.json",
     "filterbank": f"python benchmarks/filterbank.py {KALDI} --out docs/speed/filterbank.json",
+    **{
+        f"int8-{model}": f"python benchmarks/quantized.py {model} --data manifests/{data}.csv "
+        f"--calibrate manifests/{data}.csv{fold} --out docs/speed/int8-{model}.json"
+        for model, data, fold in (
+            ("ast-esc10", "esc10", " --fold 5"),
+            ("audiomae-esc10", "esc10", " --fold 5"),
+            ("ast-digits", "fsdd-digit", ""),
+            ("audiomae-digits", "fsdd-digit", ""),
+        )
+    },
     "long-file": "python benchmarks/long_file.py --out docs/speed/long-file.json",
 }
+INT8 = ("int8-ast-esc10", "int8-audiomae-esc10", "int8-ast-digits", "int8-audiomae-digits")
 TAGGING = ("tagging-16", "tagging-10")
 BANK = {"kaldi-native-fbank": 3.0, "torchaudio kaldi.py": 1.5, "transformers, numpy": 8.0}
 
@@ -144,6 +155,21 @@ def tagging_table(rows: Rows) -> str:
     return table([*head, "times as fast (quartiles)", "pairs"], lines)
 
 
+def int8_table(rows: Rows) -> str:
+    """Rows of benchmarks/quantized.py: what int8 costs."""
+    lines = [
+        [
+            row["model"], f"{Path(row['data']).stem}, {row['clips']}", str(row["keep_rate"]),
+            row["quantization"].replace("none", "float32"), f"{row['value']:.1%}",
+            f"{row['agreement']['top1']['value']:.1%}",
+            f"{row['agreement']['change']['value']:.4f}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    head = ["model", "clips", "keep-rate", "precision", "accuracy", "same top class as float32"]
+    return table([*head, "mean change of probability"], lines)
+
+
 def hardware(record: dict[str, Any]) -> str:
     """What it ran on."""
     versions = record["versions"]
@@ -189,6 +215,14 @@ def main() -> None:
         head = ["program", "batch", "its ms", "ours, ms", "times as fast (quartiles)"]
         parts += ["## Filter bank, ten-second clips\n", f"    {COMMANDS['filterbank']}\n"]
         parts += [table(head, lines)]
+    quantized = [name for name in INT8 if name in found]
+    if quantized:
+        rows = [row for name in quantized for row in found[name]["rows"]]
+        parts += ["## What int8 costs\n", *(f"    {COMMANDS[name]}" for name in quantized), ""]
+        parts += [
+            "Clips that no training has seen; calibrated on 128 training clips; ONNX Runtime.\n",
+            int8_table(rows),
+        ]
     if missing:
         parts += [f"**Not measured**: {', '.join(missing)}.\n"]
     if found:
