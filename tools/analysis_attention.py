@@ -148,7 +148,8 @@ def deep_tau(material: Material) -> Finding:
     return Finding(
         "Attention goes with intensity and variation throughout the deep half of the blocks",
         "The lowest Kendall's tau of the second half of the blocks, unpruned models. "
-        "In the paper's definition pairs of one cluster count as concordant, which lifts it; "
+        "In the paper's definition pairs of one cluster count as concordant, which lifts it: "
+        "scores at random would get well over 0, so that `shows` says little there; "
         "tau-b leaves them out. Difference: from 0.",
         cases,
         "no tau.",

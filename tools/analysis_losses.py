@@ -38,6 +38,8 @@ def high_hurts_more(material: Material) -> Finding:
     return Finding(
         "Losing loud patches (H) hurts far more than losing quiet ones (L)",
         "Points of the metric lost, mean over the blocks after which the patches go (Table IV). "
+        "L and H hold different shares of the patches, in brackets, as in the paper: where H is "
+        "the larger share, part of its loss is that more is gone. "
         "Difference: H less L, paired over the same clips.",
         cases,
         "no model was ablated that does more than guess.",
