@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -252,14 +253,21 @@ def test_a_cache_that_cannot_be_written_stops_the_run(recipe, tmp_path, spectrim
     assert "data.cache" in done.stderr and "left out" not in done.stderr
 
 
+@pytest.fixture
+def fresh_state() -> Iterator[None]:
+    """accelerate keeps one precision for a process's life."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("fresh_state")
 @pytest.mark.parametrize(
     ("precision", "used"), [("auto", "no"), ("no", "no"), ("bf16", "bf16"), ("fp16", "no")]
 )
 def test_mixed_precision_is_off_on_a_cpu_unless_bf16_is_asked_for(
     precision: str, used: str
 ) -> None:
-    AcceleratorState._reset_state()  # which keeps one precision for a process's life
     accelerator = engine(RunPart(precision=precision, device="cpu"))
-    AcceleratorState._reset_state()
     assert accelerator.mixed_precision == used and accelerator.scaler is None
     assert accelerator.device.type == "cpu"
