@@ -23,8 +23,8 @@ BENCHES = {
     "bench-ast-10": "AST, stride 10 (1212 patches)",
     "bench-audiomae-10": "AudioMAE, stride 10 (1212 patches)",
 }
-BENCH = "spectrim bench --model {}-base --stride {} --threads 2 --no-memory --out DIR"
-TAG = "python benchmarks/tagging.py"
+BENCH = "spectrim bench --model {}-base --stride {} --threads 2 --no-memory --budget 45 --out DIR"
+TAG = "python benchmarks/tagging.py --budget 80"
 KALDI = "--torchaudio-kaldi PATH"
 COMMANDS = {
     **{name: BENCH.format(*name.split("-")[1:]) for name in BENCHES},

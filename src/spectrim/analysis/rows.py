@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -127,30 +127,27 @@ def _run(data: DataSet, subject: Subject, run: Run, settings: Settings) -> Row:
 
 
 def _tau(counts: TauCounts) -> list[Row]:
-    rows: list[Row] = []
-    for definition in DEFINITIONS:
-        found = counts.tau(definition)
-        for at, statistic in enumerate(STATISTICS):
-            for kind, patches in enumerate(PATCHES):
-                head: Row = {"definition": definition, "statistic": statistic, "patches": patches}
-                rows.extend(
-                    head | {"block": block} | found.plain(block, at, kind)
-                    for block in range(len(found.value))
-                )
-    return rows
+    return _table(counts.tau, "block")
 
 
 def _by_depth(counts: TauCounts) -> list[Row]:
     """Means of tau over the first and the second half of the blocks, and what they differ by."""
+    return _table(counts.by_depth, "blocks", DEPTHS)
+
+
+def _table(
+    found_by: Callable[[str], Estimate], key: str, places: Sequence[str] | None = None
+) -> list[Row]:
+    """A row for each definition, statistic, kind of patches and place (by default its number)."""
     rows: list[Row] = []
     for definition in DEFINITIONS:
-        found = counts.by_depth(definition)
+        found = found_by(definition)
         for at, statistic in enumerate(STATISTICS):
             for kind, patches in enumerate(PATCHES):
                 head: Row = {"definition": definition, "statistic": statistic, "patches": patches}
                 rows.extend(
-                    head | {"blocks": blocks} | found.plain(place, at, kind)
-                    for place, blocks in enumerate(DEPTHS)
+                    head | {key: place} | found.plain(number, at, kind)
+                    for number, place in enumerate(places or range(len(found.value)))
                 )
     return rows
 
