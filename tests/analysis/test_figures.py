@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sounds import burst, manifest, noise
+from sounds import burst, manifest, noise, silence
 
 from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.drawn import draw_all
 from spectrim.analysis.figures.maps import blanked, draw_example
 from spectrim.analysis.figures.style import hertz_of, mel_of, seconds_of
-from spectrim.analysis.report import ogg
+from spectrim.analysis.report import ogg, published_clusters
 from spectrim.analysis.results import save_analysis
+from spectrim.analysis.rows import record
+from spectrim.analysis.summary import summaries
 from spectrim.audio.filterbank import mel_matrix
 
 
@@ -57,8 +59,51 @@ def test_the_figure_of_a_clip_says_label_and_prediction(found):
     figure = draw_example(example)
     text = " ".join(t.get_text() for ax in figure.axes for t in [ax.title, ax.xaxis.label])
     assert example.clip.labels[0] in figure.get_suptitle()
-    assert "time (s)" in text and "8 of 64 patches left" in text
+    assert "time (s)" in text and "8 of 64 patches" in text
     assert example.pictures[0].plain[0] in text
+
+
+def test_models_that_keep_the_same_patches_share_a_row(make, tmp_path):
+    clips = manifest(tmp_path / "x", [noise(1.3, 0.1, 1), noise(1.3, 0.1, 2)])
+    models = {family: make(family) for family in ("ast", "audiomae")}
+    found = analyze(models, {"x": clips}, Settings(examples=1, scores=("attention", "intensity")))
+    example = found[0].examples[0]
+    by = {(picture.model, picture.score): picture for picture in example.pictures}
+    assert np.array_equal(by["ast", "intensity"].stays, by["audiomae", "intensity"].stays)
+    titles = [ax.get_title() for ax in draw_example(example).axes]
+    whole = [title for title in titles if "unpruned" in title]
+    assert [title.count("unpruned") for title in whole] == [1, 2, 1], "attention's rows are apart"
+    answers = [f"{m}: {by[m, 'intensity'].pruned[0]}" for m in models]
+    assert any(all(answer in title for answer in answers) for title in titles)
+
+
+def test_retention_rows_have_their_own_scale(found):
+    (drawn,) = [drawn for drawn in draw_all(found) if drawn.name == "retention"]
+    tops = [bar.get_height() for ax in drawn.figure.axes[:2] for bar in ax.patches]
+    assert max(tops) <= drawn.figure.axes[0].get_ylim()[1] <= 100
+
+
+def test_silence_and_single_clips_claim_nothing(make, tmp_path):
+    """All patches of silence lie in one cluster: the paper's tau would be 1 of nothing but ties;
+    and one clip has no standard error."""
+    settings = Settings(examples=0, scores=("attention",))
+    silent = manifest(tmp_path / "x", [silence()] * 2)
+    with pytest.warns(match="1 different value"):
+        numbers = record(analyze({"ast": make("ast")}, {"x": silent}, settings), settings)
+    tables = {title: rows for title, _, rows in summaries(numbers, published_clusters())}
+    (title,) = [title for title in tables if title.startswith("Kendall")]
+    assert "nothing to rank" in title
+    assert all(row[4:] == ["-"] * 4 for row in tables[title])
+    lone = manifest(tmp_path / "y", [noise()])
+    numbers = record(analyze({"ast": make("ast")}, {"y": lone}, settings), settings)
+    cells = [
+        cell
+        for title, _, rows in summaries(numbers, published_clusters())
+        for row in rows
+        if not row[0].endswith("(paper)")
+        for cell in row
+    ]
+    assert not any("±" in cell for cell in cells)
 
 
 def test_every_figure_is_there_once(found):

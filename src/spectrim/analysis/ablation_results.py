@@ -121,8 +121,10 @@ def _panel(ax: Axes, rows: Sequence[Row]) -> None:
             capsize=2,
             label=name,
         )
-    ax.set_xticks(sorted({row["after_blocks"] for row in rows if row["after_blocks"] is not None}))
-    ax.set_xlabel("dropped after block (from 1; 0: before the first)")
+    after = sorted({row["after_blocks"] for row in rows if row["after_blocks"] is not None})
+    ax.set_xticks(after)
+    first = "; 0: before the first" if 0 in after else ""
+    ax.set_xlabel(f"dropped after block (from 1{first})")
     ax.set_ylabel(f"{plain['metric']} (%)")
 
 

@@ -67,9 +67,10 @@ def draw_all(
             "retention",
             figure,
             "Share of the input's patches that is left after the last pruning, by cluster, by "
-            "padding and sound, by frequency and by time. Dotted: of all patches. What intensity "
-            "and variation keep of sound does not depend on the model. Whiskers: one standard "
-            "error over clips.",
+            "padding and sound, by frequency and by time; each row has a scale of its own. Dotted: "
+            "of all patches. What intensity and variation keep of sound does not depend on the "
+            "model. A patch that the end of the clip cuts counts as sound; half silent, it varies "
+            "most, so that variation keeps it. Whiskers: one standard error over clips.",
         )
     if figure := curves.draw_received(found):
         yield Drawn(
@@ -93,8 +94,8 @@ def _examples(found: Sequence[DataSet]) -> Iterator[Drawn]:
                 f"fig3-{slug(data.name)}-{number}",
                 maps.draw_example(example),
                 f"The paper's Figure 3 on {data.name}: log-mel, patches dropped by each pruning "
-                "blanked; with the model's answer before and after."
-                + (" Right of the dashed line lies padding." if padded else ""),
+                "blanked; with the models' answers before and after. Models whose patches are the "
+                "same share a row." + (" Right of the dashed line lies padding." if padded else ""),
                 example,
             )
 

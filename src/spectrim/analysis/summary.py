@@ -7,6 +7,7 @@ from typing import Any
 Row = dict[str, Any]
 Table = tuple[str, list[str], list[list[str]]]
 """Title, columns, rows of text."""
+TIED = "; -: all patches lie in one cluster, or score alike, so that there is nothing to rank"
 
 
 def summaries(numbers: dict[str, Any], published: dict[str, Any]) -> list[Table]:
@@ -68,18 +69,18 @@ def _retention(numbers: dict[str, Any]) -> Table:
 def _tau(numbers: dict[str, Any]) -> Table:
     """First, lowest, highest and last block, of the unpruned models."""
     columns = ["model", "data", "against", "definition", "block 1", "lowest", "highest", "block 12"]
+    title = "Kendall's tau of the attention score, unpruned, all patches"
     rows: list[list[str]] = []
     for row in numbers["unpruned"]:
         depth = 1 + max(entry["block"] for entry in row["tau"])
         columns[-1] = f"block {depth}" if len(rows) == 0 else columns[-1]
         for statistic in ("mean", "std"):
-            for definition in ("paper", "tau-b"):
-                curve = [
-                    e
-                    for e in row["tau"]
-                    if (e["statistic"], e["definition"], e["patches"])
-                    == (statistic, definition, "all")
-                ]
+            curves = {name: _curve(row, statistic, name) for name in ("paper", "tau-b")}
+            # Without two clusters every pair is a tie, which the paper's definition counts as 1.
+            if all(entry["value"] is None for entry in curves["tau-b"]):
+                curves["paper"] = curves["tau-b"]
+                title += TIED if TIED not in title else ""
+            for definition, curve in curves.items():
                 known = [e for e in curve if e["value"] is not None]
                 low = min(known, key=lambda e: e["value"], default=None)
                 high = max(known, key=lambda e: e["value"], default=None)
@@ -88,7 +89,12 @@ def _tau(numbers: dict[str, Any]) -> Table:
                 cells += [with_error(curve[-1]["value"], curve[-1]["error"])]
                 against = "intensity" if statistic == "mean" else "variation"
                 rows.append([row["model"], row["data"], against, definition, *cells])
-    return "Kendall's tau of the attention score, unpruned, all patches", columns, rows
+    return title, columns, rows
+
+
+def _curve(row: Row, statistic: str, definition: str) -> list[Row]:
+    wanted = (statistic, definition, "all")
+    return [e for e in row["tau"] if (e["statistic"], e["definition"], e["patches"]) == wanted]
 
 
 def _in_block(entry: Row | None) -> str:
@@ -104,14 +110,20 @@ def _received(numbers: dict[str, Any]) -> Table:
         for entry in row["received"]:
             if entry["ratio"] is None:
                 continue
-            cells = [
-                f"{entry[key]:.2e} ±{entry[key + '_error'] or 0:.0e}" for key in ("kept", "dropped")
-            ]
+            cells = [_with_error(entry, key, ".2e", ".0e") for key in ("kept", "dropped")]
             place = f"block {entry['block'] + 1}"
-            error = float(f"{entry['ratio_error'] or 0:.1g}")  # 20, not 2e+01
-            ratio = f"{entry['ratio']:.3g} ±{error:g}"
-            rows.append([row["model"], row["data"], row["score"], place, *cells, ratio])
+            rows.append([row["model"], row["data"], row["score"], place, *cells,
+                         _with_error(entry, "ratio", ".3g", ".1g")])  # fmt: skip
     return "Attention that a kept and a dropped patch receives", columns, rows
+
+
+def _with_error(entry: Row, key: str, form: str, error_form: str) -> str:
+    """A value and its error, where one clip or none leaves it no error: the value alone."""
+    value, error = f"{entry[key]:{form}}", entry[f"{key}_error"]
+    if error is None:
+        return value
+    text = f"{error:{error_form}}"
+    return f"{value} ±{float(text):g}" if error_form.endswith("g") else f"{value} ±{text}"
 
 
 def _ratios(numbers: dict[str, Any]) -> Table:

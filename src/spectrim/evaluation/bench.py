@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .timing import Timing, interleaved
 BACKENDS = ("torch", *EXPORTED)
 Steps = Callable[[str], None]
 """Progress: what is being done."""
+Key = tuple[str, str, float]  # backend, quantization, keep-rate
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Candidate:
     keep_rate: float
     gmacs: float
     runner: Runner
-    source: Path | None
+    source: Path
 
     def call(self, waveforms: list[np.ndarray]) -> Callable[[], object]:
         """Waveforms to probabilities."""
@@ -102,18 +103,21 @@ def bench(
     plain = model.with_plan(Plan())
     variants = [plain, *(prune(plain, rate, score, blocks) for rate in rates[1:])]
     rows: list[dict[str, Any]] = []
+    sources: dict[Key, Path] = {}
+    steps("stages")
+    parts = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
+    window = TorchRunner(plain).window
     with tempfile.TemporaryDirectory() as folder:
-        groups = _candidates(variants, rates, chosen, quantize, Path(folder), threads, steps)
-        for batch_size in batch_sizes:
-            waveforms = noise(batch_size, groups[0][0].runner.window)
-            for group in groups:
+        for group in _groups(variants, rates, chosen, quantize, Path(folder), threads, steps):
+            for batch_size in batch_sizes:
                 steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
-                rows += _timed(group, waveforms, rival, rounds, budget, product)
-        if memory:
-            steps("memory")
-            _add_memory(rows, groups, threads)
-        steps("stages")
-        parts = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
+                rows += _timed(group, noise(batch_size, window), rival, rounds, budget, product)
+            sources |= {_key(vars(candidate)): candidate.source for candidate in group}
+        rows.sort(key=lambda row: batch_sizes.index(row["batch_size"]))
+        for row in rows if memory else ():
+            steps(f"memory of {row['backend']} {row['quantization']}, batch {row['batch_size']}")
+            source, batch_size = sources[_key(row)], row["batch_size"]
+            row["peak_mb"] = peak_memory(source, row["backend"], window, batch_size, threads)
     for row in rows:
         row["model"] = name
     context = TorchRunner(plain).context(name, max(batch_sizes))
@@ -137,7 +141,11 @@ def _installed() -> list[str]:
     return [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
 
 
-def _candidates(
+def _key(row: Mapping[str, Any]) -> Key:
+    return row["backend"], row["quantization"], row["keep_rate"]
+
+
+def _groups(
     variants: Sequence[SpectrogramTransformer],
     rates: Sequence[float],
     backends: Sequence[str],
@@ -145,27 +153,32 @@ def _candidates(
     folder: Path,
     threads: int | None,
     steps: Steps,
-) -> list[list[Candidate]]:
-    """A group for each backend and precision: the unpruned model, then the pruned ones."""
-    groups: dict[tuple[str, str], list[Candidate]] = {}
-    for rate, variant in zip(rates, variants, strict=True):
-        gmacs = macs(variant) / 1e9
-        if "torch" in backends:
-            source = variant.save(folder / f"torch-{rate}")
-            found = Candidate("torch", "none", rate, gmacs, TorchRunner(variant), source)
-            groups.setdefault(("torch", "none"), []).append(found)
-        exported = [backend for backend in backends if backend != "torch"]
-        for kind in quantize if exported else ():
+) -> Iterator[list[Candidate]]:
+    """A group for each backend and precision: the unpruned model, then the pruned ones.
+
+    One after the other, torch first: beside another runtime's threads and memory, torch loses up
+    to 5 % of the speed that it has alone.
+    """
+    gmacs = [macs(variant) / 1e9 for variant in variants]
+    if "torch" in backends:
+        yield [
+            Candidate("torch", "none", rate, cost, TorchRunner(variant),
+                      variant.save(folder / f"torch-{rate}"))
+            for rate, cost, variant in zip(rates, gmacs, variants, strict=True)
+        ]  # fmt: skip
+    exported = [backend for backend in backends if backend != "torch"]
+    for kind in quantize if exported else ():
+        files = [folder / f"{rate}-{kind}.onnx" for rate in rates]
+        for rate, variant, file in zip(rates, variants, files, strict=True):
             steps(f"export, keep-rate {rate}, {kind}")
-            file = folder / f"{rate}-{kind}.onnx"
             export(variant, file, quantize=None if kind == "none" else kind)
-            for backend in exported:
-                if kind == "int8" and backend != "onnxruntime":
-                    continue  # OpenVINO runs dynamic int8 in float32, and slower for it
-                runner = load_onnx(file, backend, threads)
-                found = Candidate(backend, kind, rate, gmacs, runner, file)
-                groups.setdefault((backend, kind), []).append(found)
-    return list(groups.values())
+        for backend in exported:
+            if kind == "int8" and backend != "onnxruntime":
+                continue  # OpenVINO runs dynamic int8 in float32, and slower for it
+            yield [
+                Candidate(backend, kind, rate, cost, load_onnx(file, backend, threads), file)
+                for rate, cost, file in zip(rates, gmacs, files, strict=True)
+            ]
 
 
 def _timed(
@@ -211,22 +224,6 @@ def _timed(
             row["speedup_against_quartiles"] = [other.low, other.high]
         rows.append(row)
     return rows
-
-
-def _add_memory(
-    rows: list[dict[str, Any]], groups: list[list[Candidate]], threads: int | None
-) -> None:
-    known = {(c.backend, c.quantization, c.keep_rate): c for group in groups for c in group}
-    for row in rows:
-        candidate = known[row["backend"], row["quantization"], row["keep_rate"]]
-        if candidate.source is not None:
-            row["peak_mb"] = peak_memory(
-                candidate.source,
-                candidate.backend,
-                candidate.runner.window,
-                row["batch_size"],
-                threads,
-            )
 
 
 def _rival(against: str, model: SpectrogramTransformer) -> Any:

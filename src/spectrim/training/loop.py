@@ -17,6 +17,7 @@ from torch import nn
 from ..common.errors import SpectrimError
 from ..data.loader import TrainBatch
 from ..models.registry import macs
+from .attention import kernel
 from .evaluate import save_predictions
 from .jobs import Drawn, Job
 from .optim import optimiser, parameter_groups, set_lr
@@ -77,7 +78,8 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
             states.save(job.objective, optim, progress, scaler)
 
     saved, stop = time.monotonic(), 0.0
-    with stop_signals() as stopping, contextlib.closing(board):
+    attention = kernel(accelerator.device, job.model.grid.count, accelerator.mixed_precision)
+    with stop_signals() as stopping, contextlib.closing(board), attention:
         for epoch in range(progress.step // steps, recipe.epochs):
             objective.train()
             began = time.monotonic()

@@ -82,12 +82,12 @@ def draw_retention(found: Sequence[DataSet]) -> Figure | None:
         return None
     panels = list(dict.fromkeys((d.name, run.score) for d, _, run in runs))
     figure = Figure(figsize=(15, 2.9 * len(panels) + 0.4), layout="constrained")
-    axes = figure.subplots(len(panels), 4, squeeze=False, sharey=True)
+    axes = figure.subplots(len(panels), 4, squeeze=False, sharey="row")
     looks = looks_of([subject.name for _, subject, _ in runs])
     for row, (name, score) in zip(axes, panels, strict=True):
         those = [(s, run) for d, s, run in runs if (d.name, run.score) == (name, score)]
         _retention_row(row, f"{name}, {score}", those, looks)
-    axes[0, 0].set_ylim(0, 100)
+        row[0].set_ylim(0, min(100, row[0].get_ylim()[1]))
     return figure
 
 

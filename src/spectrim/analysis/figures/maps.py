@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,26 +17,29 @@ CELL = (2.75, 1.9)  # inches of a panel
 
 
 def draw_example(example: Example) -> Figure:
-    """A row a model and score: the input, then what is left after each pruning."""
-    pictures = example.pictures
+    """A row a model and score: the input, then what is left after each pruning.
+
+    Models that keep the same patches by the same score, as they do where the score does not ask
+    the model, share a row.
+    """
+    pictures, rows = example.pictures, _alike(example.pictures)
     columns = max(len(picture.stays) for picture in pictures)
-    figure = Figure(
-        figsize=(CELL[0] * columns + 1.2, CELL[1] * len(pictures) + 1.0), layout="constrained"
-    )
-    axes = figure.subplots(len(pictures), columns, squeeze=False)
+    height = CELL[1] * len(rows) + 0.17 * sum(len(row) - 1 for row in rows) + 1.0
+    figure = Figure(figsize=(CELL[0] * columns + 1.2, height), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
     low = min(picture.features.min() for picture in pictures)
     high = max(picture.features.max() for picture in pictures)
     image = None
-    for number, (row, picture) in enumerate(zip(axes, pictures, strict=True), 1):
-        for ax in row:
+    for number, (panels, those) in enumerate(zip(axes, rows, strict=True), 1):
+        for ax in panels:
             ax.set_axis_off()
-        for at in range(len(picture.stays)):
-            image = _panel(row[at], picture, at, low, high)
+        for at in range(len(those[0].stays)):
+            image = _panel(panels[at], those, at, low, high)
             if at:
-                row[at].set_yticklabels([])
-                row[at].set_ylabel("")
-        if number < len(pictures):
-            for ax in row:
+                panels[at].set_yticklabels([])
+                panels[at].set_ylabel("")
+        if number < len(rows):
+            for ax in panels:
                 ax.set_xlabel("")
     if image is not None:
         bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, aspect=40)
@@ -56,7 +61,18 @@ def blanked(picture: Picture, at: int) -> np.ma.MaskedArray:
     return np.ma.masked_array(picture.features, ~shown).T
 
 
-def _panel(ax: Axes, picture: Picture, at: int, low: float, high: float) -> AxesImage:
+def _alike(pictures: Sequence[Picture]) -> list[list[Picture]]:
+    """The pictures, those that show the same under the same score together."""
+    found: dict[tuple[object, ...], list[Picture]] = {}
+    for picture in pictures:
+        view = (picture.features.shape, picture.view.stride, picture.valid)
+        shows = (*view, picture.score, tuple(picture.blocks), picture.stays.tobytes())
+        found.setdefault(shows, []).append(picture)
+    return list(found.values())
+
+
+def _panel(ax: Axes, those: Sequence[Picture], at: int, low: float, high: float) -> AxesImage:
+    picture = those[0]
     frames, mels = picture.features.shape
     ax.set_axis_on()
     extent = (seconds_of(0), seconds_of(frames), -0.5, mels - 0.5)
@@ -77,16 +93,21 @@ def _panel(ax: Axes, picture: Picture, at: int, low: float, high: float) -> Axes
     ax.set_xlabel("time (s)")
     ax.set_ylabel("frequency (Hz)")
     ax.tick_params(labelsize=8)
-    ax.set_title(_title(picture, at), fontsize=8.5)
+    ax.set_title(_title(those, at), fontsize=8.5)
     return image
 
 
-def _title(picture: Picture, at: int) -> str:
+def _title(those: Sequence[Picture], at: int) -> str:
+    picture = those[0]
     if at == 0:
-        return f"{picture.model}\nunpruned: {_said(picture.plain)}"
+        said = [f"{one.model}, unpruned: {_said(one.plain)}" for one in those]
+        return "\n".join(said)
     left, count = int(picture.stays[at].sum()), picture.stays[at].size
-    head = f"{picture.score}, {after(picture.blocks[at - 1])}\n{left} of {count} patches left"
-    return f"{head}: {_said(picture.pruned)}" if at == len(picture.blocks) else head
+    head = f"{picture.score}, {after(picture.blocks[at - 1])}: {left} of {count} patches"
+    if at < len(picture.blocks):
+        return head
+    said = [f"{one.model}: {_said(one.pruned)}" for one in those]
+    return "\n".join([head, *said])
 
 
 def _said(answer: tuple[str, float]) -> str:
