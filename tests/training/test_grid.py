@@ -41,7 +41,7 @@ columns:
   ast-tones: {recipe: FOLDER/tones.yaml, task: tones, model: AST, paper: "AST, SPC-2",
               runs: [[seed=0], [seed=1]], changes: [init=ast-digits]}
   audiomae-tones: {recipe: FOLDER/tones.yaml, task: tones, model: AudioMAE, runs: [[seed=0]],
-                   pretrained: true}
+                   pretrained: true, tuned: [optim.clip=2.0]}
 scores: [attention, variation]
 keep_rates: [0.7, 0.5]
 tuned: [epochs=1, schedule.start=0, schedule.length=0.5]
@@ -85,7 +85,9 @@ def test_cells_stand_in_the_order_asked_for_and_every_prefix_is_balanced(folder:
     ]  # fmt: skip
     tuned = grid.cell("tuned/audiomae-tones/variation-0.7/0")
     assert tuned.start == "baseline/audiomae-tones/0"
-    assert {"keep_rate=0.7", "score=variation", "epochs=1"} <= set(tuned.changes)
+    assert {"keep_rate=0.7", "score=variation", "epochs=1", "optim.clip=2.0"} <= set(tuned.changes)
+    assert "optim.clip=2.0" in grid.cell("control/audiomae-tones/0").changes
+    assert not any("clip" in c for cell in grid.cells for c in cell.changes if "ast-" in cell.name)
 
 
 @pytest.mark.parametrize("name", ["miniature", "table1"])

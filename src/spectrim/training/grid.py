@@ -25,6 +25,7 @@ class Column:
         recipe: file of its runs; changes: to that recipe, in every run of the column.
         runs: changes of each repetition (a fold, a seed).
         pretrained: whether the baseline starts from the repetition's pre-trained encoder.
+        tuned: changes to the recipe in its tuned and control cells, after those of the grid.
         task, model: names for the table.
         paper: the column of the paper that it stands for, "AST, SPC-2".
     """
@@ -35,6 +36,7 @@ class Column:
     changes: list[str] = field(default_factory=list)
     runs: list[list[str]] = field(default_factory=lambda: [[]])
     pretrained: bool = False
+    tuned: list[str] = field(default_factory=list)
     paper: str = ""
 
 
@@ -166,7 +168,7 @@ def _of_column(about: GridFile, key: str, column: Column, run: int) -> list[Cell
     base = Cell(f"baseline/{key}/{run}", "baseline", key, run, column.recipe, own, first)
     cells = [base]
     start = base.name if about.from_baseline else first
-    tuned = (*own, *about.tuned)
+    tuned = (*own, *about.tuned, *column.tuned)
     if "shelf" in about.evidence:
         name = f"shelf/{key}/{run}"
         cells.append(Cell(name, "shelf", key, run, column.recipe, own, base.name))

@@ -128,9 +128,10 @@ def _made(grid: Grid, results: GridFolder) -> str:
     for name, column in grid.about.columns.items():
         runs = "; ".join(" ".join(run) or "as it is" for run in column.runs)
         lines.append(f"| {name} | `{column.recipe}` | {' '.join(column.changes)} | {runs} |")
-    lines.append(
-        f"\nFine-tuned cells and controls: {' '.join(grid.about.tuned) or 'as the recipe'}."
-    )
+    tuned = f"\nFine-tuned cells and controls: {' '.join(grid.about.tuned) or 'as the recipe'}"
+    for name, column in grid.about.columns.items():
+        tuned += f"; {name}: {' '.join(column.tuned)}" if column.tuned else ""
+    lines.append(f"{tuned}.")
     missing = [cell.name for cell in grid.cells if results.result(cell) is None]
     lines.append(f"\nNot run yet ({len(missing)}): {_shortened(missing)}.")
     return "\n".join(lines) + "\n"
