@@ -18,12 +18,18 @@ FIGURE_LIMIT, TABLES_LIMIT = 150_000, 100_000  # bytes
 FIGURES = {  # of analyze, and of ablate
     "fig4-paper.png": "Kendall's tau of attention against intensity and variation, block by block; "
     "grey: the paper's curves. Whiskers here and below: one standard error over clips.",
+    "fig4-tau-b.png": "The same without ties (tau-b).",
     "fig5-clusters.png": "The five clusters of the patch mean and std; L is C1 and C2, H is C4 and "
     "C5.",
     "retention.png": "What is left after the last pruning.",
     "received.png": "Attention that a kept patch receives, over that of a dropped one.",
-    "ablation.png": "The metric without L or H; the last panels: the paper's Table IV.",
+    "ablation.png": "The metric without L or H, and (dotted) without as many patches by lot; the "
+    "last panels: the paper's Table IV.",
 }
+JOINT = (
+    "Figure 6 on {}: log histograms of (mean, std) of the input and of what is left after the last "
+    "pruning; to the right without padding."
+)
 EXAMPLE = "Patches dropped by each pruning are blanked; right of the dashed line lies padding."
 
 
@@ -39,6 +45,8 @@ def save_figures(beside: Path, analysis: Path, ablation: Path) -> dict[str, str]
     for name, caption in FIGURES.items():
         path = (ablation if name == "ablation.png" else analysis) / name
         chosen += [(name, path, caption)] if path.exists() else []
+    for path in sorted(analysis.glob("fig6-*.png")):
+        chosen.append((path.name, path, JOINT.format(path.stem.removeprefix("fig6-"))))
     for name, path, _ in chosen:
         data = small_png(path)
         save(beside / name, lambda aside, data=data: aside.write_bytes(data))

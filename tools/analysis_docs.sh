@@ -7,5 +7,5 @@ out=${OUT:-runs}
 models=() data=(--data manifests/esc10.csv --fold 5 --data manifests/fsdd-digit.csv --split test)
 for name in "$@"; do models+=(--model "$name"); done
 spectrim analyze "${models[@]}" "${data[@]}" --keep-rate 0.5 --paper --out "$out/analysis"
-spectrim ablate "${models[@]}" "${data[@]}" --paper --out "$out/ablation"
+spectrim ablate "${models[@]}" "${data[@]}" --by-lot --paper --out "$out/ablation"
 python tools/analysis_page.py --analysis "$out/analysis" --ablation "$out/ablation"

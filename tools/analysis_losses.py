@@ -52,6 +52,36 @@ def _losses(family: str, data: str, which: Sequence[str]) -> str:
     return f"{', '.join(parts)} ({data})"
 
 
+def beyond_number(material: Material) -> Finding:
+    """See its title."""
+    cases = []
+    for row in material.contrasts():
+        mean = row["mean"]
+        for which, name, sign in (("low", "L", -1), ("high", "H", 1)):
+            if f"{which}_less_random" not in mean:
+                continue
+            found = mean[f"{which}_less_random"]
+            cases.append(
+                Case(
+                    f"{row['model']}, {row['data']}, without {name}",
+                    f"{change(mean[f'loss_{which}'])}, without as many by lot "
+                    f"{change(mean[f'loss_random_{which}'])}",
+                    "not given",
+                    None if found["value"] is None else sign * found["value"],
+                    found["error"],
+                    f"without {name}",
+                )
+            )
+    return Finding(
+        "Losing H hurts more, and losing L less, than losing as many patches by lot",
+        "Points lost without H (or L) beside those lost without as many patches of each clip drawn "
+        "by lot, padding among them; mean over the blocks. The paper has no such rows. Difference: "
+        "the loss without H less that by lot, and by lot less that without L; paired.",
+        cases,
+        "ablate was run without --by-lot.",
+    )
+
+
 def low_matters(material: Material) -> Finding:
     """See its title."""
     cases = []

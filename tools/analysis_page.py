@@ -5,7 +5,7 @@ Three commands make the page, the first two with any models and data:
     M="--model ast-digits --model audiomae-digits --model ast-esc10 --model audiomae-esc10"
     D="--data manifests/esc10.csv --fold 5 --data manifests/fsdd-digit.csv --split test"
     spectrim analyze $M $D --keep-rate 0.5 --paper --out runs/analysis
-    spectrim ablate $M $D --paper --out runs/ablation
+    spectrim ablate $M $D --by-lot --paper --out runs/ablation
     python tools/analysis_page.py --analysis runs/analysis --ablation runs/ablation
 
 Verdicts are computed (analysis_losses.py, analysis_attention.py); none is called under two standard
@@ -62,6 +62,7 @@ def findings(material: Material) -> list[Finding]:
     """All of them, in the order of the page."""
     return [
         losses.high_hurts_more(material),
+        losses.beyond_number(material),
         losses.low_matters(material),
         losses.general_more_than_speech(material),
         losses.audiomae_more_robust(material),
@@ -131,11 +132,13 @@ def text_of(
         table(["finding", "here"], [[one.title, one.verdict] for one in found]),
     ]  # fmt: skip
     parts += [*figure(shown, folder, "fig3.png"), "## One by one"]
-    places = {0: "ablation.png", 4: "fig5-clusters.png", 5: "retention.png", 8: "fig4-paper.png",
-              9: "received.png"}  # fmt: skip
+    joint = [name for name in shown if name.startswith("fig6-")]
+    places = {1: ["ablation.png"], 5: ["fig5-clusters.png"], 6: ["retention.png", *joint],
+              9: ["fig4-paper.png", "fig4-tau-b.png"], 10: ["received.png"]}  # fmt: skip
     for at, one in enumerate(found):
         parts += _section(at + 1, one)
-        parts += figure(shown, folder, places.get(at, ""))
+        for name in places.get(at, []):
+            parts += figure(shown, folder, name)
     parts += [
         "## Not put to the test here",
         "Three findings are about models trained with pruning (Table I), which this analysis does "

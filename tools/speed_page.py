@@ -26,8 +26,12 @@ BENCHES = {
 BENCH = "spectrim bench --model {}-base --stride {} --threads 2 --no-memory --budget 45 --out DIR"
 TAG = "python benchmarks/tagging.py --budget 80"
 KALDI = "--torchaudio-kaldi PATH"
+FEWER = " --backends torch,openvino"  # the slower ones, of which the best backend is wanted
 COMMANDS = {
-    **{name: BENCH.format(*name.split("-")[1:]) for name in BENCHES},
+    **{
+        name: BENCH.format(*name.split("-")[1:]) + FEWER * (name != "bench-ast-16")
+        for name in BENCHES
+    },
     "tagging-16": f"{TAG} --stride 16 {KALDI} --out docs/speed/tagging-16.json",
     "tagging-10": f"{TAG} --stride 10 --batch 1 {KALDI} --out docs/speed/tagging-10.json",
     "filterbank": f"python benchmarks/filterbank.py {KALDI} --out docs/speed/filterbank.json",
@@ -41,9 +45,15 @@ COMMANDS = {
             ("audiomae-digits", "fsdd-digit", ""),
         )
     },
+    "startup": "python benchmarks/startup.py --out docs/speed/startup.json",
     "long-file": "python benchmarks/long_file.py --out docs/speed/long-file.json",
+    **{
+        f"memory-{family}": f"spectrim bench --model {family}-base --threads 2 --budget 0 --out DIR"
+        for family in ("ast", "audiomae")
+    },
 }
 INT8 = ("int8-ast-esc10", "int8-audiomae-esc10", "int8-ast-digits", "int8-audiomae-digits")
+MEMORY = ("memory-ast", "memory-audiomae")
 TAGGING = ("tagging-16", "tagging-10")
 BANK = {"kaldi-native-fbank": 3.0, "torchaudio kaldi.py": 1.5, "transformers, numpy": 8.0}
 
@@ -107,6 +117,11 @@ def targets(found: dict[str, dict[str, Any]]) -> list[list[str]]:
                 text = f"{best['times_as_fast']:.2f}x ({best['candidate']})"
                 passed = judged(best["times_as_fast"], wanted)
                 rows.append([what, where, f"{wanted}x", text, passed])
+    for row in found.get("startup", {}).get("rows", [])[1:]:
+        loaded = "torch imported" if found["startup"]["torch_imported"] else "torch not imported"
+        text = f"{row['seconds']:.2f} s, {loaded}"
+        passed = "**no**" if found["startup"]["torch_imported"] else judged(0.5, row["seconds"])
+        rows.append([f"`{row['what']}`", "", "under 0.5 s, without torch", text, passed])
     if "long-file" in found:
         long = found["long-file"]
         what = f"memory over a file of {long['hours']:g} hours, {long['model']}"
@@ -153,6 +168,17 @@ def tagging_table(rows: Rows) -> str:
     ]  # fmt: skip
     head = ["clips", "stride", "batch", "Spectrim", "transformers, ms a clip", "ours, ms"]
     return table([*head, "times as fast (quartiles)", "pairs"], lines)
+
+
+def memory_table(rows: Rows) -> str:
+    """Rows of `spectrim bench` with memory: a line a model, backend and batch size."""
+    rates = sorted({row["keep_rate"] for row in rows}, reverse=True)
+    lines: dict[tuple[str, str, str], dict[float, str]] = {}
+    for row in rows:
+        key = (row["model"], row["backend"], str(row["batch_size"]))
+        lines.setdefault(key, {})[row["keep_rate"]] = f"{row['peak_mb']:.0f}"
+    head = ["model", "backend", "batch", *(f"keep-rate {rate}" for rate in rates)]
+    return table(head, [[*key, *(one[rate] for rate in rates)] for key, one in lines.items()])
 
 
 def int8_table(rows: Rows) -> str:
@@ -215,6 +241,12 @@ def main() -> None:
         head = ["program", "batch", "its ms", "ours, ms", "times as fast (quartiles)"]
         parts += ["## Filter bank, ten-second clips\n", f"    {COMMANDS['filterbank']}\n"]
         parts += [table(head, lines)]
+    remembered = [name for name in MEMORY if name in found]
+    if remembered:
+        rows = [row for name in remembered for row in found[name]["rows"]]
+        parts += ["## Peak memory\n", *(f"    {COMMANDS[name]}" for name in remembered), ""]
+        parts += ["Of a process that loads the model and answers one batch, in MB.\n"]
+        parts += [memory_table(rows)]
     quantized = [name for name in INT8 if name in found]
     if quantized:
         rows = [row for name in quantized for row in found[name]["rows"]]

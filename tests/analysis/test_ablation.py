@@ -11,7 +11,7 @@ import torch
 from sounds import burst, manifest, noise, silence
 
 from pruning import slow
-from spectrim.analysis.ablation import DROPPED, Cut, ablate, outputs
+from spectrim.analysis.ablation import DROPPED, Cut, ablate, as_many, outputs
 from spectrim.analysis.patches import View, patches_of
 from spectrim.analysis.survey import survey
 from spectrim.common.errors import SpectrimError
@@ -87,6 +87,25 @@ def test_rows_are_what_the_model_says_without_the_patches(make, clips, family):
     assert found.rows[1]["no_patch_left"] == 1, "the silent clip lies in C1 alone"
     for key in ("model", "data", "plan", "batch_size", "versions", "format_version", "frames"):
         assert key in found.rows[0]
+
+
+def test_by_lot_as_many_patches_go_and_no_others(make, clips):
+    model = make("ast")
+    found = ablate(model, "m", "x", clips, after=(3,), by_lot=True, batch_size=3)
+    rows = {row["dropped"]: row for row in found.rows}
+    assert list(rows) == [None, "low", "high", "random-low", "random-high"]
+    for which in ("low", "high"):
+        assert rows[f"random-{which}"]["patches_dropped"] == rows[which]["patches_dropped"]
+        assert rows[f"random-{which}"]["clips"] == rows[which]["clips"]
+        assert rows[f"random-{which}"]["value"] != rows[which]["value"], "other patches"
+    again = ablate(model, "m", "x", clips, after=(3,), by_lot=True, batch_size=2)
+    assert [row["value"] for row in again.rows] == pytest.approx([r["value"] for r in found.rows])
+    keep = torch.rand(4, 64) < torch.tensor([0.0, 0.2, 0.9, 1.1])[:, None]
+    drawn = as_many(keep, [np.random.default_rng(clip) for clip in range(4)])
+    assert torch.equal(drawn.sum(1), keep.sum(1)) and not torch.equal(drawn, keep)
+    more = torch.stack([as_many(keep[1:2], [np.random.default_rng(at)])[0] for at in range(3000)])
+    share = keep[1].float().mean()
+    assert (more.float().mean(0) - share).abs().max() < 0.05, "every patch stays as often"
 
 
 def test_without_labels_the_unpruned_model_is_the_measure(make, clips):

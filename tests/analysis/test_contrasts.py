@@ -70,6 +70,26 @@ def test_each_contrast_and_its_error(made, name):
     assert found["mean"]["high_less_low"]["value"] > 0, "planted: without H all is guessing"
 
 
+def test_against_as_many_by_lot(made):
+    outputs, truth = made
+    rng = np.random.default_rng(5)
+    for blocks in AFTER:
+        for which in ("low", "high"):
+            lot = outputs[None, None] + rng.normal(0, 0.5, truth.shape)
+            outputs[f"random-{which}", blocks] = lot
+    groups = np.arange(CLIPS)
+    found = contrasts("accuracy", lambda *cut: outputs[cut], truth, groups, AFTER, by_lot=True)
+    left = [clip for clip in range(CLIPS) if clip not in (4, 7)]
+    for place, blocks in enumerate(AFTER):
+        for which in ("low", "high"):
+            lost = oracle("accuracy", outputs[which, blocks][left], truth[left])
+            lot = oracle("accuracy", outputs[f"random-{which}", blocks][left], truth[left])
+            base = oracle("accuracy", outputs[None, None][left], truth[left])
+            entry = found["blocks"][place]
+            assert entry[f"loss_random_{which}"]["value"] == pytest.approx(base - lot)
+            assert entry[f"{which}_less_random"]["value"] == pytest.approx(lot - lost)
+
+
 def test_one_clip_has_no_error_and_no_clip_no_contrast(made):
     outputs, truth = made
     one = {cut: values[:1] for cut, values in outputs.items()}

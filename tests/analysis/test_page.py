@@ -100,7 +100,7 @@ def ran(make, tmp_path_factory):
     )
     found = [ablate(model, name, "x", clips, after=(1, 9)) for name, model in models.items()]
     save_ablations(root / "b", found, command="spectrim ablate it")
-    for name in ("fig3-x-1.png", "fig4-paper.png", "received.png"):
+    for name in ("fig3-x-1.png", "fig4-paper.png", "fig6-x.png", "received.png"):
         Image.new("RGB", (400, 300), "white").save(root / "a" / name)
     return root
 
@@ -123,9 +123,10 @@ def test_the_page_has_all_it_promises(ran, tmp_path):
     text = page.read_text()
     assert text.index("spectrim analyze 'it'") < text.index("spectrim ablate it") < text.index("##")
     assert "| one | one | AST | x | general | 10 |" in text
+    assert "](page/fig6-x.png)" in text
     for target in re.findall(r"\]\((page/[^)]+)\)", text):
         assert (page.parent / target).exists()
-    assert text.count("**At this scale: ") == text.count("\n### ") == 10
+    assert text.count("**At this scale: ") == text.count("\n### ") == 11
     assert "cannot be tested: it takes models of one family on general audio and on speech" in text
     tables = [path for path in (tmp_path / "docs" / "page").iterdir() if path.suffix != ".png"]
     assert {path.stem for path in tables} == {"findings", "ablation", "contrasts", "tau",
@@ -145,6 +146,18 @@ def test_verdicts_turn_with_the_numbers(material):
         for row in material.analysis["low_ratio"]:
             row |= {"value": value, "error": 0.1}
         assert {case.verdict for case in by_title(material, "retains more").cases} == {verdict}
+
+
+def test_loudness_against_number(material):
+    found = by_title(material, "by lot")
+    assert found.verdict == "cannot be tested: ablate was run without --by-lot."
+    for row in material.ablation["contrasts"]:
+        for which, value in (("low", -0.2), ("high", 0.3)):
+            row["mean"][f"loss_random_{which}"] = {"value": 0.25, "error": 0.01}
+            row["mean"][f"{which}_less_random"] = {"value": value, "error": 0.1}
+    found = by_title(material, "by lot")
+    assert found.verdict == "without L: cannot tell (all 2); without H: shows (all 2)"
+    assert "as many by lot -25.0 ±1.0" in found.cases[0].ours
 
 
 def test_robustness_is_ast_less_audiomae(material):

@@ -30,14 +30,16 @@ from .survey import SAMPLE, survey
 
 AFTER = (1, 3, 5, 7, 9, 11)
 DROPPED = {"low": LOW, "high": HIGH}
+BY_LOT = {"random-low": "low", "random-high": "high"}  # as many patches of each clip
 BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One row: clusters "low" (C1, C2) or "high" (C4, C5) dropped once `after` blocks are done.
+    """One row: what is dropped once `after` blocks are done.
 
-    `dropped` None: the unpruned model.
+    `dropped`: "low" (clusters C1, C2), "high" (C4, C5), "random-low" or "random-high" (as many
+    patches of each clip, drawn by lot); None: nothing, the unpruned model.
     """
 
     dropped: str | None
@@ -70,6 +72,7 @@ def ablate(
     manifest: Manifest,
     *,
     after: Sequence[int] = AFTER,
+    by_lot: bool = False,
     batch_size: int = BATCH_SIZE,
     sample: int = SAMPLE,
     seed: int = 0,
@@ -84,8 +87,10 @@ def ablate(
     Args:
         name, data: how rows call the model and the clips.
         after: how many blocks still see every patch, one cut each.
+        by_lot: also drop as many patches of each clip by lot, padding among them, which tells
+            what a loss owes to their number.
         sample: patches in the reservoir that K-means sees.
-        seed: of the reservoir, and of the groups of the jackknife.
+        seed: of the reservoir, of the groups of the jackknife, and of the lots.
         tick: called with the number of clips done; there are two passes.
 
     Raises:
@@ -111,8 +116,9 @@ def ablate(
             "that low and high cannot be told apart; are these clips silent?"
         )
     after = list(dict.fromkeys(after))
-    cuts = [Cut(None, None), *(Cut(which, blocks) for which in DROPPED for blocks in after)]
-    lost = np.zeros(len(DROPPED))
+    dropped = [*DROPPED, *(BY_LOT if by_lot else ())]
+    cuts = [Cut(None, None), *(Cut(which, blocks) for which in dropped for blocks in after)]
+    lost = np.zeros(len(dropped))
     positions: list[int] = []
     failures = dict(first.failures)
     with contextlib.closing(Spool(len(cuts), len(manifest.clips), len(plain.labels))) as spool:
@@ -120,6 +126,9 @@ def ablate(
             if batch.positions:
                 features, valid = plain.features_of(batch.waveforms)
                 keeps = _keeps(plain, view, clusters, features, valid)
+                if by_lot:
+                    lots = [np.random.default_rng((seed, at)) for at in batch.positions]
+                    keeps |= {lot: as_many(keeps[of], lots) for lot, of in BY_LOT.items()}
                 lost += [(~keep).float().mean(1).sum().item() for keep in keeps.values()]
                 for at, values in enumerate(outputs(plain, features, valid, cuts[1:], keeps)):
                     spool.put(at, len(positions), values)
@@ -127,18 +136,18 @@ def ablate(
             failures.update(batch.failures)  # a file may have gone since the first pass
             tick(len(batch.positions) + len(batch.failures))
         truth, done = None if truth is None else truth[positions], len(positions)
-        shares = dict(zip(DROPPED, (lost / done).tolist(), strict=True))
+        shares = dict(zip(dropped, (lost / done).tolist(), strict=True))
         base = spool.get(0, done)
         rows = [_row(plain, cut, base, spool.get(at, done), truth) for at, cut in enumerate(cuts)]
 
-        def of_cut(dropped: str | None, blocks: int | None) -> np.ndarray:
-            return spool.get(cuts.index(Cut(dropped, blocks)), done)
+        def of_cut(which: str | None, blocks: int | None) -> np.ndarray:
+            return spool.get(cuts.index(Cut(which, blocks)), done)
 
         right, what = truth, plain.config.metric
         if right is None:  # what the unpruned model says is right
             right, what = indicator(base.argmax(1)[:, None].tolist(), base.shape[1]), "accuracy"
         groups = deal(len(manifest.clips), seed)[positions]
-        against = contrasts(what, of_cut, right, groups, after)
+        against = contrasts(what, of_cut, right, groups, after, by_lot)
     about: dict[str, Any] = {
         "data": data,
         "source": str(manifest.source),
@@ -173,7 +182,7 @@ def outputs(
     Clips that a cut leaves without any patch are NaN there.
 
     Args:
-        keeps: for "low" and "high", (clips, patches) bool: what stays without them.
+        keeps: for whatever is dropped, (clips, patches) bool: what stays without it.
     """
     yield model.probabilities(model(features, valid)).cpu().numpy()
     for cut in cuts:
@@ -195,6 +204,15 @@ def _keeps(
         which: torch.from_numpy(~np.isin(ranks, dropped)).to(features.device)
         for which, dropped in DROPPED.items()
     }
+
+
+def as_many(keep: Tensor, lots: Sequence[np.random.Generator]) -> Tensor:
+    """(clips, patches) bool: as many patches of each clip stay as in `keep`, drawn by lot."""
+    drawn = torch.zeros_like(keep)
+    for clip, rng in enumerate(lots):
+        stay = rng.permutation(keep.shape[1])[: int(keep[clip].sum())]
+        drawn[clip, torch.from_numpy(stay)] = True
+    return drawn
 
 
 def _row(

@@ -14,14 +14,15 @@ from matplotlib.figure import Figure
 
 from ..common.files import save_json
 from ..models.record import RESULT_VERSION, versions
-from .ablation import Ablation
+from .ablation import DROPPED, Ablation
 from .figures.style import COLOURS, MARKERS, bare, save_figure
 from .results import save_table
 from .rows import ERRORS
 
 Row = dict[str, Any]
 ACROSS = 3  # panels side by side, at most
-NAMES = {"low": "without L (C1, C2)", "high": "without H (C4, C5)"}
+NAMES = {"low": "without L (C1, C2)", "high": "without H (C4, C5)",
+         "random-low": "as many as L by lot", "random-high": "as many as H by lot"}  # fmt: skip
 
 
 @functools.cache
@@ -112,12 +113,17 @@ def _panel(ax: Axes, rows: Sequence[Row]) -> None:
     ax.axhline(plain["value"] * 100, color="black", linestyle="--", linewidth=1, label="unpruned")
     for at, (which, name) in enumerate(NAMES.items()):
         those = [row for row in rows if row["dropped"] == which and row["value"] is not None]
+        by_lot = which not in DROPPED
+        if by_lot and not those:
+            continue
         ax.errorbar(
             [row["after_blocks"] for row in those],
             [row["value"] * 100 for row in those],
             yerr=[(row["error"] or 0) * 100 for row in those],
-            color=COLOURS[at],
+            color=COLOURS[at % len(DROPPED)],
             marker=MARKERS[at],
+            markerfacecolor="white" if by_lot else None,
+            linestyle=":" if by_lot else "-",
             capsize=2,
             label=name,
         )

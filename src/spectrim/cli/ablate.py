@@ -27,6 +27,14 @@ from .output import TableOrJson, begins_anew, complain, print_json, print_table,
 
 EXAMPLE = "Example: spectrim ablate --model ast-digits --data clips.csv --after 1,5,11"
 
+WORDS = {
+    None: "nothing",
+    "low": "low (C1, C2)",
+    "high": "high (C4, C5)",
+    "random-low": "as many as low, by lot",
+    "random-high": "as many as high, by lot",
+}
+
 
 def command(
     model: Models = None,
@@ -36,12 +44,15 @@ def command(
     after: Annotated[
         str, typer.Option(help="How many blocks still see every patch; comma-separated.")
     ] = "1,3,5,7,9,11",
+    by_lot: Annotated[
+        bool, typer.Option("--by-lot", help="Also drop as many patches of each clip by lot.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-ablation"),
     paper: Annotated[
         bool, typer.Option("--paper", help="Draw the paper's own numbers beside ours.")
     ] = False,
     sample: Annotated[int, typer.Option(min=100, help="Patches that K-means sees.")] = 100_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of that sample.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of that sample, and of lots.")] = 0,
     format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     frames: Frames = None,
@@ -89,6 +100,7 @@ def command(
                         data_name,
                         manifest,
                         after=blocks,
+                        by_lot=by_lot,
                         batch_size=batch_size,
                         sample=sample,
                         seed=seed,
@@ -123,7 +135,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         if last not in (None, section):
             lines.append(None)
         last = section
-        which = {"low": "low (C1, C2)", "high": "high (C4, C5)", None: "nothing"}[row["dropped"]]
+        which = WORDS[row["dropped"]]
         lines.append(
             [
                 row["model"],
