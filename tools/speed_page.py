@@ -45,6 +45,7 @@ COMMANDS = {
             ("audiomae-digits", "fsdd-digit", ""),
         )
     },
+    "products": "python benchmarks/products.py --out docs/speed/products.json",
     "startup": "python benchmarks/startup.py --out docs/speed/startup.json",
     "long-file": "python benchmarks/long_file.py --out docs/speed/long-file.json",
     **{
@@ -56,6 +57,13 @@ INT8 = ("int8-ast-esc10", "int8-audiomae-esc10", "int8-ast-digits", "int8-audiom
 MEMORY = ("memory-ast", "memory-audiomae")
 TAGGING = ("tagging-16", "tagging-10")
 BANK = {"kaldi-native-fbank": 3.0, "torchaudio kaldi.py": 1.5, "transformers, numpy": 8.0}
+
+
+PRODUCTS_TEXT = (
+    "Why torch at batch 1 falls behind its MACs: the linear layers of ViT-B, on as many rows as a "
+    "clip has tokens. The fewer, the slower each multiplication; packed weights lose less, and "
+    "OpenVINO packs them.\n"
+)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -170,6 +178,16 @@ def tagging_table(rows: Rows) -> str:
     return table([*head, "times as fast (quartiles)", "pairs"], lines)
 
 
+def products_table(rows: Rows) -> str:
+    """Rows of benchmarks/products.py: a line a number of rows."""
+    kinds = list(dict.fromkeys(row["product"] for row in rows))
+    lines: dict[int, list[str]] = {}
+    for row in rows:
+        lines.setdefault(row["rows"], []).append(f"{row['gmac_per_s']:.0f}")
+    head = ["rows", *(f"{kind}, GMAC/s" for kind in kinds)]
+    return table(head, [[str(count), *cells] for count, cells in lines.items()])
+
+
 def memory_table(rows: Rows) -> str:
     """Rows of `spectrim bench` with memory: a line a model, backend and batch size."""
     rates = sorted({row["keep_rate"] for row in rows}, reverse=True)
@@ -241,6 +259,9 @@ def main() -> None:
         head = ["program", "batch", "its ms", "ours, ms", "times as fast (quartiles)"]
         parts += ["## Filter bank, ten-second clips\n", f"    {COMMANDS['filterbank']}\n"]
         parts += [table(head, lines)]
+    if "products" in found:
+        parts += ["## Products by rows\n", f"    {COMMANDS['products']}\n", PRODUCTS_TEXT]
+        parts += [products_table(found["products"]["rows"])]
     remembered = [name for name in MEMORY if name in found]
     if remembered:
         rows = [row for name in remembered for row in found[name]["rows"]]

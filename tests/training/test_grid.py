@@ -14,7 +14,7 @@ from tones import write_recipe
 from spectrim.common import claims
 from spectrim.training.grid import read_grid
 from spectrim.training.grid_findings import verdict
-from spectrim.training.grid_numbers import entries
+from spectrim.training.grid_numbers import Numbers
 from spectrim.training.grid_run import GridFolder
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +132,7 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
 
 
 def test_numbers_are_pooled_over_clips(folder: Path, done: GridFolder) -> None:
-    found = entries(read_grid(folder / "small.yaml"), done)
+    found = Numbers(read_grid(folder / "small.yaml"), done).entries
     by = {(e.column, e.kind, e.score, e.keep_rate): e for e in found}
     tuned = by["ast-tones", "tuned", "attention", 0.5]
     right = {}
@@ -143,6 +143,25 @@ def test_numbers_are_pooled_over_clips(folder: Path, done: GridFolder) -> None:
     assert tuned.difference == pytest.approx(difference.mean())
     assert tuned.difference_error == pytest.approx(difference.std(ddof=1) / 3)
     assert {key[1] for key in by} == {"baseline", "control", "shelf", "tuned"}
+
+
+def test_gaps_are_paired_over_the_same_clips(folder: Path, done: GridFolder) -> None:
+    numbers = Numbers(read_grid(folder / "small.yaml"), done)
+    ast, mae = (numbers.get(f"{m}-tones", "tuned", "attention", 0.5) for m in ("ast", "audiomae"))
+    right: dict[str, np.ndarray] = {}
+    for name in ("tuned--{}-tones--attention-0.5--0", "control--{}-tones--0"):
+        for model in ("ast", "audiomae"):
+            with np.load(folder / "out" / "cells" / f"{name.format(model)}.npz") as file:
+                order = np.argsort(file["paths"])
+                hit = file["truth"][np.arange(9), file["last"].argmax(1)].astype(float)
+                right[f"{name[:5]} {model}"] = hit[order]
+    plain = right["tuned ast"] - right["tuned audiomae"]
+    both = plain - (right["contr ast"] - right["contr audiomae"])
+    for values, from_reference in ((plain, False), (both, True)):
+        gap, error = numbers.gap(ast, mae, from_reference)
+        assert gap == pytest.approx(values.mean())
+        assert error == pytest.approx(values.std(ddof=1) / 3)
+    assert numbers.gap(ast, ast) == (0.0, 0.0)
 
 
 def test_the_page_has_tables_figure_and_what_is_missing(
@@ -156,6 +175,7 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     assert "The paper's AST, SPC-2, unpruned: 97.33." in text
     assert "Not run yet (13)" in text and "The paper's findings" in text
     assert page.with_suffix(".png").stat().st_size > 10_000
+    assert "| off the shelf |" in text and "## Case by case" in text
     rows = json.loads(page.with_suffix(".json").read_text())["rows"]
     assert len(rows) == 2 + 2 + 8 + 2
     listed = spectrim("grid", "list", folder / "small.yaml", "--out", folder / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from .output import print_table, stdout
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
+NOISY = 0.25  # of a speed-up, between its quartiles: an idle machine stays well under a tenth
 
 
 def print_rows(rows: Sequence[Row]) -> None:
@@ -108,7 +110,23 @@ def _caption(rows: Sequence[Row]) -> str:
             "target: share of the patches left that lie on the target; of all patches "
             f"{first['all_on_target']:.1%} do."
         )
+    if scattered := _scatter(rows):
+        lines.append(
+            f"Times scatter: the middle half of a row's pairs spans {scattered:.0%} of its "
+            "speed-up. Is the machine busy with something else? Idle, it tells more."
+        )
     return "\n".join(lines)
+
+
+def _scatter(rows: Sequence[Row]) -> float:
+    """How far the quartiles of a speed-up lie apart, median over rows; 0 where that is little."""
+    apart = [
+        (row["speedup_quartiles"][1] - row["speedup_quartiles"][0]) / row["speedup"]
+        for row in rows
+        if row["speedup_quartiles"][0] < row["speedup_quartiles"][1]
+    ]
+    middle = statistics.median(apart) if apart else 0.0
+    return middle if middle > NOISY else 0.0
 
 
 def _print_changes(rows: Sequence[Row]) -> None:

@@ -184,6 +184,7 @@ def _row(
         "gmacs": macs(variant.model) / 1e9,
         "ms_per_clip": timing.seconds / batch_size * 1000,
         "speedup": timing.speedup,
+        "speedup_quartiles": [timing.low, timing.high],
         "timing_rounds": timing.rounds,
         "clips": len(found.positions),
         "failed": len(found.failures),

@@ -122,6 +122,7 @@ def _row(
         "quantization": said.quantization,
         "gmacs": said.macs / 1e9,
         "speedup": timing.speedup,
+        "speedup_quartiles": [timing.low, timing.high],
         "timing_rounds": timing.rounds,
         "timed": "waveforms to probabilities",
         "agreement": agrees,

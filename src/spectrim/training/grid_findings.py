@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from .grid import Grid
-from .grid_numbers import Entry
+from .grid_numbers import Entry, Numbers
 
 LOW = (0.5, 0.4)  # low keep-rates
 SAVED = (0.30, 0.40)  # share of MACs saved in the paper's second finding
+EVIDENCE = {"tuned": "fine-tuned", "shelf": "off the shelf"}
+ATTENTION = "Attention ranks better than intensity and variation at keep-rates 0.5 and 0.4"
+POINT = "Within one point of the unpruned model at 30 to 40 % fewer MACs"
+SENSITIVE = "AudioMAE loses more than AST at keep-rates 0.5 and 0.4"
 
 
-def findings(grid: Grid, found: Sequence[Entry]) -> list[str]:
-    """One sentence a finding and a kind of evidence, with its figures."""
-    texts = []
-    for kind, name in (("tuned", "fine-tuned"), ("shelf", "off the shelf")):
-        texts.append(f"**Attention at least as good as the others at keep-rates 0.5 and 0.4**, "
-                     f"{name}: {_attention(found, kind)}")  # fmt: skip
-        texts.append(f"**Within one point of the baseline at 30 to 40 % fewer MACs**, {name}: "
-                     f"{_within_a_point(found, kind)}")  # fmt: skip
-        texts.append(f"**AudioMAE more sensitive to low keep-rates than AST**, {name}: "
-                     f"{_sensitivity(grid, found, kind)}")  # fmt: skip
-    return texts
+@dataclass(frozen=True)
+class Case:
+    """One test of a finding: a number that is above zero where it shows, 0 to 1, and its error."""
+
+    finding: str
+    evidence: str
+    name: str
+    difference: float
+    error: float
+
+    @property
+    def verdict(self) -> str:
+        """Shows, does not show, cannot tell."""
+        return verdict(self.difference, self.error)
+
+
+def findings(grid: Grid, numbers: Numbers) -> list[Case]:
+    """Every case of every finding, fine-tuned cells first."""
+    return [
+        case
+        for kind in EVIDENCE
+        for cases in (_attention(numbers, kind), _within_a_point(numbers, kind),
+                      _sensitivity(grid, numbers, kind))
+        for case in cases
+    ]  # fmt: skip
 
 
 def verdict(difference: float, error: float) -> str:
@@ -31,60 +51,71 @@ def verdict(difference: float, error: float) -> str:
     return "does not show" if difference <= -2 * error and difference < 0 else "cannot tell"
 
 
-def _attention(found: Sequence[Entry], kind: str) -> str:
-    by = _by(found, kind)
-    parts = []
-    for (column, score, rate), entry in by.items():
-        other_names = ("intensity", "variation")
-        if score != "attention" or rate not in LOW:
+def summary(cases: list[Case]) -> list[str]:
+    """A Markdown table: a line a finding and kind of evidence, how many cases say what."""
+    lines = [
+        "| finding | evidence | shows | does not show | cannot tell |", "| --- " * 5 + "|",
+    ]  # fmt: skip
+    for finding in (ATTENTION, POINT, SENSITIVE):
+        for evidence in EVIDENCE.values():
+            said = Counter(
+                c.verdict for c in cases if (c.finding, c.evidence) == (finding, evidence)
+            )
+            counts = [str(said[word]) for word in ("shows", "does not show", "cannot tell")]
+            cells = counts if said else ["no such cells yet", "", ""]
+            lines.append(f"| {finding} | {evidence} | {' | '.join(cells)} |")
+    return lines
+
+
+def details(cases: list[Case]) -> list[str]:
+    """A Markdown table: a line a case."""
+    lines = ["| finding | evidence | case | points | |", "| --- " * 5 + "|"]
+    lines += [
+        f"| {c.finding} | {c.evidence} | {c.name} | {c.difference * 100:+.1f} ± "
+        f"{c.error * 100:.1f} | {c.verdict} |"
+        for c in cases
+    ]
+    return lines
+
+
+def _attention(numbers: Numbers, kind: str) -> Iterator[Case]:
+    for entry in numbers.entries:
+        if (entry.kind, entry.score) != (kind, "attention") or entry.keep_rate not in LOW:
             continue
-        for other in other_names:
-            against = by.get((column, other, rate))
-            if against is not None:
-                gap = entry.value - against.value
-                # As of independent clips, which is wider than on the same ones: cautious.
-                error = (entry.error**2 + against.error**2) ** 0.5
-                parts.append(f"{column} at {rate} over {other} {gap * 100:+.1f} ± {error * 100:.1f}"
-                             f" ({verdict(gap, error)})")  # fmt: skip
-    return _joined(parts)
+        for other in ("intensity", "variation"):
+            against = numbers.get(entry.column, kind, other, entry.keep_rate)
+            if against is not None and (gap := numbers.gap(entry, against)):
+                name = f"{entry.column} at {entry.keep_rate}, over {other}"
+                yield Case(ATTENTION, EVIDENCE[kind], name, *gap)
 
 
-def _within_a_point(found: Sequence[Entry], kind: str) -> str:
-    full = {e.column: e.gmacs for e in found if e.kind == "baseline"}
-    parts = []
-    for e in found:
-        if e.kind != kind or e.column not in full or e.difference is None:
+def _within_a_point(numbers: Numbers, kind: str) -> Iterator[Case]:
+    for entry in numbers.entries:
+        full = numbers.get(entry.column, "baseline", None, 1.0)
+        if entry.kind != kind or full is None or entry.difference is None:
             continue
-        saved = 1 - e.gmacs / full[e.column]
-        if SAVED[0] - 0.005 <= saved <= SAVED[1] + 0.005 and e.difference_error is not None:
-            inside = verdict(e.difference + 0.01, e.difference_error)
-            parts.append(f"{e.column} by {e.score} at {e.keep_rate} {e.difference * 100:+.1f} ± "
-                         f"{e.difference_error * 100:.1f} ({inside})")  # fmt: skip
-    return _joined(parts)
+        saved = 1 - entry.gmacs / full.gmacs
+        if SAVED[0] - 0.005 <= saved <= SAVED[1] + 0.005 and entry.difference_error is not None:
+            name = f"{entry.column} by {entry.score} at {entry.keep_rate}, plus one point"
+            yield Case(POINT, EVIDENCE[kind], name, entry.difference + 0.01, entry.difference_error)
 
 
-def _sensitivity(grid: Grid, found: Sequence[Entry], kind: str) -> str:
-    by, parts = _by(found, kind), []
+def _sensitivity(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
+    for ast, mae in _rivals(grid, numbers, kind):
+        if gap := numbers.gap(ast, mae, from_reference=True):
+            task = grid.about.columns[ast.column].task
+            name = f"{task} by {ast.score} at {ast.keep_rate}"
+            yield Case(SENSITIVE, EVIDENCE[kind], name, *gap)
+
+
+def _rivals(grid: Grid, numbers: Numbers, kind: str) -> Iterator[tuple[Entry, Entry]]:
+    """AST's and AudioMAE's figures on one task, at low keep-rates."""
     columns = grid.about.columns
-    for (name, score, rate), ast in by.items():
-        if columns[name].model != "AST" or rate not in LOW or ast.difference is None:
+    for ast in numbers.entries:
+        own = columns[ast.column]
+        if ast.kind != kind or own.model != "AST" or ast.keep_rate not in LOW:
             continue
-        for other, column in columns.items():
-            mae = by.get((other, score, rate))
-            if column.model != "AudioMAE" or column.task != columns[name].task or mae is None:
-                continue
-            if mae.difference is None or mae.difference_error is None:
-                continue
-            gap = ast.difference - mae.difference
-            error = ((ast.difference_error or 0.0) ** 2 + mae.difference_error**2) ** 0.5
-            parts.append(f"{column.task} by {score} at {rate}: AudioMAE loses {gap * 100:+.1f} ± "
-                         f"{error * 100:.1f} more ({verdict(gap, error)})")  # fmt: skip
-    return _joined(parts)
-
-
-def _by(found: Sequence[Entry], kind: str) -> dict[tuple[str, str | None, float], Entry]:
-    return {(e.column, e.score, e.keep_rate): e for e in found if e.kind == kind}
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return "; ".join(parts) + "." if parts else "cannot tell, no such cells yet."
+        for name, column in columns.items():
+            mae = numbers.get(name, kind, ast.score, ast.keep_rate)
+            if (column.model, column.task) == ("AudioMAE", own.task) and mae is not None:
+                yield ast, mae

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,35 +42,87 @@ class Entry:
     runs: int
 
 
-def entries(grid: Grid, results: GridFolder) -> list[Entry]:
-    """All figures that finished cells give, in the order of the grid file's columns.
+Key = tuple[str, str, str | None, float]  # column, kind, score, keep-rate
+
+
+class Numbers:
+    """All figures that finished cells give, and differences between any two of them.
+
+    `entries`: the figures, in the order of the grid file's columns.
 
     Accuracy: a clip's share of right answers over repetitions is one draw, so seeds (the same
     clips again) and folds (other clips) are both pooled rightly; the error is over clips. mAP:
     mean over repetitions, with the bootstrap's error of each.
     """
-    gathered: dict[tuple[str, str, str | None, float], list[_Run]] = defaultdict(list)
-    for cell in grid.cells:
-        result = results.result(cell)
-        if result is None or cell.column is None:
-            continue
-        for run in _runs(grid, cell, result, results):
-            gathered[cell.column, cell.kind, run.score, run.keep_rate].append(run)
-    columns = list(grid.about.columns)
-    found = [_entry(key, runs) for key, runs in gathered.items()]
-    kinds = ("baseline", "control", "shelf", "tuned")
-    scores = [None, *grid.about.scores]
-    return sorted(
-        found,
-        key=lambda e: (columns.index(e.column), kinds.index(e.kind), scores.index(e.score),
-                       -e.keep_rate),
-    )  # fmt: skip
+
+    def __init__(self, grid: Grid, results: GridFolder) -> None:
+        self._runs: dict[Key, list[_Run]] = defaultdict(list)
+        for cell in grid.cells:
+            result = results.result(cell)
+            if result is None or cell.column is None:
+                continue
+            for run in _runs(grid, cell, result, results):
+                self._runs[cell.column, cell.kind, run.score, run.keep_rate].append(run)
+        columns = list(grid.about.columns)
+        kinds = ("baseline", "control", "shelf", "tuned")
+        scores = [None, *grid.about.scores]
+        self.entries = sorted(
+            (_entry(key, runs) for key, runs in self._runs.items()),
+            key=lambda e: (columns.index(e.column), kinds.index(e.kind), scores.index(e.score),
+                           -e.keep_rate),
+        )  # fmt: skip
+        self._by_key = {_key(entry): entry for entry in self.entries}
+
+    def get(self, column: str, kind: str, score: str | None, keep_rate: float) -> Entry | None:
+        """A figure, if there is one."""
+        return self._by_key.get((column, kind, score, keep_rate))
+
+    def gap(
+        self, one: Entry, other: Entry, from_reference: bool = False
+    ) -> tuple[float, float] | None:
+        """How much higher one figure is than another, and the standard error of that.
+
+        On the same clips of the repetitions that both have.
+
+        Args:
+            from_reference: not the figures, but their own differences from what they are held
+                against. Of mAP these are joined as if independent, which errs to the wide side.
+
+        Returns:
+            None where they share no repetition, or one has nothing that it is held against.
+        """
+        theirs = {run.number: run for run in self._runs[_key(other)]}
+        pairs = [
+            (run, theirs[run.number].in_order_of(run.paths))
+            for run in self._runs[_key(one)]
+            if run.number in theirs and set(run.paths) == set(theirs[run.number].paths)
+        ]
+        if from_reference:
+            pairs = [pair for pair in pairs if all(run.reference is not None for run in pair)]
+        if not pairs:
+            return None
+        if one.metric == "accuracy":
+            return _over_clips(
+                [(a.paths, a.right(from_reference) - b.right(from_reference)) for a, b in pairs]
+            )
+        if not from_reference:
+            return _over_runs([(a.last, b.last, a.truth) for a, b in pairs])
+        (gap, error), (less, more) = (
+            _over_runs([(r.last, r.reference, r.truth) for r in runs if r.reference is not None])
+            for runs in zip(*pairs, strict=True)
+        )
+        return gap - less, float(np.hypot(error, more))
+
+
+def _key(entry: Entry) -> Key:
+    return entry.column, entry.kind, entry.score, entry.keep_rate
 
 
 @dataclass(frozen=True)
 class _Run:
     """One repetition of a figure: outputs, and those of what it is held against."""
 
+    number: int
     score: str | None
     keep_rate: float
     metric: str
@@ -81,6 +133,21 @@ class _Run:
     best: np.ndarray
     reference: np.ndarray | None
 
+    def in_order_of(self, paths: np.ndarray) -> _Run:
+        """The same with clips in another order."""
+        place = {path: at for at, path in enumerate(self.paths.tolist())}
+        order = [place[path] for path in paths.tolist()]
+        reference = None if self.reference is None else self.reference[order]
+        return replace(self, paths=paths, truth=self.truth[order], last=self.last[order],
+                       best=self.best[order], reference=reference)  # fmt: skip
+
+    def right(self, from_reference: bool) -> np.ndarray:
+        """(clips,) 1 where the answer is right; less the same of the reference."""
+        own = _right(self.last, self.truth)
+        if not from_reference or self.reference is None:
+            return own
+        return own - _right(self.reference, self.truth)
+
 
 def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -> list[_Run]:
     with np.load(results.outputs(cell), allow_pickle=False) as file:
@@ -89,13 +156,13 @@ def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -
     if cell.kind == "shelf":
         rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
         return [
-            _Run(row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
+            _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
                  arrays["last"][at], arrays["best"][at], arrays["last"][0])
             for at, row in enumerate(rows) if row["score"] is not None
         ]  # fmt: skip
     reference = _reference(grid, cell, results, paths)
     rate = cell.keep_rate or 1.0
-    return [_Run(cell.score, rate, name, result["gmacs"], paths, truth, arrays["last"],
+    return [_Run(cell.run, cell.score, rate, name, result["gmacs"], paths, truth, arrays["last"],
                  arrays["best"], reference)]  # fmt: skip
 
 
@@ -114,7 +181,7 @@ def _reference(grid: Grid, cell: Cell, results: GridFolder, paths: np.ndarray) -
     return None
 
 
-def _entry(key: tuple[str, str, str | None, float], runs: Sequence[_Run]) -> Entry:
+def _entry(key: Key, runs: Sequence[_Run]) -> Entry:
     column, kind, score, rate = key
     name = runs[0].metric
     held = [(run, run.reference) for run in runs if run.reference is not None]

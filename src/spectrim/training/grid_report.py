@@ -10,8 +10,8 @@ from typing import Any
 
 from ..common.files import save, save_json, save_text
 from .grid import Grid
-from .grid_findings import findings
-from .grid_numbers import Entry, entries
+from .grid_findings import details, findings, summary
+from .grid_numbers import Entry, Numbers
 from .grid_run import GridFolder
 
 KINDS = {"shelf": "off the shelf", "tuned": "fine-tuned"}
@@ -23,21 +23,31 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
     Returns the paths written.
     """
     results = GridFolder(folder)
-    found = entries(grid, results)
+    numbers = Numbers(grid, results)
+    found = numbers.entries
     figure = page.with_suffix(".png")
     data = page.with_suffix(".json")
     drawn = draw(grid, found, figure)
-    save_json(data, {"rows": [vars(entry) for entry in found]})
+    cases = findings(grid, numbers)
+    said = [vars(case) | {"verdict": case.verdict} for case in cases]
+    save_json(data, {"rows": [vars(entry) for entry in found], "findings": said})
     parts = [f"# {grid.path.stem.replace('-', ' ').capitalize()}\n", _head(grid, results, page)]
     if drawn:
         parts += [f"![Metric against GMACs]({figure.name})\n"]
-    if any(column.paper for column in grid.about.columns.values()):
-        texts = (f"- {text}" for text in findings(grid, found))
-        parts += ["## The paper's findings\n", *texts, ""]
+    paper = any(column.paper for column in grid.about.columns.values())
+    if paper:
+        text = "How many cases say what; each with its figures [below](#case-by-case).\n"
+        parts += ["## The paper's findings\n", text, *summary(cases), ""]
     for name in grid.about.columns:
         own = [entry for entry in found if entry.column == name]
         if own:
             parts.append(_table(grid, name, own))
+    if paper and cases:
+        text = (
+            "Above zero where the finding shows, ± one standard error over the same clips; between "
+            "two errors either way nothing can be told.\n"
+        )
+        parts += ["## Case by case\n", text, *details(cases), ""]
     parts.append(_made(grid, results))
     save_text(page, "\n".join(parts))
     return [page, *([figure] if drawn else []), data]
