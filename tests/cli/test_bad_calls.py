@@ -57,6 +57,26 @@ def test_wrong_calls_end_with_2_and_a_sentence(run, words, said):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tag", "clips/0.wav", "--model", "encoder"),
+        ("check", "encoder", "--data", "clips"),
+        ("sweep", "--model", "encoder", "--data", "clips"),
+        ("export", "encoder", "--out", "x.onnx"),
+    ],
+)
+def test_a_model_that_was_only_pre_trained_answers_nothing(run, folder, words):
+    from spectrim import create
+    from spectrim.models.config import NO_CLASSES
+
+    if not (folder / "encoder").exists():
+        create("audiomae-tiny", frames=64, labels=[NO_CLASSES]).save(folder / "encoder")
+    done = run(*words)
+    assert done.returncode == 2
+    assert "only pre-trained and has no classes yet. Fine-tune" in " ".join(done.stderr.split())
+
+
 @pytest.fixture
 def spoiled(folder, tmp_path):
     """A copy of the clips, with a text, an empty and a missing file among them."""

@@ -94,7 +94,7 @@ def command(
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     names = short_names(sources)
     models = {
-        name: load_model(source, device, dtype, threads, frames, load)
+        name: load_model(source, device, dtype, threads, frames, load, answers=False)
         for name, source in zip(names, sources, strict=True)
     }
     settings = Settings(

@@ -105,7 +105,7 @@ def _made(
     if model not in PRESETS:
         if stride is not None:
             raise SpectrimError(f"--stride is for presets; {model} has its own.")
-        return load_model(model, "cpu", threads=threads, frames=frames, texts=load)
+        return load_model(model, "cpu", threads=threads, frames=frames, texts=load, answers=False)
     if threads:
         import torch
 

@@ -120,10 +120,17 @@ def load_model(
     threads: int | None = None,
     frames: int | None = None,
     texts: list[str] | None = None,
+    *,
+    answers: bool = True,
 ) -> SpectrogramTransformer:
-    """Load a model as the options say."""
+    """Load a model as the options say.
+
+    Args:
+        answers: whether its classes are wanted, which one that was only pre-trained lacks.
+    """
     import torch
 
+    from ..models.config import NO_CLASSES
     from ..models.load import load
 
     if threads:
@@ -133,7 +140,13 @@ def load_model(
     overrides = overrides_of(texts)
     if overrides.get("own_code"):
         allow_own_code(":")
-    return load(name, device=device, dtype=dtype, frames=frames, **overrides)
+    model = load(name, device=device, dtype=dtype, frames=frames, **overrides)
+    if answers and model.labels == [NO_CLASSES]:
+        raise SpectrimError(
+            f"{name} was only pre-trained and has no classes yet. Fine-tune it first: spectrim "
+            f"train RECIPE init={name}."
+        )
+    return model
 
 
 def is_onnx(name: str) -> bool:

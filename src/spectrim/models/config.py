@@ -12,6 +12,7 @@ from ..pruning.grid import Grid
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 AUDIOSET_CLASSES = 527
+NO_CLASSES = "no classes: pre-trained"  # the one label of a model that was only pre-trained
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..common.errors import SpectrimError, SpectrimNotice
 from ..data.manifest import Clip, Manifest, read_data, targets_of
 from ..data.splits import Splits, split
 from ..data.stats import measure
+from ..models.config import NO_CLASSES
 from ..models.labels import audioset, audioset_labels
 from ..pruning.grid import PATCH
 from .recipe import DataPart, PretrainRecipe, Recipe
@@ -132,7 +133,7 @@ def unlabelled(
     frames, mean, std, more = features_of_data(recipe, train, known, tick)
     said = (f"{len(train)} clips to pre-train on, without their labels.", *more)
     return Task(
-        train, (), (), [[] for _ in train], ("no classes: pre-trained",), "ce", "softmax",
+        train, (), (), [[] for _ in train], (NO_CLASSES,), "ce", "softmax",
         "accuracy", frames, mean, std, said,
     )  # fmt: skip
 
