@@ -62,42 +62,48 @@ class FilterBank(nn.Module):
             lengths = waveforms.new_full((batch,), samples, dtype=torch.long)
         valid = ((lengths - WINDOW) // SHIFT + 1).clamp(min=0)
         if waveforms.device.type != "cpu" or torch.compiler.is_compiling():
-            return self._log_mel(waveforms, lengths), valid
+            return self._log_mel(_silenced(waveforms, lengths), lengths), valid
         # The same, a few clips at a time: new memory for a whole batch's frames costs more than
-        # what is computed with them.
+        # what is computed with them. Whole clips are not gone through for what lies past them.
+        if bool((lengths < waveforms.shape[1]).any()):
+            waveforms = _silenced(waveforms, lengths)
         few = max(1, CACHED // max(1, waveforms.shape[1]))
         parts = zip(waveforms.split(few), lengths.split(few), strict=True)
         return torch.cat([self._log_mel(*part) for part in parts]), valid
 
     def _log_mel(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, samples) and (batch,) to (batch, frames, 128)."""
-        inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
-        waveforms = torch.where(inside, waveforms, 0.0)
+        """(batch, samples), silent past the (batch,) lengths, to (batch, frames, 128)."""
         # Frames lose their own mean in the end; without the clip's they lose less to rounding.
         mean = waveforms.sum(1, keepdim=True) / lengths[:, None].clamp(min=1)
-        real, imaginary = (self._frames(waveforms - mean) @ self.fourier).chunk(2, -1)
-        energy = real.square().addcmul_(imaginary, imaginary) @ self.mel
+        front, back = self._halves(waveforms - mean)
+        real = (front + back) @ self.fourier[0]
+        imaginary = front.sub_(back) @ self.fourier[1]
+        energy = real.square_().addcmul_(imaginary, imaginary) @ self.mel
         return energy.clamp_(min=LOG_FLOOR).log_()
 
     @staticmethod
-    def _frames(waveforms: Tensor) -> Tensor:
-        """(batch, samples) to (batch, frames, 400), by slices, which every runtime has.
+    def _halves(waveforms: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, samples) to the halves of each frame, (batch, frames, 200) twice: its samples
+        from the first on, and from the last one back. By slices, which every runtime has.
 
-        A frame's samples but for the first are pre-emphasised, once for all frames. The
-        first one counts for nothing, for the window is zero there; in its place stands the mean
-        of the frame, which the matrix takes from all others. (Left whole to the matrix, a loud
-        rumble makes the quiet rest err five times as much.)
+        Samples are pre-emphasised, once for all frames. The first and the last of a frame count
+        for nothing, for the window is zero there; in their place stand the frame's mean, which the
+        matrix takes from all others, and 0. (Left whole to the matrix, a loud rumble makes the
+        quiet rest err five times as much.)
         """
         count = (waveforms.shape[1] - WINDOW) // SHIFT + 1
         waveforms = nn.functional.pad(waveforms, (1, 2 * SHIFT))[:, : (count + 2) * SHIFT + 1]
         sounds, before = waveforms[:, 1:], waveforms[:, :-1]
         rises = (sounds - before).add_(before, alpha=1 - PRE_EMPHASIS)  # rounds less than 0.97
+        # A frame is two blocks of SHIFT samples, and `last` samples of a third.
         sounds = sounds.unflatten(1, (count + 2, SHIFT))
         rises = rises.unflatten(1, (count + 2, SHIFT))
-        last = WINDOW - 2 * SHIFT
+        turned, last, half = rises.flip(-1), WINDOW - 2 * SHIFT, WINDOW // 2
         sums, ends = sounds.sum(-1, keepdim=True), sounds[:, 2:, :last].sum(-1, keepdim=True)
         mean = (sums[:, :-2] + sums[:, 1:-1] + ends) / WINDOW
-        return torch.cat([mean, rises[:, :-2, 1:], rises[:, 1:-1], rises[:, 2:, :last]], -1)
+        front = [mean, rises[:, :-2, 1:], rises[:, 1:-1, : half - SHIFT]]
+        back = [torch.zeros_like(mean), turned[:, 2:, 1 - last :], turned[:, 1:-1, : half - last]]
+        return torch.cat(front, -1), torch.cat(back, -1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FilterBank:
         # Follow a move to another device, never a change of dtype: bfloat16 log-mel is off by
@@ -107,6 +113,12 @@ class FilterBank(nn.Module):
             self.fourier = fourier_matrix().to(device)
             self.mel = mel_matrix().to(device)
         return self
+
+
+def _silenced(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """0 past each clip's length."""
+    inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+    return torch.where(inside, waveforms, 0.0)
 
 
 def fit(features: Tensor, valid: Tensor, frames: int, padding: str) -> tuple[Tensor, Tensor]:
@@ -145,18 +157,20 @@ def pad_with_minimum(features: Tensor, valid: Tensor) -> Tensor:
 
 
 def fourier_matrix() -> Tensor:
-    """(400, 2 * 256): mean and 399 pre-emphasised samples to real and imaginary parts.
+    """(2, 200, 256): sums of a frame's mirrored samples to real parts, differences to imaginary.
 
-    Hann window times cosine and sine of the 512-point transform, without its bin at Nyquist. Row 0
-    is for the frame's mean m: Kaldi pre-emphasises x - m, which is the pre-emphasised x without
-    (1 - 0.97) m.
+    Hann window times cosine and sine of the 512-point transform, without its bin at Nyquist. The
+    window is even about the frame's middle, and so is each cosine, while a sine is odd, once phases
+    count from there, which power does not see; so one half of the frame stands for both, and the
+    product takes half the multiplications. Row 0 is for the frame's mean m: Kaldi pre-emphasises
+    x - m, which is the pre-emphasised x without (1 - 0.97) m.
     """
-    n = torch.arange(WINDOW, dtype=torch.float64)
+    n = torch.arange(WINDOW // 2, dtype=torch.float64)
     window = 0.5 - 0.5 * torch.cos(2 * math.pi * n / (WINDOW - 1))
     k = torch.arange(FFT // 2, dtype=torch.float64)
-    angle = 2 * math.pi / FFT * ((n[:, None] * k) % FFT)
-    matrix = window[:, None] * torch.cat([angle.cos(), angle.sin()], 1)
-    matrix[0] = -(1 - PRE_EMPHASIS) * matrix[1:].sum(0)
+    angle = 2 * math.pi / FFT * (n[:, None] - (WINDOW - 1) / 2) * k
+    matrix = window[:, None] * torch.stack([angle.cos(), angle.sin()])
+    matrix[0, 0] = -(1 - PRE_EMPHASIS) * 2 * matrix[0, 1:].sum(0)
     return matrix.float()
 
 
