@@ -198,7 +198,9 @@ def _left_out(material: Material) -> list[str]:
         f"{row['no_patch_left'] + row['clips']} clips, without any patch once {row['dropped']} "
         "intensity is gone."
         for row in material.ablation["rows"]
-        if row["no_patch_left"] and row["after_blocks"] == _first(material)
+        if row["no_patch_left"]
+        and row["dropped"] in ("low", "high")
+        and row["after_blocks"] == _first(material)
     ]
     if failures := material.analysis["failures"]:
         lines.append(f"Clips that could not be read: {len(failures)}.")
