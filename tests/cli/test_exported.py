@@ -81,6 +81,14 @@ def test_sweep_gives_one_row_a_file(exported, run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("tag", "clips/0.wav", "--model", "any.onnx", "--score", "variation"), "--score varia"),
+        (("tag", "clips/0.wav", "--model", "any.onnx", "--blocks", "3"), "--blocks 3"),
+        (("tag", "clips/0.wav", "--model", "model", "--score", "variation"), "goes with --keep"),
+        (("sweep", "--model", "any.onnx", "--scores", "random"), "--scores random"),
+        (("export", "model", "--out", "x.onnx", "--quantize", "int8", "--calibrate", "clips.csv",
+          "--leave-out-fold", "7"), "no fold 7"),
+        (("bench", "--model", "model", "--quantize", "int8", "--backends", "openvino"),
+         "give --calibrate"),
         (("export", "model", "--out", "x.txt"), "ends in .onnx"),
         (("export", "model", "--out", "x.onnx", "--input", "wave"), "Did you mean 'waveform'"),
         (("export", "model", "--out", "x.onnx", "--quantize", "int4"), "Did you mean 'int8'"),
@@ -103,3 +111,15 @@ def test_wrong_calls_end_with_2_and_a_sentence(run, folder, words, said):
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert not (folder / "x.onnx").exists()
+
+
+def test_calibration_leaves_a_fold_out(run, folder):
+    rows = [f"clips/{at}.wav,{label},{1 + at // 2}" for at, label in enumerate(["low", "high"] * 2)]
+    (folder / "folds.csv").write_text("path,label,fold\n" + "\n".join(rows) + "\n")
+    words = ("export", "model", "--out", "folds.onnx", "--quantize", "int8", "--calibrate",
+             "folds.csv")  # fmt: skip
+    pytest.importorskip("onnxruntime", reason="int8 needs it")
+    whole, part = run(*words), run(*words, "--leave-out-fold", "2")
+    assert whole.returncode == part.returncode == 0, part.stderr
+    assert "calibrating with 4 clips" in whole.stderr and "--leave-out-fold" in whole.stderr
+    assert "calibrating with 2 clips" in part.stderr

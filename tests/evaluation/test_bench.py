@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import spectrim
@@ -54,12 +55,22 @@ def test_against_transformers(make):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"backends": ["tensorflow"]}, {"quantize": ["int4"]}, {"against": "keras"},
+    [{"backends": ["openvino"], "quantize": ["int8"]}, {"backends": ["tensorflow"]},
+     {"quantize": ["int4"]}, {"against": "keras"},
      {"batch_sizes": [0]}, {"keep_rates": [2.0]}],
 )  # fmt: skip
 def test_wrong_values(make, wrong):
     with pytest.raises(SpectrimError):
         bench(make("ast", depth=1), "test", **({"backends": ["torch"]} | wrong), **QUICK)
+
+
+def test_int8_with_clips_to_calibrate_by(make):
+    pytest.importorskip("onnxruntime", reason="int8 runs in it")
+    clips = [[np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)]]
+    result = bench(make("ast", depth=1), "test", backends=["onnxruntime"], keep_rates=[1.0],
+                   quantize=["none", "int8"], calibration=clips, batch_sizes=[1],
+                   **QUICK)  # fmt: skip
+    assert [row["quantization"] for row in result["rows"]] == ["none", "int8"]
 
 
 @pytest.mark.slow

@@ -111,13 +111,14 @@ def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
 def _panel(ax: Axes, rows: Sequence[Row]) -> None:
     plain = next(row for row in rows if row["dropped"] is None)
     ax.axhline(plain["value"] * 100, color="black", linestyle="--", linewidth=1, label="unpruned")
+    shift = 0.12  # of each line to the right, so that whiskers stand side by side
     for at, (which, name) in enumerate(NAMES.items()):
         those = [row for row in rows if row["dropped"] == which and row["value"] is not None]
         by_lot = which not in DROPPED
         if by_lot and not those:
             continue
         ax.errorbar(
-            [row["after_blocks"] for row in those],
+            [row["after_blocks"] + shift * at for row in those],
             [row["value"] * 100 for row in those],
             yerr=[(row["error"] or 0) * 100 for row in those],
             color=COLOURS[at % len(DROPPED)],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .calibration import Calibrate, calibration_clips
 from .options import (
     Blocks,
     Frames,
@@ -39,6 +40,7 @@ def command(
         str | None, typer.Option(help="Of torch,onnxruntime,openvino; else all installed.")
     ] = None,
     quantize: Annotated[str, typer.Option(help="none, int8, or none,int8.")] = "none",
+    calibrate: Calibrate = None,
     batch_sizes: Annotated[str, typer.Option(help="Comma-separated.")] = "1,8",
     stride: Annotated[int | None, typer.Option(help="Of a preset's patches: 16 or 10.")] = None,
     frames: Frames = None,
@@ -65,6 +67,11 @@ def command(
     allow_own_code(score)
     if out:
         make_folder(out)
+    kinds, clips = listed(quantize, str, "--quantize"), None
+    if calibrate is not None:
+        clips = calibration_clips(calibrate)
+    elif "int8" in kinds and (backends is None or "openvino" in backends):
+        complain("note", "without --calibrate int8 is timed in onnxruntime alone, not in openvino.")
     made = _made(model, stride, frames, load, threads)
     with progress() as bar:
         task = bar.add_task("preparing", total=None)
@@ -75,7 +82,8 @@ def command(
             keep_rates=rates,
             score=score,
             blocks=places,
-            quantize=listed(quantize, str, "--quantize"),
+            quantize=kinds,
+            calibration=clips,
             against=against,
             batch_sizes=sizes,
             rounds=rounds,

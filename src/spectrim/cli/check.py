@@ -24,6 +24,8 @@ from .options import (
 from .output import TableOrJson, complain, print_json, print_table, stdout, sweep_progress
 from .sweep_table import same_interval
 
+FEW = 30  # clips, below which a share of them is hardly one
+
 EXAMPLE = "Example: spectrim check MIT/ast-finetuned-audioset-10-10-0.4593 --data my-clips"
 
 
@@ -123,9 +125,9 @@ def _print(result: dict[str, Any]) -> None:
     best = result["recommendation"]
     if best["keep_rate"] == 1.0:
         text = (
-            f"Recommendation: none; no keep-rate below 1.0 by {result['rows'][-1]['score']} keeps "
-            f"the top class of {best['asked'] * 100:g} % of your clips and is 5 % faster. Try "
-            "another --score."
+            f"Recommendation: none; there is no keep-rate below 1.0 by "
+            f"{result['rows'][-1]['score']} that is 5 % faster and keeps, as all above it do, the "
+            f"top class of {best['asked'] * 100:g} % of your clips. Try another --score."
         )
     else:
         text = (
@@ -136,6 +138,8 @@ def _print(result: dict[str, Any]) -> None:
             f"{best['asked'] * 100:g} % asked). Another --score may do better."
         )
     page.print(text, markup=False)
+    if first["clips"] < FEW:
+        page.print(f"{first['clips']} clips tell little; some hundred tell more.", markup=False)
 
 
 def _parity(parity: dict[str, Any]) -> str:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from .calibration import CALIBRATION_CLIPS, Calibrate, calibration_clips
 from .options import Blocks, Frames, KeepRate, Load, Score, allow_own_code, blocks_of, load_model
 from .output import TableOrJson, complain, print_json, stdout
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import numpy as np
-
 EXAMPLE = "Example: spectrim export ast-digits --keep-rate 0.7 --out digits.onnx"
-CALIBRATION_BATCH = 8
 
 
 def command(
@@ -31,13 +26,16 @@ def command(
     quantize: Annotated[str | None, typer.Option(help="int8: of the blocks' linear layers.")] = (
         None
     ),
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(help="With int8: a manifest or folder of typical clips to fix ranges by."),
+    calibrate: Calibrate = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--leave-out-fold", help="A fold of --calibrate that is kept for testing; repeatable."
+        ),
     ] = None,
     clips: Annotated[
         int, typer.Option(min=1, help="Of --calibrate, evenly chosen, at most.")
-    ] = 128,
+    ] = CALIBRATION_CLIPS,
     frames: Frames = None,
     load: Load = None,
     format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
@@ -56,8 +54,11 @@ def command(
     if keep_rate is not None:
         allow_own_code(score)
         loaded = prune(loaded, keep_rate, score, blocks_of(blocks))
-    calibration = None if calibrate is None else _batches(calibrate, clips)
-    export(loaded, out, input=input, quantize=quantize, calibration=calibration)
+    if calibrate is not None and quantize is None:
+        raise SpectrimError("--calibrate is for --quantize int8, which is not given.")
+    calibration = None if calibrate is None else calibration_clips(calibrate, clips, leave_out)
+    name = Path(model).name
+    export(loaded, out, input=input, quantize=quantize, calibration=calibration, name=name)
     said = read_metadata(out)
     if json or format is TableOrJson.json:
         row = {
@@ -81,22 +82,3 @@ def command(
         markup=False,
     )
     complain("note", f"spectrim tag street.wav --model {out} runs it, without PyTorch.")
-
-
-def _batches(source: Path, most: int) -> Iterable[list[np.ndarray]]:
-    """Waveforms of at most `most` clips, evenly chosen; what cannot be read is left out."""
-    from ..common.errors import SpectrimError
-    from ..data.batches import batches
-    from ..data.manifest import read_data
-
-    clips = read_data(source).clips
-    clips = clips[:: -(-len(clips) // most)]
-    found = []
-    for batch in batches(clips, CALIBRATION_BATCH):
-        for at, message in batch.failures:
-            complain("failed", f"{clips[at].path}, left out of the calibration: {message}")
-        if batch.waveforms:
-            found.append(batch.waveforms)
-    if not found:
-        raise SpectrimError(f"{source}: no clip to calibrate with could be read.")
-    return found

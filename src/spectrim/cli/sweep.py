@@ -12,7 +12,6 @@ from .options import (
     DEFAULT_MODELS,
     Backend,
     BatchSize,
-    Blocks,
     Device,
     Dtype,
     Fold,
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --keep-rates 1.0,0.5"
 
+KEEP_RATES = "1.0,0.9,0.8,0.7,0.6,0.5,0.4"
+SCORES = "attention,intensity,variation,random"
+
 
 def command(
     model: Annotated[
@@ -51,13 +53,14 @@ def command(
     ] = None,
     split: Split = None,
     fold: Fold = None,
-    keep_rates: Annotated[str, typer.Option(help="Comma-separated.")] = (
-        "1.0,0.9,0.8,0.7,0.6,0.5,0.4"
-    ),
+    keep_rates: Annotated[
+        str | None, typer.Option(help=f"Comma-separated; else {KEEP_RATES}.")
+    ] = None,
     scores: Annotated[
-        str, typer.Option(help="Comma-separated; your own is package.module:name.")
-    ] = "attention,intensity,variation,random",
-    blocks: Blocks = "3,6,9",
+        str | None,
+        typer.Option(help=f"Comma-separated; your own is package.module:name; else {SCORES}."),
+    ] = None,
+    blocks: Annotated[str | None, typer.Option(help="Comma-separated; else 3,6,9.")] = None,
     seed: Annotated[int, typer.Option(help="Of random scores.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-sweep"),
     format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
@@ -82,21 +85,24 @@ def command(
     from ..evaluation.sweep import sweep, variants_of
     from ..evaluation.sweep_files import sweep_files
 
-    wanted = listed(scores, str, "--scores")
+    wanted = listed(SCORES if scores is None else scores, str, "--scores")
     allow_own_code(*wanted)
-    rates, places = rates_of(keep_rates), blocks_of(blocks)
+    rates = rates_of(KEEP_RATES if keep_rates is None else keep_rates)
+    places = blocks_of("3,6,9" if blocks is None else blocks)
     manifest = read_data(data or sample_pack())
     if split is None and any(clip.split == "test" for clip in manifest.clips):
         split = "test"
         complain("note", f"{data}: rows of split 'test' only; --split all takes every row.")
     manifest = manifest.select(None if split == "all" else split, fold)
     make_folder(out)
+    if (out / "results.json").exists():
+        complain("note", f"replaces the results of an earlier sweep in {out}; --out keeps both.")
     sweeps: dict[str, Sweep] = {}
     names = model or list(DEFAULT_MODELS)
     exported = [name for name in names if is_onnx(name)]
     if exported:
-        fixed_in_file({"--frames": frames, "--load": load})
-        complain("note", "ONNX files have their own plans: --keep-rates and --scores are not used.")
+        fixed_in_file({"--keep-rates": keep_rates, "--scores": scores, "--blocks": blocks,
+                       "--frames": frames, "--load": load})  # fmt: skip
         opened = _opened(names, backend, threads, device, dtype)
         clips = _known(exported[0], opened[exported[0]].labels, manifest, data)
         timed = rounds * max(1, len(opened) - 1)
@@ -145,7 +151,8 @@ def _known(name: str, labels: list[str], manifest: Manifest, data: Path | None) 
     complain(
         "note",
         f"{name} does not know the sample pack's digits: comparing it with "
-        "its unpruned self alone; name your own clips with --data.",
+        f"{'the first file' if is_onnx(name) else 'its unpruned self'} alone; name your own clips "
+        "with --data.",
     )
     return manifest.unlabelled()
 

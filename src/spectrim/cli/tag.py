@@ -11,13 +11,11 @@ from .options import (
     DEFAULT_MODEL,
     Backend,
     BatchSize,
-    Blocks,
     Device,
     Dtype,
     Frames,
     KeepRate,
     Load,
-    Score,
     Threads,
     allow_own_code,
     blocks_of,
@@ -41,8 +39,8 @@ def command(
         typer.Option(help="Built in, hub id, folder or file; .onnx runs without PyTorch."),
     ] = None,
     keep_rate: KeepRate = None,
-    score: Score = "attention",
-    blocks: Blocks = "3,6,9",
+    score: Annotated[str | None, typer.Option(help="With --keep-rate; else attention.")] = None,
+    blocks: Annotated[str | None, typer.Option(help="With --keep-rate; else 3,6,9.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.0,
     hop: Annotated[
@@ -71,7 +69,8 @@ def command(
         complain("note", f"no --model given; tagging with the built-in {model}.")
     runner: Runner
     if is_onnx(model):
-        fixed_in_file({"--keep-rate": keep_rate, "--frames": frames, "--load": load})
+        fixed_in_file({"--keep-rate": keep_rate, "--score": score, "--blocks": blocks,
+                       "--frames": frames, "--load": load})  # fmt: skip
         runner = load_onnx_model(model, backend, threads, device, dtype)
     elif backend is not None:
         raise SpectrimError(f"--backend is for ONNX files; {model} runs in torch.")
@@ -111,8 +110,8 @@ def command(
 def _of_torch(
     model: str,
     keep_rate: float | None,
-    score: str,
-    blocks: str,
+    score: str | None,
+    blocks: str | None,
     frames: int | None,
     load: list[str] | None,
     device: str,
@@ -123,8 +122,13 @@ def _of_torch(
     from ..deploy.torch_runner import TorchRunner
     from ..models.registry import prune
 
-    if keep_rate is None and score != "attention":
-        raise SpectrimError(f"--score {score} goes with --keep-rate; a saved plan has its own.")
+    for option, value in (("--score", score), ("--blocks", blocks)):
+        if keep_rate is None and value is not None:
+            raise SpectrimError(
+                f"{option} {value} goes with --keep-rate; a saved plan has its own."
+            )
+    score = "attention" if score is None else score
+    blocks = "3,6,9" if blocks is None else blocks
     loaded = load_model(model, device, dtype, threads, frames, load)
     if keep_rate is not None:
         allow_own_code(score)

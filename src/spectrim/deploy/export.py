@@ -40,6 +40,7 @@ def export(
     input: str = "waveform",
     quantize: str | None = None,
     calibration: Iterable[Sequence[np.ndarray]] | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write a model, with its plan, as an ONNX file that needs neither torch nor Spectrim.
 
@@ -52,6 +53,7 @@ def export(
             LayerNorms, softmaxes and scores stay float32.
         calibration: batches of waveforms, typical ones, (samples,) float32 at 16 kHz each: the
             range of activations is taken from them (static); None: from each input (dynamic).
+        name: what the metadata call the model; None: its config's name.
 
     Returns:
         The file. Its outputs are "probabilities" and "logits", (batch, classes) float32 each.
@@ -69,7 +71,7 @@ def export(
     _check(model)
     _needed()
     kind = "none" if quantize is None else f"int8 {'static' if calibration else 'dynamic'}"
-    metadata = metadata_of(model, input, kind)
+    metadata = metadata_of(model, input, kind, name)
     proto = _traced(INPUTS[input](model).eval())
     if quantize is not None:
         from .quantize import quantized
@@ -79,11 +81,13 @@ def export(
     return _save(proto, metadata, Path(out))
 
 
-def metadata_of(model: SpectrogramTransformer, input: str, quantization: str) -> Metadata:
+def metadata_of(
+    model: SpectrogramTransformer, input: str, quantization: str, name: str | None = None
+) -> Metadata:
     """What the file says about itself."""
     config = model.config
     return Metadata(
-        name=config.name,
+        name=name or config.name,
         labels=model.labels,
         sampling_rate=SAMPLE_RATE,
         window_samples=samples_of(config.frames),

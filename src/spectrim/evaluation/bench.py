@@ -57,6 +57,7 @@ def bench(
     score: str = "attention",
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     quantize: Sequence[str] = ("none",),
+    calibration: Sequence[Sequence[np.ndarray]] | None = None,
     against: str | None = None,
     batch_sizes: Sequence[int] = (1, 8),
     rounds: int = 20,
@@ -75,7 +76,9 @@ def bench(
         backends: of "torch", "onnxruntime", "openvino"; None: those that are installed.
         keep_rates: 1.0 is always measured, first.
         score, blocks: what is pruned, as for `prune`.
-        quantize: of "none" and "int8" (dynamic, in ONNX Runtime alone).
+        quantize: of "none" and "int8" (of exported files).
+        calibration: batches of waveforms that fix the ranges of int8; None: dynamic, which
+            OpenVINO would compute in float32, so that it gets no such rows.
         against: "transformers": its AST of the same shape, with its own feature extractor.
         rounds: of pairs at most; budget: seconds for the pairs of one backend and batch size.
         threads: what torch runs with and others are given; None: torch's own number.
@@ -98,6 +101,12 @@ def bench(
             raise SpectrimError(f"quantize is {kind!r}; wanted 'none' or 'int8'.")
     if not batch_sizes or min(batch_sizes) < 1:
         raise SpectrimError(f"batch sizes {list(batch_sizes)}; wanted at least 1 each.")
+    exported = [backend for backend in chosen if backend != "torch"]
+    if calibration is None and quantize == ["int8"] and "onnxruntime" not in exported:
+        raise SpectrimError(
+            f"int8 without clips to calibrate with runs in onnxruntime alone, not in "
+            f"{', '.join(chosen)}; give --calibrate, or --backends onnxruntime."
+        )
     rival = None if against is None else _rival(against, model)
     rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]
     plain = model.with_plan(Plan())
@@ -108,7 +117,8 @@ def bench(
     parts = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
     window = TorchRunner(plain).window
     with tempfile.TemporaryDirectory() as folder:
-        for group in _groups(variants, rates, chosen, quantize, Path(folder), threads, steps):
+        made = _groups(variants, rates, chosen, quantize, calibration, Path(folder), threads, steps)
+        for group in made:
             for batch_size in batch_sizes:
                 steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
                 rows += _timed(group, noise(batch_size, window), rival, rounds, budget, product)
@@ -150,6 +160,7 @@ def _groups(
     rates: Sequence[float],
     backends: Sequence[str],
     quantize: Sequence[str],
+    calibration: Sequence[Sequence[np.ndarray]] | None,
     folder: Path,
     threads: int | None,
     steps: Steps,
@@ -171,9 +182,11 @@ def _groups(
         files = [folder / f"{rate}-{kind}.onnx" for rate in rates]
         for rate, variant, file in zip(rates, variants, files, strict=True):
             steps(f"export, keep-rate {rate}, {kind}")
-            export(variant, file, quantize=None if kind == "none" else kind)
+            clips = calibration if kind == "int8" else None
+            export(variant, file, quantize=None if kind == "none" else kind, calibration=clips)
         for backend in exported:
-            if kind == "int8" and backend != "onnxruntime":
+            if kind == "int8" and calibration is None and backend != "onnxruntime":
+                steps(f"{backend}: no int8 without --calibrate")
                 continue  # OpenVINO runs dynamic int8 in float32, and slower for it
             yield [
                 Candidate(backend, kind, rate, cost, load_onnx(file, backend, threads), file)

@@ -95,7 +95,8 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
         lines.append(f"The paper's {column.paper}, unpruned: {unpruned}.")
     head = ["score", "keep-rate", "GMACs", "off the shelf", "Δ", "fine-tuned", "chosen", "Δ"]
     head += [f"paper, {column.paper}"] if paper else []
-    lines += ["", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    if any(entry.score for entry in found):
+        lines += ["", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for score in grid.about.scores:
         for rate in grid.about.keep_rates:
             shelf, tuned = by.get(("shelf", score, rate)), by.get(("tuned", score, rate))

@@ -169,7 +169,8 @@ def _received_panel(ax: Axes, name: str, runs: Sequence[tuple[Subject, Run]]) ->
             ax.errorbar(
                 value,
                 y,
-                xerr=[[min(error, value * 0.99)], [error]] if np.isfinite(error) else None,
+                # On a log axis a whisker that reaches 0 has no end: it is left out.
+                xerr=[[error if error < value else 0], [error]] if np.isfinite(error) else None,
                 color=COLOURS[stage % len(COLOURS)],
                 marker=MARKERS[stage % len(MARKERS)],
                 linestyle="none",
