@@ -34,6 +34,8 @@ COMMANDS = {
     },
     "tagging-16": f"{TAG} --stride 16 {KALDI} --out docs/speed/tagging-16.json",
     "tagging-10": f"{TAG} --stride 10 --batch 1 {KALDI} --out docs/speed/tagging-10.json",
+    "tagging-rates": f"python benchmarks/tagging.py --stride 16 --batch 1 --seconds 10 "
+    f"--keep-rate 1.0 0.7 0.5 --budget 40 {KALDI} --out docs/speed/tagging-rates.json",
     "filterbank": f"python benchmarks/filterbank.py {KALDI} --out docs/speed/filterbank.json",
     **{
         f"int8-{model}": f"python benchmarks/quantized.py {model} --data manifests/{data}.csv "
@@ -56,6 +58,7 @@ COMMANDS = {
 INT8 = ("int8-ast-esc10", "int8-audiomae-esc10", "int8-ast-digits", "int8-audiomae-digits")
 MEMORY = ("memory-ast", "memory-audiomae")
 TAGGING = ("tagging-16", "tagging-10")
+RATES = "tagging-rates"
 BANK = {"kaldi-native-fbank": 3.0, "torchaudio kaldi.py": 1.5, "transformers, numpy": 8.0}
 
 
@@ -170,13 +173,22 @@ def tagging_table(rows: Rows) -> str:
     """Rows of benchmarks/tagging.py."""
     lines = [
         [
-            f"{row['seconds']} s", str(row["stride"]), str(row["batch"]), row["candidate"],
+            f"{row['seconds']} s", str(row["stride"]), str(row["batch"]), str(row["keep_rate"]),
+            row["candidate"],
             f"{row['rival_ms']:.0f}", f"{row['ms']:.0f}",
             f"**{row['times_as_fast']:.2f}** ({quartiles(row, 'quartiles')})", str(row["pairs"]),
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["clips", "stride", "batch", "Spectrim", "transformers, ms a clip", "ours, ms"]
+    head = [
+        "clips",
+        "stride",
+        "batch",
+        "keep-rate",
+        "Spectrim",
+        "transformers, ms a clip",
+        "ours, ms",
+    ]
     return table([*head, "times as fast (quartiles)", "pairs"], lines)
 
 
@@ -245,11 +257,11 @@ def main() -> None:
     for name, title in BENCHES.items():
         if name in found:
             parts += [f"## {title}\n", f"    {COMMANDS[name]}\n", bench_table(found[name])]
-    tagged = [name for name in TAGGING if name in found]
+    tagged = [name for name in (*TAGGING, RATES) if name in found]
     if tagged:
         rows = [row for name in tagged for row in found[name]["rows"]]
         parts += ["## From files to tags\n", *(f"    {COMMANDS[name]}" for name in tagged), ""]
-        parts += [f"Keep-rate 0.5 by attention, against {rows[0]['rival']}.\n", tagging_table(rows)]
+        parts += [f"Pruned by attention, against {rows[0]['rival']}.\n", tagging_table(rows)]
     if "filterbank" in found:
         rows = found["filterbank"]["rows"]
         lines = [
