@@ -28,7 +28,7 @@ FIGURES = {  # of analyze, and of ablate
 }
 JOINT = (
     "Figure 6 on {}: log histograms of (mean, std) of the input and of what is left after the last "
-    "pruning; to the right without padding."
+    "pruning; to the right, where there is padding, without it."
 )
 EXAMPLE = "Patches dropped by each pruning are blanked; right of the dashed line lies padding."
 

@@ -50,13 +50,9 @@ COMMANDS = {
     "products": "python benchmarks/products.py --out docs/speed/products.json",
     "startup": "python benchmarks/startup.py --out docs/speed/startup.json",
     "long-file": "python benchmarks/long_file.py --out docs/speed/long-file.json",
-    **{
-        f"memory-{family}": f"spectrim bench --model {family}-base --threads 2 --rounds 1 --out DIR"
-        for family in ("ast", "audiomae")
-    },
+    "memory-audiomae": "spectrim bench --model audiomae-base --threads 2 --rounds 1 --out DIR",
 }
 INT8 = ("int8-ast-esc10", "int8-audiomae-esc10", "int8-ast-digits", "int8-audiomae-digits")
-MEMORY = ("memory-ast", "memory-audiomae")
 TAGGING = ("tagging-16", "tagging-10")
 RATES = "tagging-rates"
 BANK = {"kaldi-native-fbank": 3.0, "torchaudio kaldi.py": 1.5, "transformers, numpy": 8.0}
@@ -276,12 +272,10 @@ def main() -> None:
     if "products" in found:
         parts += ["## Products by rows\n", f"    {COMMANDS['products']}\n", PRODUCTS_TEXT]
         parts += [products_table(found["products"]["rows"])]
-    remembered = [name for name in MEMORY if name in found]
-    if remembered:
-        rows = [row for name in remembered for row in found[name]["rows"]]
-        parts += ["## Peak memory\n", *(f"    {COMMANDS[name]}" for name in remembered), ""]
+    if "memory-audiomae" in found:
+        parts += ["## Peak memory\n", f"    {COMMANDS['memory-audiomae']}\n"]
         parts += ["Of a process that loads the model and answers one batch, in MB.\n"]
-        parts += [memory_table(rows)]
+        parts += [memory_table(found["memory-audiomae"]["rows"])]
     quantized = [name for name in INT8 if name in found]
     if quantized:
         rows = [row for name in quantized for row in found[name]["rows"]]

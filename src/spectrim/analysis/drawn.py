@@ -58,7 +58,8 @@ def draw_all(
                 figure,
                 "The paper's Figure 6: log histograms of (mean, std), 20 bins a side, of the input "
                 "and of what is retained after the last pruning; the std axis ends at 75 % of its "
-                "range. To the right without the patches past the valid frames. The numbers are "
+                "range. To the right, where there is padding, without the patches past the valid "
+                "frames. The numbers are "
                 "those of the patches; scales are equal within a pair of columns.",
             )
     if figure := bars.draw_retention(found):

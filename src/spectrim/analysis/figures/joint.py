@@ -22,12 +22,15 @@ def draw_joint(data: DataSet) -> Figure | None:
     runs = [(subject, run) for subject in data.subjects for run in subject.runs if drops(run)]
     if not runs:
         return None
-    figure = Figure(figsize=(11.5, 2.5 * len(runs) + 1.3), layout="constrained")
-    axes = figure.subplots(len(runs), 4, squeeze=False)
-    pairs = (COLUMNS[:2], COLUMNS[2:])  # that are compared, and share a scale
+    padded = any(run.joint.counts[0, 0].any() for _, run in runs)
+    pairs = (COLUMNS[:2], COLUMNS[2:])[: 1 + padded]  # that are compared, and share a scale
+    columns = 2 * len(pairs)
+    size = (2.9 * columns + 0.2, 2.5 * len(runs) + 1.3)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(runs), columns, squeeze=False)
     tops = [max(r.joint.density(*c).max() for _, r in runs for c in pair) for pair in pairs]
     for row, (subject, run) in zip(axes, runs, strict=True):
-        images = _row(row, subject, run, [tops[0], tops[0], tops[1], tops[1]])
+        images = _row(row, subject, run, [top for top in tops for _ in range(2)])
     for ax in axes[-1]:
         ax.set_xlabel("patch mean (log-mel)", fontsize=8)
     for at, image in enumerate(images[::2]):
@@ -41,7 +44,7 @@ def draw_joint(data: DataSet) -> Figure | None:
 def _row(row: Sequence[Axes], subject: Subject, run: Run, tops: Sequence[float]) -> list[QuadMesh]:
     means, stds = run.joint.edges
     images = []
-    for ax, (place, sound), head, top in zip(row, COLUMNS, HEADS, tops, strict=True):
+    for ax, (place, sound), head, top in zip(row, COLUMNS, HEADS, tops, strict=False):
         density = run.joint.density(place, sound)
         image = ax.pcolormesh(
             means, stds, density.T, cmap=MAP, vmin=0, vmax=top or 1, rasterized=True
