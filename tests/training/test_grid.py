@@ -196,6 +196,18 @@ def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
         assert found.returncode == 2 and text in " ".join(found.stderr.split()), found.stderr
 
 
+def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_path) -> None:
+    cells = tmp_path / "cells"
+    cells.mkdir()
+    (cells / "baseline--ast-tones--0.json").write_text("{}")
+    words = (folder / "small.yaml", "--out", tmp_path, "--cell", "shelf/ast-tones/0")
+    assert "lost" in spectrim("grid", "list", *words[:3]).stdout
+    found = spectrim("grid", "run", *words)
+    said = " ".join(found.stderr.split())
+    assert found.returncode == 2 and "Delete" in said, said
+    assert "need the runs of baseline/ast-tones/0, which are finished but not in" in said
+
+
 def test_a_difference_under_two_standard_errors_is_no_trend() -> None:
     assert verdict(0.03, 0.01) == "shows"
     assert verdict(0.015, 0.01) == "cannot tell"

@@ -40,9 +40,13 @@ class GridFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def path_of(self, name: str) -> Path:
+        """The file that a cell has when it is finished."""
+        return self.folder / "cells" / f"{name.replace('/', '--')}.json"
+
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """What a finished cell found; None where it is not finished."""
-        path = self.folder / "cells" / f"{cell.file}.json"
+        path = self.path_of(cell.name)
         return read_json(path) if path.is_file() else None
 
     def outputs(self, cell: Cell) -> Path:
@@ -58,13 +62,15 @@ class GridFolder:
         return self.folder / "runs" / name.replace("/", "--")
 
     def status(self, cell: Cell) -> str:
-        """ "done", "running (host process)", "waiting" for another cell, or "ready"."""
+        """ "done", "running (host process)", "waiting" for another cell, "lost" where that cell is
+        done and its run is gone, or "ready"."""
         if self.result(cell) is not None:
             return "done"
         if at := holder(self.claim_of(cell)):
             return f"running ({at})"
-        there = cell.start is None or (self.run_of(cell.start) / "last").is_dir()
-        return "ready" if there else "waiting"
+        if cell.start is None or (self.run_of(cell.start) / "last").is_dir():
+            return "ready"
+        return "lost" if self.path_of(cell.start).is_file() else "waiting"
 
 
 def run_grid(
@@ -94,7 +100,7 @@ def run_grid(
         for cell in left:
             if seconds is not None and time.monotonic() - began > seconds:
                 return finished
-            if results.status(cell) == "waiting":
+            if results.status(cell) in ("waiting", "lost"):
                 continue
             with claim(results.claim_of(cell)) as mine:
                 if mine and results.result(cell) is None:
@@ -104,14 +110,32 @@ def run_grid(
         if not left:
             return finished
         if not progressed:
-            if all(results.status(cell) == "waiting" for cell in left):
-                needs = sorted({str(cell.start) for cell in left})
-                if only is not None and not set(needs) & {cell.name for cell in left}:
-                    raise SpectrimError(
-                        f"{left[0].name} waits for {', '.join(needs)}, whose run is not in "
-                        f"{folder / 'runs'}; run that cell first."
-                    )
+            _check_hope(left, results, only is None)
             time.sleep(WAIT)
+
+
+def _check_hope(left: Sequence[Cell], results: GridFolder, all_cells: bool) -> None:
+    """Raise where no cell that is left can ever be run.
+
+    Another process may yet finish what a cell waits for, unless that was not asked for, or is
+    finished and its run is gone: runs are not kept with the results.
+    """
+    states = {cell.name: results.status(cell) for cell in left}
+    if not set(states.values()) <= {"waiting", "lost"}:
+        return
+    lost = sorted({str(cell.start) for cell in left if states[cell.name] == "lost"})
+    if lost:
+        raise SpectrimError(
+            f"{len(left)} cells need the runs of {', '.join(lost)}, which are finished but not in "
+            f"{results.folder / 'runs'} any more. Delete {results.path_of(lost[0])} (and so on) to "
+            "run them again, which changes their results a little on another machine."
+        )
+    needs = sorted({str(cell.start) for cell in left})
+    if not all_cells and not set(needs) & set(states):
+        raise SpectrimError(
+            f"{left[0].name} waits for {', '.join(needs)}, whose run is not in "
+            f"{results.folder / 'runs'}; run that cell first."
+        )
 
 
 def _run(
@@ -144,7 +168,7 @@ def _run(
         "versions": versions(),
         "format_version": RESULT_VERSION,
     }
-    save_json(results.folder / "cells" / f"{cell.file}.json", about | found | record)
+    save_json(results.path_of(cell.name), about | found | record)
 
 
 def _trained(
