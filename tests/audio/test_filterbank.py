@@ -216,7 +216,7 @@ def test_a_loud_rumble_leaves_the_quiet_rest(bank, low, allowed):
 
 
 def test_a_batch_larger_than_the_cache_gives_the_same_as_the_whole_at_once(bank):
-    """What is worked on a few clips at a time equals what compilers and GPUs get."""
+    """What is worked on a few clips at a time, by FFT, equals what compilers and GPUs get."""
     lengths = torch.tensor([CACHED // 3, 20000, 400, 0, 16000, 1, CACHED // 3])
     batch = torch.from_numpy(np.stack([noise(CACHED // 3, seed) for seed in range(7)]))
     features, valid = bank(batch, lengths)
