@@ -4,7 +4,9 @@
     cp runs/bench/bench.json docs/speed/bench-ast-16.json         # and so on: see COMMANDS
     python tools/speed_page.py
 
-Reads docs/speed/*.json; what is not there is named on the page as not measured.
+    python tools/speed_page.py --folder docs/speed-avx2           # another machine, another page
+
+Reads FOLDER/*.json and writes FOLDER.md; what is not there is named on the page as not measured.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ def targets(found: dict[str, dict[str, Any]]) -> list[list[str]]:
                 reached = best["share_of_machine"]
                 rows.append([what, title, f"{share:.0%}", text, judged(reached, share)])
     for row in found.get("filterbank", {}).get("rows", []):
-        if row["batch"] == 8:
+        if row["batch"] == 8 and row["program"] in BANK:
             wanted = BANK[row["program"]]
             what = f"filter bank against {row['program']}"
             text = f"{row['ratio']:.1f}x"
@@ -235,13 +237,18 @@ def main() -> None:
     """Read, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("docs/speed"))
-    parser.add_argument("--page", type=Path, default=Path("docs/speed.md"))
     args = parser.parse_args()
+    page = args.folder.with_suffix(".md")
+    others = sorted(p for p in page.parent.glob("speed*.md") if p != page)
     files = {name: args.folder / f"{name}.json" for name in COMMANDS}
     found = {name: read_json(file) for name, file in files.items() if file.is_file()}
     missing = [f"`{COMMANDS[name]}`" for name in COMMANDS if name not in found]
+    first = next(iter(found.values()))
+    on = f"{first['versions'].get('processor')}, {first.get('threads')} threads"
+    links = " and ".join(f"[{p.stem}]({p.name})" for p in others)
     parts = [
-        "# Measured speed\n",
+        f"# Measured speed: {on}\n",
+        *([f"Another machine: {links}.\n"] if others else []),
         "Which backend and keep-rate to choose: [choosing.md](choosing.md). ViT-B (AST-base, "
         "AudioMAE-base), random weights, on which time does not depend. Medians of interleaved "
         "pairs; the machine is shared and its rate moves within minutes, so that only ratios mean "
@@ -286,10 +293,10 @@ def main() -> None:
         ]
     if missing:
         parts += [f"**Not measured**: {', '.join(missing)}.\n"]
-    if found:
-        parts += [f"Hardware and versions: {hardware(next(iter(found.values())))}.\n"]
-    save_text(args.page, "\n".join(parts))
-    print(args.page)
+    parts += [f"Hardware and versions: {hardware(first)}.\n"]
+    text = "\n".join(parts).replace("docs/speed/", f"{args.folder.as_posix()}/")
+    save_text(page, text)
+    print(page)
 
 
 if __name__ == "__main__":
