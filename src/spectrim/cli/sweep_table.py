@@ -88,12 +88,13 @@ def _same_five(row: Row) -> str:
 def _caption(rows: Sequence[Row]) -> str:
     first = rows[0]
     left_out = f" ({first['failed']} could not be read)" if first["failed"] else ""
+    files = "against" in first  # whose column "int8" says what each computes with
     lines = [
         f"{first['clips']} clips{left_out}; time at batch {first['batch_size']}, "
-        f"{first['threads']} threads, {first['device']}, {first['dtype']}, median of "
-        f"{first['timing_rounds']} rounds."
+        f"{first['threads']} threads, {first['device']}{'' if files else ', ' + first['dtype']}, "
+        f"median of {first['timing_rounds']} rounds."
     ]
-    if "against" in first:
+    if files:
         lines.append(
             f"vs first, same, speed-up: compared with {first['against']}; time from waveforms to "
             f"probabilities, in {first['backend']}."

@@ -68,6 +68,8 @@ def export(
         raise SpectrimError(f"quantize is {quantize!r}.{nearest(str(quantize), QUANTIZATIONS)}")
     if quantize is None and calibration is not None:
         raise SpectrimError("clips to calibrate with are for quantize='int8', --quantize int8.")
+    if calibration is not None and not (calibration := list(calibration)):
+        raise SpectrimError("`calibration` holds no batch; without it int8 is dynamic.")
     _check(model)
     _needed()
     kind = "none" if quantize is None else f"int8 {'static' if calibration else 'dynamic'}"
