@@ -173,6 +173,7 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     text = page.read_text()
     assert "9 of 22 cells" in text and "## AST, tones" in text and "## AudioMAE, tones" in text
     assert "The paper's AST, SPC-2, unpruned: 97.33." in text
+    assert "| fine-tuned | 2 of 8 | 0 of 4 |" in text and "| pretrain | 1 of 1 | 0 of 0 |" in text
     assert "Not run yet (13)" in text and "The paper's findings" in text
     assert page.with_suffix(".png").stat().st_size > 10_000
     assert "| off the shelf |" in text and "## Case by case" in text

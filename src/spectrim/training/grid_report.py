@@ -126,13 +126,16 @@ def _made(grid: Grid, results: GridFolder) -> str:
     machines: dict[str, int] = {}
     for _, found in done:
         version = found["versions"]
-        text = f"{version['processor']}, {found['threads']} thread(s), torch {version['torch']}"
+        words = [version["processor"], f"{found['threads']} thread(s)", f"torch {version['torch']}"]
+        text = ", ".join([*words, *(c for c in found.get("run_changes", ()) if "threads" not in c)])
         machines[text] = machines.get(text, 0) + 1
     lines = [
         "## How it was made\n",
         f"    spectrim grid run {grid.path} --out {results.folder}",
         f"    spectrim grid report {grid.path} --out {results.folder}\n",
-        f"{hours:.1f} hours in all, on " + "; ".join(machines) + ".\n",
+        f"{hours:.1f} hours in all, on "
+        + "; ".join(f"{text} ({count} cells)" for text, count in machines.items())
+        + ".\n",
         "| column | recipe | changes | repetitions |",
         "| --- | --- | --- | --- |",
     ]
@@ -144,8 +147,24 @@ def _made(grid: Grid, results: GridFolder) -> str:
         tuned += f"; {name}: {' '.join(column.tuned)}" if column.tuned else ""
     lines.append(f"{tuned}.")
     missing = [cell.name for cell in grid.cells if results.result(cell) is None]
+    lines += ["\nCells that are finished, of how many:\n", *_progress(grid, results)]
     lines.append(f"\nNot run yet ({len(missing)}): {_shortened(missing)}.")
     return "\n".join(lines) + "\n"
+
+
+def _progress(grid: Grid, results: GridFolder) -> list[str]:
+    """A table: a line a kind of cell, a column a repetition."""
+    runs = sorted({cell.run for cell in grid.cells})
+    lines = ["| | " + " | ".join(f"repetition {run + 1}" for run in runs) + " |"]
+    lines.append("| --- " * (len(runs) + 1) + "|")
+    for kind in dict.fromkeys(cell.kind for cell in grid.cells):
+        line = [KINDS.get(kind, kind)]
+        for run in runs:
+            cells = [cell for cell in grid.cells if (cell.kind, cell.run) == (kind, run)]
+            done = sum(results.result(cell) is not None for cell in cells)
+            line.append(f"{done} of {len(cells)}")
+        lines.append("| " + " | ".join(line) + " |")
+    return lines
 
 
 def _shortened(names: Sequence[str], most: int = 12) -> str:
