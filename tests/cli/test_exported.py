@@ -13,15 +13,20 @@ from spectrim.models.transformer import SpectrogramTransformer
 
 
 @pytest.fixture(scope="module")
-def exported(run, folder):
-    """`pruned.onnx` and `int8.onnx` of `shallow`, by the command line."""
+def shallow(folder):
+    """A model of one block: what the command line does with a file does not need more."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"export needs {package}: pip install {package}")
-    # One block: what the command line does with a file does not depend on how many there are.
     config = preset("ast-tiny", ("low", "high"), frames=64, depth=1, activation="softmax",
                     metric="accuracy")  # fmt: skip
     SpectrogramTransformer(config).save(folder / "shallow")
-    words = ("export", "shallow", "--keep-rate", "0.5", "--blocks", "0")
+    return "shallow"
+
+
+@pytest.fixture(scope="module")
+def exported(run, folder, shallow):
+    """`pruned.onnx` and `int8.onnx` of `shallow`, by the command line."""
+    words = ("export", shallow, "--keep-rate", "0.5", "--blocks", "0")
     done = run(*words, "--out", "pruned.onnx", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
@@ -113,12 +118,11 @@ def test_wrong_calls_end_with_2_and_a_sentence(run, folder, words, said):
     assert not (folder / "x.onnx").exists()
 
 
-def test_calibration_leaves_a_fold_out(run, folder):
+def test_calibration_leaves_a_fold_out(run, folder, shallow):
     rows = [f"clips/{at}.wav,{label},{1 + at // 2}" for at, label in enumerate(["low", "high"] * 2)]
     (folder / "folds.csv").write_text("path,label,fold\n" + "\n".join(rows) + "\n")
-    words = ("export", "model", "--out", "folds.onnx", "--quantize", "int8", "--calibrate",
+    words = ("export", shallow, "--out", "folds.onnx", "--quantize", "int8", "--calibrate",
              "folds.csv")  # fmt: skip
-    pytest.importorskip("onnxruntime", reason="int8 needs it")
     whole, part = run(*words), run(*words, "--leave-out-fold", "2")
     assert whole.returncode == part.returncode == 0, part.stderr
     assert "calibrating with 4 clips" in whole.stderr and "--leave-out-fold" in whole.stderr
