@@ -17,7 +17,7 @@ from tones import write_recipe
 import spectrim as package
 from models import foreign
 from spectrim.data.manifest import read_data
-from spectrim.training.loop import engine
+from spectrim.training.loop import engine, slow_bf16
 from spectrim.training.recipe import RunPart
 
 ROOT = Path(__file__).parents[2]
@@ -271,3 +271,22 @@ def test_mixed_precision_is_off_on_a_cpu_unless_bf16_is_asked_for(
     accelerator = engine(RunPart(precision=precision, device="cpu"))
     assert accelerator.mixed_precision == used and accelerator.scaler is None
     assert accelerator.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "able", "said"),
+    [
+        ("cpu", "bf16", {"architecture": "x86_64", "avx2": True}, True),
+        ("cpu", "bf16", {"architecture": "x86_64", "amx_bf16": True}, False),
+        ("cpu", "bf16", {"architecture": "x86_64", "avx512_bf16": True}, False),
+        ("cpu", "bf16", {"architecture": "aarch64"}, False),
+        ("cpu", "no", {"architecture": "x86_64"}, False),
+        ("cuda", "bf16", {"architecture": "x86_64"}, False),
+    ],
+)
+def test_emulated_bf16_is_said(
+    device: str, precision: str, able: dict[str, object], said: bool, monkeypatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    sentence = slow_bf16(torch.device(device), precision)
+    assert (sentence is not None and "run.precision=no" in sentence) is said

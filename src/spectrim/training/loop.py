@@ -45,6 +45,19 @@ def engine(run: RunPart, find_unused: bool = False) -> Accelerator:
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[wrapper])
 
 
+def slow_bf16(device: torch.device, precision: str) -> str | None:
+    """What to say where bf16 would be emulated: on a CPU without instructions for it."""
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    if device.type != "cpu" or precision != "bf16" or not known:
+        return None
+    if known.get("amx_bf16") or known.get("avx512_bf16") or known.get("architecture") != "x86_64":
+        return None
+    return (
+        "trains in bf16, for which this CPU has no instructions (amx_bf16, avx512_bf16): "
+        "run.precision=no is many times as fast here."
+    )
+
+
 def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Progress:
     """Train from where the folder's state is to the end.
 

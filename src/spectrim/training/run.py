@@ -16,7 +16,7 @@ from ..common.errors import SpectrimError
 from ..common.files import make_folder, read_json, save_json, save_text
 from ..models.record import versions
 from .jobs import Pretraining, Supervision
-from .loop import engine, fit
+from .loop import engine, fit, slow_bf16
 from .read_recipe import to_dict, to_yaml
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter, Silent
@@ -84,6 +84,8 @@ def _train(
         )
     for sentence in (*task.said, *job.said):
         reporter.note(sentence)
+    if slow := slow_bf16(accelerator.device, accelerator.mixed_precision):
+        reporter.note(slow)
     settled = {
         "recipe": to_dict(recipe),
         "mean": task.mean,
