@@ -61,7 +61,7 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str
     return arguments, folder / "run"
 
 
-@pytest.mark.parametrize("kind", ["torchrun", "accelerate"])
+@pytest.mark.parametrize("kind", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_learns(
     kind: str, alone: tuple[list[str], Path], tmp_path: Path
 ) -> None:

@@ -61,7 +61,11 @@ def whole(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    # An interruption within one process is tested below.
+    "kind",
+    [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+)
 def test_a_killed_run_goes_on_to_the_same_bits(
     recipe: Path, tmp_path: Path, whole: Path, kind: signal.Signals
 ) -> None:
