@@ -13,20 +13,15 @@ from spectrim.models.transformer import SpectrogramTransformer
 
 
 @pytest.fixture(scope="module")
-def shallow(folder):
-    """A model of one block: what the command line does with a file does not need more."""
+def exported(run, folder):
+    """`pruned.onnx` and `int8.onnx` of `shallow`, by the command line."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"export needs {package}: pip install {package}")
+    # One block: what the command line does with a file does not depend on how many there are.
     config = preset("ast-tiny", ("low", "high"), frames=64, depth=1, activation="softmax",
                     metric="accuracy")  # fmt: skip
     SpectrogramTransformer(config).save(folder / "shallow")
-    return "shallow"
-
-
-@pytest.fixture(scope="module")
-def exported(run, folder, shallow):
-    """`pruned.onnx` and `int8.onnx` of `shallow`, by the command line."""
-    words = ("export", shallow, "--keep-rate", "0.5", "--blocks", "0")
+    words = ("export", "shallow", "--keep-rate", "0.5", "--blocks", "0")
     done = run(*words, "--out", "pruned.onnx", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
@@ -34,8 +29,11 @@ def exported(run, folder, shallow):
         {"at": 0, "score": "attention", "reduction": "keep-top", "keep_rate": 0.5}
     ]
     assert row["bytes"] == (folder / "pruned.onnx").stat().st_size
-    done = run(*words, "--out", "int8.onnx", "--quantize", "int8", "--calibrate", "clips")
+    rows = [f"clips/{at}.wav,{label},{1 + at // 2}" for at, label in enumerate(["low", "high"] * 2)]
+    (folder / "folds.csv").write_text("path,label,fold\n" + "\n".join(rows) + "\n")
+    done = run(*words, "--out", "int8.onnx", "--quantize", "int8", "--calibrate", "folds.csv")
     assert done.returncode == 0, done.stderr
+    assert "calibrating with 4 clips" in done.stderr and "--leave-out-fold" in done.stderr
     assert "int8 static" in " ".join(done.stdout.split())
     return folder
 
@@ -118,12 +116,8 @@ def test_wrong_calls_end_with_2_and_a_sentence(run, folder, words, said):
     assert not (folder / "x.onnx").exists()
 
 
-def test_calibration_leaves_a_fold_out(run, folder, shallow):
-    rows = [f"clips/{at}.wav,{label},{1 + at // 2}" for at, label in enumerate(["low", "high"] * 2)]
-    (folder / "folds.csv").write_text("path,label,fold\n" + "\n".join(rows) + "\n")
-    words = ("export", shallow, "--out", "folds.onnx", "--quantize", "int8", "--calibrate",
-             "folds.csv")  # fmt: skip
-    whole, part = run(*words), run(*words, "--leave-out-fold", "2")
-    assert whole.returncode == part.returncode == 0, part.stderr
-    assert "calibrating with 4 clips" in whole.stderr and "--leave-out-fold" in whole.stderr
-    assert "calibrating with 2 clips" in part.stderr
+def test_calibration_leaves_a_fold_out(exported, run):
+    words = ("export", "shallow", "--out", "part.onnx", "--quantize", "int8", "--calibrate",
+             "folds.csv", "--leave-out-fold", "2")  # fmt: skip
+    done = run(*words)
+    assert done.returncode == 0 and "calibrating with 2 clips" in done.stderr, done.stderr

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import spectrim
 from spectrim.audio.decode import read
@@ -34,5 +37,9 @@ def pruned():
 
 @pytest.fixture(scope="session")
 def digits(needed, pruned, tmp_path_factory):
-    """The built-in model at keep-rate 0.7, exported."""
-    return spectrim.export(pruned, tmp_path_factory.mktemp("export") / "digits.onnx")
+    """The built-in model at keep-rate 0.7, exported once for all processes of the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    path = folder / "digits.onnx"
+    with FileLock(folder / "digits.lock"):
+        return path if path.exists() else spectrim.export(pruned, path)

@@ -14,6 +14,11 @@ import pytest
 from safetensors.torch import load_file
 from tones import write_tones
 
+from spectrim.training.read_recipe import read_recipe
+from spectrim.training.recipe import Recipe
+from spectrim.training.reporting import Silent
+from spectrim.training.run import train
+
 HERE = Path(__file__).parent
 
 
@@ -57,7 +62,8 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str
 
     folder = tmp_path_factory.mktemp("alone")
     arguments = ["train", str(write_recipe(folder, odd)), "optim.batch_size=10", "epochs=3"]
-    run([sys.executable, "-m", "spectrim", *arguments, "--out", str(folder / "run")])
+    recipe = read_recipe(Path(arguments[1]), arguments[2:], Recipe)
+    train(recipe, folder / "run", Silent())
     return arguments, folder / "run"
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,16 @@ from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 from spectrim.training.run import train
 
-
-def command(recipe: Path, out: Path, *changes: str) -> list[str]:
-    return [sys.executable, "-m", "spectrim", "train", str(recipe), *changes, "--out", str(out)]
+Call = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-
-
-def start(*args: object) -> subprocess.Popen[bytes]:
+def start(recipe: Path, out: Path, *changes: str) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "spectrim", "train", str(recipe), *changes, "--out", str(out)]
     return subprocess.Popen(
-        command(*args), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        words,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -55,9 +54,7 @@ def rows(out: Path) -> list[dict[str, object]]:
 def whole(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    recipe = write_recipe(folder, tones)
-    done = subprocess.run(command(recipe, folder / "run"), env=environment(), capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
+    train(read_recipe(write_recipe(folder, tones), [], Recipe), folder / "run", Silent())
     return folder / "run"
 
 
@@ -67,7 +64,7 @@ def whole(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(
-    recipe: Path, tmp_path: Path, whole: Path, kind: signal.Signals
+    recipe: Path, tmp_path: Path, whole: Path, kind: signal.Signals, spectrim: Call
 ) -> None:
     out = tmp_path / "run"
     process = start(recipe, out, "run.save_every=0")
@@ -81,9 +78,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     stopped = max(steps_saved(out))
     assert 0 < stopped < 6, errors.decode()
     assert process.returncode == (130 if kind == signal.SIGINT else -signal.SIGKILL)
-    done = subprocess.run(command(recipe, out), env=environment(), capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    assert f"goes on from step {stopped} of 6" in done.stderr.decode()
+    done = spectrim("train", recipe, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert f"goes on from step {stopped} of 6" in done.stderr
     assert same(out / "last", whole / "last")
     assert same(out / "best", whole / "best")
     assert rows(out) == rows(whole)
@@ -108,11 +105,9 @@ def test_a_run_stopped_at_an_epochs_end_has_that_epoch(
     assert same(out / "last", whole / "last")
 
 
-def test_a_finished_run_says_its_result_again(whole: Path) -> None:
+def test_a_finished_run_says_its_result_again(whole: Path, spectrim: Call) -> None:
     before = (whole / "last" / "model.safetensors").stat().st_mtime_ns
     recipe = whole.parent / "recipe.yaml"
-    done = subprocess.run(
-        [*command(recipe, whole), "--json"], env=environment(), capture_output=True
-    )
+    done = spectrim("train", recipe, "--out", whole, "--json")
     assert json.loads(done.stdout)["last"]["step"] == 6
     assert (whole / "last" / "model.safetensors").stat().st_mtime_ns == before
