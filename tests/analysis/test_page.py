@@ -222,7 +222,7 @@ def test_both_commands_must_have_run_alike(ran, material, tmp_path):
 
 def test_figures_get_small(tmp_path):
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (500, 600, 3), np.uint8)).save(tmp_path / "noise.png")
+    Image.fromarray(rng.integers(0, 255, (250, 300, 3), np.uint8)).save(tmp_path / "noise.png")
     data = small_png(tmp_path / "noise.png")
     assert len(data) <= 150_000 < (tmp_path / "noise.png").stat().st_size
     with pytest.raises(SpectrimError, match="does not get under 100 bytes"):

@@ -68,9 +68,9 @@ def test_int8_with_clips_to_calibrate_by(make):
     pytest.importorskip("onnxruntime", reason="int8 runs in it")
     clips = [[np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)]]
     result = bench(make("ast", depth=1), "test", backends=["onnxruntime"], keep_rates=[1.0],
-                   quantize=["none", "int8"], calibration=clips, batch_sizes=[1],
+                   quantize=["int8"], calibration=clips, batch_sizes=[1],
                    **QUICK)  # fmt: skip
-    assert [row["quantization"] for row in result["rows"]] == ["none", "int8"]
+    assert [row["quantization"] for row in result["rows"]] == ["int8"]
 
 
 @pytest.mark.slow

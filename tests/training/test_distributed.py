@@ -61,7 +61,7 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str
     from tones import write_recipe
 
     folder = tmp_path_factory.mktemp("alone")
-    arguments = ["train", str(write_recipe(folder, odd)), "optim.batch_size=10", "epochs=3"]
+    arguments = ["train", str(write_recipe(folder, odd)), "optim.batch_size=10", "epochs=2"]
     recipe = read_recipe(Path(arguments[1]), arguments[2:], Recipe)
     train(recipe, folder / "run", Silent())
     return arguments, folder / "run"
