@@ -25,11 +25,12 @@ BENCHES = {
     "bench-ast-10": "AST, stride 10 (1212 patches)",
     "bench-audiomae-10": "AudioMAE, stride 10 (1212 patches)",
 }
-BENCH = "spectrim bench --model {}-base --stride {} --threads 2 --no-memory --budget 45 --out DIR"
+BENCH = "spectrim bench --model {}-base --stride {} --threads 2 --no-memory --budget {:g} --out DIR"
+BUDGET = 45  # of files that do not say theirs
 TAG = "python benchmarks/tagging.py --budget 80"
 KALDI = "--torchaudio-kaldi PATH"
 COMMANDS = {
-    **{name: BENCH.format(*name.split("-")[1:]) for name in BENCHES},
+    **{name: BENCH.format(*name.split("-")[1:], BUDGET) for name in BENCHES},
     "tagging-16": f"{TAG} --stride 16 {KALDI} --out docs/speed/tagging-16.json",
     "tagging-10": f"{TAG} --stride 10 --batch 1 {KALDI} --out docs/speed/tagging-10.json",
     "tagging-rates": f"python benchmarks/tagging.py --stride 16 --batch 1 --seconds 10 "
@@ -257,7 +258,9 @@ def main() -> None:
     for name, title in BENCHES.items():
         if name in found:
             used = dict.fromkeys(row["backend"] for row in found[name]["rows"])
-            command = f"    {COMMANDS[name]} --backends {','.join(used)}\n"
+            budget = found[name].get("budget_s", BUDGET)
+            command = BENCH.format(*name.split("-")[1:], budget)
+            command = f"    {command} --backends {','.join(used)}\n"
             parts += [f"## {title}\n", command, bench_table(found[name])]
     tagged = [name for name in (*TAGGING, RATES) if name in found]
     if tagged:

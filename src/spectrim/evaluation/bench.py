@@ -137,6 +137,8 @@ def bench(
         "machine_product": product,
         "sound": "noise of the window's length",
         "timed": "waveforms to probabilities",
+        "rounds": rounds,
+        "budget_s": budget,
         "score": score,
         "blocks": list(blocks),
         "against": None if rival is None else rival.description,
