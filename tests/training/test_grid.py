@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import time
 from pathlib import Path
 
@@ -179,8 +180,28 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     assert "| off the shelf |" in text and "## Case by case" in text
     rows = json.loads(page.with_suffix(".json").read_text())["rows"]
     assert len(rows) == 2 + 2 + 8 + 2
+    assert "In brackets" not in text, "all values stand on one repetition"
     listed = spectrim("grid", "list", folder / "small.yaml", "--out", folder / "out")
     assert "9 of 22 are done" in listed.stdout
+
+
+def test_values_say_how_many_repetitions_they_have_where_they_differ(
+    folder: Path, done: GridFolder, spectrim, tmp_path
+) -> None:
+    """A second repetition off the shelf, with the outputs of the first; none fine-tuned."""
+    cells = tmp_path / "out" / "cells"
+    shutil.copytree(folder / "out" / "cells", cells)
+    for name in ("baseline--ast-tones", "shelf--ast-tones"):
+        for kind in ("json", "npz"):
+            shutil.copy(cells / f"{name}--0.{kind}", cells / f"{name}--1.{kind}")
+    page = tmp_path / "small.md"
+    words = ("grid", "report", folder / "small.yaml", "--out", tmp_path / "out", "--page", page)
+    assert spectrim(*words).returncode == 0
+    text = page.read_text().split("## AST, tones")[1]
+    ast, other = text.split("## AudioMAE, tones")
+    row = next(line for line in ast.splitlines() if line.startswith("| attention | 0.5"))
+    assert row.count(" (2) |") == 1 and row.count(" (1) |") == 1 and "In brackets" in ast
+    assert "In brackets" not in other.split("## ")[0]
 
 
 def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:

@@ -95,6 +95,7 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
         lines.append(f"The paper's {column.paper}, unpruned: {unpruned}.")
     head = ["score", "keep-rate", "GMACs", "off the shelf", "Δ", "fine-tuned", "chosen", "Δ"]
     head += [f"paper, {column.paper}"] if paper else []
+    differ = len({entry.runs for entry in found if entry.score}) > 1
     if any(entry.score for entry in found):
         lines += ["", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for score in grid.about.scores:
@@ -103,17 +104,19 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
             either = shelf or tuned
             if either is None:
                 continue
-            cells = [score, str(rate), f"{either.gmacs:#.3g}", *_pair(shelf)]
-            cells += [_pair(tuned)[0], f"{tuned.chosen:.1%}" if tuned else "", _pair(tuned)[1]]
+            value, difference = _pair(tuned, differ)
+            cells = [score, str(rate), f"{either.gmacs:#.3g}", *_pair(shelf, differ)]
+            cells += [value, f"{tuned.chosen:.1%}" if tuned else "", difference]
             cells += [str(paper.get((score, rate), ""))] if paper else []
             lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "In brackets: how many repetitions stand behind a value."] if differ else []
     return "\n".join(lines) + "\n"
 
 
-def _pair(entry: Entry | None) -> tuple[str, str]:
+def _pair(entry: Entry | None, counted: bool) -> tuple[str, str]:
     if entry is None:
         return "", ""
-    value = f"{entry.value:.1%} ± {entry.error * 100:.1f}"
+    value = f"{entry.value:.1%} ± {entry.error * 100:.1f}" + f" ({entry.runs})" * counted
     if entry.difference is None or entry.difference_error is None:
         return value, ""
     return value, f"{entry.difference * 100:+.1f} ± {entry.difference_error * 100:.1f}"
