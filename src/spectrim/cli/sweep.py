@@ -40,6 +40,7 @@ EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --ke
 
 KEEP_RATES = "1.0,0.9,0.8,0.7,0.6,0.5,0.4"
 SCORES = "attention,intensity,variation,random"
+TIMING = 60.0  # seconds that all timed pairs may take, but for three rounds each
 
 
 def command(
@@ -68,7 +69,9 @@ def command(
     frames: Frames = None,
     load: Load = None,
     batch_size: BatchSize = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed pairs a row, at most.")] = 20,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Timed pairs a row, at most; fewer on a slow machine.")
+    ] = 20,
     device: Device = "auto",
     dtype: Dtype = "float32",
     threads: Threads = None,
@@ -127,6 +130,7 @@ def command(
                 variants,
                 batch_size=batch_size,
                 rounds=rounds,
+                budget=TIMING / len(names),
                 partial=out / f".partial-{slug(name)}.npz",
                 steps=steps,
             )

@@ -85,6 +85,7 @@ def sweep(
     *,
     batch_size: int = BATCH_SIZE,
     rounds: int = 20,
+    budget: float = 60.0,
     partial: Path | None = None,
     steps: Steps = lambda what, done: None,
 ) -> Sweep:
@@ -92,7 +93,7 @@ def sweep(
 
     Args:
         name: how rows call the model.
-        rounds: of timing, see `timing.interleaved`.
+        rounds, budget: of timing, see `timing.interleaved`.
         partial: file that keeps the predictions as they come; a call that was interrupted
             goes on from it, and it is removed at the end.
         steps: progress.
@@ -111,7 +112,7 @@ def sweep(
         )
     clips = manifest.clips
     readable = [clips[at] for at in found.positions[:batch_size]]
-    timings = _time(parts, readable, batch_size, rounds, lambda: steps("rounds", 1))
+    timings = _time(parts, readable, batch_size, rounds, budget, lambda: steps("rounds", 1))
     logits = [torch.from_numpy(np.concatenate(parts)) for parts in found.logits]
     outputs = [model.probabilities(values).numpy() for values in logits]
     if truth is not None:
@@ -147,6 +148,7 @@ def _time(
     clips: Sequence[Clip],
     batch_size: int,
     rounds: int,
+    budget: float,
     tick: Callable[[], None],
 ) -> list[Timing]:
     """Time the models alone on real features; few clips are repeated to `batch_size`."""
@@ -160,7 +162,7 @@ def _time(
 
     with torch.inference_mode():
         return interleaved(
-            [call(model) for model in models], rounds, device=features.device, tick=tick
+            [call(model) for model in models], rounds, budget, device=features.device, tick=tick
         )
 
 
