@@ -67,6 +67,7 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str
     return arguments, folder / "run"
 
 
+# One launcher is enough for every run: both set the same variables.
 @pytest.mark.parametrize("kind", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_learns(
     kind: str, alone: tuple[list[str], Path], tmp_path: Path

@@ -14,8 +14,8 @@ from .onnx_metadata import Metadata
 from .runner import padded
 
 # Weights in 7 bits. In 8, the sum of two products overflows its 16 bits on CPUs that have AVX2 or
-# AVX-512 but no VNNI: probabilities then moved by 2 to 6 times as much. Where there is VNNI, 7 bits
-# cost no more than 8 (docs/export.md).
+# AVX-512 but no VNNI: probabilities then moved up to 7 times as far as with VNNI. What 7 bits cost
+# where there is VNNI: docs/export.md.
 REDUCE_RANGE = True
 
 
