@@ -74,8 +74,8 @@ def _head(grid: Grid, results: GridFolder, page: Path) -> str:
         "left blank. Values are percent on test clips after the last epoch, ± a standard error; "
         "Δ is the difference, in points, from the baseline (off the shelf) or from a control that "
         "was trained as long without pruning (fine-tuned), on the same clips. A difference under "
-        "two standard errors is no trend. Values, in the figure too, may stand on different numbers "
-        "of repetitions, which a table then says; a Δ is always taken within repetitions.\n"
+        "two standard errors is no trend. Values, in the figure too, may stand on different "
+        "numbers of repetitions, which a table then says; a Δ is always taken within repetitions.\n"
     )
 
 
