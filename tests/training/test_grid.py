@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import shutil
 import time
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from tones import write_recipe
 
 from spectrim.common import claims
 from spectrim.training.grid import read_grid
-from spectrim.training.grid_findings import verdict
-from spectrim.training.grid_numbers import Numbers
+from spectrim.training.grid_findings import ATTENTION, Case, summary, verdict
+from spectrim.training.grid_numbers import Numbers, _gap_over_clips
 from spectrim.training.grid_run import GridFolder
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +144,7 @@ def test_numbers_are_pooled_over_clips(folder: Path, done: GridFolder) -> None:
             right[name] = file["truth"][np.arange(9), file["last"].argmax(1)].astype(float)
     difference = np.subtract(*right.values())
     assert tuned.difference == pytest.approx(difference.mean())
-    assert tuned.difference_error == pytest.approx(difference.std(ddof=1) / 3)
+    assert tuned.difference_error == pytest.approx(_bonett_price(difference))
     assert {key[1] for key in by} == {"baseline", "control", "shelf", "tuned"}
 
 
@@ -161,8 +163,31 @@ def test_gaps_are_paired_over_the_same_clips(folder: Path, done: GridFolder) -> 
     for values, from_reference in ((plain, False), (both, True)):
         gap, error = numbers.gap(ast, mae, from_reference)
         assert gap == pytest.approx(values.mean())
-        assert error == pytest.approx(values.std(ddof=1) / 3)
-    assert numbers.gap(ast, ast) == (0.0, 0.0)
+        if not from_reference:
+            assert error == pytest.approx(_bonett_price(values))
+    assert numbers.gap(ast, ast) == (0.0, pytest.approx((2 / 11) ** 0.5 / 11**0.5))
+
+
+def _bonett_price(change: np.ndarray) -> float:
+    """As the paper writes it, from the counts of clips won and lost."""
+    n = len(change)
+    won, lost = ((int((change == sign).sum()) + 1) / (n + 2) for sign in (1, -1))
+    return math.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
+
+
+@pytest.mark.parametrize("clips", [80, 300])
+def test_no_trend_is_called_that_an_exact_test_denies(clips: int) -> None:
+    """McNemar's exact test (SciPy): 4 clips won and none lost are p = 0.125, no trend."""
+    paths, called = np.arange(clips).astype(str), 0
+    for won in range(25):
+        for lost in range(won):
+            change = np.repeat((1.0, -1.0, 0.0), (won, lost, clips - won - lost))
+            if verdict(*_gap_over_clips([(paths, change)])) == "shows":
+                assert stats.binomtest(won, won + lost).pvalue < 0.08, (won, lost)
+                called += 1
+            else:
+                assert stats.binomtest(won, won + lost).pvalue > 0.02, (won, lost)
+    assert called > 100
 
 
 def test_the_page_has_tables_figure_and_what_is_missing(
@@ -175,11 +200,13 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     assert "9 of 22 cells" in text and "## AST, tones" in text and "## AudioMAE, tones" in text
     assert "The paper's AST, SPC-2, unpruned: 97.33." in text
     assert "| fine-tuned | 2 of 8 | 0 of 4 |" in text and "| pretrain | 1 of 1 | 0 of 0 |" in text
-    assert "Not run yet (13)" in text and "The paper's findings" in text
+    assert "| ast-tones | 3 fine-tuned | all |" in text and "The paper's findings" in text
+    assert "| pretrain |" not in text.split("Not run yet")[1]
     assert page.with_suffix(".png").stat().st_size > 10_000
     assert "| off the shelf |" in text and "## Case by case" in text
-    rows = json.loads(page.with_suffix(".json").read_text())["rows"]
-    assert len(rows) == 2 + 2 + 8 + 2
+    data = json.loads(page.with_suffix(".json").read_text())
+    assert len(data["rows"]) == 2 + 2 + 8 + 2 and len(data["missing"]) == 13
+    assert "control/ast-tones/1" in data["missing"]
     assert "In brackets" not in text, "all values stand on one repetition"
     listed = spectrim("grid", "list", folder / "small.yaml", "--out", folder / "out")
     assert "9 of 22 are done" in listed.stdout
@@ -235,6 +262,15 @@ def test_a_difference_under_two_standard_errors_is_no_trend() -> None:
     assert verdict(0.015, 0.01) == "cannot tell"
     assert verdict(-0.03, 0.01) == "does not show"
     assert verdict(0.0, 0.0) == "cannot tell"
+
+
+def test_findings_are_counted_and_averaged() -> None:
+    figures = [(0.03, 0.01), (-0.005, 0.01), (-0.04, 0.016)]
+    cases = [Case(ATTENTION, "fine-tuned", "a", *pair) for pair in figures]
+    lines = summary(cases)
+    assert lines[2] == f"| {ATTENTION} | fine-tuned | 1 | 1 | 1 | -0.5 ± 1.2 | cannot tell |"
+    assert "no such cells yet" in lines[3]
+    assert all(line.count("|") == 8 for line in lines)
 
 
 def _grab(folder: str, names: list[str], results: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean
 
 from .grid import Grid
 from .grid_numbers import Entry, Numbers
@@ -15,6 +16,7 @@ EVIDENCE = {"tuned": "fine-tuned", "shelf": "off the shelf"}
 ATTENTION = "Attention ranks better than intensity and variation at keep-rates 0.5 and 0.4"
 POINT = "Within one point of the unpruned model at 30 to 40 % fewer MACs"
 SENSITIVE = "AudioMAE loses more than AST at keep-rates 0.5 and 0.4"
+VERDICTS = ("shows", "does not show", "cannot tell")
 
 
 @dataclass(frozen=True)
@@ -52,30 +54,44 @@ def verdict(difference: float, error: float) -> str:
 
 
 def summary(cases: list[Case]) -> list[str]:
-    """A Markdown table: a line a finding and kind of evidence, how many cases say what."""
-    lines = [
-        "| finding | evidence | shows | does not show | cannot tell |", "| --- " * 5 + "|",
-    ]  # fmt: skip
-    for finding in (ATTENTION, POINT, SENSITIVE):
-        for evidence in EVIDENCE.values():
-            said = Counter(
-                c.verdict for c in cases if (c.finding, c.evidence) == (finding, evidence)
-            )
-            counts = [str(said[word]) for word in ("shows", "does not show", "cannot tell")]
-            cells = counts if said else ["no such cells yet", "", ""]
-            lines.append(f"| {finding} | {evidence} | {' | '.join(cells)} |")
+    """A Markdown table: a line a finding and kind of evidence, how many cases say what.
+
+    Their mean's error is the mean of their errors: as large as it can be, whatever they share.
+    """
+    head = ["finding", "evidence", *VERDICTS, "mean of all", ""]
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    for (finding, evidence), own in _sorted(cases):
+        said = Counter(case.verdict for case in own)
+        cells = [finding, evidence, *(str(said[word]) for word in VERDICTS)]
+        if own:
+            mean = fmean(case.difference for case in own), fmean(case.error for case in own)
+            cells += [_points(*mean), verdict(*mean)]
+        else:
+            cells[2:] = ["no such cells yet", "", "", "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def details(cases: list[Case]) -> list[str]:
-    """A Markdown table: a line a case."""
-    lines = ["| finding | evidence | case | points | |", "| --- " * 5 + "|"]
-    lines += [
-        f"| {c.finding} | {c.evidence} | {c.name} | {c.difference * 100:+.1f} ± "
-        f"{c.error * 100:.1f} | {c.verdict} |"
-        for c in cases
-    ]
+    """Markdown tables: one a finding and kind of evidence, in it a line a case."""
+    lines = []
+    for (finding, evidence), own in _sorted(cases):
+        if own:
+            head = [f"### {finding}: {evidence}\n", "| case | points | |", "| --- " * 3 + "|"]
+            rows = [f"| {c.name} | {_points(c.difference, c.error)} | {c.verdict} |" for c in own]
+            lines += [*head, *rows, ""]
     return lines
+
+
+def _points(difference: float, error: float) -> str:
+    return f"{round(difference * 100, 1) + 0.0:+.1f} ± {error * 100:.1f}"  # never -0.0
+
+
+def _sorted(cases: list[Case]) -> Iterator[tuple[tuple[str, str], list[Case]]]:
+    for finding in (ATTENTION, POINT, SENSITIVE):
+        for evidence in EVIDENCE.values():
+            key = finding, evidence
+            yield key, [case for case in cases if (case.finding, case.evidence) == key]
 
 
 def _attention(numbers: Numbers, kind: str) -> Iterator[Case]:

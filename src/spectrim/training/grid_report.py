@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..common.files import save, save_json, save_text
-from .grid import Grid
+from .grid import Cell, Grid
 from .grid_findings import details, findings, summary
 from .grid_numbers import Entry, Numbers
 from .grid_run import GridFolder
@@ -30,13 +31,21 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
     drawn = draw(grid, found, figure)
     cases = findings(grid, numbers)
     said = [vars(case) | {"verdict": case.verdict} for case in cases]
-    save_json(data, {"rows": [vars(entry) for entry in found], "findings": said})
+    left = [cell.name for cell in grid.cells if results.result(cell) is None]
+    rows = [vars(entry) for entry in found]
+    save_json(data, {"rows": rows, "findings": said, "missing": left})
     parts = [f"# {grid.path.stem.replace('-', ' ').capitalize()}\n", _head(grid, results, page)]
     if drawn:
         parts += [f"![Metric against GMACs]({figure.name})\n"]
     paper = any(column.paper for column in grid.about.columns.values())
     if paper:
-        text = "How many cases say what; each with its figures [below](#case-by-case).\n"
+        text = (
+            "How many cases say what, and the mean of all of them, in points; each with its "
+            "figures [below](#case-by-case). Even where there is no difference, about one case in "
+            "twenty strays over two errors. A mean's error is the mean of its cases' errors, an "
+            "upper bound whatever clips they share; where cases contradict each other, it stands "
+            "for none of them.\n"
+        )
         parts += ["## The paper's findings\n", text, *summary(cases), ""]
     for name in grid.about.columns:
         own = [entry for entry in found if entry.column == name]
@@ -47,8 +56,8 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
             "Above zero where the finding shows, ± one standard error over the same clips; between "
             "two errors either way nothing can be told.\n"
         )
-        parts += ["## Case by case\n", text, *details(cases), ""]
-    parts.append(_made(grid, results))
+        parts += ["## Case by case\n", text, *details(cases)]
+    parts.append(_made(grid, results, data.name))
     save_text(page, "\n".join(parts))
     return [page, *([figure] if drawn else []), data]
 
@@ -74,7 +83,9 @@ def _head(grid: Grid, results: GridFolder, page: Path) -> str:
         "left blank. Values are percent on test clips after the last epoch, ± a standard error; "
         "Δ is the difference, in points, from the baseline (off the shelf) or from a control that "
         "was trained as long without pruning (fine-tuned), on the same clips. A difference under "
-        "two standard errors is no trend. Values, in the figure too, may stand on different "
+        "two standard errors is no trend. Errors are over test clips: what another seed of the "
+        "training would change is in them only where several repetitions are pooled, and then in "
+        "part. Values, in the figure too, may stand on different "
         "numbers of repetitions, which a table then says; a Δ is always taken within repetitions.\n"
     )
 
@@ -123,7 +134,7 @@ def _pair(entry: Entry | None, counted: bool) -> tuple[str, str]:
     return value, f"{entry.difference * 100:+.1f} ± {entry.difference_error * 100:.1f}"
 
 
-def _made(grid: Grid, results: GridFolder) -> str:
+def _made(grid: Grid, results: GridFolder, data: str) -> str:
     """Commands, repetitions, hardware, durations."""
     done = [(cell, found) for cell in grid.cells if (found := results.result(cell)) is not None]
     hours = sum(found["seconds"] for _, found in done) / 3600
@@ -150,9 +161,11 @@ def _made(grid: Grid, results: GridFolder) -> str:
     for name, column in grid.about.columns.items():
         tuned += f"; {name}: {' '.join(column.tuned)}" if column.tuned else ""
     lines.append(f"{tuned}.")
-    missing = [cell.name for cell in grid.cells if results.result(cell) is None]
     lines += ["\nCells that are finished, of how many:\n", *_progress(grid, results)]
-    lines.append(f"\nNot run yet ({len(missing)}): {_shortened(missing)}.")
+    missing = _missing(grid, results)
+    if missing:
+        text = f"Not run yet (each by its name under `missing` in [{data}]({data})):"
+        lines += [f"\n{text}\n", *missing]
     return "\n".join(lines) + "\n"
 
 
@@ -171,9 +184,29 @@ def _progress(grid: Grid, results: GridFolder) -> list[str]:
     return lines
 
 
-def _shortened(names: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(f"`{name}`" for name in names[:most]) or "none") + more
+def _missing(grid: Grid, results: GridFolder) -> list[str]:
+    """A table of what is missing: a line a column, a column a repetition; none if all is there."""
+    runs = sorted({cell.run for cell in grid.cells})
+    lines = []
+    for column in dict.fromkeys(cell.column for cell in grid.cells):
+        line = []
+        for run in runs:
+            cells = [cell for cell in grid.cells if (cell.column, cell.run) == (column, run)]
+            left = [cell for cell in cells if results.result(cell) is None]
+            line.append("all" if left == cells and cells else _kinds(left))
+        if any(line):
+            lines.append(f"| {column or 'pretrain'} | " + " | ".join(line) + " |")
+    head = "| | " + " | ".join(f"repetition {run + 1}" for run in runs) + " |"
+    return [head, "| --- " * (len(runs) + 1) + "|", *lines] if lines else []
+
+
+def _kinds(cells: Sequence[Cell]) -> str:
+    """Such as "baseline, off the shelf, 12 fine-tuned"."""
+    counts = Counter(cell.kind for cell in cells)
+    return ", ".join(
+        f"{f'{count} ' if kind == 'tuned' else ''}{KINDS.get(kind, kind)}"
+        for kind, count in counts.items()
+    )
 
 
 def draw(grid: Grid, found: Sequence[Entry], path: Path) -> bool:
