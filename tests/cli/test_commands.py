@@ -38,8 +38,13 @@ def test_help_has_an_example(run, command):
 
 def test_sweep_writes_rows_probabilities_and_a_figure(run, folder, tmp_path):
     out = tmp_path / "out"
+    out.mkdir()
+    earlier, other = out / "probabilities-earlier.npz", out / "notes.npz"
+    earlier.touch()
+    other.touch()
     done = run("sweep", "--model", "model", "--data", "clips.csv", "--out", str(out), *FEW)
     assert done.returncode == 0, done.stderr
+    assert not earlier.exists() and other.exists()
     assert "attention" in done.stdout and "speed-up" in done.stdout
     results = json.loads((out / "results.json").read_text())
     rows = results["rows"]

@@ -19,7 +19,8 @@ def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Pa
     """Write results.json, the figure and per-clip probabilities into `out`.
 
     `probabilities-MODEL.npz` holds "paths" (clips,) and an array (clips, classes) a row,
-    called as the row: "unpruned", "attention-0.5".
+    called as the row: "unpruned", "attention-0.5". Such files of an earlier sweep's other models
+    go, as its rows do.
     """
     rows = [row for sweep in sweeps.values() for row in sweep.rows]
     failures = dict(failure for sweep in sweeps.values() for failure in sweep.failures)
@@ -43,6 +44,8 @@ def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Pa
         }
         path = out / f"probabilities-{slug(name)}.npz"
         written.append(_save_npz(path, {"paths": np.array(sweep.paths)} | arrays))
+    for path in set(out.glob("probabilities-*.npz")).difference(written):
+        path.unlink()
     return written
 
 
