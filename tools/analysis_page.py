@@ -144,7 +144,7 @@ def text_of(
         "Three findings are about models trained with pruning (Table I), which this analysis does "
         "not look at: that attention ranks at least as well as intensity and variation at low "
         "keep-rates, that 30 to 40 % fewer MACs cost less than a point, and that AudioMAE is more "
-        "sensitive than AST to low keep-rates. `spectrim grid` runs such tables.",
+        "sensitive than AST to low keep-rates. [Table I in miniature](miniature.md) does.",
         *_left_out(material),
         "## Tables",
         f"Beside the figures in [{folder}/]({folder}): `findings.json` (every case above), "

@@ -219,8 +219,9 @@ def test_values_say_how_many_repetitions_they_have_where_they_differ(
     cells = tmp_path / "out" / "cells"
     shutil.copytree(folder / "out" / "cells", cells)
     for name in ("baseline--ast-tones", "shelf--ast-tones"):
-        for kind in ("json", "npz"):
-            shutil.copy(cells / f"{name}--0.{kind}", cells / f"{name}--1.{kind}")
+        shutil.copy(cells / f"{name}--0.npz", cells / f"{name}--1.npz")
+        text = (cells / f"{name}--0.json").read_text().replace("seed=0", "seed=1")
+        (cells / f"{name}--1.json").write_text(text.replace("/ast-tones/0", "/ast-tones/1"))
     page = tmp_path / "small.md"
     words = ("grid", "report", folder / "small.yaml", "--out", tmp_path / "out", "--page", page)
     assert spectrim(*words).returncode == 0
@@ -234,6 +235,29 @@ def test_values_say_how_many_repetitions_they_have_where_they_differ(
 def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("colums: {}")
+    small = (folder / "small.yaml").read_text()
+    wrong = {
+        "tuned: [epochs=1,": ("tuned: [epoch=1,", "no key 'epoch'. Did you mean 'epochs'?"),
+        "scores: [attention": (
+            "scores: [atention",
+            "'atention' is none. Did you mean 'attention'?",
+        ),
+        "recipe: FOLDER/tones": ("recipe: FOLDER/tunes", "tunes.yaml"),
+        "SPC-2": ("SPC-3", "columns.ast-tones.paper: 'AST, SPC-3' is none of the paper's columns"),
+        "keep_rates: [0.7": ("keep_rates: [1.5", "keep_rates: a keep-rate of 1.5"),
+        "order: [": ("orders: [", "no key 'orders'. Did you mean 'order' or 'scores'?"),
+        "runs: [[seed=0]],": ("runs: 3,", "columns.audiomae-tones.runs"),
+    }
+    assert all(old in GRID for old in wrong)
+    for number, (old, (new, text)) in enumerate(wrong.items()):
+        grid = tmp_path / f"wrong{number}.yaml"
+        grid.write_text(GRID.replace(old, new).replace("FOLDER", str(folder)))
+        found = spectrim("grid", "list", grid, "--out", "x")
+        said = " ".join(found.stderr.split())
+        assert found.returncode == 2 and f"wrong{number}.yaml" in said and text in said, said
+    idle = tmp_path / "idle.yaml"
+    idle.write_text(small.replace("baseline/*/0", "baselin/*/0"))
+    assert "no cell fits baselin/*/0" in spectrim("grid", "list", idle, "--out", "x").stderr
     for words, text in (
         (("grid", "list", bad, "--out", "x"), "colums"),
         (("grid", "list", "nowhere.yaml", "--out", "x"), "nowhere.yaml"),
@@ -245,10 +269,58 @@ def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
         assert found.returncode == 2 and text in " ".join(found.stderr.split()), found.stderr
 
 
+def test_cells_of_another_grid_are_not_taken_for_this_ones(
+    folder: Path, done: GridFolder, spectrim, tmp_path
+) -> None:
+    """Cells that were run with one epoch, in a grid that asks for three; and a score more."""
+    shutil.copytree(folder / "out" / "cells", tmp_path / "out" / "cells")
+    small = (folder / "small.yaml").read_text()
+    grid, out, page = tmp_path / "other.yaml", tmp_path / "out", tmp_path / "other.md"
+    grid.write_text(small.replace("tuned: [epochs=1,", "tuned: [epochs=3,"))
+    listed = spectrim("grid", "list", grid, "--out", out).stdout
+    assert "5 of 22 are done" in listed and listed.count("changed") == 4
+    found = spectrim("grid", "run", grid, "--out", out, "--cell", "control/ast-tones/0")
+    said = " ".join(found.stderr.split())
+    assert found.returncode == 2, said
+    assert "epochs=1 there; epochs=3 in the grid" in said and "Name another --out" in said
+    assert spectrim("grid", "report", grid, "--out", out, "--page", page).returncode == 0
+    assert "5 of 22 cells" in page.read_text()
+    assert "`control/ast-tones/0`" in page.read_text().split("Left out")[1]
+    grid.write_text(small.replace("variation]", "variation, intensity]"))
+    found = spectrim("grid", "run", grid, "--out", out, "--cell", "shelf/ast-tones/0")
+    said = " ".join(found.stderr.split())
+    assert found.returncode == 2 and "without intensity-0.7, intensity-0.5" in said, said
+
+
+def test_without_its_control_a_fine_tuned_cell_has_no_difference(
+    folder: Path, done: GridFolder, tmp_path
+) -> None:
+    """Extra epochs are no gain of pruning; only a grid that has no controls takes baselines."""
+    shutil.copytree(folder / "out" / "cells", tmp_path / "cells")
+    (tmp_path / "cells" / "control--ast-tones--0.json").unlink()
+    grid = read_grid(folder / "small.yaml")
+    key = ("ast-tones", "tuned", "attention", 0.5)
+    assert Numbers(grid, GridFolder(tmp_path)).get(*key).difference is None
+    other = tmp_path / "other.yaml"
+    other.write_text((folder / "small.yaml").read_text() + "evidence: [shelf, tuned]\n")
+    assert Numbers(read_grid(other), GridFolder(tmp_path)).get(*key).difference is not None
+
+
+def test_an_interrupted_cell_says_how_far_it_is(folder: Path, tmp_path) -> None:
+    grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)
+    cell = grid.cell("baseline/ast-tones/0")
+    assert results.status(cell) == "ready"
+    (results.run_of(cell.name) / "state").mkdir(parents=True)
+    (results.run_of(cell.name) / "epochs.jsonl").write_text("{}\n{}\n")
+    assert results.status(cell) == "begun (2 epochs)"
+
+
 def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_path) -> None:
     cells = tmp_path / "cells"
     cells.mkdir()
-    (cells / "baseline--ast-tones--0.json").write_text("{}")
+    made = read_grid(folder / "small.yaml").cell("baseline/ast-tones/0")
+    result = {"recipe": made.recipe, "changes": made.changes, "start": made.start}
+    (cells / "baseline--ast-tones--0.json").write_text(json.dumps(result))
     words = (folder / "small.yaml", "--out", tmp_path, "--cell", "shelf/ast-tones/0")
     assert "lost" in spectrim("grid", "list", *words[:3]).stdout
     found = spectrim("grid", "run", *words)
@@ -307,18 +379,23 @@ def test_a_claim_of_a_dead_process_is_taken_over_and_a_live_one_is_not(tmp_path:
     worker = context.Process(target=die)
     worker.start()
     worker.join()
-    assert claims.holder(path) is not None
+    assert path.exists()
+    assert claims.holder(path) is None
     with claims.claim(path) as mine:
-        assert mine
+        assert mine and claims.holder(path) is not None
         with claims.claim(path) as again:
             assert not again  # this process is alive
     assert not path.exists()
 
 
-def test_a_grid_of_ones_own_is_not_held_against_the_paper(folder: Path, spectrim, tmp_path) -> None:
+def test_a_grid_of_ones_own_is_not_held_against_the_paper(
+    folder: Path, done: GridFolder, spectrim, tmp_path
+) -> None:
     grid = tmp_path / "own.yaml"
     grid.write_text((folder / "small.yaml").read_text().replace('"AST, SPC-2"', '""'))
-    done = spectrim("grid", "report", grid, "--out", tmp_path / "none", "--page", tmp_path / "a.md")
-    assert done.returncode == 0
-    assert "paper" not in (tmp_path / "a.md").read_text()
-    assert ".png" not in done.stdout and not (tmp_path / "a.png").exists()
+    words = ("grid", "report", grid, "--page", tmp_path / "a.md", "--out")
+    assert spectrim(*words, folder / "out").returncode == 0
+    text = (tmp_path / "a.md").read_text()
+    assert "paper" not in text and "## AST, tones" in text
+    none = spectrim(*words, tmp_path / "none")
+    assert none.returncode == 2 and "no finished cell" in " ".join(none.stderr.split())

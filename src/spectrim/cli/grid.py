@@ -24,14 +24,17 @@ def list_command(
     json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
     """List the cells in their order, and how far each is."""
-    from .output import print_json, print_table
+    from .output import complain, print_json, print_table
     from .training import needed
 
     with needed():
-        from ..training.grid import read_grid
+        from ..training.grid import check_recipes, read_grid
         from ..training.grid_run import GridFolder
 
         found, results = read_grid(grid), GridFolder(out)
+        check_recipes(found)
+    if found.idle:
+        complain("note", f"order: no cell fits {', '.join(found.idle)}.")
     rows = [
         {"cell": cell.name, "status": results.status(cell), "changes": list(cell.changes)}
         for cell in found.cells

@@ -46,9 +46,12 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 def holder(path: Path) -> str | None:
-    """Who holds a claim, as "host process"; None where nobody does."""
+    """Who holds a claim, as "host process"; None where nobody does, or one of this machine that
+    is gone."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
+        if _is_stale(path, untouched=0.0):
+            return None
         return f"{about['host']} {about['pid']}"
     except (OSError, ValueError, KeyError):
         return None

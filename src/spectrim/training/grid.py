@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, nearest
+from ..pruning.scores import SCORES
 from ..pruning.stage import check_keep_rate
+from .grid_paper import paper_columns
+from .read_recipe import read_recipe
+from .recipe import PretrainRecipe, Recipe
 
 KINDS = ("baseline", "shelf", "tuned", "control")
 
@@ -27,7 +31,8 @@ class Column:
         pretrained: whether the baseline starts from the repetition's pre-trained encoder.
         tuned: changes to the recipe in its tuned and control cells, after those of the grid.
         task, model: names for the table.
-        paper: the column of the paper that it stands for, "AST, SPC-2".
+        paper: the column of the paper's Table I that it stands for, "AST, SPC-2"; where a grid
+            has such columns, its page holds the paper's findings against them.
     """
 
     recipe: str
@@ -45,6 +50,7 @@ class GridFile:
     """What a grid file says.
 
     Attributes:
+        title, note: of the page; the note stands below its first paragraph.
         columns: by name.
         scores, keep_rates: of the pruned cells.
         evidence: kinds of cells besides the baseline: "shelf" (the baseline pruned without
@@ -56,6 +62,8 @@ class GridFile:
         order: patterns of cell names; a cell comes where the first one fits it.
     """
 
+    title: str = ""
+    note: str = ""
     columns: dict[str, Column] = field(default_factory=dict)
     scores: list[str] = field(default_factory=lambda: ["attention", "intensity", "variation"])
     keep_rates: list[float] = field(default_factory=lambda: [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
@@ -79,6 +87,7 @@ class Cell:
         recipe, changes: what `spectrim train` is given, `init` apart.
         start: the cell whose last epoch it starts from, or evaluates; None: the recipe's.
         score, keep_rate: of "tuned".
+        pairs: scores and keep-rates of "shelf".
     """
 
     name: str
@@ -90,6 +99,7 @@ class Cell:
     start: str | None = None
     score: str | None = None
     keep_rate: float | None = None
+    pairs: tuple[tuple[str, float], ...] = ()
 
     @property
     def file(self) -> str:
@@ -104,6 +114,14 @@ class Grid:
     path: Path
     about: GridFile
     cells: tuple[Cell, ...]
+
+    @property
+    def idle(self) -> list[str]:
+        """Patterns of `order` that fit no cell."""
+        return [
+            pattern for pattern in self.about.order
+            if not any(fnmatch(cell.name, pattern) for cell in self.cells)
+        ]  # fmt: skip
 
     def cell(self, name: str) -> Cell:
         """The cell of that name.
@@ -129,15 +147,14 @@ def read_grid(path: Path) -> Grid:
         about: Any = OmegaConf.to_object(merged)
     except OSError as error:
         raise SpectrimError(f"{path}: {error.strerror}; wanted a grid file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise SpectrimError(f"{path}: {str(error).strip().splitlines()[0]}.") from error
-    for rate in about.keep_rates:
-        check_keep_rate(rate)
-    for kind in about.evidence:
-        if kind not in KINDS[1:]:
-            raise SpectrimError(f"{path}: evidence {kind!r}; wanted some of {KINDS[1:]}.")
-    if any(column.pretrained for column in about.columns.values()) and not about.pretrain:
-        raise SpectrimError(f"{path}: a column is pretrained, and `pretrain` names no recipe.")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpectrimError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+    except ConfigKeyError as error:
+        raise SpectrimError(f"{path}: {_unknown_key(str(error.full_key))}") from error
+    except OmegaConfBaseException as error:
+        text = str(error).strip().splitlines()[0].rstrip(".?")
+        raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
+    _check(path, about)
     cells = _cells(about)
 
     def place(cell: Cell) -> int:
@@ -145,6 +162,53 @@ def read_grid(path: Path) -> Grid:
         return next(fits, len(about.order))
 
     return Grid(path, about, tuple(sorted(cells, key=place)))  # sorted keeps equals in order
+
+
+def check_recipes(grid: Grid) -> None:
+    """Read every column's recipe with all changes that its cells make to it.
+
+    Raises:
+        SpectrimError: a recipe is not there, or a change does not fit it.
+    """
+    about = grid.about
+    try:
+        if about.pretrain:
+            changes = [text for run in about.pretrain_runs for text in run]
+            read_recipe(Path(about.pretrain), changes, PretrainRecipe)
+        for column in about.columns.values():
+            runs = [text for run in column.runs for text in run]
+            changes = [*column.changes, *runs, *about.tuned, *column.tuned]
+            read_recipe(Path(column.recipe), changes, Recipe)
+    except SpectrimError as error:
+        raise SpectrimError(f"{grid.path}: {error}") from error
+
+
+def _unknown_key(key: str) -> str:
+    inside = key.split(".")[-1]
+    kind = Column if key.startswith("columns.") else GridFile
+    return f"a grid has no key {key!r}.{nearest(inside, [part.name for part in fields(kind)])}"
+
+
+def _check(path: Path, about: GridFile) -> None:
+    for rate in about.keep_rates:
+        try:
+            check_keep_rate(rate)
+        except SpectrimError as error:
+            raise SpectrimError(f"{path}: keep_rates: {error}") from error
+    for score in about.scores:
+        if score not in SCORES and ":" not in score:
+            raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")
+    for kind in about.evidence:
+        if kind not in KINDS[1:]:
+            raise SpectrimError(f"{path}: evidence {kind!r}; wanted some of {KINDS[1:]}.")
+    for name, column in about.columns.items():
+        if column.pretrained and not about.pretrain:
+            raise SpectrimError(f"{path}: {name} is pretrained, and `pretrain` names no recipe.")
+        if column.paper and column.paper not in (known := paper_columns()):
+            raise SpectrimError(
+                f"{path}: columns.{name}.paper: {column.paper!r} is none of the paper's columns, "
+                f"{'; '.join(known)}."
+            )
 
 
 def _cells(about: GridFile) -> list[Cell]:
@@ -171,7 +235,8 @@ def _of_column(about: GridFile, key: str, column: Column, run: int) -> list[Cell
     tuned = (*own, *about.tuned, *column.tuned)
     if "shelf" in about.evidence:
         name = f"shelf/{key}/{run}"
-        cells.append(Cell(name, "shelf", key, run, column.recipe, own, base.name))
+        pairs = tuple((score, rate) for score in about.scores for rate in about.keep_rates)
+        cells.append(Cell(name, "shelf", key, run, column.recipe, own, base.name, pairs=pairs))
     if "control" in about.evidence:
         name = f"control/{key}/{run}"
         cells.append(Cell(name, "control", key, run, column.recipe, tuned, start))

@@ -23,9 +23,11 @@ class Entry:
         value: of the last epoch, mean over repetitions, 0 to 1.
         error: standard error of `value` over clips (of all repetitions).
         chosen: of the epoch chosen on validation, mean over repetitions.
-        difference, difference_error: from the reference (shelf: the baseline; tuned: the
-            control, else the baseline) on the same clips; None where there is none.
+        difference, difference_error: from the reference (shelf: the same weights unpruned, of the
+            same cell; tuned: the control, in a grid without controls the baseline) on the same
+            clips; None where there is none.
         runs: how many repetitions stand behind it.
+        clips: how many test clips, over all of them.
     """
 
     column: str
@@ -40,6 +42,7 @@ class Entry:
     difference: float | None
     difference_error: float | None
     runs: int
+    clips: int
 
 
 Key = tuple[str, str, str | None, float]  # column, kind, score, keep-rate
@@ -168,18 +171,25 @@ def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -
 
 
 def _reference(grid: Grid, cell: Cell, results: GridFolder, paths: np.ndarray) -> np.ndarray | None:
-    """Last outputs of the control, else of the baseline, in the order of `paths`."""
-    kinds = {"tuned": ("control", "baseline"), "control": ("baseline",)}.get(cell.kind, ())
-    for kind in kinds:
-        name = f"{kind}/{cell.column}/{cell.run}"
-        other = next((each for each in grid.cells if each.name == name), None)
-        if other is None or results.result(other) is None:
-            continue
-        with np.load(results.outputs(other), allow_pickle=False) as file:
-            place = {path: at for at, path in enumerate(file["paths"].tolist())}
-            if set(place) == set(paths.tolist()):
-                return file["last"][[place[path] for path in paths.tolist()]]
-    return None
+    """Last outputs of what a cell is held against, in the order of `paths`."""
+    if cell.kind not in ("tuned", "control"):
+        return None
+    other = grid.cell(f"{reference_of(grid, cell.kind)}/{cell.column}/{cell.run}")
+    if results.result(other) is None:
+        return None
+    with np.load(results.outputs(other), allow_pickle=False) as file:
+        place = {path: at for at, path in enumerate(file["paths"].tolist())}
+        if set(place) != set(paths.tolist()):
+            return None
+        return file["last"][[place[path] for path in paths.tolist()]]
+
+
+def reference_of(grid: Grid, kind: str) -> str:
+    """The kind of cell that a trained one is held against.
+
+    Extra epochs are no gain of pruning, so that a missing control is not replaced.
+    """
+    return "control" if kind == "tuned" and "control" in grid.about.evidence else "baseline"
 
 
 def _entry(key: Key, runs: Sequence[_Run]) -> Entry:
@@ -204,7 +214,7 @@ def _entry(key: Key, runs: Sequence[_Run]) -> Entry:
     difference, spread = gap or (None, None)
     return Entry(
         column, kind, score, rate, name, runs[0].gmacs, value, error, float(chosen), difference,
-        spread, len(runs),
+        spread, len(runs), len({path for run in runs for path in run.paths.tolist()}),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..evaluation.sweep import variants_of
 from ..models.load import load
 from ..models.record import RESULT_VERSION, versions
 from ..models.registry import macs
-from .grid import Cell, Grid
+from .grid import Cell, Grid, check_recipes
 from .read_recipe import read_recipe
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter
@@ -45,7 +45,16 @@ class GridFolder:
         return self.folder / "cells" / f"{name.replace('/', '--')}.json"
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """What a finished cell found; None where it is not finished."""
+        """What a finished cell found; None where it is not finished, or was run otherwise."""
+        found = self._read(cell)
+        return None if found is None or differs(cell, found) else found
+
+    def difference(self, cell: Cell) -> str | None:
+        """How a finished cell was run otherwise than the grid asks now; None where it was not."""
+        found = self._read(cell)
+        return None if found is None else differs(cell, found)
+
+    def _read(self, cell: Cell) -> dict[str, Any] | None:
         path = self.path_of(cell.name)
         return read_json(path) if path.is_file() else None
 
@@ -62,15 +71,38 @@ class GridFolder:
         return self.folder / "runs" / name.replace("/", "--")
 
     def status(self, cell: Cell) -> str:
-        """ "done", "running (host process)", "waiting" for another cell, "lost" where that cell is
-        done and its run is gone, or "ready"."""
-        if self.result(cell) is not None:
-            return "done"
+        """How far a cell is.
+
+        "done"; "changed": run otherwise than the grid asks now; "running (host process)";
+        "waiting" for another cell; "lost" where that cell is done and its run is gone; "ready";
+        or "begun (3 epochs)".
+        """
+        if self.path_of(cell.name).is_file():
+            return "changed" if self.difference(cell) else "done"
         if at := holder(self.claim_of(cell)):
             return f"running ({at})"
-        if cell.start is None or (self.run_of(cell.start) / "last").is_dir():
+        if cell.start is not None and not (self.run_of(cell.start) / "last").is_dir():
+            return "lost" if self.path_of(cell.start).is_file() else "waiting"
+        if not (self.run_of(cell.name) / "state").is_dir():
             return "ready"
-        return "lost" if self.path_of(cell.start).is_file() else "waiting"
+        epochs = self.run_of(cell.name) / "epochs.jsonl"
+        count = len(epochs.read_text(encoding="utf-8").splitlines()) if epochs.is_file() else 0
+        return f"begun ({count} epochs)"
+
+
+def differs(cell: Cell, found: Mapping[str, Any]) -> str | None:
+    """What a result says of how it was made that the cell does not, or the other way round."""
+    then = [found["recipe"], *found["changes"], f"from {found['start']}"]
+    now = [cell.recipe, *cell.changes, f"from {cell.start}"]
+    if then == now:
+        rows = {(row["score"], row["keep_rate"]) for row in found.get("rows", ())}
+        lacking = [f"{score}-{rate}" for score, rate in cell.pairs if (score, rate) not in rows]
+        return f"without {', '.join(lacking)}" if lacking else None
+    old, new = (
+        ", ".join(text for text in ours if text not in theirs) or "nothing else"
+        for ours, theirs in ((then, now), (now, then))
+    )
+    return f"{old} there; {new} in the grid"
 
 
 def run_grid(
@@ -92,9 +124,15 @@ def run_grid(
 
     Returns:
         How many cells this process finished.
+
+    Raises:
+        SpectrimError: a recipe does not fit; or a cell, or one that it starts from, was finished
+            with other settings than the grid's.
     """
+    check_recipes(grid)
     results, finished, began = GridFolder(folder), 0, time.monotonic()
     wanted = [cell for cell in grid.cells if only is None or cell.name in only]
+    _check_same(grid, wanted, results)
     while True:
         progressed, left = False, [cell for cell in wanted if results.result(cell) is None]
         for cell in left:
@@ -112,6 +150,25 @@ def run_grid(
         if not progressed:
             _check_hope(left, results, only is None)
             time.sleep(WAIT)
+
+
+def _check_same(grid: Grid, wanted: Sequence[Cell], results: GridFolder) -> None:
+    """Raise where a finished cell that is asked for, or is needed, is another grid's."""
+    needed = {cell.name: cell for cell in wanted}
+    for cell in wanted:
+        start = cell.start
+        while start is not None:
+            needed[start] = grid.cell(start)
+            start = needed[start].start
+    other = {name: how for name in needed if (how := results.difference(needed[name]))}
+    if other:
+        name, how = next(iter(other.items()))
+        more = f", and {len(other) - 1} more" if len(other) > 1 else ""
+        raise SpectrimError(
+            f"{results.path_of(name)} was not run as {grid.path} asks now ({how}){more}. Name "
+            "another --out; or delete that file, its folder in runs/ and those of the cells that "
+            "start from it, to run them again."
+        )
 
 
 def _check_hope(left: Sequence[Cell], results: GridFolder, all_cells: bool) -> None:
