@@ -1,24 +1,23 @@
-"""The grid driver: cells, order, claims, numbers, page."""
+"""The grid driver: cells, order, numbers, page."""
 
 from __future__ import annotations
 
 import json
 import math
-import multiprocessing
+import re
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 from tones import write_recipe
 
-from spectrim.common import claims
-from spectrim.training.grid import read_grid
-from spectrim.training.grid_findings import ATTENTION, Case, summary, verdict
-from spectrim.training.grid_numbers import Numbers, _gap_over_clips
-from spectrim.training.grid_run import GridFolder
+from spectrim.common.errors import SpectrimError
+from spectrim.training.grid import check_recipes, read_grid
+from spectrim.training.grid_numbers import Numbers
+from spectrim.training.grid_report import report
+from spectrim.training.grid_run import GridFolder, run_grid
+from spectrim.training.reporting import Silent
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,9 +65,6 @@ def folder(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(folder: Path) -> GridFolder:
     """The first repetition's cells, but for all but one of the tuned ones."""
-    from spectrim.training.grid_run import run_grid
-    from spectrim.training.reporting import Silent
-
     grid = read_grid(folder / "small.yaml")
     names = [cell.name for cell in grid.cells if cell.name.endswith("/0")]
     names = [name for name in names if "tuned" not in name or "attention-0.5" in name]
@@ -175,21 +171,6 @@ def _bonett_price(change: np.ndarray) -> float:
     return math.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
 
 
-@pytest.mark.parametrize("clips", [80, 300])
-def test_no_trend_is_called_that_an_exact_test_denies(clips: int) -> None:
-    """McNemar's exact test (SciPy): 4 clips won and none lost are p = 0.125, no trend."""
-    paths, called = np.arange(clips).astype(str), 0
-    for won in range(25):
-        for lost in range(won):
-            change = np.repeat((1.0, -1.0, 0.0), (won, lost, clips - won - lost))
-            if verdict(*_gap_over_clips([(paths, change)])) == "shows":
-                assert stats.binomtest(won, won + lost).pvalue < 0.08, (won, lost)
-                called += 1
-            else:
-                assert stats.binomtest(won, won + lost).pvalue > 0.02, (won, lost)
-    assert called > 100
-
-
 def test_the_page_has_tables_figure_and_what_is_missing(
     folder: Path, done: GridFolder, spectrim, tmp_path
 ) -> None:
@@ -208,8 +189,10 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     assert len(data["rows"]) == 2 + 2 + 8 + 2 and len(data["missing"]) == 13
     assert "control/ast-tones/1" in data["missing"]
     assert "In brackets" not in text, "all values stand on one repetition"
-    listed = spectrim("grid", "list", folder / "small.yaml", "--out", folder / "out")
-    assert "9 of 22 are done" in listed.stdout
+    idle = tmp_path / "idle.yaml"
+    idle.write_text((folder / "small.yaml").read_text().replace("baseline/*/0", "baselin/*/0"))
+    listed = spectrim("grid", "list", idle, "--out", folder / "out")
+    assert "9 of 22 are done" in listed.stdout and "no cell fits baselin/*/0" in listed.stderr
 
 
 def test_values_say_how_many_repetitions_they_have_where_they_differ(
@@ -235,7 +218,18 @@ def test_values_say_how_many_repetitions_they_have_where_they_differ(
 def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("colums: {}")
-    small = (folder / "small.yaml").read_text()
+    for words, text in (
+        (("grid", "list", bad, "--out", "x"), "colums"),
+        (("grid", "list", "nowhere.yaml", "--out", "x"), "nowhere.yaml"),
+        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "tuned/x"), "tuned/x"),
+        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "shelf/ast-tones/0"),
+         "waits for baseline/ast-tones/0"),
+    ):  # fmt: skip
+        found = spectrim(*words)
+        assert found.returncode == 2 and text in " ".join(found.stderr.split()), found.stderr
+
+
+def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_path) -> None:
     wrong = {
         "tuned: [epochs=1,": ("tuned: [epoch=1,", "no key 'epoch'. Did you mean 'epochs'?"),
         "scores: [attention": (
@@ -250,46 +244,36 @@ def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
     }
     assert all(old in GRID for old in wrong)
     for number, (old, (new, text)) in enumerate(wrong.items()):
-        grid = tmp_path / f"wrong{number}.yaml"
-        grid.write_text(GRID.replace(old, new).replace("FOLDER", str(folder)))
-        found = spectrim("grid", "list", grid, "--out", "x")
-        said = " ".join(found.stderr.split())
-        assert found.returncode == 2 and f"wrong{number}.yaml" in said and text in said, said
+        path = tmp_path / f"wrong{number}.yaml"
+        path.write_text(GRID.replace(old, new).replace("FOLDER", str(folder)))
+        with pytest.raises(SpectrimError, match=re.escape(text)) as caught:
+            check_recipes(read_grid(path))
+        assert path.name in str(caught.value)
     idle = tmp_path / "idle.yaml"
-    idle.write_text(small.replace("baseline/*/0", "baselin/*/0"))
-    assert "no cell fits baselin/*/0" in spectrim("grid", "list", idle, "--out", "x").stderr
-    for words, text in (
-        (("grid", "list", bad, "--out", "x"), "colums"),
-        (("grid", "list", "nowhere.yaml", "--out", "x"), "nowhere.yaml"),
-        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "tuned/x"), "tuned/x"),
-        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "shelf/ast-tones/0"),
-         "waits for baseline/ast-tones/0"),
-    ):  # fmt: skip
-        found = spectrim(*words)
-        assert found.returncode == 2 and text in " ".join(found.stderr.split()), found.stderr
+    idle.write_text(GRID.replace("baseline/*/0", "baselin/*/0"))
+    assert read_grid(idle).idle == ["baselin/*/0"]
 
 
 def test_cells_of_another_grid_are_not_taken_for_this_ones(
-    folder: Path, done: GridFolder, spectrim, tmp_path
+    folder: Path, done: GridFolder, tmp_path
 ) -> None:
     """Cells that were run with one epoch, in a grid that asks for three; and a score more."""
-    shutil.copytree(folder / "out" / "cells", tmp_path / "out" / "cells")
+    out, page = tmp_path / "out", tmp_path / "other.md"
+    shutil.copytree(folder / "out" / "cells", out / "cells")
     small = (folder / "small.yaml").read_text()
-    grid, out, page = tmp_path / "other.yaml", tmp_path / "out", tmp_path / "other.md"
-    grid.write_text(small.replace("tuned: [epochs=1,", "tuned: [epochs=3,"))
-    listed = spectrim("grid", "list", grid, "--out", out).stdout
-    assert "5 of 22 are done" in listed and listed.count("changed") == 4
-    found = spectrim("grid", "run", grid, "--out", out, "--cell", "control/ast-tones/0")
-    said = " ".join(found.stderr.split())
-    assert found.returncode == 2, said
-    assert "epochs=1 there; epochs=3 in the grid" in said and "Name another --out" in said
-    assert spectrim("grid", "report", grid, "--out", out, "--page", page).returncode == 0
+    path = tmp_path / "other.yaml"
+    path.write_text(small.replace("tuned: [epochs=1,", "tuned: [epochs=3,"))
+    grid = read_grid(path)
+    states = [GridFolder(out).status(cell) for cell in grid.cells]
+    assert (states.count("done"), states.count("changed")) == (5, 4)
+    with pytest.raises(SpectrimError, match=r"epochs=1 there; epochs=3 in the grid.*--out"):
+        run_grid(grid, out, lambda cell: Silent(), ["control/ast-tones/0"])
+    report(grid, out, page)
     assert "5 of 22 cells" in page.read_text()
     assert "`control/ast-tones/0`" in page.read_text().split("Left out")[1]
-    grid.write_text(small.replace("variation]", "variation, intensity]"))
-    found = spectrim("grid", "run", grid, "--out", out, "--cell", "shelf/ast-tones/0")
-    said = " ".join(found.stderr.split())
-    assert found.returncode == 2 and "without intensity-0.7, intensity-0.5" in said, said
+    path.write_text(small.replace("variation]", "variation, intensity]"))
+    with pytest.raises(SpectrimError, match=r"without intensity-0\.7, intensity-0\.5"):
+        run_grid(read_grid(path), out, lambda cell: Silent(), ["shelf/ast-tones/0"])
 
 
 def test_without_its_control_a_fine_tuned_cell_has_no_difference(
@@ -327,65 +311,6 @@ def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_
     said = " ".join(found.stderr.split())
     assert found.returncode == 2 and "Delete" in said, said
     assert "need the runs of baseline/ast-tones/0, which are finished but not in" in said
-
-
-def test_a_difference_under_two_standard_errors_is_no_trend() -> None:
-    assert verdict(0.03, 0.01) == "shows"
-    assert verdict(0.015, 0.01) == "cannot tell"
-    assert verdict(-0.03, 0.01) == "does not show"
-    assert verdict(0.0, 0.0) == "cannot tell"
-
-
-def test_findings_are_counted_and_averaged() -> None:
-    figures = [(0.03, 0.01), (-0.005, 0.01), (-0.04, 0.016)]
-    cases = [Case(ATTENTION, "fine-tuned", "a", *pair) for pair in figures]
-    lines = summary(cases)
-    assert lines[2] == f"| {ATTENTION} | fine-tuned | 1 | 1 | 1 | -0.5 ± 1.2 | cannot tell |"
-    assert "no such cells yet" in lines[3]
-    assert all(line.count("|") == 8 for line in lines)
-
-
-def _grab(folder: str, names: list[str], results: object) -> None:
-    for name in names:
-        with claims.claim(Path(folder) / name) as mine:
-            if mine and not (Path(folder) / f"{name}.done").exists():
-                (Path(folder) / f"{name}.done").touch()
-                results.put(name)  # type: ignore[attr-defined]
-                time.sleep(0.01)
-
-
-def test_two_processes_never_hold_the_same_claim(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    names, results = [f"cell-{number}" for number in range(40)], context.Queue()
-    workers = [
-        context.Process(target=_grab, args=(str(tmp_path), names, results)) for _ in range(3)
-    ]
-    for worker in workers:
-        worker.start()
-    found = [results.get(timeout=30) for _ in names]
-    for worker in workers:
-        worker.join()
-    assert sorted(found) == sorted(names)
-    assert list(tmp_path.glob("cell-?")) == []  # all given back
-
-
-def test_a_claim_of_a_dead_process_is_taken_over_and_a_live_one_is_not(tmp_path: Path) -> None:
-    path = tmp_path / "cell"
-    context = multiprocessing.get_context("fork")
-
-    def die() -> None:
-        claims._create(path)
-
-    worker = context.Process(target=die)
-    worker.start()
-    worker.join()
-    assert path.exists()
-    assert claims.holder(path) is None
-    with claims.claim(path) as mine:
-        assert mine and claims.holder(path) is not None
-        with claims.claim(path) as again:
-            assert not again  # this process is alive
-    assert not path.exists()
 
 
 def test_a_grid_of_ones_own_is_not_held_against_the_paper(
