@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from spectrim.evaluation.metrics import Z95, paired_difference
 from spectrim.training.grid_findings import ATTENTION, Case, summary, verdict
 from spectrim.training.grid_numbers import _gap_over_clips
 
@@ -30,6 +31,17 @@ def test_no_trend_is_called_that_an_exact_test_denies(clips: int) -> None:
             else:
                 assert stats.binomtest(won, won + lost).pvalue > 0.02, (won, lost)
     assert called > 100
+
+
+def test_the_error_of_a_gap_is_that_of_a_sweeps_interval() -> None:
+    """`paired_difference` has Bonett and Price's formula as they write it, by counts."""
+    truth = np.eye(2, dtype=bool)[np.zeros(40, int)]
+    base, outputs = (np.eye(2)[(np.arange(40) % every == 0).astype(int)] for every in (4, 7))
+    change = (1.0 - outputs[:, 1]) - (1.0 - base[:, 1])
+    value, error = _gap_over_clips([(np.arange(40).astype(str), change)])
+    interval = paired_difference("accuracy", outputs, base, truth)
+    assert value == pytest.approx(interval.value)
+    assert error == pytest.approx((interval.high - interval.low) / 2 / Z95)
 
 
 def test_findings_are_counted_and_averaged() -> None:
