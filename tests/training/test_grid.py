@@ -14,9 +14,10 @@ from tones import write_recipe
 
 from spectrim.common.errors import SpectrimError
 from spectrim.training.grid import check_recipes, read_grid
+from spectrim.training.grid_folder import GridFolder
 from spectrim.training.grid_numbers import Numbers
 from spectrim.training.grid_report import report
-from spectrim.training.grid_run import GridFolder, run_grid
+from spectrim.training.grid_run import run_grid
 from spectrim.training.reporting import Silent
 
 ROOT = Path(__file__).parents[2]
@@ -273,6 +274,29 @@ def test_cells_of_another_grid_are_not_taken_for_this_ones(
     path.write_text(small.replace("variation]", "variation, intensity]"))
     with pytest.raises(SpectrimError, match=r"without intensity-0\.7, intensity-0\.5"):
         run_grid(read_grid(path), out, lambda cell: Silent(), ["shelf/ast-tones/0"])
+
+
+def test_cells_of_another_recipe_file_are_not_taken_for_this_ones(
+    folder: Path, done: GridFolder, tmp_path
+) -> None:
+    """A recipe is edited between two runs of a grid; words that change nothing do not count."""
+    recipe, path, out = tmp_path / "tones.yaml", tmp_path / "same.yaml", tmp_path / "out"
+    shutil.copytree(folder / "out" / "cells", out / "cells")
+    for file in (out / "cells").glob("*.json"):
+        file.write_text(file.read_text().replace(f"{folder}/tones.yaml", str(recipe)))
+    text = (folder / "tones.yaml").read_text()
+    small = (folder / "small.yaml").read_text()
+    path.write_text(small.replace(f"{folder}/tones.yaml", str(recipe)))
+
+    def states() -> list[str]:
+        return [GridFolder(out).status(cell) for cell in read_grid(path).cells]
+
+    recipe.write_text("# a comment\n" + text.replace("5.0e-4", "0.0005"))
+    assert (states().count("done"), states().count("changed")) == (9, 0)
+    recipe.write_text(text.replace("5.0e-4", "1.0e-3"))
+    assert (states().count("done"), states().count("changed")) == (1, 8)  # pretrain/0 is as it was
+    with pytest.raises(SpectrimError, match=r"optim\.lr=0\.0005 there; optim\.lr=0\.001 in the"):
+        run_grid(read_grid(path), out, lambda cell: Silent(), ["control/ast-tones/0"])
 
 
 def test_without_its_control_a_fine_tuned_cell_has_no_difference(

@@ -29,7 +29,7 @@ def list_command(
 
     with needed():
         from ..training.grid import check_recipes, read_grid
-        from ..training.grid_run import GridFolder
+        from ..training.grid_folder import GridFolder
 
         found, results = read_grid(grid), GridFolder(out)
         check_recipes(found)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .grid import Cell, Grid
 from .grid_figure import KINDS
-from .grid_run import GridFolder
+from .grid_folder import GridFolder
 
 
 def made(grid: Grid, results: GridFolder, data: str) -> str:

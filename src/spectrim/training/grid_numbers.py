@@ -11,7 +11,7 @@ import numpy as np
 
 from ..evaluation.metrics import Z95, metric, paired_difference
 from .grid import Cell, Grid
-from .grid_run import GridFolder
+from .grid_folder import GridFolder
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from ..common.files import save_json, save_text
 from .grid import Grid
 from .grid_figure import draw
 from .grid_findings import details, findings, summary
+from .grid_folder import GridFolder
 from .grid_made import made
 from .grid_numbers import Entry, Numbers, reference_of
 from .grid_paper import paper_numbers
-from .grid_run import GridFolder
 
 ERRORS = """## Errors
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..common.claims import claim, holder
+from ..common.claims import claim
 from ..common.errors import SpectrimError
 from ..common.files import read_json, save, save_json
 from ..evaluation.metrics import indicator, metric, paired_difference
@@ -21,6 +21,7 @@ from ..models.load import load
 from ..models.record import RESULT_VERSION, versions
 from ..models.registry import macs
 from .grid import Cell, Grid, check_recipes
+from .grid_folder import GridFolder, recipe_says
 from .read_recipe import read_recipe
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter
@@ -28,81 +29,6 @@ from .run import train
 from .task import settle
 
 WAIT = 10.0  # seconds between looks at what other processes are at
-
-
-class GridFolder:
-    """Where a grid's results lie.
-
-    `cells/NAME.json` and `NAME.npz` are finished cells (small, to be kept), `claims/` what is
-    being run now, `runs/NAME/` the runs themselves, `waveforms/` decoded clips.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def path_of(self, name: str) -> Path:
-        """The file that a cell has when it is finished."""
-        return self.folder / "cells" / f"{name.replace('/', '--')}.json"
-
-    def result(self, cell: Cell) -> dict[str, Any] | None:
-        """What a finished cell found; None where it is not finished, or was run otherwise."""
-        found = self._read(cell)
-        return None if found is None or differs(cell, found) else found
-
-    def difference(self, cell: Cell) -> str | None:
-        """How a finished cell was run otherwise than the grid asks now; None where it was not."""
-        found = self._read(cell)
-        return None if found is None else differs(cell, found)
-
-    def _read(self, cell: Cell) -> dict[str, Any] | None:
-        path = self.path_of(cell.name)
-        return read_json(path) if path.is_file() else None
-
-    def outputs(self, cell: Cell) -> Path:
-        """The file of a cell's per-clip outputs."""
-        return self.folder / "cells" / f"{cell.file}.npz"
-
-    def claim_of(self, cell: Cell) -> Path:
-        """The file whose holder runs the cell."""
-        return self.folder / "claims" / cell.file
-
-    def run_of(self, name: str) -> Path:
-        """The folder of a cell's run."""
-        return self.folder / "runs" / name.replace("/", "--")
-
-    def status(self, cell: Cell) -> str:
-        """How far a cell is.
-
-        "done"; "changed": run otherwise than the grid asks now; "running (host process)";
-        "waiting" for another cell; "lost" where that cell is done and its run is gone; "ready";
-        or "begun (3 epochs)".
-        """
-        if self.path_of(cell.name).is_file():
-            return "changed" if self.difference(cell) else "done"
-        if at := holder(self.claim_of(cell)):
-            return f"running ({at})"
-        if cell.start is not None and not (self.run_of(cell.start) / "last").is_dir():
-            return "lost" if self.path_of(cell.start).is_file() else "waiting"
-        if not (self.run_of(cell.name) / "state").is_dir():
-            return "ready"
-        epochs = self.run_of(cell.name) / "epochs.jsonl"
-        count = len(epochs.read_text(encoding="utf-8").splitlines()) if epochs.is_file() else 0
-        return f"begun ({count} epochs)"
-
-
-def differs(cell: Cell, found: Mapping[str, Any]) -> str | None:
-    """What a result says of how it was made that the cell does not, or the other way round."""
-    then = [found["recipe"], *found["changes"], f"from {found['start']}"]
-    now = [cell.recipe, *cell.changes, f"from {cell.start}"]
-    if then == now:
-        rows = {(row["score"], row["keep_rate"]) for row in found.get("rows", ())}
-        lacking = [f"{score}-{rate}" for score, rate in cell.pairs if (score, rate) not in rows]
-        return f"without {', '.join(lacking)}" if lacking else None
-    old, new = (
-        ", ".join(text for text in ours if text not in theirs) or "nothing else"
-        for ours, theirs in ((then, now), (now, then))
-    )
-    return f"{old} there; {new} in the grid"
 
 
 def run_grid(
@@ -198,7 +124,7 @@ def _check_hope(left: Sequence[Cell], results: GridFolder, all_cells: bool) -> N
 def _run(
     grid: Grid, cell: Cell, results: GridFolder, reporter: Reporter, changes: Sequence[str]
 ) -> None:
-    began = time.time()
+    began, says = time.time(), recipe_says(cell)  # which may change while it runs
     cache = f"data.cache={results.folder / 'waveforms'}"
     given = [*cell.changes, *changes, cache, "run.tensorboard=false"]
     if cell.kind == "shelf":
@@ -215,6 +141,7 @@ def _run(
         "score": cell.score,
         "keep_rate": cell.keep_rate,
         "recipe": cell.recipe,
+        "recipe_says": says,
         "changes": list(cell.changes),
         "run_changes": list(changes),
         "start": cell.start,

@@ -59,16 +59,7 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
         SpectrimError: a key that does not exist (the nearest are offered), a value of another
             type or out of range, or text that is no YAML.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text) or {}
-        if not isinstance(content, dict):
-            raise SpectrimError(f"{path}: a {type(content).__name__}, where keys are wanted.")
-        given = OmegaConf.create(content)
-    except OSError as error:
-        raise SpectrimError(f"{path}: {error.strerror}; wanted a recipe.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise SpectrimError(f"{path}: not YAML ({str(error).strip()}).") from error
+    given = OmegaConf.create(content_of(path))
     recipe = OmegaConf.structured(kind)
     recipe = _merged(recipe, given, str(path), kind)
     for change in changes:
@@ -91,6 +82,24 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
         raise SpectrimError(f"{path}: {key}{_first_line(error)}") from error
     _check(typed, str(path))
     return typed
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """What a recipe file says, before defaults and changes.
+
+    Raises:
+        SpectrimError: it cannot be read, or is no YAML of keys.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(content, dict):
+            raise SpectrimError(f"{path}: a {type(content).__name__}, where keys are wanted.")
+        OmegaConf.create(content)  # its own demands on YAML
+    except OSError as error:
+        raise SpectrimError(f"{path}: {error.strerror}; wanted a recipe.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise SpectrimError(f"{path}: not YAML ({str(error).strip()}).") from error
+    return content
 
 
 def to_yaml(recipe: Recipe | PretrainRecipe) -> str:
