@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tones import write_recipe
+from grids import write_grid
 
 from spectrim.common.errors import SpectrimError
-from spectrim.training.grid import check_recipes, read_grid
+from spectrim.training.grid import read_grid
 from spectrim.training.grid_folder import GridFolder
 from spectrim.training.grid_numbers import Numbers
 from spectrim.training.grid_report import report
@@ -22,45 +21,10 @@ from spectrim.training.reporting import Silent
 
 ROOT = Path(__file__).parents[2]
 
-SUPERVISED = """
-epochs: 2
-model: {preset: ast-tiny, frames: 64}
-data: {manifest: MANIFEST}
-optim: {lr: 5.0e-4, batch_size: 8, clip: 1.0}
-run: {threads: 1}
-"""
-PRETRAIN = """
-epochs: 1
-decoder_width: 64
-decoder_depth: 1
-decoder_heads: 2
-model: {preset: audiomae-tiny, frames: 64}
-data: {manifest: MANIFEST}
-optim: {lr: 1.0e-3, batch_size: 8}
-run: {threads: 1}
-"""
-GRID = """
-columns:
-  ast-tones: {recipe: FOLDER/tones.yaml, task: tones, model: AST, paper: "AST, SPC-2",
-              runs: [[seed=0], [seed=1]], changes: [init=ast-digits]}
-  audiomae-tones: {recipe: FOLDER/tones.yaml, task: tones, model: AudioMAE, runs: [[seed=0]],
-                   pretrained: true, tuned: [optim.clip=2.0]}
-scores: [attention, variation]
-keep_rates: [0.7, 0.5]
-tuned: [epochs=1, schedule.start=0, schedule.length=0.5]
-pretrain: FOLDER/pretrain.yaml
-pretrain_runs: [[seed=0]]
-order: [pretrain/0, baseline/*/0, shelf/*/0, control/*/0, "tuned/*/attention-0.5/0"]
-"""
-
 
 @pytest.fixture(scope="module")
-def folder(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("grid")
-    for name, text in (("tones", SUPERVISED), ("pretrain", PRETRAIN)):
-        write_recipe(folder, tones, text).rename(folder / f"{name}.yaml")
-    (folder / "small.yaml").write_text(GRID.replace("FOLDER", str(folder)))
-    return folder
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_grid(tmp_path_factory.mktemp("grid"))
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +91,7 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
     tuned = done.result(grid.cell("tuned/ast-tones/attention-0.5/0"))
     assert tuned["last"]["keep_rate"] == 0.5
     assert tuned["gmacs"] < result["gmacs"]
+    assert rows[2]["gmacs"] == tuned["gmacs"], "pruned at the recipe's blocks, as what was trained"
     start = folder / "out" / "runs" / "tuned--ast-tones--attention-0.5--0" / "recipe.yaml"
     assert "baseline--ast-tones--0/last" in start.read_text()
 
@@ -141,6 +106,7 @@ def test_numbers_are_pooled_over_clips(folder: Path, done: GridFolder) -> None:
             right[name] = file["truth"][np.arange(9), file["last"].argmax(1)].astype(float)
     difference = np.subtract(*right.values())
     assert tuned.difference == pytest.approx(difference.mean())
+    assert (tuned.clips, tuned.value) == (9, pytest.approx(right[next(iter(right))].mean()))
     assert tuned.difference_error == pytest.approx(_bonett_price(difference))
     assert {key[1] for key in by} == {"baseline", "control", "shelf", "tuned"}
 
@@ -215,45 +181,6 @@ def test_values_say_how_many_repetitions_they_have_where_they_differ(
     assert "In brackets" not in other.split("## ")[0]
 
 
-def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
-    bad = tmp_path / "bad.yaml"
-    bad.write_text("colums: {}")
-    for words, text in (
-        (("grid", "list", bad, "--out", "x"), "colums"),
-        (("grid", "list", "nowhere.yaml", "--out", "x"), "nowhere.yaml"),
-        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "tuned/x"), "tuned/x"),
-        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "shelf/ast-tones/0"),
-         "waits for baseline/ast-tones/0"),
-    ):  # fmt: skip
-        found = spectrim(*words)
-        assert found.returncode == 2 and text in " ".join(found.stderr.split()), found.stderr
-
-
-def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_path) -> None:
-    wrong = {
-        "tuned: [epochs=1,": ("tuned: [epoch=1,", "no key 'epoch'. Did you mean 'epochs'?"),
-        "scores: [attention": (
-            "scores: [atention",
-            "'atention' is none. Did you mean 'attention'?",
-        ),
-        "recipe: FOLDER/tones": ("recipe: FOLDER/tunes", "tunes.yaml"),
-        "SPC-2": ("SPC-3", "columns.ast-tones.paper: 'AST, SPC-3' is none of the paper's columns"),
-        "keep_rates: [0.7": ("keep_rates: [1.5", "keep_rates: a keep-rate of 1.5"),
-        "order: [": ("orders: [", "no key 'orders'. Did you mean 'order' or 'scores'?"),
-        "runs: [[seed=0]],": ("runs: 3,", "columns.audiomae-tones.runs"),
-    }
-    assert all(old in GRID for old in wrong)
-    for number, (old, (new, text)) in enumerate(wrong.items()):
-        path = tmp_path / f"wrong{number}.yaml"
-        path.write_text(GRID.replace(old, new).replace("FOLDER", str(folder)))
-        with pytest.raises(SpectrimError, match=re.escape(text)) as caught:
-            check_recipes(read_grid(path))
-        assert path.name in str(caught.value)
-    idle = tmp_path / "idle.yaml"
-    idle.write_text(GRID.replace("baseline/*/0", "baselin/*/0"))
-    assert read_grid(idle).idle == ["baselin/*/0"]
-
-
 def test_cells_of_another_grid_are_not_taken_for_this_ones(
     folder: Path, done: GridFolder, tmp_path
 ) -> None:
@@ -311,29 +238,6 @@ def test_without_its_control_a_fine_tuned_cell_has_no_difference(
     other = tmp_path / "other.yaml"
     other.write_text((folder / "small.yaml").read_text() + "evidence: [shelf, tuned]\n")
     assert Numbers(read_grid(other), GridFolder(tmp_path)).get(*key).difference is not None
-
-
-def test_an_interrupted_cell_says_how_far_it_is(folder: Path, tmp_path) -> None:
-    grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)
-    cell = grid.cell("baseline/ast-tones/0")
-    assert results.status(cell) == "ready"
-    (results.run_of(cell.name) / "state").mkdir(parents=True)
-    (results.run_of(cell.name) / "epochs.jsonl").write_text("{}\n{}\n")
-    assert results.status(cell) == "begun (2 epochs)"
-
-
-def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_path) -> None:
-    cells = tmp_path / "cells"
-    cells.mkdir()
-    made = read_grid(folder / "small.yaml").cell("baseline/ast-tones/0")
-    result = {"recipe": made.recipe, "changes": made.changes, "start": made.start}
-    (cells / "baseline--ast-tones--0.json").write_text(json.dumps(result))
-    words = (folder / "small.yaml", "--out", tmp_path, "--cell", "shelf/ast-tones/0")
-    assert "lost" in spectrim("grid", "list", *words[:3]).stdout
-    found = spectrim("grid", "run", *words)
-    said = " ".join(found.stderr.split())
-    assert found.returncode == 2 and "Delete" in said, said
-    assert "need the runs of baseline/ast-tones/0, which are finished but not in" in said
 
 
 def test_a_grid_of_ones_own_is_not_held_against_the_paper(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,3 +112,16 @@ def test_a_finished_run_says_its_result_again(whole: Path, spectrim: Call) -> No
     done = spectrim("train", recipe, "--out", whole, "--json")
     assert json.loads(done.stdout)["last"]["step"] == 6
     assert (whole / "last" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_without_its_state_is_not_trained_anew(
+    whole: Path, tmp_path: Path, spectrim: Call
+) -> None:
+    """docs/training.md says to delete the state when one is done."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    shutil.rmtree(out / "state")
+    (out / "last" / "model.safetensors").write_bytes(b"as it was")
+    found = spectrim("train", whole.parent / "recipe.yaml", "--out", out)
+    assert found.returncode == 0 and "is finished" in found.stderr, found.stderr
+    assert (out / "last" / "model.safetensors").read_bytes() == b"as it was"

@@ -23,8 +23,14 @@ run: {tensorboard: false, threads: 1}
 """
 
 
-def write_tones(folder: Path, train: int = 8, valid: int = 2, test: int = 3) -> Path:
-    """A manifest of tones in noise, so many clips a class and split."""
+def write_tones(
+    folder: Path, train: int = 8, valid: int = 2, test: int = 3, name: str = "{}-{}-{}.wav"
+) -> Path:
+    """A manifest of tones in noise, so many clips a class and split.
+
+    Args:
+        name: of a clip, from its class, split and number.
+    """
     rng = np.random.default_rng(0)
     rows = []
     for label, hertz in TONES.items():
@@ -34,9 +40,11 @@ def write_tones(folder: Path, train: int = 8, valid: int = 2, test: int = 3) -> 
                 time = np.arange(samples) / 16_000
                 sound = 0.3 * np.sin(2 * np.pi * hertz * time + rng.uniform(0, 6))
                 sound += 0.02 * rng.standard_normal(samples)
-                name = f"{label}-{split}-{number}.wav"
-                soundfile.write(folder / name, sound.astype(np.float32), 16_000)
-                rows.append({"path": name, "label": label, "split": split})
+                path = folder / name.format(label, split, number)
+                path.parent.mkdir(exist_ok=True)
+                soundfile.write(path, sound.astype(np.float32), 16_000)
+                within = str(path.relative_to(folder))
+                rows.append({"path": within, "label": label, "split": split})
     manifest = folder / "tones.csv"
     with manifest.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ["path", "label", "split"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,3 +31,23 @@ class Clip:
     target_start: float | None = None
     target_end: float | None = None
     row: int = 0
+
+
+def names_of(clips: Sequence[Clip]) -> list[str]:
+    """A name a clip, none of them twice, and the same wherever the corpus lies.
+
+    File names where these differ; else paths from the deepest folder that holds them all; where
+    one file has several clips, with the seconds from and to; a clip that is there twice is counted.
+    """
+    names = [clip.path.name for clip in clips]
+    if len(set(names)) < len(names):
+        whole = [os.path.abspath(clip.path) for clip in clips]
+        folder = os.path.commonpath([os.path.dirname(path) for path in whole])
+        names = [Path(path).relative_to(folder).as_posix() for path in whole]
+    if len(set(names)) < len(names):
+        names = [f"{name} {c.start}-{c.end}" for name, c in zip(names, clips, strict=True)]
+    seen: Counter[str] = Counter()
+    for at, name in enumerate(names):
+        seen[name] += 1
+        names[at] = name if seen[name] == 1 else f"{name} #{seen[name]}"
+    return names

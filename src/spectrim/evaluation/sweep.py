@@ -65,11 +65,12 @@ def variants_of(
     scores: Sequence[str] = SCORES,
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     seed: int = 0,
+    reduction: str = "keep-top",
 ) -> list[Variant]:
     """The unpruned model, then every score at every keep-rate below 1.0."""
     plain = Variant(None, 1.0, model.with_plan(Plan()))
     pruned = [
-        Variant(score, rate, prune(model, rate, score, blocks, seed=seed))
+        Variant(score, rate, prune(model, rate, score, blocks, reduction=reduction, seed=seed))
         for score in dict.fromkeys(scores)
         for rate in dict.fromkeys(keep_rates)
         if rate != 1.0

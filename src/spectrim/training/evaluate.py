@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from ..common.errors import SpectrimError
 from ..common.files import save
 from ..data.batches import batches
-from ..data.manifest import Clip
+from ..data.clip import Clip, names_of
 from ..evaluation.metrics import indicator, metric
 from ..models.transformer import SpectrogramTransformer
 from .task import Task
@@ -86,11 +86,12 @@ def evaluate(
 def save_predictions(
     folder: Path, task: Task, labels: Sequence[str], found: Mapping[str, Evaluation]
 ) -> None:
-    """`predictions.npz`: of each split the clips' paths, (clips, classes) logits and truth."""
+    """`predictions.npz`: of each split (clips, classes) logits and truth, paths, `names_of`."""
     arrays: dict[str, Any] = {}
     for name, result in found.items():
         clips, targets = task.part(name)
         arrays[f"{name}_paths"] = np.array([str(clips[at].path) for at in result.positions])
+        arrays[f"{name}_names"] = np.array(names_of(clips))[result.positions]
         arrays[f"{name}_logits"] = result.logits
         truth = [targets[at] for at in result.positions]
         arrays[f"{name}_truth"] = indicator(truth, len(labels))

@@ -64,8 +64,10 @@ class GridFolder:
             return "changed" if self.difference(cell) else "done"
         if at := holder(self.claim_of(cell)):
             return f"running ({at})"
+        if cell.start is not None and not self.path_of(cell.start).is_file():
+            return "waiting"  # its `last` may be there, and is that of an earlier epoch
         if cell.start is not None and not (self.run_of(cell.start) / "last").is_dir():
-            return "lost" if self.path_of(cell.start).is_file() else "waiting"
+            return "lost"
         if not (self.run_of(cell.name) / "state").is_dir():
             return "ready"
         epochs = self.run_of(cell.name) / "epochs.jsonl"

@@ -18,7 +18,10 @@ def made(grid: Grid, results: GridFolder, data: str) -> str:
         data: name of the JSON beside the page.
     """
     done = [(cell, found) for cell in grid.cells if (found := results.result(cell)) is not None]
-    hours = sum(found["seconds"] for _, found in done) / 3600
+    # `seconds` are those of the process that finished the cell, which others may have begun.
+    hours = (
+        sum(max(found["seconds"], found.get("trained_seconds") or 0) for _, found in done) / 3600
+    )
     lines = ["## How it was made\n", f"{len(done)} cells took {hours:.1f} hours in all:\n"]
     lines += [f"- {text}" for text in _machines(grid, results, done)]
     lines += [f"- this page: `spectrim grid report {grid.path} --out {results.folder}`\n"]
@@ -32,6 +35,10 @@ def made(grid: Grid, results: GridFolder, data: str) -> str:
     if missing:
         text = f"Not run yet (each by its name under `missing` in [{data}]({data})):"
         lines += [f"\n{text}\n", *missing]
+        lines.append(
+            "\nWeights are not kept with the results: where a cell starts from a finished one "
+            "whose run is not at hand, `spectrim grid list` says so (*lost*)."
+        )
     changed = [cell.name for cell in grid.cells if results.difference(cell)]
     if changed:
         text = "Left out, since they were run with other settings than the grid has now"

@@ -62,7 +62,8 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
             "and the mean of all of them, in points; each with its figures [below](#case-by-case). "
             "Even where there is no difference, about one case in twenty strays over two errors. A "
             "mean's error is the mean of its cases' errors, an upper bound whatever clips they "
-            "share; where cases contradict each other, it stands for none of them.\n"
+            "share; where cases contradict each other, it stands for none of them. To show *at "
+            "least as well* takes a clear lead here: that two scores are equal cannot be shown.\n"
         )
         parts += ["## The paper's findings\n", text, *summary(cases), ""]
     for name in grid.about.columns:
@@ -71,8 +72,10 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
             parts.append(_table(grid, name, own))
     if paper and cases:
         text = (
-            "Above zero where the finding shows, ± one standard error over the same clips; between "
-            "two errors either way nothing can be told.\n"
+            "Above zero where the finding shows, in points, ± one standard error, on the same "
+            "clips of the repetitions that both sides have (so that a case need not be the "
+            "difference of two values of a table); between two errors either way nothing can be "
+            "told.\n"
         )
         parts += ["## Case by case\n", text, *details(cases)]
     parts += [ERRORS, made(grid, results, data.name)]
@@ -82,17 +85,21 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
 
 def _head(grid: Grid, results: GridFolder) -> str:
     done = sum(results.result(cell) is not None for cell in grid.cells)
-    against = reference_of(grid, "tuned")
-    control = "a control that was trained as long without pruning"
-    return (
-        f"{done} of {len(grid.cells)} cells of `{grid.path}` are finished; what is missing is "
-        "left blank. Values are percent on test clips after the last epoch, ± a standard error "
-        "([how](#errors)). Δ is the difference, in points and on the same clips, off the shelf "
-        "from the same weights unpruned, evaluated beside them; fine-tuned from "
-        f"{control if against == 'control' else 'the baseline'}. A difference under two standard "
-        "errors is no trend. Values, in the figure too, may stand on different numbers of "
-        "repetitions, which a table then says; a Δ is always taken within repetitions.\n"
-    )
+    held = "the baseline"
+    if reference_of(grid, "tuned") == "control":
+        held = "the *control*, the baseline trained on as long without pruning"
+    return f"""{done} of {len(grid.cells)} cells (runs) of `{grid.path}` are finished; what is
+missing is left blank. Values are percent on test clips, ± a [standard error](#errors).
+
+- **Unpruned**: the *baseline*.
+- **Off the shelf**: the baseline pruned without any further training; its Δ is from the same
+  weights unpruned, evaluated beside them.
+- **Fine-tuned**: trained on with pruning; its Δ is from {held}.
+- *Chosen*: of the epoch that validation clips chose. All else is of the last epoch.
+
+A Δ is in points, on the same clips of the repetitions that both sides have, so that it need not be
+the difference of two values of a table. Under two standard errors it is no trend.
+"""
 
 
 def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:

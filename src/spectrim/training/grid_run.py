@@ -14,6 +14,7 @@ import torch
 from ..common.claims import claim
 from ..common.errors import SpectrimError
 from ..common.files import read_json, save, save_json
+from ..data.clip import names_of
 from ..evaluation.metrics import indicator, metric, paired_difference
 from ..evaluation.predict import predict
 from ..evaluation.sweep import variants_of
@@ -26,7 +27,7 @@ from .read_recipe import read_recipe
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter
 from .run import train
-from .task import settle
+from .task import check_tested, settle
 
 WAIT = 10.0  # seconds between looks at what other processes are at
 
@@ -74,18 +75,23 @@ def run_grid(
         if not left:
             return finished
         if not progressed:
-            _check_hope(left, results, only is None)
+            _check_hope(grid, left, results)
             time.sleep(WAIT)
+
+
+def starts_of(grid: Grid, cell: Cell) -> list[str]:
+    """The cells that a cell needs: what it starts from, what that starts from, and so on."""
+    found: list[str] = []
+    while cell.start is not None:
+        found.append(cell.start)
+        cell = grid.cell(cell.start)
+    return found
 
 
 def _check_same(grid: Grid, wanted: Sequence[Cell], results: GridFolder) -> None:
     """Raise where a finished cell that is asked for, or is needed, is another grid's."""
     needed = {cell.name: cell for cell in wanted}
-    for cell in wanted:
-        start = cell.start
-        while start is not None:
-            needed[start] = grid.cell(start)
-            start = needed[start].start
+    needed |= {name: grid.cell(name) for cell in wanted for name in starts_of(grid, cell)}
     other = {name: how for name in needed if (how := results.difference(needed[name]))}
     if other:
         name, how = next(iter(other.items()))
@@ -97,11 +103,11 @@ def _check_same(grid: Grid, wanted: Sequence[Cell], results: GridFolder) -> None
         )
 
 
-def _check_hope(left: Sequence[Cell], results: GridFolder, all_cells: bool) -> None:
+def _check_hope(grid: Grid, left: Sequence[Cell], results: GridFolder) -> None:
     """Raise where no cell that is left can ever be run.
 
-    Another process may yet finish what a cell waits for, unless that was not asked for, or is
-    finished and its run is gone: runs are not kept with the results.
+    Another process may yet finish what a cell waits for, unless nobody is at it, or it is finished
+    and its run is gone: runs are not kept with the results.
     """
     states = {cell.name: results.status(cell) for cell in left}
     if not set(states.values()) <= {"waiting", "lost"}:
@@ -113,11 +119,13 @@ def _check_hope(left: Sequence[Cell], results: GridFolder, all_cells: bool) -> N
             f"{results.folder / 'runs'} any more. Delete {results.path_of(lost[0])} (and so on) to "
             "run them again, which changes their results a little on another machine."
         )
-    needs = sorted({str(cell.start) for cell in left})
-    if not all_cells and not set(needs) & set(states):
+    needs = {start for cell in left for start in starts_of(grid, cell)}
+    at_work = any(results.status(grid.cell(name)).startswith("running") for name in needs)
+    since = any(results.path_of(str(cell.start)).is_file() for cell in left)  # finished just now
+    if not at_work and not since:
         raise SpectrimError(
-            f"{left[0].name} waits for {', '.join(needs)}, whose run is not in "
-            f"{results.folder / 'runs'}; run that cell first."
+            f"{left[0].name} waits for {left[0].start}, which is not finished, and nobody runs "
+            f"it; run that cell first: --cell {left[0].start}."
         )
 
 
@@ -161,13 +169,15 @@ def _trained(
     out = results.run_of(cell.name)
     kind = PretrainRecipe if cell.kind == "pretrain" else Recipe
     recipe = read_recipe(Path(cell.recipe), changes, kind)
+    if isinstance(recipe, Recipe):
+        check_tested(recipe, cell.name)
     summary = train(recipe, out, reporter) or {}
     if cell.kind != "pretrain":
         arrays: dict[str, np.ndarray] = {}
         for name in ("last", "best"):
             with np.load(out / name / "predictions.npz", allow_pickle=False) as file:
-                arrays |= {"paths": _names(file["test_paths"]), "truth": file["test_truth"]}
-                arrays[name] = file["test_logits"].astype(np.float16)
+                arrays |= {"paths": file["test_names"], "truth": file["test_truth"]}
+                arrays[name] = halved(file["test_logits"], summary["metric"])
         _save_arrays(results.outputs(cell), arrays)
     shutil.rmtree(out / "state", ignore_errors=True)
     kept = ("metric", "epochs", "last", "best", "best_on_test", "seconds")
@@ -185,12 +195,16 @@ def _shelf(grid: Grid, cell: Cell, results: GridFolder, changes: list[str]) -> d
     about = read_json(results.run_of(cell.start) / "settled.json")
     task = settle(recipe, about)
     clips, targets = task.part("test")
+    names = names_of(clips)
     rows: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     for checkpoint in ("last", "best"):
         model = load(results.run_of(cell.start) / checkpoint)
         order = [task.labels.index(label) for label in model.labels]
-        variants = variants_of(model, grid.about.keep_rates, grid.about.scores)
+        variants = variants_of(
+            model, grid.about.keep_rates, grid.about.scores, recipe.blocks, recipe.seed,
+            recipe.reduction,
+        )  # fmt: skip
         found = predict([variant.model for variant in variants], clips, 16)
         logits = [np.concatenate(parts) for parts in found.logits]
         truth = indicator([targets[at] for at in found.positions], len(order))[:, order]
@@ -207,16 +221,21 @@ def _shelf(grid: Grid, cell: Cell, results: GridFolder, changes: list[str]) -> d
                     "gmacs": macs(variant.model) / 1e9,
                 }
             )
-        arrays["paths"] = _names([str(clips[at].path) for at in found.positions])
+        arrays["paths"] = np.array(names)[found.positions]
         arrays["truth"] = truth
-        arrays[checkpoint] = np.stack(logits).astype(np.float16)
+        arrays[checkpoint] = halved(np.stack(logits), task.metric)
     _save_arrays(results.outputs(cell), arrays)
     return {"metric": task.metric, "rows": rows}
 
 
-def _names(paths: Sequence[str] | np.ndarray) -> np.ndarray:
-    """File names, which tell clips apart wherever a corpus lies."""
-    return np.array([Path(str(path)).name for path in paths])
+def halved(logits: np.ndarray, metric: str) -> np.ndarray:
+    """(..., clips, classes) logits in half the bytes; of accuracy less the clip's largest one.
+
+    So the top class, whose logit is then 0, is told from the next one however close that is.
+    """
+    if metric == "accuracy":
+        logits = logits - logits.max(-1, keepdims=True)
+    return logits.astype(np.float16)
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

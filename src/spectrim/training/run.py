@@ -82,6 +82,10 @@ def _train(
             f"{out} holds a run on other clips or labels: the manifest has changed since. Name "
             "another --out, or delete that folder."
         )
+    if known is not None and (done := finished(out, recipe.epochs)):
+        reporter.note(f"is finished: {out / SUMMARY}. To train anew, delete {out}.")
+        accelerator.end_training()
+        return done if main else None
     for sentence in (*task.said, *job.said):
         reporter.note(sentence)
     if slow := slow_bf16(accelerator.device, accelerator.mixed_precision):
@@ -134,6 +138,14 @@ def fingerprint(task: Task) -> str:
             digest.update(repr((name, str(clip.path), clip.start, clip.end, labels)).encode())
     digest.update(repr(sorted(task.labels)).encode())
     return digest.hexdigest()
+
+
+def finished(out: Path, epochs: int) -> dict[str, Any] | None:
+    """The summary of a run that came to its end and whose state was then deleted."""
+    if any((out / "state").glob("step-*")) or not (out / SUMMARY).is_file():
+        return None
+    summary: dict[str, Any] = read_json(out / SUMMARY)
+    return summary if summary["epochs"] == epochs else None
 
 
 def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | None:

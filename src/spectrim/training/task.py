@@ -121,6 +121,24 @@ def settle(
     )  # fmt: skip
 
 
+def check_tested(recipe: Recipe, name: str) -> None:
+    """Refuse a recipe whose manifests hold no test clip.
+
+    Raises:
+        SpectrimError: there is none; the message begins with `name`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpectrimNotice)  # `settle` will say it
+        parts = _read(recipe.data, recipe.seed)
+    if not any(part.test.clips for part in parts):
+        found = ", ".join(str(part.test.source) for part in parts)
+        raise SpectrimError(
+            f"{name}: {found} has no test clip (split {recipe.data.test_split!r}, fold "
+            f"{recipe.data.test_fold}), and a grid's cell is a figure on such; name its split or "
+            "fold: data.test_split, data.test_fold."
+        )
+
+
 def unlabelled(
     recipe: PretrainRecipe,
     known: dict[str, Any] | None = None,
