@@ -93,6 +93,8 @@ def test_sweep_gives_one_row_a_file(exported, run, tmp_path):
         (("bench", "--model", "model", "--quantize", "int8", "--backends", "openvino"),
          "give --calibrate"),
         (("export", "model", "--out", "x.txt"), "ends in .onnx"),
+        (("export", "model", "--out", "x.onnx", "--score", "variation"), "goes with --keep-rate"),
+        (("export", "model", "--out", "x.onnx", "--blocks", "0"), "goes with --keep-rate"),
         (("export", "model", "--out", "x.onnx", "--input", "wave"), "Did you mean 'waveform'"),
         (("export", "model", "--out", "x.onnx", "--quantize", "int4"), "Did you mean 'int8'"),
         (("export", "model", "--out", "x.onnx", "--calibrate", "clips"), "--quantize int8"),

@@ -10,7 +10,7 @@ import pytest
 from data import trees
 from spectrim.common.errors import SpectrimError
 from spectrim.data.corpora import prepare
-from spectrim.data.json_manifest import write_json_manifest
+from spectrim.data.json_manifest import read_json_manifest, write_json_manifest
 from spectrim.data.manifest import Clip, read_data
 
 
@@ -79,3 +79,17 @@ def test_folds_and_mixtures_go_apart(tmp_path):
     ]
     clips = read_data(written[2]).clips
     assert all(len(c.labels) == 2 and c.path.is_file() and c.path.name[0] == "1" for c in clips)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [('["Dog", "Rain"]', ("Dog", "Rain")), ("null", ()), ('"Dog, Rain"', ("Dog", "Rain"))],
+)
+def test_labels_are_text_or_a_list_of_it(tmp_path, labels, names):
+    path = tmp_path / "m.json"
+    path.write_text(f'{{"data": [{{"wav": "a.wav", "labels": {labels}}}]}}')
+    assert read_json_manifest(path)[0].labels == names
+    for bad in ("3", '{"a": 1}', "[1]"):
+        path.write_text(f'{{"data": [{{"wav": "a.wav", "labels": {bad}}}]}}')
+        with pytest.raises(SpectrimError, match=r"m\.json, entry 1: 'labels' is"):
+            read_json_manifest(path)

@@ -174,22 +174,26 @@ def test_a_clip_that_cannot_be_read_weighs_nothing_and_is_said():
     assert failures == {p: f"clip{p}.wav: not readable as sound." for p in (3, 11)}
 
 
-def test_a_mixture_with_an_unreadable_partner_names_the_partner():
+def test_a_clip_whose_partner_cannot_be_read_is_trained_on_unmixed():
     def damaged(position):
         if position == 0:
             raise SpectrimError("clip0.wav: empty.")
         return load(position)
 
     mixed = WaveformAugment(mixup=1.0)
-    lost = {
-        item.parts[0][0]: item.failure
+    found = [
+        (item, weight)
         for epoch in range(20)
         for batch in loader(4, 2, augment=mixed, load=damaged).epoch(epoch)
         for item, weight in zip(batch.items, batch.weights, strict=True)
-        if weight == 0
-    }
-    assert set(lost.values()) == {"clip0.wav: empty."}
-    assert 0 in lost and len(lost) > 1
+    ]
+    assert {item.parts[0][0] for item, weight in found if weight == 0} == {0}
+    alone = [item for item, weight in found if weight and item.failure]
+    assert alone and {item.failure for item in alone} == {"clip0.wav: empty."}
+    for item in alone:
+        ((position, share),) = item.parts
+        assert share == 1.0
+        np.testing.assert_array_equal(item.waveform, load(position) - load(position).mean())
 
 
 def test_another_error_is_not_swallowed():

@@ -101,6 +101,16 @@ def test_a_share_of_every_class_is_held_out(share, counts):
         assert places == sorted(places)
 
 
+@pytest.mark.parametrize(("size", "expected"), [(4, 20), (6, 30), (9, 45)])
+def test_small_classes_give_their_share_together(size, expected):
+    """Fifty classes, a tenth: rounded one by one they would give none, or one each."""
+    clips = manifest(*(row for at in range(50) for row in of(f"c{at}", size)))
+    held = Counter(clip.labels[0] for clip in split(clips, holdout=0.1).valid.clips)
+    assert sum(held.values()) == expected and set(held.values()) == {1}
+    draws = {frozenset(split(clips, holdout=0.1, seed=seed).valid.labels()) for seed in range(5)}
+    assert len(draws) == 5
+
+
 def test_what_is_held_out_follows_from_the_seed_alone():
     clips = manifest(*of("a", 40), *of("b", 40))
     draws = [frozenset(split(clips, holdout=0.1, seed=seed).valid.clips) for seed in range(8)]

@@ -148,3 +148,20 @@ def test_int8_agrees_with_float32(make, sounds, tmp_path, calibrated):
     correlation = np.corrcoef(found.ravel(), expected.ravel())[0, 1]
     assert correlation > 0.98
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.85
+
+
+def test_int8_of_features_is_calibrated_by_features(make, sounds, tmp_path):
+    """The same ranges, whichever end of the graph the clips come in at."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = make("ast", depth=1)
+    paths = [
+        spectrim.export(
+            model, tmp_path / f"{input}.onnx", input=input, quantize="int8",
+            calibration=[sounds[:8], sounds[8:16]],
+        )
+        for input in ("waveform", "features")
+    ]  # fmt: skip
+    features, valid = (part.numpy() for part in model.features_of(sounds))
+    session = onnxruntime.InferenceSession(str(paths[1]))
+    (found,) = session.run(["logits"], {"features": features, "valid": valid})
+    np.testing.assert_allclose(found, spectrim.load_onnx(paths[0]).logits(sounds), atol=2e-2)

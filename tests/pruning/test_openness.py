@@ -253,3 +253,6 @@ def test_own_parts_that_err_are_told_so(make, heard):
     with pytest.raises(SpectrimError, match="tokens_after"):
         lossy = prune(model, 0.5, blocks=(1,), reduction=lambda t, s, n, c: t.take(s.argsort(1)))
         lossy(features, valid)
+    absent = prune(model, 0.5, blocks=(1,), reduction=lambda t, s, n, c: t.no_such_thing)
+    with pytest.raises(SpectrimError, match="reduction <lambda> failed: AttributeError"):
+        absent(features, valid)

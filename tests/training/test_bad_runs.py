@@ -54,6 +54,19 @@ def test_a_label_that_the_recipe_does_not_know_is_named(own, tmp_path, spectrim)
     refused(done, "'middle' is no class", "row")
 
 
+def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(own, tmp_path, spectrim) -> None:
+    recipe = write_recipe(tmp_path, own)
+    refused(spectrim("train", recipe, "data.labels=[low,off]"), "data.labels holds False", "quotes")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("load.frames=96", "no key 'frames'"), ("load.strde=16", "Did you mean 'stride'")],
+)
+def test_what_cannot_be_said_of_a_checkpoint(change, said, own, tmp_path, spectrim) -> None:
+    refused(spectrim("train", write_recipe(tmp_path, own), "init=ast-digits", change), said)
+
+
 def test_a_row_without_a_label_is_named(own, tmp_path, spectrim) -> None:
     recipe = write_recipe(tmp_path, changed(own, "low-train-0.wav,low", "low-train-0.wav,"))
     refused(spectrim("train", recipe), "row 2", "low-train-0.wav", "no label", "pretrain")

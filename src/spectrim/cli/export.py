@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from .calibration import CALIBRATION_CLIPS, Calibrate, calibration_clips
-from .options import Blocks, Frames, KeepRate, Load, Score, allow_own_code, blocks_of, load_model
+from .options import (
+    BlocksOrNone,
+    Frames,
+    KeepRate,
+    Load,
+    ScoreOrNone,
+    load_model,
+    pruned_as_told,
+)
 from .output import TableOrJson, complain, print_json, stdout
 
 EXAMPLE = "Example: spectrim export ast-digits --keep-rate 0.7 --out digits.onnx"
@@ -18,8 +26,8 @@ def command(
     model: Annotated[str, typer.Argument(help="Built in, hub id, folder or file.")],
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     keep_rate: KeepRate = None,
-    score: Score = "attention",
-    blocks: Blocks = "3,6,9",
+    score: ScoreOrNone = None,
+    blocks: BlocksOrNone = None,
     input: Annotated[str, typer.Option(help="What the graph takes: waveform or features.")] = (
         "waveform"
     ),
@@ -46,14 +54,11 @@ def command(
     from ..common.record import RESULT_VERSION, versions
     from ..deploy.export import export
     from ..deploy.onnx_metadata import read_metadata
-    from ..models.registry import prune
 
     if out.suffix != ".onnx":
         raise SpectrimError(f"--out {out}: name a file that ends in .onnx.")
     loaded = load_model(model, "cpu", frames=frames, texts=load)
-    if keep_rate is not None:
-        allow_own_code(score)
-        loaded = prune(loaded, keep_rate, score, blocks_of(blocks))
+    loaded = pruned_as_told(loaded, keep_rate, score, blocks)
     if calibrate is not None and quantize is None:
         raise SpectrimError("--calibrate is for --quantize int8, which is not given.")
     calibration = None if calibrate is None else calibration_clips(calibrate, clips, leave_out)

@@ -28,6 +28,8 @@ Score = Annotated[
 Blocks = Annotated[
     str, typer.Option(help="Blocks that prune, from 0, or 'input'; comma-separated.")
 ]
+ScoreOrNone = Annotated[str | None, typer.Option(help="With --keep-rate; else attention.")]
+BlocksOrNone = Annotated[str | None, typer.Option(help="With --keep-rate; else 3,6,9.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes a GPU if there.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.")]
@@ -147,6 +149,24 @@ def load_model(
             f"train RECIPE init={name}."
         )
     return model
+
+
+def pruned_as_told(
+    model: SpectrogramTransformer, keep_rate: float | None, score: str | None, blocks: str | None
+) -> SpectrogramTransformer:
+    """The model with the plan that --keep-rate, --score and --blocks ask for; else its own."""
+    from ..models.registry import prune
+
+    if keep_rate is None:
+        for option, value in (("--score", score), ("--blocks", blocks)):
+            if value is not None:
+                raise SpectrimError(
+                    f"{option} {value} goes with --keep-rate; a saved plan has its own."
+                )
+        return model
+    score = "attention" if score is None else score
+    allow_own_code(score)
+    return prune(model, keep_rate, score, blocks_of("3,6,9" if blocks is None else blocks))
 
 
 def is_onnx(name: str) -> bool:

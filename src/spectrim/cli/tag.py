@@ -11,18 +11,19 @@ from .options import (
     DEFAULT_MODEL,
     Backend,
     BatchSize,
+    BlocksOrNone,
     Device,
     Dtype,
     Frames,
     KeepRate,
     Load,
+    ScoreOrNone,
     Threads,
-    allow_own_code,
-    blocks_of,
     fixed_in_file,
     is_onnx,
     load_model,
     load_onnx_model,
+    pruned_as_told,
 )
 from .output import Format, complain, print_csv, print_json, print_table, progress
 
@@ -39,8 +40,8 @@ def command(
         typer.Option(help="Built in, hub id, folder or file; .onnx runs without PyTorch."),
     ] = None,
     keep_rate: KeepRate = None,
-    score: Annotated[str | None, typer.Option(help="With --keep-rate; else attention.")] = None,
-    blocks: Annotated[str | None, typer.Option(help="With --keep-rate; else 3,6,9.")] = None,
+    score: ScoreOrNone = None,
+    blocks: BlocksOrNone = None,
     top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.0,
     hop: Annotated[
@@ -118,22 +119,10 @@ def _of_torch(
     dtype: str,
     threads: int | None,
 ) -> Runner:
-    from ..common.errors import SpectrimError
     from ..deploy.torch_runner import TorchRunner
-    from ..models.registry import prune
 
-    for option, value in (("--score", score), ("--blocks", blocks)):
-        if keep_rate is None and value is not None:
-            raise SpectrimError(
-                f"{option} {value} goes with --keep-rate; a saved plan has its own."
-            )
-    score = "attention" if score is None else score
-    blocks = "3,6,9" if blocks is None else blocks
     loaded = load_model(model, device, dtype, threads, frames, load)
-    if keep_rate is not None:
-        allow_own_code(score)
-        loaded = prune(loaded, keep_rate, score, blocks_of(blocks))
-    return TorchRunner(loaded)
+    return TorchRunner(pruned_as_told(loaded, keep_rate, score, blocks))
 
 
 def _seconds(sounds: list[Path]) -> float | None:

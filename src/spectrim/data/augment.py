@@ -47,6 +47,10 @@ class WaveformAugment:
         mixed[: len(second)] += (1 - share) * second
         return mixed - mixed.mean(), [(position, share), (partner, 1 - share)]
 
+    def alone(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(samples,) with roll and gain only, where another clip cannot be had."""
+        return self._turned(waveform, rng)
+
     def _joined(
         self,
         waveform: np.ndarray,

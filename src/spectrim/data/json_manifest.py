@@ -26,7 +26,14 @@ def read_json_manifest(path: Path) -> list[Clip]:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not isinstance(row.get("wav"), str):
             raise SpectrimError(f"{path}, entry {number}: the key 'wav' (a path) is missing.")
-        labels = str(row.get("labels", ""))
+        labels = row.get("labels") or ""
+        if isinstance(labels, list) and all(isinstance(part, str) for part in labels):
+            labels = ",".join(labels)
+        if not isinstance(labels, str):
+            raise SpectrimError(
+                f"{path}, entry {number}: 'labels' is {labels!r}; wanted text, names parted by "
+                "commas, or a list of names."
+            )
         names = tuple(part.strip() for part in labels.split(",") if part.strip())
         clips.append(Clip(path.parent / row["wav"], names, row=number))
     return clips

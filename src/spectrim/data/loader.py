@@ -21,12 +21,18 @@ Extra = TypeVar("Extra")
 
 
 class Item(NamedTuple, Generic[Extra]):
-    """One training clip: its waveform, what it is made of, and what else was drawn for it."""
+    """One training clip: its waveform, what it is made of, and what else was drawn for it.
+
+    Attributes:
+        failure: which file could not be read, and why: the clip's own, which is then `left_out`,
+            or that of another one which was to be mixed or joined with it.
+    """
 
     waveform: np.ndarray
     parts: list[tuple[int, float]]
     extra: Extra
     failure: str | None = None
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ class TrainLoader(Generic[Extra]):
                     items = [future.result() for future in futures]
                     if step + AHEAD < self.steps:
                         submit(step + AHEAD)
-                    weights = [float(counts and not item.failure) / clips for item in items]
+                    weights = [float(counts and not item.left_out) / clips for item in items]
                     yield TrainBatch(items, np.array(weights, np.float32), clips)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -127,5 +133,11 @@ class TrainLoader(Generic[Extra]):
         except CacheError:
             raise
         except SpectrimError as error:
-            return Item(np.zeros(16_000, np.float32), [(position, 1.0)], extra, str(error))
-        return Item(waveform, parts, extra)
+            failure = str(error)
+        else:
+            return Item(waveform, parts, extra)
+        alone = [(position, 1.0)]
+        try:
+            return Item(self.augment.alone(self.load(position), rng), alone, extra, failure)
+        except SpectrimError as error:
+            return Item(np.zeros(16_000, np.float32), alone, extra, str(error), left_out=True)

@@ -39,7 +39,8 @@ def split(
     """Divide a manifest, by fold where one is named, else by the column `split`.
 
     Without either, all clips are trained on. `holdout` then moves this share of the training
-    clips to validation, class by class (by the first label), drawn by `seed`.
+    clips to validation, class by class (by the first label), drawn by `seed`; classes whose share
+    is less than a clip give a clip each from as many of them as their shares add up to.
 
     Raises:
         SpectrimError: a fold that is not there or has two roles, or nothing left to train on.
@@ -80,8 +81,17 @@ def _held_out(clips: Sequence[Clip], share: float, seed: int) -> set[int]:
         by_class[clip.labels[:1]].append(at)
     held: set[int] = set()
     generator = np.random.default_rng(seed)
+    owed: list[np.ndarray] = []  # of classes whose share is less than a clip
     for label in sorted(by_class):
         order = generator.permutation(by_class[label])
+        if share * len(order) < 1:
+            owed.append(order)
+            continue
         count = min(round(share * len(order)), len(order) - 1)  # one is left to learn from
         held |= set(order[:count].tolist())
+    # Rounded one by one, they would all give none, or all give one: they give theirs together.
+    count = round(share * sum(map(len, owed)))
+    several = [order for order in owed if len(order) > 1]
+    for at in generator.permutation(len(several))[:count]:
+        held.add(int(several[at][0]))
     return held

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..pruning.scores import SCORES
 from ..pruning.stage import name_of
 from .graph import FromFeatures, FromWaveforms
 from .onnx_metadata import Metadata
+from .runner import padded
 from .translations import translations
 
 OPSET = 20  # the first with Gelu; ONNX Runtime has it since 1.17, OpenVINO since 2024
@@ -79,8 +80,21 @@ def export(
         from .quantize import quantized
 
         with tempfile.TemporaryDirectory() as folder:
-            proto = quantized(proto, Path(folder), calibration, metadata)
+            feeds = None if calibration is None else _feeds(model, input, calibration)
+            proto = quantized(proto, Path(folder), feeds)
     return _save(proto, metadata, Path(out))
+
+
+def _feeds(
+    model: SpectrogramTransformer, input: str, calibration: Iterable[Sequence[np.ndarray]]
+) -> Iterator[dict[str, np.ndarray]]:
+    """What the graph takes, of each batch of waveforms."""
+    for batch in calibration:
+        if input == "features":
+            pair = tuple(part.numpy() for part in model.features_of(list(batch)))
+        else:
+            pair = padded(batch, samples_of(model.config.frames))
+        yield dict(zip(INPUTS[input].names, pair, strict=True))
 
 
 def metadata_of(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..common.errors import SpectrimError
-from .onnx_metadata import Metadata
-from .runner import padded
 
 # Weights in 7 bits. In 8, the sum of two products overflows its 16 bits on CPUs that have AVX2 or
 # AVX-512 but no VNNI: probabilities then moved up to 7 times as far as with VNNI. What 7 bits cost
@@ -22,8 +20,7 @@ REDUCE_RANGE = True
 def quantized(
     proto: Any,
     folder: Path,
-    calibration: Iterable[Sequence[np.ndarray]] | None,
-    metadata: Metadata,
+    calibration: Iterable[dict[str, np.ndarray]] | None,
 ) -> Any:
     """A graph with the products of `linear_layers` in int8.
 
@@ -34,7 +31,7 @@ def quantized(
     Args:
         proto: an onnx.ModelProto as `export` traces it.
         folder: for files in between.
-        calibration: batches of waveforms; None: dynamic.
+        calibration: batches, each the graph's inputs by name; None: dynamic.
 
     Returns:
         An onnx.ModelProto.
@@ -63,7 +60,7 @@ def quantized(
             quantization.quantize_static(
                 before,
                 after,
-                _reader(calibration, metadata),
+                _reader(calibration),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=["MatMul"],
                 nodes_to_quantize=nodes,
@@ -93,7 +90,7 @@ def linear_layers(proto: Any) -> list[str]:
     return found
 
 
-def _reader(calibration: Iterable[Sequence[np.ndarray]], metadata: Metadata) -> Any:
+def _reader(calibration: Iterable[dict[str, np.ndarray]]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -101,10 +98,6 @@ def _reader(calibration: Iterable[Sequence[np.ndarray]], metadata: Metadata) -> 
             self.batches = iter(calibration)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self.batches, None)
-            if batch is None:
-                return None
-            waveforms, lengths = padded(batch, metadata.window_samples)
-            return {"waveforms": waveforms, "lengths": lengths}
+            return next(self.batches, None)
 
     return Reader()

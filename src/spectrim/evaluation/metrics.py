@@ -122,6 +122,9 @@ def _weighted_map(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -
         hits = weight * truth[order, column]
         found, positives = hits.cumsum(1), hits.sum(1)
         precision = found / np.maximum(weight.cumsum(1), 1)
+        # Clips of the same output come together: theirs is the precision after the last of them.
+        ends = np.flatnonzero(np.diff(outputs[order, column], append=np.nan) != 0)
+        precision = precision[:, ends[np.searchsorted(ends, np.arange(len(order)))]]
         there = positives > 0
         total[there] += (precision * hits).sum(1)[there] / positives[there]
         classes += there

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -106,7 +107,7 @@ class Stage:
                 f"{tuple(tokens.origin.shape)}."
             )
         context.scores = scores
-        left = self.reduce(tokens, scores, self.stays(arriving), context)
+        left = self._reduced(tokens, scores, context)
         if left.count != self.leaves(arriving):
             raise SpectrimError(
                 f"reduction {name_of(self.reduction)} left {left.count} tokens of {arriving}, "
@@ -123,14 +124,15 @@ class Stage:
     def _scores(self, context: Context) -> Tensor:
         if isinstance(self.score, str) and self.score in SCORES:
             return self.rank(context)
-        try:
+        with said_of("score", self.score):
             return self.rank(context)
-        except SpectrimError:
-            raise
-        except Exception as error:
-            raise SpectrimError(
-                f"the score {name_of(self.score)} failed: {type(error).__name__}: {error}."
-            ) from error
+
+    def _reduced(self, tokens: Tokens, scores: Tensor, context: Context) -> Tokens:
+        count = self.stays(tokens.count)
+        if isinstance(self.reduction, str) and self.reduction in REDUCTIONS:
+            return self.reduce(tokens, scores, count, context)
+        with said_of("reduction", self.reduction):
+            return self.reduce(tokens, scores, count, context)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data.
@@ -150,6 +152,19 @@ class Stage:
             if options := getattr(self, f"{key}_options"):
                 data[f"{key}_options"] = dict(options)
         return data
+
+
+@contextlib.contextmanager
+def said_of(kind: str, part: str | Callable[..., Any]) -> Iterator[None]:
+    """Turn any error of a part of one's own into a sentence that names it."""
+    try:
+        yield
+    except SpectrimError:
+        raise
+    except Exception as error:
+        raise SpectrimError(
+            f"the {kind} {name_of(part)} failed: {type(error).__name__}: {error}."
+        ) from error
 
 
 def check_keep_rate(rate: Any) -> None:
@@ -193,5 +208,5 @@ def _imported(kind: str, spec: str) -> Any:
     module, _, name = spec.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
         raise SpectrimError(f"{kind} {spec!r} cannot be imported: {error}.") from error

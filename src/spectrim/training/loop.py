@@ -224,7 +224,7 @@ def gmacs_at(job: Job, now: float) -> float:
 
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Set PyTorch's random numbers (drop path, code of one's own) from seed and step alone."""
-    torch.manual_seed((seed * 1_000_003 + step) * 1009 + rank)
+    torch.manual_seed(((seed * 1_000_003 + step) * 1009 + rank) % 2**63)
 
 
 def add(progress: Progress, batch: TrainBatch[Drawn], loss: float, began: float) -> float:

@@ -31,6 +31,7 @@ CHOICES = {
     "run.device": ("auto", "cpu"),
     "model.padding": ("minimum", "zero"),
 }
+LOAD = ("stride", "mean", "std", "padding", "labels", "activation", "metric", "own_code")
 SHARES = (
     "augment.mixup", "augment.token_columns", "augment.token_rows", "data.holdout",
     "model.drop_path", "teacher.weight", "loss.smoothing", "mask",
@@ -191,6 +192,9 @@ def _check(recipe: Recipe | PretrainRecipe, where: str) -> None:
     if recipe.data.holdout == 1 or recipe.model.drop_path == 1:
         raise SpectrimError(f"{where}: data.holdout and model.drop_path lie below 1.")
     if isinstance(recipe, Recipe):
+        for key in recipe.load:
+            if key not in LOAD:
+                raise SpectrimError(f"{where}: load has no key {key!r}.{nearest(key, LOAD)}")
         try:
             check_keep_rate(recipe.keep_rate)
         except SpectrimError as error:

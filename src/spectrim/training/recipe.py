@@ -140,7 +140,8 @@ class RunPart:
             computes in float32 unless "bf16" is asked for, which pays where it has AMX.
         device: "auto" or "cpu".
         threads: of the processor; null: as PyTorch chooses.
-        micro_batch: clips that a process computes at a time; null: its share of the batch.
+        micro_batch: clips that a process computes at a time; null: its share of the batch. The
+            gradient is the same, but where model.drop_path draws other residuals to drop.
         save_every: seconds between savings of the state, besides each epoch's end.
         tensorboard: whether to write scalars for TensorBoard.
     """
@@ -202,7 +203,8 @@ class SelectPart:
 class Recipe:
     """A supervised run: from scratch, or from the checkpoint `init`.
 
-    `load` is for what a foreign checkpoint does not say (arguments of `spectrim.load`).
+    `load` is for what a foreign checkpoint does not say: stride, mean, std, padding, labels,
+    activation, metric or own_code, as arguments of `spectrim.load`.
     """
 
     seed: int = 0

@@ -76,11 +76,12 @@ def _loaded(recipe: Recipe, task: Task) -> tuple[SpectrogramTransformer, Task, l
     assert recipe.init is not None
     part, said = recipe.model, []
     values = {"mean": task.mean, "std": task.std, "padding": part.padding}
-    values |= {"activation": task.activation, "metric": task.metric, "stride": part.stride}
+    values |= {"activation": task.activation, "metric": task.metric}
+    given = recipe.load | ({} if part.stride is None else {"stride": part.stride})
     with warnings.catch_warnings(record=True) as notices:
         warnings.simplefilter("always", SpectrimNotice)
-        old = load(recipe.init, **recipe.load)
-        model = load(recipe.init, frames=task.frames, **(recipe.load | values))
+        old = load(recipe.init, **given)
+        model = load(recipe.init, frames=task.frames, **(given | values))
     said.append(f"starts from {recipe.init}: {_size(old)}.")
     said += [text for text in dict.fromkeys(str(n.message) for n in notices) if "head" not in text]
     if old.config.frames != task.frames:

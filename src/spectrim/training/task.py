@@ -6,7 +6,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from ..data.manifest import Clip, Manifest, read_data, targets_of
 from ..data.splits import Splits, split
 from ..data.stats import measure
 from ..models.config import NO_CLASSES
-from ..models.labels import audioset, audioset_labels
 from ..pruning.grid import PATCH
+from .classes import classes_of
 from .recipe import DataPart, PretrainRecipe, Recipe
 
 MEASURED = 2000  # clips that mean and std are measured on, at most
@@ -82,7 +81,7 @@ def settle(
     """
     parts = _read(recipe.data, recipe.seed)
     said = [_counts(parts), *_unused_folds(recipe.data, parts)]
-    labels, aliases = _labels(recipe.data.labels, parts)
+    labels, aliases = classes_of(recipe.data.labels, parts)
     single = all(len(clip.labels) == 1 for part in parts for clip in part.all())
     loss = recipe.loss.name if recipe.loss.name != "auto" else ("ce" if single else "bce")
     metric = recipe.select.metric
@@ -249,29 +248,6 @@ def _unused_folds(data: DataPart, parts: Sequence[Splits]) -> list[str]:
     if not folds or data.test_fold is not None or data.valid_fold is not None:
         return []
     return [f"the folds {', '.join(folds)} are not told apart; data.test_fold={folds[0]} would."]
-
-
-def _labels(wanted: Any, parts: Sequence[Splits]) -> tuple[tuple[str, ...], dict[str, str]]:
-    if wanted == "audioset":
-        return audioset_labels(), dict(audioset())
-    if isinstance(wanted, str):
-        lines = Path(wanted).read_text(encoding="utf-8").splitlines() if _is_file(wanted) else []
-        wanted = [line.strip() for line in lines if line.strip()]
-    if wanted is not None:
-        labels = tuple(str(label) for label in wanted)
-        if len(set(labels)) != len(labels):
-            raise SpectrimError("data.labels names a class twice.")
-        return labels, {}
-    return tuple(sorted({label for part in parts for label in part.train.labels()})), {}
-
-
-def _is_file(name: str) -> bool:
-    if not Path(name).is_file():
-        raise SpectrimError(
-            f"data.labels is {name!r}; wanted a list of names, 'audioset', or a file of one name "
-            "a line."
-        )
-    return True
 
 
 def _check_labelled(manifest: Manifest) -> None:
