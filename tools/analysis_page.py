@@ -127,7 +127,8 @@ def text_of(
         "say nothing about other training runs of the same model. The paper's numbers are those "
         "of ESC-50 beside general audio, of Speech Commands (SPC-2) beside speech, from "
         f"models of 86 million parameters. Pruned at keep-rate {rate:g} in three blocks, without "
-        "training with pruning; blocks count from 1.",
+        "training with pruning; blocks count from 1. K-means sorts the patches by their mean into "
+        "C1 (the quietest) to C5: L, low intensity, is C1 and C2; H, high, C4 and C5.",
         "## In short",
         table(["finding", "here"], [[one.title, one.verdict] for one in found]),
     ]  # fmt: skip
@@ -149,7 +150,8 @@ def text_of(
         "## Tables",
         f"Beside the figures in [{folder}/]({folder}): `findings.json` (every case above), "
         "`ablation.csv`, `contrasts.csv` (L and H by block), `tau.csv`, `retention.csv` (after the "
-        "last pruning), `received.csv`, `clusters.csv`. Standard errors: "
+        "last pruning), `received.csv`, `clusters.csv`; there, a column `block` counts from 0, and "
+        "`after` is how many blocks came before. Standard errors: "
         f"{material.analysis['standard_errors']}; in the table of models "
         f"{material.ablation['standard_errors'].partition(';')[0].removeprefix('rows: ')}.",
         "Versions: "

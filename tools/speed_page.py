@@ -293,8 +293,10 @@ def main() -> None:
     if quantized:
         rows = [row for name in quantized for row in found[name]["rows"]]
         parts += ["## What int8 costs\n", *(f"    {COMMANDS[name]}" for name in quantized), ""]
+        counts = sorted({found[name]["calibrated_on"] for name in quantized})
         parts += [
-            "Clips that no training has seen; calibrated on 128 training clips; ONNX Runtime. "
+            "Clips that no training has seen; calibrated on "
+            f"{' or '.join(map(str, counts))} training clips; ONNX Runtime. "
             "Weights have 7 bits, so that CPUs without VNNI compute what those with it do.\n",
             int8_table(rows),
         ]

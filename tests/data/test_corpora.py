@@ -7,9 +7,11 @@ from collections import Counter
 
 import pytest
 
+import spectrim
 from data import trees
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.corpora import CORPORA, prepare
+from spectrim.data.corpora.esc import ESC10
 from spectrim.data.corpora.speechcommands import WORDS
 from spectrim.data.manifest import read_data
 
@@ -105,7 +107,11 @@ def test_esc50_and_its_part(tmp_path):
     assert all(c.fold == c.path.name[0] for c in clips)
     assert result.counts["esc50"]["fold 3"] == 2
     part = clips_of(prepare("esc10", folder, tmp_path / "out").paths[0])
-    assert Counter(c.labels[0] for c in part) == {"dog": 4, "rain": 5}
+    assert Counter(c.labels[0] for c in part) == {"Dog bark": 4, "Rain": 5}  # ESC-10's names
+
+
+def test_esc50s_categories_have_the_names_of_the_built_in_models():
+    assert sorted(ESC10.values()) == spectrim.load("ast-esc10").labels
 
 
 def test_a_list_of_what_was_missing_does_not_outlive_it(tmp_path):

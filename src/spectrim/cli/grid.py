@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 EXAMPLE = "Example: spectrim grid run grids/miniature.yaml --out results/miniature --hours 2.5"
+LIST = "Example: spectrim grid list grids/miniature.yaml --out results/miniature"
+REPORT = LIST.replace(" list ", " report ")
 
 app = typer.Typer(
     no_args_is_help=True, help="Tables of runs: run them cell by cell, report.", epilog=EXAMPLE
@@ -17,7 +19,7 @@ GridPath = Annotated[Path, typer.Argument(help="A grid file, such as grids/minia
 Out = Annotated[Path, typer.Option(help="Folder of the grid's results; what it holds goes on.")]
 
 
-@app.command("list", epilog="Example: spectrim grid list grids/miniature.yaml --out results")
+@app.command("list", epilog=LIST)
 def list_command(
     grid: GridPath,
     out: Out,
@@ -92,7 +94,7 @@ def run_command(
     complain("done", f"{count} cells finished here; spectrim grid list {grid} --out {out}")
 
 
-@app.command("report", epilog="Example: spectrim grid report grids/miniature.yaml --out results")
+@app.command("report", epilog=REPORT)
 def report_command(
     grid: GridPath,
     out: Out,

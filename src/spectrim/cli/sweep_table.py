@@ -92,7 +92,7 @@ def _caption(rows: Sequence[Row]) -> str:
     lines = [
         f"{first['clips']} clips{left_out}; time at batch {first['batch_size']}, "
         f"{first['threads']} threads, {first['device']}{'' if files else ', ' + first['dtype']}, "
-        f"median of {first['timing_rounds']} rounds."
+        f"medians of {first['timing_rounds']} rounds, speed-up: of their ratios."
     ]
     if files:
         lines.append(

@@ -14,6 +14,18 @@ from .mixtures import plan_mixtures
 META = "meta/esc50.csv"
 COLUMNS = ("filename", "fold", "category", "esc10")
 FOLDS = ("1", "2", "3", "4", "5")
+ESC10 = {  # ESC-50's categories by the names of ESC-10's own folders
+    "dog": "Dog bark",
+    "rain": "Rain",
+    "sea_waves": "Sea waves",
+    "crying_baby": "Baby cry",
+    "clock_tick": "Clock tick",
+    "sneezing": "Person sneeze",
+    "helicopter": "Helicopter",
+    "chainsaw": "Chainsaw",
+    "rooster": "Rooster",
+    "crackling_fire": "Fire crackling",
+}
 
 
 def esc50(folder: Path) -> Found:
@@ -31,7 +43,7 @@ def esc10(folder: Path) -> Found:
 
     Its own: one folder a class, "001 - Dog bark"; the first digit of a file's name is the fold,
     and there is no list from which anything could be missing. From ESC-50: the rows marked
-    `esc10`, with ESC-50's labels ("dog").
+    `esc10`. The labels are ESC-10's either way ("Dog bark", which ESC-50 calls "dog").
 
     `esc10-mixtures` stands for a task of several labels a clip (see `mixtures`).
 
@@ -76,7 +88,9 @@ def _listed(folder: Path, part_only: bool) -> tuple[list[Clip], list[str]]:
             continue
         path = folder / "audio" / row["filename"]
         if path.is_file():
-            clips.append(Clip(path, (row["category"],), fold=row["fold"]))
+            label = row["category"]
+            label = ESC10.get(label, label) if part_only else label
+            clips.append(Clip(path, (label,), fold=row["fold"]))
         else:
             missing.append(f"audio/{row['filename']}")
     return clips, missing
