@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spectrim.evaluation.metrics import Z95, paired_difference
+from spectrim.evaluation.metrics import Z95, metric, paired_difference, weighted_metric
 from spectrim.training.grid_findings import ATTENTION, Case, summary, verdict
-from spectrim.training.grid_numbers import _gap_over_clips
+from spectrim.training.grid_gaps import DRAWS, Gap, mean_of, over_clips, over_runs
 
 
 def test_a_difference_under_two_standard_errors_is_no_trend() -> None:
-    assert verdict(0.03, 0.01) == "shows"
-    assert verdict(0.015, 0.01) == "cannot tell"
-    assert verdict(-0.03, 0.01) == "does not show"
-    assert verdict(0.0, 0.0) == "cannot tell"
+    def said(value: float, error: float) -> str:
+        return verdict(Gap(value, error, np.zeros(DRAWS)))
+
+    assert said(0.03, 0.01) == "shows"
+    assert said(0.015, 0.01) == "cannot tell"
+    assert said(-0.03, 0.01) == "does not show"
+    assert said(0.0, 0.0) == "cannot tell"
 
 
 @pytest.mark.parametrize("clips", [80, 300])
@@ -25,7 +28,7 @@ def test_no_trend_is_called_that_an_exact_test_denies(clips: int) -> None:
     for won in range(25):
         for lost in range(won):
             change = np.repeat((1.0, -1.0, 0.0), (won, lost, clips - won - lost))
-            if verdict(*_gap_over_clips([(paths, change)])) == "shows":
+            if verdict(over_clips([(paths, change)])) == "shows":
                 assert stats.binomtest(won, won + lost).pvalue < 0.08, (won, lost)
                 called += 1
             else:
@@ -38,16 +41,61 @@ def test_the_error_of_a_gap_is_that_of_a_sweeps_interval() -> None:
     truth = np.eye(2, dtype=bool)[np.zeros(40, int)]
     base, outputs = (np.eye(2)[(np.arange(40) % every == 0).astype(int)] for every in (4, 7))
     change = (1.0 - outputs[:, 1]) - (1.0 - base[:, 1])
-    value, error = _gap_over_clips([(np.arange(40).astype(str), change)])
+    gap = over_clips([(np.arange(40).astype(str), change)])
     interval = paired_difference("accuracy", outputs, base, truth)
-    assert value == pytest.approx(interval.value)
-    assert error == pytest.approx((interval.high - interval.low) / 2 / Z95)
+    assert gap.value == pytest.approx(interval.value)
+    assert gap.error == pytest.approx((interval.high - interval.low) / 2 / Z95)
+    assert gap.draws.std() == pytest.approx(gap.error, rel=0.15)
+
+
+def test_the_error_of_map_is_that_of_a_multinomial_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random((150, 4)) < 0.3
+    base, outputs = (rng.random(truth.shape) + strength * truth for strength in (0.3, 0.5))
+    names = np.arange(150).astype(str)
+    gap = over_runs([(names, [(1, outputs, truth), (-1, base, truth)])])
+    draws = rng.multinomial(150, np.full(150, 1 / 150), 2000)
+    one, other = (weighted_metric("mAP", each, truth, draws) for each in (outputs, base))
+    assert gap.value == pytest.approx(metric("mAP", outputs, truth) - metric("mAP", base, truth))
+    assert gap.error == pytest.approx((one - other).std(), rel=0.12)
+
+
+def test_the_error_of_a_mean_knows_the_clips_that_its_parts_share() -> None:
+    """Against worlds: the same scores' gaps on clips drawn anew, four gaps on two sets of clips."""
+    rng = np.random.default_rng(0)
+
+    def world(number: int) -> list[Gap]:
+        gaps = []
+        for task in "ab":
+            names = np.array([f"{number} {task} {at}" for at in range(200)])
+            common = rng.choice([-1.0, 0.0, 1.0], 200, p=[0.2, 0.6, 0.2])
+            own = (rng.choice([-1.0, 0.0, 1.0], 200, p=[0.02, 0.96, 0.02]) for _ in range(2))
+            gaps += [over_clips([(names, common + each)]) for each in own]
+        return gaps
+
+    worlds = [world(number) for number in range(150)]
+    means = [mean_of(gaps) for gaps in worlds]
+    scatter = np.std([mean.value for mean in means])
+    by_draws = np.mean([mean.draws.std() for mean in means])
+    assert by_draws == pytest.approx(scatter, rel=0.15)
+    assert scatter < np.mean([mean.error for mean in means]) < 2 * scatter  # to the wide side
+    independent = np.mean([np.mean([gap.error for gap in gaps]) for gaps in worlds]) / 2
+    assert by_draws > 1.2 * independent, "each pair of gaps shares its clips"
+
+
+def test_a_mean_of_equal_parts_is_as_sure_as_one() -> None:
+    names = np.arange(100).astype(str)
+    gap = over_clips([(names, np.repeat((1.0, 0.0), (20, 80)))])
+    mean = mean_of([gap, gap, gap])
+    assert (mean.value, mean.error) == pytest.approx((0.2, gap.draws.std(ddof=1)))
 
 
 def test_findings_are_counted_and_averaged() -> None:
     figures = [(0.03, 0.01), (-0.005, 0.01), (-0.04, 0.016)]
-    cases = [Case(ATTENTION, "fine-tuned", "a", *pair) for pair in figures]
-    lines = summary(cases)
-    assert lines[2] == f"| {ATTENTION} | fine-tuned | 1 | 1 | 1 | -0.5 ± 1.2 | cannot tell |"
+    gaps = [Gap(*pair, np.full(DRAWS, pair[0])) for pair in figures]
+    lines = summary([Case(ATTENTION, "fine-tuned", "a", gap) for gap in gaps])
+    scatter = np.std([value for value, _ in figures], ddof=1) / 3**0.5
+    mean = f"-0.5 ± {scatter * 100:.1f}"
+    assert lines[2] == f"| {ATTENTION} | fine-tuned | 1 | 1 | 1 | {mean} | cannot tell |"
     assert "no such cells yet" in lines[3]
     assert all(line.count("|") == 8 for line in lines)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import fmean
+from typing import Any
 
 from .grid import Grid
+from .grid_gaps import Gap, mean_of
 from .grid_numbers import Entry, Numbers
 
 LOW = (0.5, 0.4)  # low keep-rates
@@ -21,18 +22,22 @@ VERDICTS = ("shows", "does not show", "cannot tell")
 
 @dataclass(frozen=True)
 class Case:
-    """One test of a finding: a number that is above zero where it shows, 0 to 1, and its error."""
+    """One test of a finding: a gap that is above zero where it shows."""
 
     finding: str
     evidence: str
     name: str
-    difference: float
-    error: float
+    gap: Gap
 
     @property
     def verdict(self) -> str:
         """Shows, does not show, cannot tell."""
-        return verdict(self.difference, self.error)
+        return verdict(self.gap)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, draws left aside."""
+        about = {"finding": self.finding, "evidence": self.evidence, "name": self.name}
+        return about | _plain(self.gap)
 
 
 def findings(grid: Grid, numbers: Numbers) -> list[Case]:
@@ -46,29 +51,35 @@ def findings(grid: Grid, numbers: Numbers) -> list[Case]:
     ]  # fmt: skip
 
 
-def verdict(difference: float, error: float) -> str:
+def verdict(gap: Gap) -> str:
     """ "shows" a positive difference of two standard errors, "does not show" a negative one."""
-    if difference >= 2 * error and difference > 0:
+    if gap.value >= 2 * gap.error and gap.value > 0:
         return "shows"
-    return "does not show" if difference <= -2 * error and difference < 0 else "cannot tell"
+    return "does not show" if gap.value <= -2 * gap.error and gap.value < 0 else "cannot tell"
+
+
+def answers(cases: list[Case]) -> list[dict[str, object]]:
+    """Of each finding and kind of evidence: how many cases say what, and the mean of all."""
+    found = []
+    for (finding, evidence), own in _sorted(cases):
+        said = Counter(case.verdict for case in own)
+        row: dict[str, object] = {"finding": finding, "evidence": evidence}
+        row |= {word: said[word] for word in VERDICTS}
+        found.append(row | (_plain(mean_of([case.gap for case in own])) if own else {}))
+    return found
 
 
 def summary(cases: list[Case]) -> list[str]:
-    """A Markdown table: a line a finding and kind of evidence, how many cases say what.
-
-    Their mean's error is the mean of their errors: as large as it can be, whatever they share.
-    """
+    """`answers` as a Markdown table."""
     head = ["finding", "evidence", *VERDICTS, "mean of all", ""]
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
-    for (finding, evidence), own in _sorted(cases):
-        said = Counter(case.verdict for case in own)
-        cells = [finding, evidence, *(str(said[word]) for word in VERDICTS)]
-        if own:
-            mean = fmean(case.difference for case in own), fmean(case.error for case in own)
-            cells += [_points(*mean), verdict(*mean)]
+    for row in answers(cases):
+        cells = [row["finding"], row["evidence"], *(row[word] for word in VERDICTS)]
+        if "verdict" in row:
+            cells += [_points(row["difference"], row["error"]), row["verdict"]]
         else:
             cells[2:] = ["no such cells yet", "", "", "", ""]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
 
@@ -78,12 +89,18 @@ def details(cases: list[Case]) -> list[str]:
     for (finding, evidence), own in _sorted(cases):
         if own:
             head = [f"### {finding}: {evidence}\n", "| case | points | |", "| --- " * 3 + "|"]
-            rows = [f"| {c.name} | {_points(c.difference, c.error)} | {c.verdict} |" for c in own]
+            rows = [
+                f"| {c.name} | {_points(c.gap.value, c.gap.error)} | {c.verdict} |" for c in own
+            ]
             lines += [*head, *rows, ""]
     return lines
 
 
-def _points(difference: float, error: float) -> str:
+def _plain(gap: Gap) -> dict[str, object]:
+    return {"difference": gap.value, "error": gap.error, "verdict": verdict(gap)}
+
+
+def _points(difference: Any, error: Any) -> str:
     return f"{round(difference * 100, 1) + 0.0:+.1f} ± {error * 100:.1f}"  # never -0.0
 
 
@@ -102,18 +119,20 @@ def _attention(numbers: Numbers, kind: str) -> Iterator[Case]:
             against = numbers.get(entry.column, kind, other, entry.keep_rate)
             if against is not None and (gap := numbers.gap(entry, against)):
                 name = f"{entry.column} at {entry.keep_rate}, over {other}"
-                yield Case(ATTENTION, EVIDENCE[kind], name, *gap)
+                yield Case(ATTENTION, EVIDENCE[kind], name, gap)
 
 
 def _within_a_point(numbers: Numbers, kind: str) -> Iterator[Case]:
     for entry in numbers.entries:
         full = numbers.get(entry.column, "baseline", None, 1.0)
-        if entry.kind != kind or full is None or entry.difference is None:
+        gap = numbers.from_reference(entry)
+        if entry.kind != kind or full is None or gap is None:
             continue
         saved = 1 - entry.gmacs / full.gmacs
-        if SAVED[0] - 0.005 <= saved <= SAVED[1] + 0.005 and entry.difference_error is not None:
+        if SAVED[0] - 0.005 <= saved <= SAVED[1] + 0.005:
             name = f"{entry.column} by {entry.score} at {entry.keep_rate}, plus one point"
-            yield Case(POINT, EVIDENCE[kind], name, entry.difference + 0.01, entry.difference_error)
+            more = Gap(gap.value + 0.01, gap.error, gap.draws + 0.01)
+            yield Case(POINT, EVIDENCE[kind], name, more)
 
 
 def _sensitivity(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
@@ -121,7 +140,7 @@ def _sensitivity(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
         if gap := numbers.gap(ast, mae, from_reference=True):
             task = grid.about.columns[ast.column].task
             name = f"{task} by {ast.score} at {ast.keep_rate}"
-            yield Case(SENSITIVE, EVIDENCE[kind], name, *gap)
+            yield Case(SENSITIVE, EVIDENCE[kind], name, gap)
 
 
 def _rivals(grid: Grid, numbers: Numbers, kind: str) -> Iterator[tuple[Entry, Entry]]:

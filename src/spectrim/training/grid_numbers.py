@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.metrics import Z95, metric, paired_difference
+from ..evaluation.metrics import metric
 from .grid import Cell, Grid
 from .grid_folder import GridFolder
+from .grid_gaps import Gap, Term, over_clips, over_runs
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Numbers:
 
     Accuracy: a clip's share of right answers over repetitions is one draw, so seeds (the same
     clips again) and folds (other clips) are both pooled rightly; the error is over clips, that of
-    a difference by Bonett and Price, as `paired_difference`. mAP: mean over repetitions, with the
-    bootstrap's error of each.
+    a difference by Bonett and Price, as `paired_difference`. mAP: mean over repetitions, with a
+    bootstrap's error. See `grid_gaps`.
     """
 
     def __init__(self, grid: Grid, results: GridFolder) -> None:
@@ -70,8 +71,9 @@ class Numbers:
         columns = list(grid.about.columns)
         kinds = ("baseline", "control", "shelf", "tuned")
         scores = [None, *grid.about.scores]
+        self._references = {key: gap for key, runs in self._runs.items() if (gap := _gap(runs))}
         self.entries = sorted(
-            (_entry(key, runs) for key, runs in self._runs.items()),
+            (_entry(key, runs, self._references.get(key)) for key, runs in self._runs.items()),
             key=lambda e: (columns.index(e.column), kinds.index(e.kind), scores.index(e.score),
                            -e.keep_rate),
         )  # fmt: skip
@@ -81,16 +83,18 @@ class Numbers:
         """A figure, if there is one."""
         return self._by_key.get((column, kind, score, keep_rate))
 
-    def gap(
-        self, one: Entry, other: Entry, from_reference: bool = False
-    ) -> tuple[float, float] | None:
-        """How much higher one figure is than another, and the standard error of that.
+    def from_reference(self, entry: Entry) -> Gap | None:
+        """A figure less what it is held against, if that is there: its `difference`."""
+        return self._references.get(_key(entry))
+
+    def gap(self, one: Entry, other: Entry, from_reference: bool = False) -> Gap | None:
+        """How much higher one figure is than another.
 
         On the same clips of the repetitions that both have.
 
         Args:
             from_reference: not the figures, but their own differences from what they are held
-                against. Of mAP these are joined as if independent, which errs to the wide side.
+                against.
 
         Returns:
             None where they share no repetition, or one has nothing that it is held against.
@@ -106,16 +110,13 @@ class Numbers:
         if not pairs:
             return None
         if one.metric == "accuracy":
-            return _gap_over_clips(
+            return over_clips(
                 [(a.paths, a.right(from_reference) - b.right(from_reference)) for a, b in pairs]
             )
-        if not from_reference:
-            return _over_runs([(a.last, b.last, a.truth) for a, b in pairs])
-        (gap, error), (less, more) = (
-            _over_runs([(r.last, r.reference, r.truth) for r in runs if r.reference is not None])
-            for runs in zip(*pairs, strict=True)
-        )
-        return gap - less, float(np.hypot(error, more))
+        return over_runs(
+            [(a.paths, [*a.terms(1, from_reference), *b.terms(-1, from_reference)])
+             for a, b in pairs]
+        )  # fmt: skip
 
 
 def _key(entry: Entry) -> Key:
@@ -151,6 +152,13 @@ class _Run:
         if not from_reference or self.reference is None:
             return own
         return own - _right(self.reference, self.truth)
+
+    def terms(self, sign: int, from_reference: bool) -> list[Term]:
+        """Of mAP, for `over_runs`; less the same of the reference."""
+        own = [(sign, self.last, self.truth)]
+        if not from_reference or self.reference is None:
+            return own
+        return [*own, (-sign, self.reference, self.truth)]
 
 
 def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -> list[_Run]:
@@ -192,69 +200,31 @@ def reference_of(grid: Grid, kind: str) -> str:
     return "control" if kind == "tuned" and "control" in grid.about.evidence else "baseline"
 
 
-def _entry(key: Key, runs: Sequence[_Run]) -> Entry:
+def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
     column, kind, score, rate = key
     name = runs[0].metric
-    held = [(run, run.reference) for run in runs if run.reference is not None]
-    gap: tuple[float, float] | None = None
     if name == "accuracy":
-        value, error = _over_clips([(run.paths, _right(run.last, run.truth)) for run in runs])
-        if held:
-            gap = _gap_over_clips(
-                [(r.paths, _right(r.last, r.truth) - _right(base, r.truth)) for r, base in held]
-            )
+        own = over_clips([(run.paths, run.right(False)) for run in runs], plain=True)
         chosen = np.mean([_right(run.best, run.truth).mean() for run in runs])
     else:
-        flat = [(run.last, np.zeros_like(run.last), run.truth) for run in runs]
-        error = _over_runs(flat)[1]
-        value = float(np.mean([metric(name, run.last.astype(float), run.truth) for run in runs]))
-        if held:
-            gap = _over_runs([(run.last, base, run.truth) for run, base in held])
+        own = over_runs([(run.paths, run.terms(1, False)) for run in runs])
         chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
-    difference, spread = gap or (None, None)
     return Entry(
-        column, kind, score, rate, name, runs[0].gmacs, value, error, float(chosen), difference,
-        spread, len(runs), len({path for run in runs for path in run.paths.tolist()}),
+        column, kind, score, rate, name, runs[0].gmacs, own.value, own.error, float(chosen),
+        None if gap is None else gap.value, None if gap is None else gap.error, len(runs),
+        len({path for run in runs for path in run.paths.tolist()}),
     )  # fmt: skip
+
+
+def _gap(runs: Sequence[_Run]) -> Gap | None:
+    """Figures less what they are held against."""
+    held = [run for run in runs if run.reference is not None]
+    if not held:
+        return None
+    if held[0].metric == "accuracy":
+        return over_clips([(run.paths, run.right(True)) for run in held])
+    return over_runs([(run.paths, run.terms(1, True)) for run in held])
 
 
 def _right(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return truth[np.arange(len(truth)), logits.argmax(1)].astype(float)
-
-
-Parts = Sequence[tuple[np.ndarray, np.ndarray]]  # (clips,) paths and values of each repetition
-
-
-def _over_clips(parts: Parts) -> tuple[float, float]:
-    """Mean and standard error over clips."""
-    values = _by_clip(parts)
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return float(values.mean()), float(error)
-
-
-def _gap_over_clips(parts: Parts) -> tuple[float, float]:
-    """Mean of differences and its standard error over clips, one clip won and one lost added.
-
-    Without these (Bonett and Price, doi 10.3102/1076998611411915) four clips that changed of 300,
-    all one way, would pass for a trend, and none that changed for certainty.
-    """
-    values = _by_clip(parts)
-    added = np.append(values, (1.0, -1.0))
-    return float(values.mean()), float(added.std() / len(added) ** 0.5)
-
-
-def _by_clip(parts: Parts) -> np.ndarray:
-    """(clips,) each clip's mean over its repetitions."""
-    clips: dict[str, list[float]] = defaultdict(list)
-    for paths, values in parts:
-        for path, value in zip(paths.tolist(), values.tolist(), strict=True):
-            clips[path].append(value)
-    return np.array([np.mean(values) for values in clips.values()])
-
-
-def _over_runs(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """Mean of differences of mAP over repetitions, and its error from each one's bootstrap."""
-    found = [paired_difference("mAP", a.astype(float), b.astype(float), t) for a, b, t in parts]
-    errors = np.array([(each.high - each.low) / (2 * Z95) for each in found])
-    value = float(np.mean([each.value for each in found]))
-    return value, float(np.sqrt((errors**2).sum()) / len(errors))

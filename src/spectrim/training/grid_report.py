@@ -9,7 +9,7 @@ from ..common.errors import SpectrimError
 from ..common.files import save_json, save_text
 from .grid import Grid
 from .grid_figure import draw
-from .grid_findings import details, findings, summary
+from .grid_findings import answers, details, findings, summary
 from .grid_folder import GridFolder
 from .grid_made import made
 from .grid_numbers import Entry, Numbers, reference_of
@@ -20,9 +20,11 @@ ERRORS = """## Errors
 Standard errors are over test clips, each clip's answers averaged over repetitions first. That of a
 difference in accuracy is Bonett and Price's for paired shares (doi 10.3102/1076998611411915), which
 adds one clip won and one lost: a little wider than the plain one, so that four clips won and none
-lost are no trend (McNemar's exact test gives p = 0.125). Those of mAP are from 200 bootstrap
-resamples of the clips, of both outputs alike. What another seed of the training would change is in
-them only where repetitions are pooled, and then in part.
+lost are no trend (McNemar's exact test gives p = 0.125). Those of mAP are from 400 Poisson
+bootstrap draws of the clips. So is the error of a mean of cases, every case drawing a clip alike,
+joined with the scatter of the cases (their standard deviation over the root of their number). What
+another seed of a training would change is in that scatter, and in single figures only where
+repetitions are pooled, and then in part.
 """
 
 
@@ -45,10 +47,10 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
     data = page.with_suffix(".json")
     drawn = draw(grid, found, figure)
     cases = findings(grid, numbers)
-    said = [vars(case) | {"verdict": case.verdict} for case in cases]
+    said = [case.to_dict() for case in cases]
     left = [cell.name for cell in grid.cells if results.result(cell) is None]
     rows = [vars(entry) for entry in found]
-    save_json(data, {"rows": rows, "findings": said, "missing": left})
+    save_json(data, {"rows": rows, "findings": answers(cases), "cases": said, "missing": left})
     title = grid.about.title or grid.path.stem.replace("-", " ").capitalize()
     parts = [f"# {title}\n", _head(grid, results)]
     if grid.about.note:
@@ -60,10 +62,11 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
         text = (
             "What the paper says of its Table I, held against this one. How many cases say what, "
             "and the mean of all of them, in points; each with its figures [below](#case-by-case). "
-            "Even where there is no difference, about one case in twenty strays over two errors. A "
-            "mean's error is the mean of its cases' errors, an upper bound whatever clips they "
-            "share; where cases contradict each other, it stands for none of them. To show *at "
-            "least as well* takes a clear lead here: that two scores are equal cannot be shown.\n"
+            "Even where there is no difference, about one case in twenty strays over two errors. "
+            "The mean's error knows the clips that cases share and how cases scatter "
+            "([how](#errors)); where cases contradict each other, the mean stands for none of "
+            "them. To show *at least as well* takes a clear lead here: that two scores are equal "
+            "cannot be shown.\n"
         )
         parts += ["## The paper's findings\n", text, *summary(cases), ""]
     for name in grid.about.columns:
