@@ -155,3 +155,17 @@ def test_agreement_has_contrasts_too(make, clips):
     (entry,) = found.contrasts["blocks"]
     assert found.contrasts["metric"] == "agreement"
     assert entry["loss_low"]["value"] == pytest.approx(1 - low["value"])
+
+
+def test_every_clip_draws_lots_of_its_own(make, clips, monkeypatch):
+    """Or all would lose the same places, and errors over clips would say nothing of the lots."""
+    drawn = []
+
+    def watched(keep, lots):
+        drawn.append(as_many(torch.arange(keep.shape[1]).expand_as(keep) < 32, lots))
+        return as_many(keep, lots)
+
+    monkeypatch.setattr("spectrim.analysis.ablation.as_many", watched)
+    ablate(make("ast"), "m", "x", clips, after=(3,), by_lot=True, batch_size=3)
+    places = torch.cat(drawn)
+    assert len(places.unique(dim=0)) == len(places) == 2 * len(clips.clips)

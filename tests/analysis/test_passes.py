@@ -338,3 +338,13 @@ def test_tau_by_depth_is_the_mean_over_halves_with_the_error_of_the_difference(f
     assert len(left_out) == 8
     spread = np.var(left_out, 0) * (8 - 1)
     np.testing.assert_allclose(depth.error[2], np.sqrt(spread))
+
+
+def test_padding_among_those_left_is_told_after_each_stage(found):
+    rows = record([found], Settings())["rows"]
+    runs = [run for subject in found.subjects for run in subject.runs]
+    for row, run in zip(rows, runs, strict=True):
+        entries = [entry for entry in row["retention"] if entry["of"] == "among those left"]
+        assert [entry["after"] for entry in entries] == run.places
+        padding, sound = run.retention.sums["column"].sum((0, 2))[1:].T
+        assert [entry["value"] for entry in entries] == pytest.approx(padding / (padding + sound))

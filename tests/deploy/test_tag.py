@@ -104,3 +104,11 @@ def test_a_batch_in_pieces_says_what_each_clip_alone_says(model, monkeypatch):
     assert calls == [2, 2, 1]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert TorchRunner(model).probabilities([]).shape == (0, 3)
+
+
+def test_sounds_of_one_name_have_a_row_each(model):
+    """Sounds in memory are all called alike."""
+    sounds = [(sound(2, seed), RATE) for seed in range(3)]
+    rows = spectrim.tag(model, sounds, top=3, one_row="mean")
+    alone = [spectrim.tag(model, one, top=3, one_row="mean")[0] for one in sounds]
+    assert [row["labels"] for row in rows] == [row["labels"] for row in alone]

@@ -128,3 +128,9 @@ def test_standard_errors_are_what_worlds_scatter():
                 errors.append(standard_error(name, outputs, truth))
         assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
         assert standard_error(name, outputs[:1], truth[:1]) is None
+
+
+def test_change_is_of_the_class_that_changes_most():
+    base = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
+    found = agreement(np.array([[0.5, 0.4, 0.1], [0.1, 0.55, 0.35]]), base, ["a", "b", "c"])
+    assert found["change"]["value"] == pytest.approx((0.2 + 0.05) / 2)

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import spectrim
-from spectrim.data.manifest import Clip
+from spectrim.data.builtin import sample_pack
+from spectrim.data.manifest import Clip, read_data
 from spectrim.evaluation.partial import Partial
+from spectrim.evaluation.predict import Predictions, predict
 
 CLIPS = [Clip(Path("a.wav"), target_start=0.1, target_end=0.4), Clip(Path("b.wav"))]
 
@@ -45,3 +47,18 @@ def test_a_damaged_file_counts_as_none(tmp_path):
     path.write_bytes(b"PK damaged")
     partial = Partial(path, [spectrim.create("ast-tiny", frames=32, classes=2)], CLIPS)
     assert partial.load()[1] == 0
+
+
+def test_a_pass_that_is_taken_up_names_the_clips_that_fail(tmp_path):
+    class Kept:
+        def load(self):
+            return Predictions(), 2  # two clips are behind
+
+        def save(self, found, done, force=False):
+            pass
+
+    clips = [*read_data(sample_pack()).clips[:3], Clip(tmp_path / "missing.wav")]
+    found = predict([spectrim.load("ast-digits")], clips, 8, Kept())
+    assert found.positions == [2]
+    ((place, message),) = found.failures
+    assert place == 3 and "missing.wav" in message

@@ -152,3 +152,15 @@ def test_a_stride_that_the_config_does_not_say_is_refused(tmp_path):
     (tmp_path / "model.safetensors").rename(bare)
     with pytest.raises(SpectrimError, match=r"config\.json"):
         load(bare)
+
+
+def test_more_than_ten_labels_stand_in_the_order_of_their_numbers(tmp_path):
+    """JSON's keys are texts, among which "10" comes before "2"."""
+    names = [f"class {index}" for index in range(12)]
+    make(num_labels=12).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["id2label"] = {str(index): name for index, name in enumerate(names)}
+    config["label2id"] = {name: index for index, name in enumerate(names)}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    transformers.ASTFeatureExtractor().save_pretrained(tmp_path)
+    assert load(tmp_path).labels == names

@@ -8,6 +8,7 @@ import torch
 
 from spectrim.common.errors import SpectrimError
 from spectrim.models.registry import prune
+from spectrim.models.trace import carriers
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
 from spectrim.pruning.tokens import Tokens
@@ -135,3 +136,19 @@ def test_keep_of_a_wrong_shape_type_or_place(make, heard):
     for keep_after in (-1, 13, 1.5):
         with pytest.raises(SpectrimError, match="keep_after is"):
             model(features, valid, keep=good, keep_after=keep_after)
+
+
+def test_what_is_absent_stays_so_whatever_is_kept():
+    """A reduction has taken patch 2 of the second clip; `keep` names it all the same."""
+    origin = torch.arange(4).expand(2, -1)
+    present = torch.tensor([[True] * 4, [True, True, False, True]])
+    tokens = Tokens(torch.randn(2, 5, 8), 1, origin, present=present)
+    left = tokens.only(torch.tensor([[True, True, True, False]] * 2))
+    assert left.origin[0].tolist() == [0, 1, 2] and left.origin[1, :2].tolist() == [0, 1]
+    assert left.present.tolist() == [[True] * 3, [True, True, False]]
+
+
+def test_a_patch_that_is_absent_is_carried_by_no_token():
+    origin, present = torch.tensor([[2, 0]]), torch.tensor([[True, False]])
+    tokens = Tokens(torch.zeros(1, 3, 8), 1, origin, present=present)
+    assert carriers(tokens, 4).tolist() == [[-1, -1, 0, -1]]

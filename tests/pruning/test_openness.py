@@ -11,9 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import extensions
 from spectrim.common.errors import SpectrimError
+from spectrim.models import transformer
 from spectrim.models.config import from_family
 from spectrim.models.registry import macs, prune
 from spectrim.models.transformer import SpectrogramTransformer
+from spectrim.pruning import context
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
 
@@ -256,3 +258,22 @@ def test_own_parts_that_err_are_told_so(make, heard):
     absent = prune(model, 0.5, blocks=(1,), reduction=lambda t, s, n, c: t.no_such_thing)
     with pytest.raises(SpectrimError, match="reduction <lambda> failed: AttributeError"):
         absent(features, valid)
+
+
+def test_a_score_with_options_that_reads_the_map_has_it_from_the_block(make, heard, monkeypatch):
+    """Not computed a second time beside fused attention."""
+    calls, whole = [], context.explicit_attention
+    for module in (context, transformer):
+        monkeypatch.setattr(
+            module,
+            "explicit_attention",
+            lambda *words, at=module.__name__: calls.append(at) or whole(*words),
+        )
+
+    def received(context, power):
+        return context.column_mean() ** power
+
+    received.attention_map = True
+    plan = Plan((Stage(1, 0.5, score=received, score_options={"power": 2}),))
+    make("ast", depth=3).with_plan(plan)(*heard("digit"))
+    assert calls == [transformer.__name__]

@@ -140,3 +140,11 @@ def test_plans_are_data_with_a_version():
         Plan.from_dict(plan.to_dict() | {"version": 2})
     assert [s.keep_rate for s in plan.with_keep_rate(0.4).stages] == [0.4, None]
     assert plan.stages[0].keep_rate == 0.9
+
+
+def test_another_keep_rate_leaves_the_seed(make, heard):
+    plan = Plan((Stage(3, 0.9, score="random"),), seed=7)
+    assert plan.with_keep_rate(0.4).seed == 7
+    pruned = prune(make("ast", depth=4), 0.5, "random", (2,), seed=7)
+    features, valid = heard("dog", "digit")
+    assert torch.equal(pruned(features, valid, keep_rate=0.5), pruned(features, valid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,34 @@ def test_pre_training_hides_so_many_patches_of_each_clip(tones, tmp_path):
         assert torch.isfinite(made.objective(**inputs))
         masks += [tuple(row) for row in inputs["keep"].tolist()]
     assert len(set(masks)) == len(masks) == 48  # other patches in each clip and epoch
+
+
+def test_the_recipes_seed_decides_what_random_drops(job) -> None:
+    assert [job(f"seed={seed}", "score=random").model.plan.seed for seed in (3, 4)] == [3, 4]
+
+
+def test_a_head_that_stays_has_targets_in_its_own_order(job, tmp_path: Path) -> None:
+    """Its classes are the data's, which stand in the order of the alphabet there."""
+    labels = ["middle", "low", "high"]
+    folder = spectrim.create("ast-tiny", frames=64, labels=labels).save(tmp_path / "start")
+    made = job(f"init={folder}", "augment.mixup=0")
+    assert list(made.task.labels) == made.model.labels == labels
+    for _, batch, inputs in steps_of(made, 1):
+        for item, target in zip(batch.items, inputs["targets"], strict=True):
+            clip = made.task.train[item.parts[0][0]]
+            assert labels[int(target.argmax())] == clip.labels[0]
+
+
+@pytest.mark.parametrize(("span", "frames"), [(("2", "3"), 112), (("", "60"), 1024)])
+def test_the_length_is_of_the_parts_that_are_clips(tones, recipe, tmp_path, span, frames) -> None:
+    """A second from 2 s to 3 s; a minute is longer than any model that chooses for itself."""
+    rows = list(csv.DictReader(tones.open()))
+    part = tmp_path / "part.csv"
+    with part.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["path", "label", "split", "start", "end"])
+        writer.writeheader()
+        for row in rows:
+            path = str(tones.parent / row["path"])
+            writer.writerow(row | {"path": path, "start": span[0], "end": span[1]})
+    words = [f"data.manifest={part}", "model.frames=null", "model.mean=-5", "model.std=3"]
+    assert settle(read_recipe(recipe, words, Recipe)).frames == frames

@@ -18,7 +18,10 @@ import spectrim as package
 from models import foreign
 from spectrim.data.manifest import read_data
 from spectrim.training.loop import engine, slow_bf16
-from spectrim.training.recipe import RunPart
+from spectrim.training.read_recipe import read_recipe
+from spectrim.training.recipe import Recipe, RunPart
+from spectrim.training.start import begin
+from spectrim.training.task import settle
 
 ROOT = Path(__file__).parents[2]
 PLAIN = """
@@ -290,3 +293,20 @@ def test_emulated_bf16_is_said(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     sentence = slow_bf16(torch.device(device), precision)
     assert (sentence is not None and "run.precision=no" in sentence) is said
+
+
+def test_a_small_clip_of_the_gradient_leaves_the_weights(recipe, tmp_path, spectrim) -> None:
+    """Below Adam's epsilon a step is as small as the gradient is."""
+    words = ["epochs=1", "optim.clip=1e-12", "optim.weight_decay=0"]
+    assert spectrim("train", recipe, *words, "--out", tmp_path / "run").returncode == 0
+    made = read_recipe(recipe, words, Recipe)
+    known = json.loads((tmp_path / "run" / "settled.json").read_text())
+    start = begin(made, settle(made, known))[0].state_dict()
+    end = package.load(tmp_path / "run" / "last").state_dict()
+    assert max((end[name] - start[name]).abs().max().item() for name in start) < 1e-5
+
+
+def test_the_best_epoch_is_one_from_which_on_it_may_be_chosen(recipe, tmp_path, spectrim) -> None:
+    out = tmp_path / "run"
+    assert spectrim("train", recipe, "select.from_epoch=1", "--out", out).returncode == 0
+    assert json.loads((out / "summary.json").read_text())["best"]["epoch"] == 1

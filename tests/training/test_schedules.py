@@ -92,8 +92,9 @@ def test_audiomae_on_audioset_warms_up_and_falls_to_its_least():
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
-def test_the_cosine_is_pytorchs_after_the_warm_up():
-    steps, epochs, optim = 7, 9, OptimPart(lr=0.5, warmup_epochs=2, min_lr=0.1)
+@pytest.mark.parametrize("warm_up", [{"warmup_epochs": 2}, {"warmup_steps": 14}])
+def test_the_cosine_is_pytorchs_after_the_warm_up(warm_up):
+    steps, epochs, optim = 7, 9, OptimPart(lr=0.5, min_lr=0.1, **warm_up)
     oracle = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(oracle, 7 * steps, eta_min=0.1)
     for step in range(2 * steps, epochs * steps):
