@@ -73,7 +73,7 @@ def test_the_error_of_a_mean_knows_the_clips_that_its_parts_share() -> None:
             gaps += [over_clips([(names, common + each)]) for each in own]
         return gaps
 
-    worlds = [world(number) for number in range(150)]
+    worlds = [world(number) for number in range(80)]
     means = [mean_of(gaps) for gaps in worlds]
     scatter = np.std([mean.value for mean in means])
     by_draws = np.mean([mean.draws.std() for mean in means])
