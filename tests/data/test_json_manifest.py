@@ -83,7 +83,11 @@ def test_folds_and_mixtures_go_apart(tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "names"),
-    [('["Dog", "Rain"]', ("Dog", "Rain")), ("null", ()), ('"Dog, Rain"', ("Dog", "Rain"))],
+    [
+        ('["Dog", "Speech, male"]', ("Dog", "Speech, male")),
+        ("null", ()),
+        ('"Dog, Rain"', ("Dog", "Rain")),
+    ],
 )
 def test_labels_are_text_or_a_list_of_it(tmp_path, labels, names):
     path = tmp_path / "m.json"

@@ -27,14 +27,13 @@ def read_json_manifest(path: Path) -> list[Clip]:
         if not isinstance(row, dict) or not isinstance(row.get("wav"), str):
             raise SpectrimError(f"{path}, entry {number}: the key 'wav' (a path) is missing.")
         labels = row.get("labels") or ""
-        if isinstance(labels, list) and all(isinstance(part, str) for part in labels):
-            labels = ",".join(labels)
-        if not isinstance(labels, str):
+        parts = labels.split(",") if isinstance(labels, str) else labels
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
             raise SpectrimError(
                 f"{path}, entry {number}: 'labels' is {labels!r}; wanted text, names parted by "
                 "commas, or a list of names."
             )
-        names = tuple(part.strip() for part in labels.split(",") if part.strip())
+        names = tuple(part.strip() for part in parts if part.strip())
         clips.append(Clip(path.parent / row["wav"], names, row=number))
     return clips
 
