@@ -1,21 +1,26 @@
 """What the explicit softmax of a ranking block costs: fused, all maps at once, few at a time.
 
-python benchmarks/explicit.py [--tokens 514 1214] [--batch 8] [--rounds 9]
+python benchmarks/explicit.py [--tokens 514 1214] [--batch 8] [--rounds 9] [--out FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch.nn import functional
 
+from spectrim.common.files import save_json
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.record import versions
 from spectrim.pruning import context
 from spectrim.pruning.context import Attention, explicit_attention
 from spectrim.pruning.tokens import Tokens
+
+
+SHIPPED = context.MAP_ELEMENTS
 
 
 def explicit(a: Attention, tokens: Tokens, elements: int) -> Callable[[], object]:
@@ -35,9 +40,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(versions())
+    rows = []
     for count in args.tokens:
         packed = torch.randn(args.batch, count, 3 * 768)
         q, k, v = packed.unflatten(2, (3, 12, 64)).permute(2, 0, 3, 1, 4)
@@ -49,15 +55,17 @@ def main() -> None:
         calls = [
             lambda q=q, k=k, v=v: functional.scaled_dot_product_attention(q, k, v),
             explicit(a, tokens, 10**12),
-            explicit(a, tokens, context.MAP_ELEMENTS),
+            explicit(a, tokens, SHIPPED),
         ]
         with torch.inference_mode():
             found = interleaved(calls, args.rounds)
         for name, timing in zip(names, found, strict=True):
-            print(
-                f"{count} tokens, batch {args.batch}: {name:28s} {timing.seconds * 1e3:7.1f} ms"
-                f"  {1 / timing.speedup:.2f} of fused"
-            )
+            ms, of_fused = timing.seconds * 1e3, 1 / timing.speedup
+            rows.append({"tokens": count, "attention": name, "ms": ms, "of_fused": of_fused})
+            print(f"{count} tokens: {name:28s} {ms:7.1f} ms  {of_fused:.2f} of fused")
+    record = {"batch": args.batch, "threads": args.threads, "versions": versions()}
+    if args.out:
+        save_json(args.out, {"rows": rows, **record})
 
 
 if __name__ == "__main__":
