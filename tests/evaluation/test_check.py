@@ -44,6 +44,26 @@ def test_parity_with_transformers(hugging):
     assert parity["logits"] < 1e-4 and parity["features"] < 2e-3 and parity["end_to_end"] < 5e-2
     with torch.no_grad():
         model.blocks[5].fc1.weight[0, 0] += 5  # read wrongly
+    parity = check(model, name, clips, rounds=1, keep_rates=[1.0])["parity"]
+    assert (parity["status"], parity["reason"]) == ("different", "the networks, fed alike")
+
+
+@pytest.mark.parametrize("wrong", [{"mean": 0.0}, {"std": 2.0}, {"padding": "minimum"}])
+def test_features_made_otherwise_are_not_the_same(hugging, wrong):
+    name = str(hugging / "model")
+    parity = check(
+        spectrim.load(name, **wrong), name, read_data(hugging / "clips"), rounds=1, keep_rates=[1.0]
+    )["parity"]
+    assert parity["status"] == "different" and "mean, std or padding" in parity["reason"]
+    assert "networks" not in parity["reason"]
+
+
+def test_half_precision_is_judged_by_its_own_measure(hugging):
+    name, clips = str(hugging / "model"), read_data(hugging / "clips")
+    model = spectrim.load(name, dtype="bfloat16")
+    assert check(model, name, clips, rounds=1, keep_rates=[1.0])["parity"]["status"] == "same"
+    with torch.no_grad():
+        model.head.weight.neg_()
     assert check(model, name, clips, rounds=1, keep_rates=[1.0])["parity"]["status"] == "different"
 
 

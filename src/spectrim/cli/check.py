@@ -145,8 +145,9 @@ def _print(result: dict[str, Any]) -> None:
 def _parity(parity: dict[str, Any]) -> str:
     if parity["status"] == "not checked":
         return f"Parity with transformers: not checked; {parity['reason']}."
+    what = parity["status"] + (f" in {parity['reason']}" if "reason" in parity else "")
     return (
-        f"Parity with transformers on {parity['clips']} clips: {parity['status']}; largest "
+        f"Parity with transformers on {parity['clips']} clips: {what}; largest "
         f"difference of logits {parity['logits']:.1e} on the same features, of features "
         f"{parity['features']:.1e}, of logits end to end {parity['end_to_end']:.1e}."
     )
