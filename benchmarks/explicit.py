@@ -19,7 +19,6 @@ from spectrim.pruning import context
 from spectrim.pruning.context import Attention, explicit_attention
 from spectrim.pruning.tokens import Tokens
 
-
 SHIPPED = context.MAP_ELEMENTS
 
 

@@ -11,6 +11,9 @@ import sys
 import time
 
 import pytest
+import torch
+
+import spectrim
 
 SWEEP = ("sweep", "--model", "model", "--data", "clips.csv")
 
@@ -124,26 +127,41 @@ def test_a_damaged_model_is_named(run, spoiled):
 
 
 def test_interrupted_sweeps_go_on(folder, tmp_path, run):
-    """Ctrl-C in the middle: status 130, and the same command takes up what was done."""
-    rows = ["path"] + [str(folder / "clips" / "0.wav")] * 600
+    """Ctrl-C in the second model: status 130, and the same command takes up what was done."""
+    shutil.copytree(folder / "model", tmp_path / "second")
+    rows = ["path"] + [str(folder / "clips" / "0.wav")] * 160
     (tmp_path / "many.csv").write_text("\n".join(rows) + "\n")
-    words = ["sweep", "--model", str(folder / "model"), "--data", "many.csv", "--scores",
-             "attention", "--keep-rates", "0.5", "--rounds", "1", "--json"]  # fmt: skip
+    words = ["sweep", "--model", str(folder / "model"), "--model", "second", "--data", "many.csv",
+             "--scores", "attention", "--keep-rates", "0.5", "--rounds", "1", "--json"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "spectrim", *words],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"SPECTRIM_SAVE_EVERY": "0.1"},
     )  # fmt: skip
-    partial = list
+    partial = tmp_path / "spectrim-sweep" / ".partial-second.npz"
     deadline = time.monotonic() + 60
-    while not (partial := list((tmp_path / "spectrim-sweep").glob(".partial-*.npz"))):
+    while not partial.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr, stderr
-    assert partial[0].exists()
+    assert len(list(partial.parent.glob(".partial-*.npz"))) == 2
     done = run(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"][0]["clips"] == 600
-    assert not partial[0].exists()
+    assert [row["clips"] for row in json.loads(done.stdout)["rows"]] == [160] * 4
+    assert "160 clips of which were done" in done.stderr  # the first model's
+    assert done.stderr.count("taking up an interrupted run") == 2
+    assert not list(partial.parent.glob(".partial-*.npz"))
+
+
+def test_a_model_whose_answers_are_no_numbers(run, spoiled):
+    model = spectrim.load(spoiled / "model")
+    with torch.no_grad():
+        model.head.weight[0, 0] = torch.nan
+    model.save(spoiled / "model")
+    done = run("sweep", "--model", "model", "--data", "clips", "--rounds", "1", cwd=spoiled)
+    assert done.returncode == 2 and "0.wav: the model's answer is not finite" in done.stderr
+    done = run("tag", "clips/0.wav", "clips/1.wav", "--model", "model", "--json", cwd=spoiled)
+    assert done.returncode == 1 and json.loads(done.stdout)["rows"] == []
+    assert done.stderr.count("not finite") == 2

@@ -10,6 +10,7 @@ import torch
 import spectrim
 from spectrim.common.errors import SpectrimError
 from spectrim.deploy import torch_runner
+from spectrim.deploy.runner import Runner
 from spectrim.deploy.torch_runner import TorchRunner
 
 RATE = 16_000
@@ -112,3 +113,28 @@ def test_sounds_of_one_name_have_a_row_each(model):
     rows = spectrim.tag(model, sounds, top=3, one_row="mean")
     alone = [spectrim.tag(model, one, top=3, one_row="mean")[0] for one in sounds]
     assert [row["labels"] for row in rows] == [row["labels"] for row in alone]
+
+
+@pytest.mark.parametrize("one_row", [None, "mean"])
+def test_an_answer_that_is_no_number_fails_its_file_alone(one_row):
+    class Overflows(Runner):
+        """Like a model in float16: loud sounds are too much for it."""
+
+        labels, window = ("low", "high"), WINDOW
+
+        def probabilities(self, waveforms):
+            return np.array([[0.5, np.nan if abs(w).max() > 1 else 0.5] for w in waveforms])
+
+        def context(self, name, batch_size):
+            return {}
+
+    loud = np.concatenate([sound(3), 30 * sound(3, 1)])
+    failures = []
+    sounds = [(sound(1), RATE), (loud, RATE), (sound(2), RATE)]
+    rows = spectrim.tag(Overflows(), sounds, failures=failures, one_row=one_row)
+    assert all(entry["probability"] == 0.5 for row in rows for entry in row["labels"])
+    assert len(rows) >= 2 and all(len(row["labels"]) == 2 for row in rows)
+    ((_, said),) = failures
+    assert "not finite" in said
+    with pytest.raises(SpectrimError, match="not finite"):
+        spectrim.tag(Overflows(), sounds, one_row=one_row)

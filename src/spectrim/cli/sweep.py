@@ -113,7 +113,8 @@ def command(
             sweeps = sweep_files(opened, clips, batch_size=batch_size, rounds=rounds, steps=steps)
     elif backend is not None:
         raise SpectrimError("--backend is for ONNX files, not for models of torch.")
-    for name in names if not exported else ():
+    partials = {name: out / f".partial-{slug(name)}.npz" for name in names if not exported}
+    for name, partial in partials.items():
         loaded = load_model(name, device, dtype, threads, frames, load)
         if loaded.plan.stages:
             complain(
@@ -131,10 +132,12 @@ def command(
                 batch_size=batch_size,
                 rounds=rounds,
                 budget=TIMING / len(names),
-                partial=out / f".partial-{slug(name)}.npz",
+                partial=partial,
                 steps=steps,
             )
     paths = save_sweeps(out, sweeps, manifest.source)
+    for partial in partials.values():  # only now: a later model's failure loses no earlier one
+        partial.unlink(missing_ok=True)
     rows = [row for result in sweeps.values() for row in result.rows]
     if json or format is TableOrJson.json:
         print_json({"rows": rows})

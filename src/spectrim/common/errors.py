@@ -19,6 +19,14 @@ class SpectrimNotice(UserWarning):
     """What was assumed or left out, and should be known; the command line prints it plainly."""
 
 
+def not_finite(name: str) -> SpectrimError:
+    """The error of an answer that is no number, for the sound `name`."""
+    return SpectrimError(
+        f"{name}: the model's answer is not finite. Its weights are damaged, or their precision "
+        "is too narrow: try float32, and spectrim check."
+    )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause that offers the known names nearest to a mistyped one.
 

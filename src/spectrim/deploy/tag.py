@@ -13,7 +13,7 @@ import numpy as np
 from ..audio.constants import SAMPLE_RATE
 from ..audio.decode import Sound, name_of
 from ..audio.windows import Window, check_hop, windows
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, not_finite
 from .runner import Runner, runner_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def tag(
         Rows {"file", "start", "end", "labels": [{"label", "probability"}]}, in seconds.
 
     Raises:
-        SpectrimError: a value out of range; a sound that cannot be read, see `failures`.
+        SpectrimError: a value out of range; a sound that cannot be read, or for which the model's
+            answer is not finite, see `failures`.
     """
     if one_row not in (None, "maximum", "mean"):
         raise SpectrimError(f"one_row is {one_row!r}; wanted 'maximum', 'mean' or None.")
@@ -70,19 +71,28 @@ def tag(
     check_hop(size, step)
     stream = _stream(sounds, size, step, failures)
     rows: list[dict[str, Any]] = []
+    broken: set[int] = set()
     pooled: dict[int, tuple[dict[str, Any], np.ndarray, int]] = {}
     while batch := list(itertools.islice(stream, batch_size)):
         outputs = runner.probabilities([window.samples for _, _, window in batch])
         for (number, name, window), values in zip(batch, outputs, strict=True):
             row = {"file": name, "start": round(window.start, 3), "end": round(window.end, 3)}
-            if one_row is None:
+            if not np.isfinite(values).all():
+                if failures is None:
+                    raise not_finite(name)
+                if number not in broken:
+                    failures.append((name, str(not_finite(name))))
+                broken.add(number)
+            elif one_row is None:
                 rows.append(row | {"labels": labels_of(runner.labels, values, top, threshold)})
             else:
                 first, sofar, count = pooled.get(number, (row, np.zeros_like(values), 0))
                 both = sofar + values if one_row == "mean" else np.maximum(sofar, values)
                 pooled[number] = (first | {"end": row["end"]}, both, count + 1)
             tick(name, window.end - window.start)
-    for row, values, count in pooled.values():
+    for number, (row, values, count) in pooled.items():
+        if number in broken:
+            continue
         values = values / count if one_row == "mean" else values
         rows.append(row | {"labels": labels_of(runner.labels, values, top, threshold)})
     return rows

@@ -81,10 +81,6 @@ class Partial:
         save(self.path, write)
         self.saved = time.monotonic()
 
-    def remove(self) -> None:
-        """Done: the results say it all."""
-        self.path.unlink(missing_ok=True)
-
 
 def _key(variants: Sequence[SpectrogramTransformer], clips: Sequence[Clip]) -> str:
     digest = hashlib.blake2b(digest_size=16)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, samples_of
+from ..common.errors import not_finite
 from ..data.batches import Batch, batches
 from ..data.manifest import Clip
 from ..models.transformer import SpectrogramTransformer
@@ -57,8 +58,11 @@ def predict(
     """Run all variants (over the same weights) on all clips.
 
     Args:
-        keeper: takes up an interrupted pass, and saves this one.
+        keeper: takes up an interrupted pass, and saves this one, at its end too.
         tick: called with the number of clips done, after each batch.
+
+    Raises:
+        SpectrimError: a logit that is not finite.
     """
     found, done = keeper.load() if keeper else (Predictions(), 0)
     tick(done)
@@ -70,10 +74,9 @@ def predict(
             tick(len(batch.positions) + len(batch.failures))
             if keeper:
                 keeper.save(found, len(found.positions) + len(found.failures))
-    except KeyboardInterrupt:
+    finally:
         if keeper:
             keeper.save(found, len(found.positions) + len(found.failures), force=True)
-        raise
     return found
 
 
@@ -97,7 +100,10 @@ def _add(
         tokens = variant.encode(features, valid)
         logits = variant.head(variant.pool(tokens)).float()
         kept = np.take_along_axis(target, tokens.origin.cpu().numpy(), 1)
-        results.append((logits.cpu().numpy(), kept.mean(1)))
+        values = logits.cpu().numpy()
+        if not (fine := np.isfinite(values).all(1)).all():
+            raise not_finite(str(clips[positions[int(fine.argmin())]].path))
+        results.append((values, kept.mean(1)))
     # All at once, so that an interruption in the middle leaves no half of a batch.
     for at, (values, shares) in enumerate(results):
         found.logits[at].append(values)

@@ -96,11 +96,12 @@ def sweep(
         name: how rows call the model.
         rounds, budget: of timing, see `timing.interleaved`.
         partial: file that keeps the predictions as they come; a call that was interrupted
-            goes on from it, and it is removed at the end.
+            goes on from it. It stays: remove it when the result is saved.
         steps: progress.
 
     Raises:
-        SpectrimError: labels that the model does not know; no clip that can be read.
+        SpectrimError: labels that the model does not know; no clip that can be read; an answer
+            that is not finite.
     """
     truth = truth_of(manifest, model.labels, model.config.metric)
     parts = [variant.model.eval() for variant in variants]
@@ -122,8 +123,6 @@ def sweep(
         _row(name, variant, at, found, outputs, truth, timings[at], batch_size)
         for at, variant in enumerate(variants)
     ]
-    if keeper:
-        keeper.remove()
     return Sweep(
         rows,
         outputs,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..audio.constants import SAMPLE_RATE
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, not_finite
 from ..data.batches import batches
 from ..data.manifest import Manifest
 from ..deploy.onnx_model import OnnxModel
@@ -66,6 +66,8 @@ def sweep_files(
             shown = shown or batch.waveforms
             for part, model in zip(parts, files, strict=True):
                 part.append(model.probabilities(batch.waveforms))
+                if not (fine := np.isfinite(part[-1]).all(1)).all():
+                    raise not_finite(str(manifest.clips[batch.positions[int(fine.argmin())]].path))
         steps("clips", len(batch.positions) + len(batch.failures))
     if not positions:
         raise SpectrimError(
