@@ -10,8 +10,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import spectrim
+from models import foreign
 
 FEW = ("--keep-rates", "1.0,0.5", "--scores", "attention,random", "--rounds", "2")
 
@@ -161,6 +163,78 @@ def test_what_a_checkpoint_does_not_say_is_told_with_load(run):
     told = run(*words, "--load", "mean=3", "--load", "std=1.5", "--load", "activation=sigmoid")
     plain, other = (json.loads(done.stdout)["rows"] for done in (run(*words), told))
     assert plain[0]["labels"] != other[0]["labels"]
+
+
+def test_classes_are_named_with_load(run, folder, tmp_path):
+    """As for the paper's checkpoints, whose files name none: an official AST, say."""
+    state = foreign.official_ast(64)
+    torch.save(state, tmp_path / "ast.pth")
+    classes = len(state["module.mlp_head.1.bias"])
+    names = ["low", "high", *map(str, range(classes - 2))]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    words = ("sweep", "--model", "ast.pth", "--data", str(folder / "clips.csv"), "--blocks", "0",
+             "--scores", "attention", "--keep-rates", "0.5", "--rounds", "1",
+             "--json")  # fmt: skip
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2 and "--load labels=" in done.stderr
+    for text in (",".join(names), "names.txt"):
+        done = run(*words, "--load", f"labels={text}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["rows"][0]["metric"] == "accuracy"
+    done = run(*words, "--load", "labels=dog", cwd=tmp_path)
+    assert done.returncode == 2 and "'dog' is no value for labels" in done.stderr
+
+
+def test_macs_take_what_a_file_does_not_say(run, tmp_path):
+    state = foreign.official_ast(60)
+    torch.save(state, tmp_path / "ast.pth")
+    words = ("macs", "./ast.pth", "--blocks", "0")
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2 and "Give stride=" in done.stderr
+    done = run(*words, "--load", "stride=12", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"][0]["patches"] == 60
+
+
+@pytest.mark.parametrize("command", ["sweep", "check", "macs", "tag", "bench"])
+def test_a_score_and_a_reduction_of_ones_own_run_everywhere(run, folder, tmp_path, command):
+    own = ("--reduction", "extensions:merge")
+    data = ("--data", str(folder / "clips.csv"), "--rounds", "1")
+    quick = ("--budget", "0", "--product", "64", "--no-memory", "--batch-sizes", "1")
+    words = {
+        "sweep": ("--model", "model", "--scores", "extensions:peak", *data, "--out", str(tmp_path)),
+        "check": ("model", "--score", "extensions:peak", *data),
+        "macs": ("./model", "--score", "extensions:peak"),
+        "tag": ("clips/0.wav", "--model", "model", "--score", "extensions:peak"),
+        "bench": ("--model", "model", "--score", "extensions:peak", "--backends", "torch", *quick),
+    }[command]
+    rate = ("--keep-rate", "0.4") if command == "tag" else ("--keep-rates", "1.0,0.4")
+    done = run(command, *words, *rate, *own, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    if command == "tag":
+        assert "extensions:merge" in json.dumps(found["plan"])
+        return
+    # Merging takes at most half at once, so that it leaves more than keep-top would.
+    loaded = spectrim.load(folder / "model")
+    merged = spectrim.prune(loaded, 0.4, "extensions:peak", reduction="extensions:merge")
+    assert found["rows"][-1]["gmacs"] == pytest.approx(spectrim.macs(merged) / 1e9)
+    assert spectrim.macs(merged) > spectrim.macs(spectrim.prune(loaded, 0.4))
+
+
+def test_a_manifest_whose_test_rows_are_called_otherwise_is_said(run, folder, tmp_path):
+    lines = (folder / "clips.csv").read_text().replace("clips/", f"{folder}/clips/").splitlines()
+    rows = [lines[0] + ",split", *(f"{x},{'eval' if i else 'Train'}" for i, x in
+                                   enumerate(lines[1:]))]  # fmt: skip
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    words = ("sweep", "--model", str(folder / "model"), "--data", "m.csv", "--scores", "attention",
+             "--keep-rates", "0.5", "--rounds", "1", "--json")  # fmt: skip
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 0 and "no split is called 'test'" in done.stderr
+    assert "Train, eval" in done.stderr and json.loads(done.stdout)["rows"][0]["clips"] == 4
+    done = run(*words, "--split", "eval", cwd=tmp_path)
+    assert "no split is called" not in done.stderr
+    assert json.loads(done.stdout)["rows"][0]["clips"] == 3
 
 
 def test_models_of_different_metrics_have_a_table_each(run, tmp_path):

@@ -57,6 +57,23 @@ def test_a_folder_is_a_manifest_without_labels(tmp_path):
     assert not found.labelled
 
 
+def test_what_spreadsheets_windows_and_macos_write_is_read(tmp_path):
+    """Empty columns beside, backslashes, a byte order mark, "._a.wav" beside "a.wav"."""
+    for name in ("sub/a.wav", "sub/._a.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = manifest(tmp_path, "\ufeffpath,label,,\r\n.\\sub\\a.wav,x,,\r\n,,,\r\n")
+    assert found.clips == (Clip(tmp_path / "sub/a.wav", ("x",), row=2),)
+    assert [clip.path.name for clip in read_data(tmp_path).clips] == ["a.wav"]
+    found = manifest(tmp_path, '\ufeff{"data": [{"wav": "sub/a.wav"}]}', "m.json")
+    assert found.clips[0].path == tmp_path / "sub/a.wav"
+    (tmp_path / "odd\\name.wav").write_bytes(b"")  # such a file is itself, where there is one
+    found = manifest(tmp_path, "path\nodd\\name.wav\nno\\where.wav\n")
+    assert [clip.path.name for clip in found.clips] == ["odd\\name.wav", "no\\where.wav"]
+    with pytest.raises(SpectrimError, match="row 2: 3 cells for 2 columns"):
+        manifest(tmp_path, "path,label,\na.wav,x,y\n")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,14 @@ from tones import write_recipe
 
 import spectrim as package
 from models import foreign
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.data.json_manifest import write_json_manifest
 from spectrim.data.manifest import read_data
+from spectrim.training.jobs import Supervision
 from spectrim.training.loop import engine, slow_bf16
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe, RunPart
+from spectrim.training.reporting import Board
 from spectrim.training.start import begin
 from spectrim.training.task import settle
 
@@ -310,3 +315,71 @@ def test_the_best_epoch_is_one_from_which_on_it_may_be_chosen(recipe, tmp_path, 
     out = tmp_path / "run"
     assert spectrim("train", recipe, "select.from_epoch=1", "--out", out).returncode == 0
     assert json.loads((out / "summary.json").read_text())["best"]["epoch"] == 1
+
+
+def test_corpora_with_a_file_a_split(tones: Path, tmp_path: Path, spectrim) -> None:
+    """The reference's JSON says no split: which file is the test is the recipe's to say."""
+    clips = read_data(tones).clips
+    for name in ("train", "valid", "test"):
+        write_json_manifest(tmp_path / f"{name}.json", [c for c in clips if c.split == name])
+    recipe = write_recipe(tmp_path, tmp_path / "train.json", PLAIN)
+    words = [f"data.{name}_manifest={tmp_path / name}.json" for name in ("valid", "test")]
+    found = settle(read_recipe(recipe, words, Recipe))
+    whole = settle(read_recipe(write_recipe(tmp_path, tones, PLAIN), [], Recipe))
+    for name in ("train", "valid", "test"):
+        ours, theirs = found.part(name), whole.part(name)
+        assert [clip.path for clip in ours[0]] == [clip.path for clip in theirs[0]]
+        assert ours[1] == theirs[1] and len(ours[0]) > 0
+    both = [f"data.manifest=[{tmp_path / 'train.json'},{tmp_path / 'test.json'}]"]
+    with pytest.warns(SpectrimNotice, match="is trained on, as none has a split"):
+        settle(read_recipe(recipe, both, Recipe))
+
+
+def test_a_class_that_only_the_test_has_is_said(tones: Path, tmp_path: Path) -> None:
+    text = tones.read_text().replace("low,test", "shrill,test")
+    (tones.with_name("shrill.csv")).write_text(text)
+    recipe = write_recipe(tmp_path, tones.with_name("shrill.csv"), PLAIN)
+    with pytest.raises(SpectrimError, match=r"'shrill' is none of the classes.*data\.labels"):
+        settle(read_recipe(recipe, [], Recipe))
+
+
+def test_a_run_of_a_spectrim_that_knew_fewer_keys_goes_on(
+    tones: Path, tmp_path: Path, spectrim
+) -> None:
+    recipe, out = write_recipe(tmp_path, tones, PLAIN), tmp_path / "run"
+    assert spectrim("train", recipe, "epochs=1", "--out", out).returncode == 0
+    settled = json.loads((out / "settled.json").read_text())
+    del settled["recipe"]["data"]["test_manifest"], settled["recipe"]["teacher"]["load"]
+    (out / "settled.json").write_text(json.dumps(settled))
+    assert "is finished" in spectrim("train", recipe, "epochs=1", "--out", out).stderr
+    done = spectrim("train", recipe, "epochs=1", "teacher.load={mean: 1}", "--out", out)
+    assert done.returncode == 2 and "another recipe" in done.stderr
+
+
+def test_a_teacher_whose_file_names_no_classes(learned: Path, tones: Path, tmp_path: Path) -> None:
+    teacher = package.load(learned / "last")
+    named = list(teacher.labels)
+    package.load(learned / "last", labels=["class 0", "class 1", "class 2"]).save(tmp_path / "t")
+    recipe = write_recipe(tmp_path, tones, PLAIN)
+    words = [f"teacher.model={tmp_path / 't'}", f"teacher.load.labels={json.dumps(named)}"]
+    read = read_recipe(recipe, words, Recipe)
+    made = Supervision(read, settle(read), tmp_path / "cache", 0, 1).teacher
+    assert made is not None and set(made.labels) == set(named)
+
+
+def test_scalars_that_cannot_be_written_stop_alone(tmp_path: Path, monkeypatch) -> None:
+    """As on a full disk, where TensorBoard's writer raises from whatever is added next."""
+    board = Board(tmp_path / "board", 0)
+    board.write(1, {"train/loss": 1.0})
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(board.writer, "add_scalar", full)
+    with pytest.warns(SpectrimNotice, match="board: no more TensorBoard scalars.*No space left"):
+        board.write(2, {"train/loss": 0.5})
+    board.write(3, {"train/loss": 0.4})
+    board.close()
+    (tmp_path / "file").write_text("")
+    with pytest.warns(SpectrimNotice, match="no more TensorBoard"):
+        Board(tmp_path / "file" / "below", 0).close()

@@ -12,6 +12,7 @@ from .options import (
     Blocks,
     Frames,
     Load,
+    Reduction,
     Score,
     Threads,
     allow_own_code,
@@ -36,6 +37,7 @@ def command(
     keep_rates: Annotated[str, typer.Option(help="Comma-separated.")] = "1.0,0.7,0.5",
     score: Score = "attention",
     blocks: Blocks = "3,6,9",
+    reduction: Reduction = "keep-top",
     backends: Annotated[
         str | None, typer.Option(help="Of torch,onnxruntime,openvino; else all installed.")
     ] = None,
@@ -64,7 +66,7 @@ def command(
 
     rates, places = rates_of(keep_rates), blocks_of(blocks)
     sizes = listed(batch_sizes, int, "--batch-sizes")
-    allow_own_code(score)
+    allow_own_code(score, reduction)
     if out:
         make_folder(out)
     kinds, clips = listed(quantize, str, "--quantize"), None
@@ -82,6 +84,7 @@ def command(
             keep_rates=rates,
             score=score,
             blocks=places,
+            reduction=reduction,
             quantize=kinds,
             calibration=clips,
             against=against,

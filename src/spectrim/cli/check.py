@@ -14,6 +14,7 @@ from .options import (
     Dtype,
     Frames,
     Load,
+    Reduction,
     Score,
     Threads,
     allow_own_code,
@@ -42,6 +43,7 @@ def command(
     ),
     score: Score = "attention",
     blocks: Blocks = "3,6,9",
+    reduction: Reduction = "keep-top",
     out: Annotated[Path | None, typer.Option(help="Folder for check.json.")] = None,
     format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
@@ -59,7 +61,7 @@ def command(
     from ..data.manifest import read_data
     from ..evaluation.check import check
 
-    allow_own_code(score)
+    allow_own_code(score, reduction)
     if out is not None:
         make_folder(out)
     places = blocks_of(blocks)
@@ -81,6 +83,7 @@ def command(
             keep_rates=rates,
             score=score,
             blocks=places,
+            reduction=reduction,
             batch_size=batch_size,
             rounds=rounds,
             steps=steps,

@@ -13,6 +13,7 @@ from .options import (
     Frames,
     KeepRate,
     Load,
+    ReductionOrNone,
     ScoreOrNone,
     load_model,
     pruned_as_told,
@@ -28,6 +29,7 @@ def command(
     keep_rate: KeepRate = None,
     score: ScoreOrNone = None,
     blocks: BlocksOrNone = None,
+    reduction: ReductionOrNone = None,
     input: Annotated[str, typer.Option(help="What the graph takes: waveform or features.")] = (
         "waveform"
     ),
@@ -58,7 +60,7 @@ def command(
     if out.suffix != ".onnx":
         raise SpectrimError(f"--out {out}: name a file that ends in .onnx.")
     loaded = load_model(model, "cpu", frames=frames, texts=load)
-    loaded = pruned_as_told(loaded, keep_rate, score, blocks)
+    loaded = pruned_as_told(loaded, keep_rate, score, blocks, reduction)
     if calibrate is not None and quantize is None:
         raise SpectrimError("--calibrate is for --quantize int8, which is not given.")
     calibration = None if calibrate is None else calibration_clips(calibrate, clips, leave_out)

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Blocks, Frames, Score, allow_own_code, blocks_of, rates_of
+from .options import (
+    Blocks,
+    Frames,
+    Load,
+    Reduction,
+    Score,
+    allow_own_code,
+    blocks_of,
+    load_model,
+    rates_of,
+)
 from .output import TableOrJson, complain, print_json, print_table
 
 EXAMPLE = "Example: spectrim macs ast-base --frames 1024 --stride 10 --keep-rates 1.0,0.7,0.5"
@@ -23,6 +33,8 @@ def command(
     ),
     score: Score = "attention",
     blocks: Blocks = "3,6,9",
+    reduction: Reduction = "keep-top",
+    load: Load = None,
     format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
 ) -> None:
@@ -30,7 +42,6 @@ def command(
     from ..common.errors import SpectrimError, nearest
     from ..models.builtin import builtin_names
     from ..models.config import PRESETS, preset
-    from ..models.load import load
     from ..models.record import RESULT_VERSION, plan_record, versions
     from ..models.registry import default_labels, shape_of
     from ..pruning.cost import macs, ranking_macs
@@ -44,19 +55,21 @@ def command(
             **{key: value for key, value in changes.items() if value is not None},
         )
     elif stride is not None or classes is not None:
-        raise SpectrimError(f"--stride and --classes are for presets; {model} has its own.")
+        raise SpectrimError(
+            f"--stride and --classes are for presets; {model} has its own, or --load stride= says."
+        )
     elif not Path(model).exists() and "/" not in model and model not in builtin_names():
         known = nearest(model, [*PRESETS, *builtin_names()])
         raise SpectrimError(f"no preset, built-in model or file is called {model!r}.{known}")
     else:
-        loaded = load(model, frames=frames)
+        loaded = load_model(model, "cpu", frames=frames, texts=load, answers=False)
         config = loaded.config
         if loaded.plan.stages:
             complain("note", f"its saved plan ({loaded.plan}) is not used: see --keep-rates.")
-    allow_own_code(score)
+    allow_own_code(score, reduction)
     rows: list[dict[str, Any]] = []
     for rate in rates_of(keep_rates):
-        plan = paper_plan(rate, score, blocks_of(blocks))
+        plan = paper_plan(rate, score, blocks_of(blocks), reduction)
         shape = shape_of(config)
         counts = plan.counts(shape.patches, shape.depth)
         rows.append(

@@ -28,9 +28,15 @@ Score = Annotated[
 Blocks = Annotated[
     str, typer.Option(help="Blocks that prune, from 0, or 'input'; comma-separated.")
 ]
+Reduction = Annotated[str, typer.Option(help="keep-top, or package.module:name.")]
 ScoreOrNone = Annotated[str | None, typer.Option(help="With --keep-rate; else attention.")]
 BlocksOrNone = Annotated[str | None, typer.Option(help="With --keep-rate; else 3,6,9.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes a GPU if there.")]
+ReductionOrNone = Annotated[
+    str | None, typer.Option(help="With --keep-rate; else keep-top. Or package.module:name.")
+]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is cuda where there is one.")
+]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.")]
 Backend = Annotated[
@@ -41,7 +47,8 @@ Load = Annotated[
     list[str] | None,
     typer.Option(
         help="What the checkpoint does not say: mean=, std=, padding=, stride=, activation=, "
-        "metric=, own_code=true; may be repeated."
+        "metric=, labels= (a,b,c, a file of one a line, or audioset), own_code=true; may be "
+        "repeated."
     ),
 ]
 Models = Annotated[
@@ -101,6 +108,7 @@ def overrides_of(texts: list[str] | None) -> dict[str, Any]:
         "stride": int,
         "activation": str,
         "metric": str,
+        "labels": _labels,
         "own_code": lambda text: {"true": True, "false": False}[text.lower()],
     }
     found = {}
@@ -113,6 +121,20 @@ def overrides_of(texts: list[str] | None) -> dict[str, Any]:
         except (ValueError, KeyError):
             raise SpectrimError(f"--load {text!r}: {value!r} is no value for {key}.") from None
     return found
+
+
+def _labels(text: str) -> list[str]:
+    """Names of classes, in the order of the logits: parted by commas, of a file, or AudioSet's."""
+    from ..models.labels import audioset_labels
+
+    if text == "audioset":
+        return list(audioset_labels())
+    if Path(text).is_file():
+        lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    if "," not in text:
+        raise ValueError("neither several names nor a file")
+    return [name.strip() for name in text.split(",")]
 
 
 def load_model(
@@ -152,21 +174,28 @@ def load_model(
 
 
 def pruned_as_told(
-    model: SpectrogramTransformer, keep_rate: float | None, score: str | None, blocks: str | None
+    model: SpectrogramTransformer,
+    keep_rate: float | None,
+    score: str | None,
+    blocks: str | None,
+    reduction: str | None,
 ) -> SpectrogramTransformer:
-    """The model with the plan that --keep-rate, --score and --blocks ask for; else its own."""
+    """The model with the plan that --keep-rate and what goes with it ask for; else its own."""
     from ..models.registry import prune
 
     if keep_rate is None:
-        for option, value in (("--score", score), ("--blocks", blocks)):
+        told = {"--score": score, "--blocks": blocks, "--reduction": reduction}
+        for option, value in told.items():
             if value is not None:
                 raise SpectrimError(
                     f"{option} {value} goes with --keep-rate; a saved plan has its own."
                 )
         return model
     score = "attention" if score is None else score
-    allow_own_code(score)
-    return prune(model, keep_rate, score, blocks_of("3,6,9" if blocks is None else blocks))
+    reduction = "keep-top" if reduction is None else reduction
+    allow_own_code(score, reduction)
+    places = blocks_of("3,6,9" if blocks is None else blocks)
+    return prune(model, keep_rate, score, places, reduction=reduction)
 
 
 def is_onnx(name: str) -> bool:

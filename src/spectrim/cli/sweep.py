@@ -62,6 +62,9 @@ def command(
         typer.Option(help=f"Comma-separated; your own is package.module:name; else {SCORES}."),
     ] = None,
     blocks: Annotated[str | None, typer.Option(help="Comma-separated; else 3,6,9.")] = None,
+    reduction: Annotated[
+        str | None, typer.Option(help="keep-top; your own is package.module:name.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of random scores.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-sweep"),
     format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
@@ -89,13 +92,20 @@ def command(
     from ..evaluation.sweep_files import sweep_files
 
     wanted = listed(SCORES if scores is None else scores, str, "--scores")
-    allow_own_code(*wanted)
+    how = "keep-top" if reduction is None else reduction
+    allow_own_code(*wanted, how)
     rates = rates_of(KEEP_RATES if keep_rates is None else keep_rates)
     places = blocks_of("3,6,9" if blocks is None else blocks)
     manifest = read_data(data or sample_pack())
     if split is None and any(clip.split == "test" for clip in manifest.clips):
         split = "test"
         complain("note", f"{data}: rows of split 'test' only; --split all takes every row.")
+    elif split is None and (parts := sorted({c.split for c in manifest.clips if c.split})):
+        complain(
+            "note",
+            f"{data}: no split is called 'test', so rows of all count ({', '.join(parts)}), those "
+            "the model may have learned from too; --split takes one.",
+        )
     manifest = manifest.select(None if split == "all" else split, fold)
     make_folder(out)
     if (out / "results.json").exists():
@@ -105,7 +115,7 @@ def command(
     exported = [name for name in names if is_onnx(name)]
     if exported:
         fixed_in_file({"--keep-rates": keep_rates, "--scores": scores, "--blocks": blocks,
-                       "--frames": frames, "--load": load})  # fmt: skip
+                       "--reduction": reduction, "--frames": frames, "--load": load})  # fmt: skip
         opened = _opened(names, backend, threads, device, dtype)
         clips = _known(exported[0], opened[exported[0]].labels, manifest, data)
         timed = rounds * max(1, len(opened) - 1)
@@ -121,7 +131,7 @@ def command(
                 "note", f"{name}: its saved plan ({loaded.plan}) is not used; a sweep has its own."
             )
         clips = _known(name, loaded.labels, manifest, data)
-        variants = variants_of(loaded, rates, wanted, places, seed)
+        variants = variants_of(loaded, rates, wanted, places, seed, how)
         timed = rounds * max(1, len(variants) - 1)
         with sweep_progress(name, len(manifest.clips), timed) as steps:
             sweeps[name] = sweep(

@@ -17,6 +17,7 @@ from .options import (
     Frames,
     KeepRate,
     Load,
+    ReductionOrNone,
     ScoreOrNone,
     Threads,
     fixed_in_file,
@@ -42,6 +43,7 @@ def command(
     keep_rate: KeepRate = None,
     score: ScoreOrNone = None,
     blocks: BlocksOrNone = None,
+    reduction: ReductionOrNone = None,
     top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.0,
     hop: Annotated[
@@ -71,12 +73,15 @@ def command(
     runner: Runner
     if is_onnx(model):
         fixed_in_file({"--keep-rate": keep_rate, "--score": score, "--blocks": blocks,
-                       "--frames": frames, "--load": load})  # fmt: skip
+                       "--reduction": reduction, "--frames": frames, "--load": load})  # fmt: skip
         runner = load_onnx_model(model, backend, threads, device, dtype)
     elif backend is not None:
         raise SpectrimError(f"--backend is for ONNX files; {model} runs in torch.")
     else:
-        runner = _of_torch(model, keep_rate, score, blocks, frames, load, device, dtype, threads)
+        from ..deploy.torch_runner import TorchRunner
+
+        loaded = load_model(model, device, dtype, threads, frames, load)
+        runner = TorchRunner(pruned_as_told(loaded, keep_rate, score, blocks, reduction))
     failures: list[Failure] = []
     sounds: list[Path] = []
     for file in files:
@@ -106,23 +111,6 @@ def command(
         complain("failed", message)
     if failures:
         raise typer.Exit(1)
-
-
-def _of_torch(
-    model: str,
-    keep_rate: float | None,
-    score: str | None,
-    blocks: str | None,
-    frames: int | None,
-    load: list[str] | None,
-    device: str,
-    dtype: str,
-    threads: int | None,
-) -> Runner:
-    from ..deploy.torch_runner import TorchRunner
-
-    loaded = load_model(model, device, dtype, threads, frames, load)
-    return TorchRunner(pruned_as_told(loaded, keep_rate, score, blocks))
 
 
 def _seconds(sounds: list[Path]) -> float | None:

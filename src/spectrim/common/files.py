@@ -76,7 +76,7 @@ def read_json(path: Path) -> Any:
         SpectrimError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SpectrimError(f"cannot read {path}: {error.strerror}.") from error
     except ValueError as error:

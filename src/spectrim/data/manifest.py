@@ -77,13 +77,16 @@ def read_data(path: str | os.PathLike[str]) -> Manifest:
 
 
 def sound_files(folder: Path) -> list[Path]:
-    """Sound files in a folder and below it, in order of their names.
+    """Sound files in a folder and below it, in order of their names, but hidden ones.
 
     Raises:
         SpectrimError: there is none.
     """
     files = sorted(
-        file for file in folder.rglob("*") if file.suffix.lower() in AUDIO and file.is_file()
+        file
+        for file in folder.rglob("*")
+        # Names with a dot in front are not the user's: macOS leaves "._a.wav" beside "a.wav".
+        if file.suffix.lower() in AUDIO and file.name[0] != "." and file.is_file()
     )
     if not files:
         raise SpectrimError(f"{folder}: no sound file in it or below ({', '.join(AUDIO)}).")
@@ -108,7 +111,11 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> Path:
 
 
 def targets_of(
-    manifest: Manifest, labels: Sequence[str], single: bool, aliases: dict[str, str]
+    manifest: Manifest,
+    labels: Sequence[str],
+    single: bool,
+    aliases: dict[str, str],
+    way_out: str = "",
 ) -> list[list[int]]:
     """Class indices of each clip's labels.
 
@@ -116,6 +123,7 @@ def targets_of(
         labels: the model's classes.
         single: whether exactly one label a clip is wanted (accuracy).
         aliases: other names of classes, such as AudioSet's machine ids, to those in `labels`.
+        way_out: a sentence for a label that is none of them.
 
     Raises:
         SpectrimError: a label that is no class of the model, or a clip without its one label.
@@ -132,10 +140,8 @@ def targets_of(
         for name in names:
             if name not in index:
                 near = nearest(name, labels)
-                raise SpectrimError(
-                    f"{where}: label {name!r} is no class of the model.{near} (A folder, or a "
-                    "manifest without labels, is compared with the unpruned model instead.)"
-                )
+                text = f"{where}: label {name!r} is none of the classes.{near} {way_out}"
+                raise SpectrimError(text.rstrip())
         targets.append(sorted(index[name] for name in names))
     return targets
 
@@ -145,6 +151,8 @@ def _read_csv(path: Path) -> list[Clip]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             header = [name.strip() for name in next(reader, [])]
+            while header and not header[-1]:  # spreadsheets write the empty columns beside, too
+                header.pop()
             _check_header(path, header)
             return [
                 _clip(path, reader.line_num, dict(zip(header, cells, strict=False)), header, cells)
@@ -174,6 +182,8 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _clip(path: Path, line: int, row: dict[str, str], header: list[str], cells: list[str]) -> Clip:
     where = f"{path}, row {line}"
+    if not any(cell.strip() for cell in cells[len(header) :]):
+        cells = cells[: len(header)]
     if len(cells) != len(header):
         raise SpectrimError(f"{where}: {len(cells)} cells for {len(header)} columns.")
     row = {key: value.strip() for key, value in row.items()}
@@ -185,13 +195,22 @@ def _clip(path: Path, line: int, row: dict[str, str], header: list[str], cells: 
         if end is not None and end <= (begin or 0.0):
             raise SpectrimError(f"{where}: {last} {end} is not after {first} {begin or 0.0}.")
     return Clip(
-        path=path.parent / row["path"],
+        path=_here(path.parent, row["path"]),
         labels=tuple(part.strip() for part in row.get("label", "").split(";") if part.strip()),
         split=row.get("split") or None,
         fold=row.get("fold") or None,
         row=line,
         **times,
     )
+
+
+def _here(folder: Path, name: str) -> Path:
+    """A row's file; a path that was written on Windows leads there on other systems, too."""
+    found = folder / name
+    if "\\" in name and not found.is_file():
+        other = folder / name.replace("\\", "/")
+        return other if other.is_file() else found
+    return found
 
 
 def _seconds(where: str, key: str, text: str) -> float | None:

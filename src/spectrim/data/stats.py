@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, samples_of
+from ..audio.decode import blocks, check_length, name_of
 from ..audio.filterbank import FilterBank, sound
 from ..common.errors import SpectrimError
-from .batches import batches
 from .clip import Clip
 
 PIECE = 1000  # frames that the filter bank takes of a clip at a time: 10 s
@@ -52,10 +51,10 @@ class Stats:
 def measure(
     clips: Sequence[Clip],
     seconds: float | None = None,
-    batch_size: int = 32,
+    workers: int = 2,
     tick: Callable[[int], object] = lambda done: None,
 ) -> Stats:
-    """Decode clips and measure them; no more than two batches of them are held in memory.
+    """Decode clips and measure them, ten seconds of each worker's clip at a time.
 
     `mean` and `std` (the population's, summed in float64) count only frames that are sound.
     The paper's figures come from features that were padded to a fixed
@@ -65,8 +64,8 @@ def measure(
 
     Args:
         seconds: no more than this much of each clip; lengths are of the part that was decoded.
-        batch_size: clips that are decoded at a time.
-        tick: called with the number of clips of each batch that is done.
+        workers: threads, each with a clip of its own.
+        tick: called with 1 after each clip.
 
     Raises:
         SpectrimError: there is no clip, or none could be read.
@@ -76,14 +75,25 @@ def measure(
     read: list[Clip] = []
     sums = np.zeros(3)  # of the values, of their squares, and how many they are
     bank = FilterBank()
-    for batch in batches(clips, batch_size, seconds):
-        lengths.extend(len(waveform) / SAMPLE_RATE for waveform in batch.waveforms)
-        read.extend(clips[position] for position in batch.positions)
-        failures.extend(batch.failures)
-        pieces = (piece for waveform in batch.waveforms for piece in _pieces(waveform))
-        while some := list(islice(pieces, batch_size)):
-            sums += _sums(bank, some)
-        tick(len(batch.positions) + len(batch.failures))
+
+    def one(clip: Clip) -> tuple[float, np.ndarray] | SpectrimError:
+        try:
+            return _measured(bank, clip, seconds)
+        except SpectrimError as error:
+            return error
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for position, (clip, found) in enumerate(zip(clips, pool.map(one, clips), strict=True)):
+                if isinstance(found, SpectrimError):
+                    failures.append((position, str(found)))
+                else:
+                    read.append(clip)
+                    lengths.append(found[0])
+                    sums += found[1]
+                tick(1)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     if not read:
         first = f": {failures[0][1]}" if failures else "."
         raise SpectrimError(f"none of {len(clips)} clips could be read{first}")
@@ -105,22 +115,33 @@ def measure(
     )
 
 
-def _pieces(waveform: np.ndarray) -> Iterator[Tensor]:
-    """Parts of a waveform whose frames, together, are the frames of the whole.
+def _measured(bank: FilterBank, clip: Clip, seconds: float | None) -> tuple[float, np.ndarray]:
+    """Seconds of a clip, and (3,) sums over it, piece by piece.
 
-    Each part loses its own mean instead of the whole's; since every frame loses its own mean
-    besides, the features are the same.
+    The frames of the pieces, together, are those of the whole. Each piece loses its own mean
+    instead of the whole's; since every frame loses its own mean besides, the features are the same.
     """
-    for start in range(0, len(waveform) - WINDOW + 1, PIECE * SHIFT):
-        yield torch.from_numpy(waveform[start : start + samples_of(PIECE)])
+    end = clip.end
+    if seconds is not None:
+        limit = (clip.start or 0.0) + seconds
+        end = limit if end is None else min(end, limit)
+    held, total, sums = np.zeros(0, np.float32), 0, np.zeros(3)
+    for block in blocks(clip.path, clip.start, end):
+        held = np.concatenate([held, block])
+        total += len(block)
+        while len(held) >= samples_of(PIECE):
+            sums += _sums(bank, held[: samples_of(PIECE)])
+            held = held[PIECE * SHIFT :]
+    check_length(total, name_of(clip.path))
+    return total / SAMPLE_RATE, sums + _sums(bank, held)
 
 
-def _sums(bank: FilterBank, waveforms: list[Tensor]) -> np.ndarray:
+def _sums(bank: FilterBank, waveform: np.ndarray) -> np.ndarray:
     """(3,) float64: sum, sum of squares and number of the values in frames that are sound."""
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    if len(waveform) < WINDOW:
+        return np.zeros(3)
     with torch.inference_mode():
-        padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
-        features, valid = bank(padded, lengths)
+        features, valid = bank(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
         values = features[sound(features, valid)[..., 0]].double()
         return np.array([values.sum().item(), values.square().sum().item(), values.numel()])
 

@@ -56,6 +56,7 @@ def bench(
     keep_rates: Sequence[float] = (1.0, 0.7, 0.5),
     score: str = "attention",
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    reduction: str = "keep-top",
     quantize: Sequence[str] = ("none",),
     calibration: Sequence[Sequence[np.ndarray]] | None = None,
     against: str | None = None,
@@ -75,7 +76,7 @@ def bench(
     Args:
         backends: of "torch", "onnxruntime", "openvino"; None: those that are installed.
         keep_rates: 1.0 is always measured, first.
-        score, blocks: what is pruned, as for `prune`.
+        score, blocks, reduction: what is pruned, as for `prune`.
         quantize: of "none" and "int8" (of exported files).
         calibration: batches of waveforms that fix the ranges of int8; None: dynamic, which
             OpenVINO would compute in float32, so that it gets no such rows.
@@ -110,7 +111,10 @@ def bench(
     rival = None if against is None else _rival(against, model)
     rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]
     plain = model.with_plan(Plan())
-    variants = [plain, *(prune(plain, rate, score, blocks) for rate in rates[1:])]
+    variants = [
+        plain,
+        *(prune(plain, rate, score, blocks, reduction=reduction) for rate in rates[1:]),
+    ]
     rows: list[dict[str, Any]] = []
     sources: dict[Key, Path] = {}
     steps("stages")

@@ -38,6 +38,7 @@ def check(
     keep_rates: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
     score: str = "attention",
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    reduction: str = "keep-top",
     batch_size: int = 8,
     rounds: int = 10,
     steps: Steps = lambda what, done: None,
@@ -46,7 +47,7 @@ def check(
 
     Args:
         name: what the model was loaded by; transformers is asked for the same.
-        keep_rates, score, blocks: what is pruned, as for `prune`.
+        keep_rates, score, blocks, reduction: what is pruned, as for `prune`.
         agreement: least share of clips whose top class must stay as without pruning.
         steps: progress, as for `sweep`.
 
@@ -62,7 +63,7 @@ def check(
         model,
         name,
         manifest.unlabelled(),
-        variants_of(model, keep_rates, [score], blocks),
+        variants_of(model, keep_rates, [score], blocks, reduction=reduction),
         batch_size=batch_size,
         rounds=rounds,
         steps=steps,
@@ -164,8 +165,8 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
         )
         if not fine  # as is a difference that is no number
     ]
-    said = {"status": "different", "reason": " and ".join(wrong)} if wrong else {"status": "same"}
-    return {**said, "clips": len(clips), **differences}
+    found = {"status": "different" if wrong else "same", "clips": len(clips), **differences}
+    return found | ({"reason": " and ".join(wrong)} if wrong else {})
 
 
 def _transformers(

@@ -47,6 +47,8 @@ def interleaved(
         call()
         if device is not None and device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device is not None and device.type == "mps":
+            torch.mps.synchronize()
         return time.perf_counter() - start
 
     for call in calls:

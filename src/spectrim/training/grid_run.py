@@ -23,11 +23,12 @@ from ..models.record import RESULT_VERSION, versions
 from ..models.registry import macs
 from .grid import Cell, Grid, check_recipes
 from .grid_folder import GridFolder, recipe_says
+from .manifests import check_tested
 from .read_recipe import read_recipe
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter
 from .run import train
-from .task import check_tested, settle
+from .task import settle
 
 WAIT = 10.0  # seconds between looks at what other processes are at
 

@@ -86,7 +86,7 @@ class Supervision:
         """A teacher's classes may stand in another order; its length becomes ours."""
         name = self.recipe.teacher.model
         assert name is not None
-        teacher = load(name, frames=self.task.frames)
+        teacher = load(name, frames=self.task.frames, **self.recipe.teacher.load)
         strangers = set(teacher.labels) ^ set(self.task.labels)
         if strangers:
             raise SpectrimError(

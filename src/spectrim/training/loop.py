@@ -236,7 +236,7 @@ def add(progress: Progress, batch: TrainBatch[Drawn], loss: float, began: float)
     progress.seconds += now - began
     for item in batch.items:
         if item.failure:
-            progress.unreadable[item.failure.split(":")[0]] = item.failure
+            progress.unreadable[item.failure.split(": ")[0]] = item.failure
     return now
 
 

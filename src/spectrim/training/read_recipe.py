@@ -192,9 +192,10 @@ def _check(recipe: Recipe | PretrainRecipe, where: str) -> None:
     if recipe.data.holdout == 1 or recipe.model.drop_path == 1:
         raise SpectrimError(f"{where}: data.holdout and model.drop_path lie below 1.")
     if isinstance(recipe, Recipe):
-        for key in recipe.load:
-            if key not in LOAD:
-                raise SpectrimError(f"{where}: load has no key {key!r}.{nearest(key, LOAD)}")
+        for part, given in (("load", recipe.load), ("teacher.load", recipe.teacher.load)):
+            for key in given:
+                if key not in LOAD:
+                    raise SpectrimError(f"{where}: {part} has no key {key!r}.{nearest(key, LOAD)}")
         try:
             check_keep_rate(recipe.keep_rate)
         except SpectrimError as error:

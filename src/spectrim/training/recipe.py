@@ -38,18 +38,22 @@ class DataPart:
 
     Attributes:
         manifest: one or several; a relative path is looked up from where the command runs.
+        valid_manifest, test_manifest: one or several, all of whose rows choose the best epoch, or
+            are the test: for corpora with a file a split. Null: `manifest` holds these rows too.
         train_split, valid_split, test_split: names in the column `split`.
         test_fold: its rows are the test clips, all others are trained on.
         valid_fold: its rows choose the best epoch, and are not trained on.
         holdout: share of the training clips, class by class, that is held out to choose the
             best epoch.
-        labels: the classes in the order of the logits, or "audioset"; null: all labels of the
-            manifest, sorted.
+        labels: the classes in the order of the logits, or "audioset", or a file of one a
+            line; null: all labels of the training clips, sorted.
         cache: folder of decoded waveforms, such as a RAM disk; null: beside the run's results.
         workers: decoding threads.
     """
 
     manifest: Any = "???"
+    valid_manifest: Any = None
+    test_manifest: Any = None
     train_split: str = "train"
     valid_split: str = "valid"
     test_split: str = "test"
@@ -174,10 +178,12 @@ class LossPart:
 class TeacherPart:
     """Distillation: the logits of another model, which hears the same waveforms.
 
-    `weight` is its share of the loss; both sides' logits are divided by `temperature`.
+    `weight` is its share of the loss; both sides' logits are divided by `temperature`. `load` is
+    for what its file does not say, such as labels, as in `Recipe`.
     """
 
     model: str | None = None
+    load: dict[str, Any] = field(default_factory=dict)
     weight: float = 0.5
     temperature: float = 1.0
 

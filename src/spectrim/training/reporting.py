@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..common.errors import SpectrimNotice
 from ..common.files import save_text
 
 LINES = "epochs.jsonl"
@@ -38,25 +42,40 @@ class Silent:
 
 
 class Board:
-    """TensorBoard scalars below a folder; what lies after `step` of an older start is hidden."""
+    """TensorBoard scalars below a folder; what lies after `step` of an older start is hidden.
+
+    Where they cannot be written (a full disk) a notice says so, and the run goes on without.
+    """
 
     def __init__(self, folder: Path | None, step: int) -> None:
         self.writer: Any = None
         if folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder), purge_step=step)
+            with self._or_none(folder):
+                self.writer = SummaryWriter(str(folder), purge_step=step)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Add scalars at a step."""
         if self.writer is not None:
-            for name, value in scalars.items():
-                self.writer.add_scalar(name, value, step)
+            with self._or_none(self.writer.log_dir):
+                for name, value in scalars.items():
+                    self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Write what is left."""
         if self.writer is not None:
-            self.writer.close()
+            with self._or_none(self.writer.log_dir):
+                self.writer.close()
+
+    @contextmanager
+    def _or_none(self, folder: Path | str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.writer = None
+            text = f"{folder}: no more TensorBoard scalars are written ({error.strerror})."
+            warnings.warn(SpectrimNotice(text), stacklevel=3)
 
 
 def write_lines(folder: Path, rows: list[dict[str, Any]]) -> None:

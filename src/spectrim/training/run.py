@@ -162,7 +162,9 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
             )
         return None
     known = read_json(out / SETTLED)
-    old, new = _leaves(known["recipe"]), _leaves(to_dict(recipe))
+    # A key that the run's Spectrim did not know yet is as its default.
+    old = _leaves(to_dict(type(recipe)())) | _leaves(known["recipe"])
+    new = _leaves(to_dict(recipe))
     changed = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +11,23 @@ import numpy as np
 
 from ..audio.constants import SAMPLE_RATE, frames_of, samples_of
 from ..audio.decode import duration_of
-from ..common.errors import SpectrimError, SpectrimNotice
-from ..data.manifest import Clip, Manifest, read_data, targets_of
-from ..data.splits import Splits, split
+from ..common.errors import SpectrimError
+from ..data.manifest import Clip, Manifest, targets_of
+from ..data.splits import Splits
 from ..data.stats import measure
 from ..models.config import NO_CLASSES
 from ..pruning.grid import PATCH
 from .classes import classes_of
+from .manifests import check_files, splits_of
 from .recipe import DataPart, PretrainRecipe, Recipe
 
 MEASURED = 2000  # clips that mean and std are measured on, at most
 LONGEST = 1024  # frames that a length chosen by itself never exceeds
-SHOWN = 5
 CLASSES_SHOWN = 12
+STRANGE = (
+    "The classes are those of the training clips, or data.labels: name them all there, or take the "
+    "row out."
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def settle(
     Raises:
         SpectrimError: clips without a label or with one that is no class, missing files.
     """
-    parts = _read(recipe.data, recipe.seed)
+    parts = splits_of(recipe.data, recipe.seed)
     said = [_counts(parts), *_unused_folds(recipe.data, parts)]
     labels, aliases = classes_of(recipe.data.labels, parts)
     single = all(len(clip.labels) == 1 for part in parts for clip in part.all())
@@ -105,7 +108,7 @@ def settle(
         ):
             _check_labelled(manifest)
             clips += manifest.clips
-            found += targets_of(manifest, labels, strict, aliases)
+            found += targets_of(manifest, labels, strict, aliases, STRANGE)
     train, valid, test = map(tuple, groups)
     if {"valid": valid, "test": test}.get(recipe.select.split) == ():
         raise SpectrimError(
@@ -120,31 +123,13 @@ def settle(
     )  # fmt: skip
 
 
-def check_tested(recipe: Recipe, name: str) -> None:
-    """Refuse a recipe whose manifests hold no test clip.
-
-    Raises:
-        SpectrimError: there is none; the message begins with `name`.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpectrimNotice)  # `settle` will say it
-        parts = _read(recipe.data, recipe.seed)
-    if not any(part.test.clips for part in parts):
-        found = ", ".join(str(part.test.source) for part in parts)
-        raise SpectrimError(
-            f"{name}: {found} has no test clip (split {recipe.data.test_split!r}, fold "
-            f"{recipe.data.test_fold}), and a grid's cell is a figure on such; name its split or "
-            "fold: data.test_split, data.test_fold."
-        )
-
-
 def unlabelled(
     recipe: PretrainRecipe,
     known: dict[str, Any] | None = None,
     tick: Callable[[int], None] = lambda n: None,
 ) -> Task:
     """As `settle`, for pre-training: the training clips of every manifest, labels left aside."""
-    parts = _read(recipe.data, recipe.seed)
+    parts = splits_of(recipe.data, recipe.seed)
     check_files([part.train for part in parts])
     train = tuple(clip for part in parts for clip in part.train.clips)
     frames, mean, std, more = features_of_data(recipe, train, known, tick)
@@ -181,59 +166,6 @@ def features_of_data(
         mean = known["mean"] if mean is None else mean
         std = known["std"] if std is None else std
     return frames, float(mean), float(std), said
-
-
-def check_files(manifests: Sequence[Manifest]) -> None:
-    """Refuse rows whose file is not there; the message names the first.
-
-    Raises:
-        SpectrimError: some are missing.
-    """
-    rows = [(manifest, clip) for manifest in manifests for clip in manifest.clips]
-    missing = [(manifest, clip) for manifest, clip in rows if not clip.path.is_file()]
-    if missing:
-        named = "; ".join(f"row {c.row}: {c.path}" for _, c in missing[:SHOWN])
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        raise SpectrimError(
-            f"{missing[0][0].source}: {len(missing)} of {len(rows)} files are missing: {named}"
-            f"{more}. Mend the paths (relative ones start at the manifest), or take the rows out."
-        )
-
-
-def _read(data: DataPart, seed: int) -> list[Splits]:
-    names = data.manifest if isinstance(data.manifest, list) else [data.manifest]
-    found = []
-    for name in names:
-        manifest = read_data(str(name))
-        folds = any(clip.fold for clip in manifest.clips)
-        if data.test_fold is not None and not folds and len(names) == 1:
-            raise SpectrimError(
-                f"{name}: data.test_fold is {data.test_fold}, and the manifest has no column "
-                "'fold'; say data.test_fold=null."
-            )
-        found.append(
-            split(
-                manifest,
-                train_split=data.train_split,
-                valid_split=data.valid_split,
-                test_split=data.test_split,
-                # Among several manifests only those with folds are divided by them.
-                test_fold=data.test_fold if folds or len(names) == 1 else None,
-                valid_fold=data.valid_fold if folds or len(names) == 1 else None,
-                holdout=data.holdout,
-                seed=seed,
-            )
-        )
-        used = {id(clip) for clip in found[-1].all()}
-        left = [clip for clip in manifest.clips if id(clip) not in used]
-        if left:
-            splits = ", ".join(sorted({str(clip.split) for clip in left}))
-            text = (
-                f"{name}: {len(left)} clips of split {splits} are not used; data.train_split, "
-                "data.valid_split and data.test_split name those that are."
-            )
-            warnings.warn(SpectrimNotice(text), stacklevel=2)
-    return found
 
 
 def _counts(parts: Sequence[Splits]) -> str:

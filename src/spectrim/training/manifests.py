@@ -1,0 +1,107 @@
+"""The manifests of a recipe: read, divided, and their files looked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..common.errors import SpectrimError, SpectrimNotice
+from ..data.manifest import Manifest, read_data
+from ..data.splits import Splits, split
+from .recipe import DataPart, Recipe
+
+SHOWN = 5
+
+
+def splits_of(data: DataPart, seed: int) -> list[Splits]:
+    """Read and divide every manifest of a recipe; notices say what is left out.
+
+    Raises:
+        SpectrimError: a manifest cannot be read, a fold is not there, nothing to train on.
+    """
+    names = _listed(data.manifest)
+    found = []
+    for name in names:
+        manifest = read_data(str(name))
+        folds = any(clip.fold for clip in manifest.clips)
+        if data.test_fold is not None and not folds and len(names) == 1:
+            raise SpectrimError(
+                f"{name}: data.test_fold is {data.test_fold}, and the manifest has no column "
+                "'fold'; say data.test_fold=null."
+            )
+        found.append(
+            split(
+                manifest,
+                train_split=data.train_split,
+                valid_split=data.valid_split,
+                test_split=data.test_split,
+                # Among several manifests only those with folds are divided by them.
+                test_fold=data.test_fold if folds or len(names) == 1 else None,
+                valid_fold=data.valid_fold if folds or len(names) == 1 else None,
+                holdout=data.holdout,
+                seed=seed,
+            )
+        )
+        used = {id(clip) for clip in found[-1].all()}
+        left = [clip for clip in manifest.clips if id(clip) not in used]
+        if left:
+            splits = ", ".join(sorted({str(clip.split) for clip in left}))
+            text = (
+                f"{name}: {len(left)} clips of split {splits} are not used; data.train_split, "
+                "data.valid_split and data.test_split name those that are."
+            )
+            warnings.warn(SpectrimNotice(text), stacklevel=2)
+    for role in ("valid", "test"):
+        for name in _listed(getattr(data, f"{role}_manifest")):
+            whole = read_data(str(name))
+            none = replace(whole, clips=())
+            found.append(replace(Splits(none, none, none), **{role: whole}))
+    undivided = not any(part.valid.clips or part.test.clips for part in found)
+    if len(names) > 1 and undivided and not any(c.split or c.fold for s in found for c in s.all()):
+        text = (
+            f"every row of {' and '.join(map(str, names))} is trained on, as none has a split or "
+            "fold; data.test_manifest and data.valid_manifest name files of other rows."
+        )
+        warnings.warn(SpectrimNotice(text), stacklevel=2)
+    return found
+
+
+def _listed(names: Any) -> list[Any]:
+    return names if isinstance(names, list) else [] if names is None else [names]
+
+
+def check_tested(recipe: Recipe, name: str) -> None:
+    """Refuse a recipe whose manifests hold no test clip.
+
+    Raises:
+        SpectrimError: there is none; the message begins with `name`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpectrimNotice)  # `settle` will say it
+        parts = splits_of(recipe.data, recipe.seed)
+    if not any(part.test.clips for part in parts):
+        found = ", ".join(str(part.test.source) for part in parts)
+        raise SpectrimError(
+            f"{name}: {found} has no test clip (split {recipe.data.test_split!r}, fold "
+            f"{recipe.data.test_fold}), and a grid's cell is a figure on such; name its split or "
+            "fold: data.test_split, data.test_fold."
+        )
+
+
+def check_files(manifests: Sequence[Manifest]) -> None:
+    """Refuse rows whose file is not there; the message names the first.
+
+    Raises:
+        SpectrimError: some are missing.
+    """
+    rows = [(manifest, clip) for manifest in manifests for clip in manifest.clips]
+    missing = [(manifest, clip) for manifest, clip in rows if not clip.path.is_file()]
+    if missing:
+        named = "; ".join(f"row {c.row}: {c.path}" for _, c in missing[:SHOWN])
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise SpectrimError(
+            f"{missing[0][0].source}: {len(missing)} of {len(rows)} files are missing: {named}"
+            f"{more}. Mend the paths (relative ones start at the manifest), or take the rows out."
+        )
