@@ -169,3 +169,13 @@ def test_every_clip_draws_lots_of_its_own(make, clips, monkeypatch):
     ablate(make("ast"), "m", "x", clips, after=(3,), by_lot=True, batch_size=3)
     places = torch.cat(drawn)
     assert len(places.unique(dim=0)) == len(places) == 2 * len(clips.clips)
+
+
+@each_family
+def test_answers_that_are_no_numbers_are_said(make, clips, family):
+    """They would pass for clips that have lost all their patches."""
+    model = make(family, depth=2)
+    with torch.no_grad():
+        model.head.bias[0] = torch.nan
+    with pytest.raises(SpectrimError, match="unpruned: the model's answer is not finite"):
+        ablate(model, "m", "x", clips, after=[1])

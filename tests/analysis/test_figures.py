@@ -15,7 +15,7 @@ from sounds import burst, manifest, noise, silence
 from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.drawn import draw_all
 from spectrim.analysis.figures.maps import blanked, draw_example
-from spectrim.analysis.figures.style import hertz_of, mel_of, seconds_of
+from spectrim.analysis.figures.style import hertz_of, looks_of, mel_of, seconds_of
 from spectrim.analysis.report import ogg, published_clusters
 from spectrim.analysis.results import save_analysis
 from spectrim.analysis.rows import record
@@ -152,3 +152,8 @@ def test_nothing_dropped_leaves_its_figures_out(make, tmp_path):
     found = analyze({"ast": make("ast")}, {"x": clips}, settings)
     names = [drawn.name for drawn in draw_all(found)]
     assert not any("fig6" in n or "retention" in n or "received" in n for n in names)
+
+
+def test_no_two_of_many_lines_look_alike():
+    names = [f"model {number}" for number in range(24)]
+    assert len(set(looks_of(names).values())) == len(names)

@@ -73,6 +73,32 @@ def test_int8_with_clips_to_calibrate_by(make):
     assert [row["quantization"] for row in result["rows"]] == ["int8"]
 
 
+def test_what_cannot_run_is_said_before_anything_is_timed(make, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("timed")
+
+    monkeypatch.setattr("spectrim.evaluation.bench.stages", never)
+    for wrong, said in (
+        ({"backends": ["torch", "openvino"]}, "openvino is not installed"),
+        ({"backends": ["torch", "onnxruntime"], "score": "random"}, "cannot be exported"),
+    ):
+        with monkeypatch.context() as patch:
+            if "openvino" in wrong["backends"]:
+                patch.setattr(
+                    "importlib.util.find_spec", lambda name: True if name == "torch" else None
+                )
+            with pytest.raises(SpectrimError, match=said):
+                bench(make("ast", depth=1), "test", keep_rates=[0.5], blocks=[0], **wrong, **QUICK)
+
+
+def test_memory_of_a_score_of_ones_own(make):
+    """The process that measures loads the pruned model from where the benchmark saved it."""
+    result = bench(make("ast", depth=1), "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
+                   batch_sizes=[1], score="extensions:peak", reduction="extensions:merge",
+                   **(QUICK | {"memory": True}))  # fmt: skip
+    assert all(row["peak_mb"] > 50 for row in result["rows"])
+
+
 @pytest.mark.slow
 def test_peak_memory_of_an_exported_model_knows_no_torch(make, tmp_path):
     model = make("ast", depth=1)

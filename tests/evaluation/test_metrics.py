@@ -13,6 +13,7 @@ from spectrim.evaluation.metrics import (
     mean_interval,
     metric,
     paired_difference,
+    resampled_map,
     share_interval,
     standard_error,
     weighted_metric,
@@ -134,3 +135,24 @@ def test_change_is_of_the_class_that_changes_most():
     base = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
     found = agreement(np.array([[0.5, 0.4, 0.1], [0.1, 0.55, 0.35]]), base, ["a", "b", "c"])
     assert found["change"]["value"] == pytest.approx((0.2 + 0.05) / 2)
+
+
+def test_resamples_that_a_caller_has_change_nothing():
+    outputs, base = rng.random((40, 3)), rng.random((40, 3))
+    truth = rng.random((40, 3)) < 0.3
+    pair = resampled_map(outputs, truth), resampled_map(base, truth)
+    assert paired_difference("mAP", outputs, base, truth, pair) == paired_difference(
+        "mAP", outputs, base, truth
+    )
+    assert standard_error("mAP", outputs, truth, pair[0]) == standard_error("mAP", outputs, truth)
+
+
+def test_a_class_that_a_draw_lacks_does_not_count_in_it():
+    outputs, truth = rng.random((4, 2)), np.array([[1, 0], [0, 0], [0, 1], [0, 0]], bool)
+    draws = np.array([[1, 1, 0, 2], [0, 2, 0, 2], [300, 1, 1, 0]])
+    found = _weighted_map(outputs, truth, draws)
+    rows = [0, 1, 3, 3]
+    assert found[0] == pytest.approx(average_precision_score(truth[rows, 0], outputs[rows, 0]))
+    assert found[1] == 0
+    rows = np.repeat(np.arange(4), draws[2])
+    assert found[2] == pytest.approx(average_precision_score(truth[rows], outputs[rows]))

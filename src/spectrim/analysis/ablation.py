@@ -11,11 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, not_finite
 from ..data.batches import batches
 from ..data.manifest import Manifest
 from ..evaluation.agreement import agreement
-from ..evaluation.metrics import indicator, metric, paired_difference, standard_error
+from ..evaluation.metrics import (
+    indicator,
+    metric,
+    paired_difference,
+    resampled_map,
+    standard_error,
+)
 from ..evaluation.predict import window_seconds
 from ..evaluation.sweep import truth_of
 from ..models.record import context_of
@@ -138,7 +144,11 @@ def ablate(
         truth, done = None if truth is None else truth[positions], len(positions)
         shares = dict(zip(dropped, (lost / done).tolist(), strict=True))
         base = spool.get(0, done)
-        rows = [_row(plain, cut, base, spool.get(at, done), truth) for at, cut in enumerate(cuts)]
+        rows, once = [], None
+        if truth is not None and plain.config.metric == "mAP":
+            once = resampled_map(base, truth)  # minutes, on AudioSet
+        for at, cut in enumerate(cuts):
+            rows.append(_row(plain, cut, base, spool.get(at, done), truth, once))
 
         def of_cut(which: str | None, blocks: int | None) -> np.ndarray:
             return spool.get(cuts.index(Cut(which, blocks)), done)
@@ -183,8 +193,11 @@ def outputs(
 
     Args:
         keeps: for whatever is dropped, (clips, patches) bool: what stays without it.
+
+    Raises:
+        SpectrimError: the model's own answer is not finite.
     """
-    yield model.probabilities(model(features, valid)).cpu().numpy()
+    yield _finite(model.probabilities(model(features, valid)), "unpruned")
     for cut in cuts:
         assert cut.dropped is not None and cut.after is not None
         keep = keeps[cut.dropped]
@@ -192,8 +205,16 @@ def outputs(
         found = np.full((len(features), len(model.labels)), np.nan, np.float32)
         if some.any():
             logits = model(features[some], valid[some], keep=keep[some], keep_after=cut.after)
-            found[some.cpu().numpy()] = model.probabilities(logits).cpu().numpy()
+            what = f"{cut.dropped} dropped after {cut.after} blocks"
+            found[some.cpu().numpy()] = _finite(model.probabilities(logits), what)
         yield found
+
+
+def _finite(probabilities: Tensor, what: str) -> np.ndarray:
+    values: np.ndarray = probabilities.cpu().numpy()
+    if not np.isfinite(values).all():
+        raise not_finite(what)
+    return values
 
 
 def _keeps(
@@ -221,6 +242,7 @@ def _row(
     base: np.ndarray,
     found: np.ndarray,
     truth: np.ndarray | None,
+    resampled: np.ndarray | None,
 ) -> dict[str, Any]:
     left = ~np.isnan(found[:, 0])
     row: dict[str, Any] = {
@@ -245,6 +267,10 @@ def _row(
         return row | {"value": row["agreement"]["value"], "unpruned": 1.0, "error": error}
     name, truth = model.config.metric, truth[left]
     row["value"], row["unpruned"] = metric(name, found, truth), metric(name, base, truth)
-    row["difference"] = asdict(paired_difference(name, found, base, truth))
-    row["error"] = standard_error(name, found, truth)
+    pair = None
+    if resampled is not None:
+        other = resampled if left.all() else resampled_map(base, truth)
+        pair = (other if cut.dropped is None else resampled_map(found, truth), other)
+    row["difference"] = asdict(paired_difference(name, found, base, truth, pair))
+    row["error"] = standard_error(name, found, truth, None if pair is None else pair[0])
     return row

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from ..common.errors import not_finite
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
 from ..pruning.plan import Plan
@@ -114,4 +115,7 @@ class Subject:
 
 
 def _numbers(scores: Tensor) -> np.ndarray:
-    return scores.float().cpu().numpy()
+    values: np.ndarray = scores.float().cpu().numpy()
+    if np.isnan(values).any():  # what is scored out is minus infinity
+        raise not_finite("attention")
+    return values

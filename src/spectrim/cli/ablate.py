@@ -91,7 +91,7 @@ def command(
             if one.plan.stages:
                 complain("note", f"{name}: its saved plan ({one.plan}) is not used.")
             with begins_anew(), progress() as bar:
-                text = f"{name}, {data_name}: two passes over the clips"
+                text = f"{name}, {data_name}: two passes over the clips, then intervals"
                 task = bar.add_task(text, total=2 * len(manifest.clips))
                 found.append(
                     ablate(

@@ -21,7 +21,7 @@ from .options import (
     load_model,
     rates_of,
 )
-from .output import TableOrJson, complain, print_json, print_table, progress
+from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
@@ -63,6 +63,7 @@ def command(
     """Time keep-rates and backends side by side, stage by stage; run it on a quiet machine."""
     from ..common.files import make_folder, save_json
     from ..evaluation.bench import bench
+    from ..evaluation.predict import window_seconds
 
     rates, places = rates_of(keep_rates), blocks_of(blocks)
     sizes = listed(batch_sizes, int, "--batch-sizes")
@@ -70,12 +71,12 @@ def command(
     if out:
         make_folder(out)
     kinds, clips = listed(quantize, str, "--quantize"), None
+    made = _made(model, stride, frames, load, threads)
     if calibrate is not None:
-        clips = calibration_clips(calibrate)
+        clips = calibration_clips(calibrate, window_seconds(made))
     elif "int8" in kinds and (backends is None or "openvino" in backends):
         complain("note", "without --calibrate int8 is timed in onnxruntime alone, not in openvino.")
-    made = _made(model, stride, frames, load, threads)
-    with progress() as bar:
+    with begins_anew(), progress() as bar:
         task = bar.add_task("preparing", total=None)
         result = bench(
             made,

@@ -22,11 +22,15 @@ Calibrate = Annotated[
 
 
 def calibration_clips(
-    source: Path, most: int = CALIBRATION_CLIPS, leave_out: Sequence[str] | None = None
+    source: Path,
+    seconds: float,
+    most: int = CALIBRATION_CLIPS,
+    leave_out: Sequence[str] | None = None,
 ) -> list[list[np.ndarray]]:
     """Batches of waveforms of at most `most` clips, evenly chosen; what cannot be read is left out.
 
-    Of a manifest with splits those of 'train'; `leave_out`: folds that are not used.
+    Of a manifest with splits those of 'train'; `leave_out`: folds that are not used; `seconds`:
+    no more than this of each clip, see `window_seconds`.
     """
     from ..common.errors import SpectrimError
     from ..data.batches import batches
@@ -44,7 +48,7 @@ def calibration_clips(
                  "for testing.")  # fmt: skip
     used = used[:: max(1, -(-len(used) // most))]
     found = []
-    for batch in batches(used, CALIBRATION_BATCH):
+    for batch in batches(used, CALIBRATION_BATCH, seconds):
         for at, message in batch.failures:
             complain("failed", f"{used[at].path}, left out of the calibration: {message}")
         if batch.waveforms:

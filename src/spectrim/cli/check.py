@@ -22,7 +22,15 @@ from .options import (
     load_model,
     rates_of,
 )
-from .output import TableOrJson, complain, print_json, print_table, stdout, sweep_progress
+from .output import (
+    TableOrJson,
+    begins_anew,
+    complain,
+    print_json,
+    print_table,
+    stdout,
+    sweep_progress,
+)
 from .sweep_table import same_interval
 
 FEW = 30  # clips, below which a share of them is hardly one
@@ -74,7 +82,10 @@ def command(
         )
     manifest = read_data(data or sample_pack())
     loaded = load_model(model, device, dtype, threads, frames, load)
-    with sweep_progress(model, len(manifest.clips), rounds * (len(rates) - 1)) as steps:
+    with (
+        begins_anew(),
+        sweep_progress(model, len(manifest.clips), rounds * (len(rates) - 1)) as steps,
+    ):
         result = check(
             loaded,
             model,

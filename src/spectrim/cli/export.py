@@ -53,17 +53,24 @@ def command(
 ) -> None:
     """Write a model with its pruning inside as ONNX: it then runs without PyTorch."""
     from ..common.errors import SpectrimError
+    from ..common.files import make_folder
     from ..common.record import RESULT_VERSION, versions
     from ..deploy.export import export
     from ..deploy.onnx_metadata import read_metadata
+    from ..evaluation.predict import window_seconds
 
     if out.suffix != ".onnx":
         raise SpectrimError(f"--out {out}: name a file that ends in .onnx.")
+    if calibrate is None and (leave_out or clips != CALIBRATION_CLIPS):
+        raise SpectrimError("--leave-out-fold and --clips go with --calibrate, which is not given.")
+    make_folder(out.parent)
     loaded = load_model(model, "cpu", frames=frames, texts=load)
     loaded = pruned_as_told(loaded, keep_rate, score, blocks, reduction)
     if calibrate is not None and quantize is None:
         raise SpectrimError("--calibrate is for --quantize int8, which is not given.")
-    calibration = None if calibrate is None else calibration_clips(calibrate, clips, leave_out)
+    calibration = None
+    if calibrate is not None:
+        calibration = calibration_clips(calibrate, window_seconds(loaded), clips, leave_out)
     name = Path(model).name
     export(loaded, out, input=input, quantize=quantize, calibration=calibration, name=name)
     said = read_metadata(out)

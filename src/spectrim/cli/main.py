@@ -84,8 +84,7 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as end:
         if (stop := _interruption(end)) is not None:
-            again = "interrupted; a sweep goes on when the same command is given again."
-            complain("stopped", str(stop) or again)
+            complain("stopped", str(stop) or "interrupted.")
         raise
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -74,6 +74,16 @@ def begins_anew() -> Iterator[None]:
 
 
 @contextmanager
+def goes_on() -> Iterator[None]:
+    """Around work that is kept when it is interrupted: says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = "interrupted; the sweep goes on when the same command is given again."
+        raise KeyboardInterrupt(again) from None
+
+
+@contextmanager
 def sweep_progress(name: str, clips: int, rounds: int) -> Iterator[Callable[[str, int], None]]:
     """Bars for the clips and the timing of a sweep; yields what advances them."""
     with progress() as bar:

@@ -28,7 +28,7 @@ from .options import (
     load_onnx_model,
     rates_of,
 )
-from .output import TableOrJson, complain, print_json, sweep_progress
+from .output import TableOrJson, begins_anew, complain, goes_on, print_json, sweep_progress
 from .sweep_table import print_rows
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def command(
         opened = _opened(names, backend, threads, device, dtype)
         clips = _known(exported[0], opened[exported[0]].labels, manifest, data)
         timed = rounds * max(1, len(opened) - 1)
-        with sweep_progress("ONNX files", len(manifest.clips), timed) as steps:
+        with begins_anew(), sweep_progress("ONNX files", len(manifest.clips), timed) as steps:
             sweeps = sweep_files(opened, clips, batch_size=batch_size, rounds=rounds, steps=steps)
     elif backend is not None:
         raise SpectrimError("--backend is for ONNX files, not for models of torch.")
@@ -133,7 +133,7 @@ def command(
         clips = _known(name, loaded.labels, manifest, data)
         variants = variants_of(loaded, rates, wanted, places, seed, how)
         timed = rounds * max(1, len(variants) - 1)
-        with sweep_progress(name, len(manifest.clips), timed) as steps:
+        with goes_on(), sweep_progress(name, len(manifest.clips), timed) as steps:
             sweeps[name] = sweep(
                 loaded,
                 name,

@@ -97,6 +97,11 @@ def bench(
     for backend in chosen:
         if backend not in BACKENDS:
             raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
+        if importlib.util.find_spec(backend) is None:
+            raise SpectrimError(
+                f"the backend {backend} is not installed: pip install 'spectrim["
+                f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
+            )
     for kind in quantize:
         if kind not in ("none", "int8"):
             raise SpectrimError(f"quantize is {kind!r}; wanted 'none' or 'int8'.")
@@ -117,10 +122,14 @@ def bench(
     ]
     rows: list[dict[str, Any]] = []
     sources: dict[Key, Path] = {}
-    steps("stages")
-    parts = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
     window = TorchRunner(plain).window
     with tempfile.TemporaryDirectory() as folder:
+        # What cannot be exported says so before anything is timed.
+        for rate, variant in zip(rates, variants if exported else (), strict=False):
+            steps(f"export, keep-rate {rate}, none")
+            export(variant, Path(folder) / f"{rate}-none.onnx")
+        steps("stages")
+        parts = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
         made = _groups(variants, rates, chosen, quantize, calibration, Path(folder), threads, steps)
         for group in made:
             for batch_size in batch_sizes:
@@ -173,6 +182,8 @@ def _groups(
 ) -> Iterator[list[Candidate]]:
     """A group for each backend and precision: the unpruned model, then the pruned ones.
 
+    Float32 files lie in `folder` already, where a backend wants them.
+
     One after the other, torch first: beside another runtime's threads and memory, torch loses up
     to 5 % of the speed that it has alone.
     """
@@ -187,9 +198,9 @@ def _groups(
     for kind in quantize if exported else ():
         files = [folder / f"{rate}-{kind}.onnx" for rate in rates]
         for rate, variant, file in zip(rates, variants, files, strict=True):
-            steps(f"export, keep-rate {rate}, {kind}")
-            clips = calibration if kind == "int8" else None
-            export(variant, file, quantize=None if kind == "none" else kind, calibration=clips)
+            if not file.exists():
+                steps(f"export, keep-rate {rate}, {kind}")
+                export(variant, file, quantize=kind, calibration=calibration)
         for backend in exported:
             if kind == "int8" and calibration is None and backend != "onnxruntime":
                 steps(f"{backend}: no int8 without --calibrate")

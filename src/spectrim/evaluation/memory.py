@@ -47,7 +47,8 @@ def _peak(
             import torch
 
             torch.set_num_threads(threads)
-        runner = TorchRunner(load(source))
+        # The caller wrote the folder, of a model that runs here already.
+        runner = TorchRunner(load(source, own_code=True))
     else:
         from ..deploy.onnx_model import load_onnx
 

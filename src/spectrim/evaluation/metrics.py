@@ -43,9 +43,15 @@ def metric(name: str, outputs: np.ndarray, truth: np.ndarray) -> float:
 
 
 def paired_difference(
-    name: str, outputs: np.ndarray, base: np.ndarray, truth: np.ndarray
+    name: str,
+    outputs: np.ndarray,
+    base: np.ndarray,
+    truth: np.ndarray,
+    resampled: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Interval:
     """Metric of `outputs` less that of `base` on the same clips.
+
+    `resampled`: `resampled_map` of both, for callers that have them.
 
     Accuracy: Bonett and Price's interval (doi 10.3102/1076998611411915), which adds one clip
     to those won and one to those lost, so that it has a width where none changed. mAP:
@@ -59,24 +65,32 @@ def paired_difference(
         low, high = won - lost - Z95 * error, won - lost + Z95 * error
         return Interval(float(change.mean()), float(max(-1, low)), float(min(1, high)))
     value = metric(name, outputs, truth) - metric(name, base, truth)
-    draws = _draws(len(truth))
-    spread = _weighted_map(outputs, truth, draws) - _weighted_map(base, truth, draws)
+    own, other = resampled or (resampled_map(outputs, truth), resampled_map(base, truth))
+    spread = own - other
     low, high = np.quantile(spread, [0.025, 0.975])
     return Interval(value, float(low), float(high))
 
 
-def standard_error(name: str, outputs: np.ndarray, truth: np.ndarray) -> float | None:
+def standard_error(
+    name: str, outputs: np.ndarray, truth: np.ndarray, resampled: np.ndarray | None = None
+) -> float | None:
     """Of the metric over clips; None for a single clip.
 
     Accuracy: that of a share. mAP: the spread over 200 bootstrap resamples of the clips, of a
-    fixed seed, as its clips are not terms of a mean.
+    fixed seed, as its clips are not terms of a mean; `resampled`: `resampled_map` of them.
     """
     if len(truth) < 2:
         return None
     if name == "accuracy":
         share = metric(name, outputs, truth)
         return float((share * (1 - share) / len(truth)) ** 0.5)
-    return float(_weighted_map(outputs, truth, _draws(len(truth))).std(ddof=1))
+    resampled = resampled_map(outputs, truth) if resampled is None else resampled
+    return float(resampled.std(ddof=1))
+
+
+def resampled_map(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(resamples,) mAP over bootstrap resamples of the clips, of a fixed seed."""
+    return _weighted_map(outputs, truth, _draws(len(truth)))
 
 
 def weighted_metric(
@@ -114,18 +128,26 @@ def _draws(clips: int) -> np.ndarray:
 
 
 def _weighted_map(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(resamples,) mAP with (resamples, clips) integer weights; one sort a class for all."""
+    """(draws,) mAP with (draws, clips) weights 0, 1, 2...; one sort a class for all.
+
+    Precision is wanted where there are hits alone, of which a class has few: clips in between are
+    only summed up.
+    """
     total, classes = np.zeros(len(weights)), np.zeros(len(weights))
+    small = np.min_scalar_type(int(weights.max(initial=0)))  # gathering is most of the time
+    by_clip = np.ascontiguousarray(weights.T, dtype=small)
     for column in np.flatnonzero(truth.any(0)):
         order = np.argsort(-outputs[:, column], kind="stable")
-        weight = weights[:, order].astype(float)
-        hits = weight * truth[order, column]
-        found, positives = hits.cumsum(1), hits.sum(1)
-        precision = found / np.maximum(weight.cumsum(1), 1)
         # Clips of the same output come together: theirs is the precision after the last of them.
-        ends = np.flatnonzero(np.diff(outputs[order, column], append=np.nan) != 0)
-        precision = precision[:, ends[np.searchsorted(ends, np.arange(len(order)))]]
-        there = positives > 0
-        total[there] += (precision * hits).sum(1)[there] / positives[there]
+        last = np.flatnonzero(np.diff(outputs[order, column], append=np.nan) != 0)
+        places = np.flatnonzero(truth[order, column])
+        ends, first = np.unique(last[np.searchsorted(last, places)], return_index=True)
+        weight = by_clip[order[: ends[-1] + 1]]
+        seen = np.add.reduceat(weight, np.append(0, ends[:-1] + 1), 0, np.int64).cumsum(0)
+        hits = np.add.reduceat(weight[places], first, 0, np.int64)
+        found = hits.cumsum(0)
+        there = found[-1] > 0
+        value = (hits * (found / np.maximum(seen, 1))).sum(0)
+        total[there] += value[there] / found[-1][there]
         classes += there
     return total / np.maximum(classes, 1)

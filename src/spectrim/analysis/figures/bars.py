@@ -108,7 +108,12 @@ def _retention_row(
         _bars(row[0], np.arange(5, 7) + shift, padding, slice(None), "", style)
         # Under intensity and variation lines of different models coincide: each is seen through.
         dashes = (0, (3, 3)) if at else "-"
-        marker = {"color": colour, "marker": sign, "markersize": 5 - 1.5 * at, "linestyle": dashes}
+        marker = {
+            "color": colour,
+            "marker": sign,
+            "markersize": max(2.0, 5 - 1.5 * at),
+            "linestyle": dashes,
+        }
         _line(row[2], run.view, run.retention.shares("row"), "row", subject.name, marker)
         _line(row[3], run.view, run.retention.shares("column"), "column", subject.name, marker)
     row[0].set_xticks(range(7), ["C1", "C2", "C3", "C4", "C5", "pad-\nding", "sound"], fontsize=8)

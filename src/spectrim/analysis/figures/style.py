@@ -31,8 +31,9 @@ TO_NAMES = {"mean": "patch mean of normalised log-mel", "std": "patch std of nor
 
 def looks_of(models: Sequence[str]) -> dict[str, tuple[str, str]]:
     """(colour, marker) of each model, the same in every figure of an analysis."""
+    # From the seventh on markers are one ahead: of 36 no two look alike.
     return {
-        name: (COLOURS[at % len(COLOURS)], MARKERS[at % len(MARKERS)])
+        name: (COLOURS[at % len(COLOURS)], MARKERS[(at + at // len(COLOURS)) % len(MARKERS)])
         for at, name in enumerate(dict.fromkeys(models))
     }
 
