@@ -129,7 +129,9 @@ def test_both_orders_of_patches_are_one_view(models, clips):
     assert np.array_equal(one.joint.counts, other.joint.counts)
     pictures = data.examples[0].pictures
     assert np.array_equal(pictures[0].stays, pictures[1].stays)
-    (row, *_) = record([data], Settings())["low_ratio"]
+    numbers = record([data], Settings())
+    (row, *_) = numbers["low_ratio"]
+    assert tables(numbers)["low_ratio"] == numbers["low_ratio"]
     assert row["value"] == 1.0 and (row["of"], row["to"]) == ("audiomae", "ast")
 
 

@@ -41,9 +41,10 @@ def test_help_has_an_example(run, command):
 def test_sweep_writes_rows_probabilities_and_a_figure(run, folder, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    earlier, other = out / "probabilities-earlier.npz", out / "notes.npz"
+    earlier, other = out / "probabilities-earlier.npz", out / "probabilities-kept.npz"
     earlier.touch()
-    other.touch()
+    other.touch()  # no sweep's that is listed there
+    (out / "results.json").write_text(json.dumps({"rows": [{"model": "earlier"}]}))
     done = run("sweep", "--model", "model", "--data", "clips.csv", "--out", str(out), *FEW)
     assert done.returncode == 0, done.stderr
     assert not earlier.exists() and other.exists()

@@ -93,9 +93,38 @@ def test_a_mean_of_equal_parts_is_as_sure_as_one() -> None:
 def test_findings_are_counted_and_averaged() -> None:
     figures = [(0.03, 0.01), (-0.005, 0.01), (-0.04, 0.016)]
     gaps = [Gap(*pair, np.full(DRAWS, pair[0])) for pair in figures]
-    lines = summary([Case(ATTENTION, "fine-tuned", "a", gap) for gap in gaps])
+    lines = summary(
+        [
+            Case(ATTENTION, "fine-tuned", "a", group, gap, theirs)
+            for gap, group, theirs in zip(gaps, "xyz", (0.01, -0.01, None), strict=True)
+        ]
+    )
     scatter = np.std([value for value, _ in figures], ddof=1) / 3**0.5
     mean = f"-0.5 ± {scatter * 100:.1f}"
-    assert lines[2] == f"| {ATTENTION} | fine-tuned | 1 | 1 | 1 | {mean} | cannot tell |"
+    assert lines[2] == f"| {ATTENTION} | fine-tuned | 1 | 1 | 1 | {mean} | cannot tell | 1 of 2 |"
     assert "no such cells yet" in lines[3]
-    assert all(line.count("|") == 8 for line in lines)
+    assert all(line.count("|") == 9 for line in lines)
+
+
+def test_cases_that_share_trainings_are_no_several_witnesses() -> None:
+    """Worlds of five columns, each with one control of its own that lifts its three cases alike."""
+    rng = np.random.default_rng(0)
+    groups = [f"column {at // 3}" for at in range(15)]
+    means, errors, alone = [], [], []
+    for _ in range(300):
+        values = np.repeat(rng.normal(0, 0.02, 5), 3) + rng.normal(0, 0.005, 15)
+        gaps = [Gap(value, 0.0, np.full(DRAWS, value)) for value in values]
+        mean = mean_of(gaps, groups)
+        means.append(mean.value)
+        errors.append(mean.error)
+        alone.append(mean_of(gaps).error)
+    assert np.mean(np.square(errors)) ** 0.5 == pytest.approx(np.std(means), rel=0.12)
+    assert np.mean(alone) < 0.7 * np.std(means), "each case for itself is far too sure"
+
+
+def test_the_two_added_clips_are_each_differences_own() -> None:
+    """Of forty differences on other clips, those two average out as the clips do."""
+    change = np.repeat((1.0, -1.0, 0.0), (4, 4, 72))
+    gaps = [over_clips([(np.array([f"{n} {at}" for at in range(80)]), change)]) for n in range(40)]
+    one = np.mean([gap.draws.std() for gap in gaps])
+    assert np.mean([gap.draws for gap in gaps], 0).std() == pytest.approx(one / 40**0.5, rel=0.15)

@@ -53,7 +53,10 @@ def record(
 
 
 def tables(numbers: dict[str, Any]) -> dict[str, list[Row]]:
-    """The flat tables of what `record` gives: "tau", "clusters", "retention", "received"."""
+    """The flat tables of what `record` gives, but its rows.
+
+    "tau", "clusters", "retention", "received", "low_ratio"; those that are empty are left out.
+    """
     found: dict[str, list[Row]] = {"tau": [], "clusters": [], "retention": [], "received": []}
     for data in numbers["data"]:
         for view in data["views"]:
@@ -72,6 +75,7 @@ def tables(numbers: dict[str, Any]) -> dict[str, list[Row]]:
             found["retention"].append(head | entry | _made(row))
         for entry in row.get("received", []):
             found["received"].append(head | entry | _made(row))
+    found["low_ratio"] = list(numbers["low_ratio"])
     return {name: rows for name, rows in found.items() if rows}
 
 

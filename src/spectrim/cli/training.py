@@ -137,7 +137,7 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     for name, text in (
         ("last", "last epoch"),
         ("best", "best epoch"),
-        ("best_on_test", "best on test (as the paper reports)"),
+        ("best_on_test", "best on test (as the paper chooses)"),
     ):
         row = summary[name]
         if row is None or ("valid" not in row and "test" not in row):

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..common.files import save, save_json
+from ..common.errors import SpectrimError
+from ..common.files import read_json, save, save_json
 from ..models.record import RESULT_VERSION, versions
 from .figure import draw
 from .sweep import Sweep
@@ -19,9 +20,10 @@ def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Pa
     """Write results.json, the figure and per-clip probabilities into `out`.
 
     `probabilities-MODEL.npz` holds "paths" (clips,) and an array (clips, classes) a row,
-    called as the row: "unpruned", "attention-0.5". Such files of an earlier sweep's other models
-    go, as its rows do.
+    called as the row: "unpruned", "attention-0.5". Such files of the other models that an earlier
+    sweep's results.json lists go, as its rows do; all else in the folder stays.
     """
+    earlier = _written(out)
     rows = [row for sweep in sweeps.values() for row in sweep.rows]
     failures = dict(failure for sweep in sweeps.values() for failure in sweep.failures)
     written = [
@@ -44,9 +46,18 @@ def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Pa
         }
         path = out / f"probabilities-{slug(name)}.npz"
         written.append(_save_npz(path, {"paths": np.array(sweep.paths)} | arrays))
-    for path in set(out.glob("probabilities-*.npz")).difference(written):
-        path.unlink()
+    for path in earlier.difference(written):
+        path.unlink(missing_ok=True)
     return written
+
+
+def _written(out: Path) -> set[Path]:
+    """The probabilities of the sweep whose results.json is there."""
+    try:
+        rows = read_json(out / "results.json")["rows"]
+        return {out / f"probabilities-{slug(row['model'])}.npz" for row in rows}
+    except (SpectrimError, KeyError, TypeError):
+        return set()
 
 
 def _called(row: Mapping[str, Any]) -> str:

@@ -155,6 +155,9 @@ class Context:
     def class_row(self) -> Tensor:
         """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32."""
         a = self.attention
+        if torch.is_autocast_enabled(a.q.device.type):
+            with torch.autocast(a.q.device.type, enabled=False):
+                return self.class_row()
         logits = (a.k.float() @ a.q[:, :, 0, :, None].float())[..., 0] * a.q.shape[-1] ** -0.5
         row = (logits if a.bias is None else logits + a.bias[:, :, 0].float()).softmax(-1)
         return row.mean(1)[:, self.tokens.specials :]

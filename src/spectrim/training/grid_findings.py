@@ -10,24 +10,35 @@ from typing import Any
 from .grid import Grid
 from .grid_gaps import Gap, mean_of
 from .grid_numbers import Entry, Numbers
+from .grid_paper import paper_numbers
 
 LOW = (0.5, 0.4)  # low keep-rates
 SAVED = (0.30, 0.40)  # share of MACs saved in the paper's second finding
 EVIDENCE = {"tuned": "fine-tuned", "shelf": "off the shelf"}
 ATTENTION = "Attention ranks at least as well as intensity and variation at keep-rates 0.5 and 0.4"
-POINT = "30 to 40 % fewer MACs cost less than one point"
-SENSITIVE = "AudioMAE loses more than AST at keep-rates 0.5 and 0.4"
+POINT = "30 to 40 % fewer MACs by attention cost less than one point"
+POINT_TOO = "30 to 40 % fewer MACs by intensity or variation cost less than one point"
+SENSITIVE = "AudioMAE loses more than AST at keep-rates 0.5 and 0.4, by attention"
+SENSITIVE_TOO = "AudioMAE loses more than AST at keep-rates 0.5 and 0.4, by the other two"
+FINDINGS = (ATTENTION, POINT, POINT_TOO, SENSITIVE, SENSITIVE_TOO)
 VERDICTS = ("shows", "does not show", "cannot tell")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One test of a finding: a gap that is above zero where it shows."""
+    """One test of a finding: a gap that is above zero where it shows.
+
+    Attributes:
+        group: the column (of both models: the task), whose cases share trainings.
+        paper: the same gap in the paper's own Table I, as a share; None where that has none.
+    """
 
     finding: str
     evidence: str
     name: str
+    group: str
     gap: Gap
+    paper: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -37,7 +48,7 @@ class Case:
     def to_dict(self) -> dict[str, object]:
         """Plain data, draws left aside."""
         about = {"finding": self.finding, "evidence": self.evidence, "name": self.name}
-        return about | _plain(self.gap)
+        return about | {"group": self.group, "paper": self.paper} | _plain(self.gap)
 
 
 def findings(grid: Grid, numbers: Numbers) -> list[Case]:
@@ -45,7 +56,7 @@ def findings(grid: Grid, numbers: Numbers) -> list[Case]:
     return [
         case
         for kind in EVIDENCE
-        for cases in (_attention(numbers, kind), _within_a_point(numbers, kind),
+        for cases in (_attention(grid, numbers, kind), _within_a_point(grid, numbers, kind),
                       _sensitivity(grid, numbers, kind))
         for case in cases
     ]  # fmt: skip
@@ -65,20 +76,25 @@ def answers(cases: list[Case]) -> list[dict[str, object]]:
         said = Counter(case.verdict for case in own)
         row: dict[str, object] = {"finding": finding, "evidence": evidence}
         row |= {word: said[word] for word in VERDICTS}
-        found.append(row | (_plain(mean_of([case.gap for case in own])) if own else {}))
+        theirs = [case.paper for case in own if case.paper is not None]
+        row |= {"in_paper": sum(gap > 0 for gap in theirs), "paper_cases": len(theirs)}
+        if own:
+            row |= _plain(mean_of([case.gap for case in own], [case.group for case in own]))
+        found.append(row)
     return found
 
 
 def summary(cases: list[Case]) -> list[str]:
     """`answers` as a Markdown table."""
-    head = ["finding", "evidence", *VERDICTS, "mean of all", ""]
+    head = ["finding", "evidence", *VERDICTS, "mean of all", "", "so in the paper"]
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for row in answers(cases):
         cells = [row["finding"], row["evidence"], *(row[word] for word in VERDICTS)]
         if "verdict" in row:
             cells += [_points(row["difference"], row["error"]), row["verdict"]]
+            cells += [f"{row['in_paper']} of {row['paper_cases']}" if row["paper_cases"] else ""]
         else:
-            cells[2:] = ["no such cells yet", "", "", "", ""]
+            cells[2:] = ["no such cells yet", "", "", "", "", ""]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
@@ -88,9 +104,14 @@ def details(cases: list[Case]) -> list[str]:
     lines = []
     for (finding, evidence), own in _sorted(cases):
         if own:
-            head = [f"### {finding}: {evidence}\n", "| case | points | |", "| --- " * 3 + "|"]
+            theirs = any(case.paper is not None for case in own)
+            head = [f"### {finding}: {evidence}\n",
+                    "| case | points | |" + " paper's |" * theirs,
+                    "| --- " * (3 + theirs) + "|"]  # fmt: skip
             rows = [
-                f"| {c.name} | {_points(c.gap.value, c.gap.error)} | {c.verdict} |" for c in own
+                f"| {c.name} | {_points(c.gap.value, c.gap.error)} | {c.verdict} |"
+                + ("" if not theirs else " |" if c.paper is None else f" {c.paper * 100:+.1f} |")
+                for c in own
             ]
             lines += [*head, *rows, ""]
     return lines
@@ -105,24 +126,26 @@ def _points(difference: Any, error: Any) -> str:
 
 
 def _sorted(cases: list[Case]) -> Iterator[tuple[tuple[str, str], list[Case]]]:
-    for finding in (ATTENTION, POINT, SENSITIVE):
+    for finding in FINDINGS:
         for evidence in EVIDENCE.values():
             key = finding, evidence
             yield key, [case for case in cases if (case.finding, case.evidence) == key]
 
 
-def _attention(numbers: Numbers, kind: str) -> Iterator[Case]:
+def _attention(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
     for entry in numbers.entries:
         if (entry.kind, entry.score) != (kind, "attention") or entry.keep_rate not in LOW:
             continue
+        paper = _paper(grid, entry.column, kind)
         for other in ("intensity", "variation"):
             against = numbers.get(entry.column, kind, other, entry.keep_rate)
             if against is not None and (gap := numbers.gap(entry, against)):
                 name = f"{entry.column} at {entry.keep_rate}, over {other}"
-                yield Case(ATTENTION, EVIDENCE[kind], name, gap)
+                theirs = _less(paper, ("attention", entry.keep_rate), (other, entry.keep_rate))
+                yield Case(ATTENTION, EVIDENCE[kind], name, entry.column, gap, theirs)
 
 
-def _within_a_point(numbers: Numbers, kind: str) -> Iterator[Case]:
+def _within_a_point(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
     for entry in numbers.entries:
         full = numbers.get(entry.column, "baseline", None, 1.0)
         gap = numbers.from_reference(entry)
@@ -132,7 +155,11 @@ def _within_a_point(numbers: Numbers, kind: str) -> Iterator[Case]:
         if SAVED[0] - 0.005 <= saved <= SAVED[1] + 0.005:
             name = f"{entry.column} by {entry.score} at {entry.keep_rate}, plus one point"
             more = Gap(gap.value + 0.01, gap.error, gap.draws + 0.01)
-            yield Case(POINT, EVIDENCE[kind], name, more)
+            paper = _paper(grid, entry.column, kind)
+            theirs = _less(paper, (entry.score, entry.keep_rate), (None, 1.0))
+            theirs = None if theirs is None else theirs + 0.01
+            finding = POINT if entry.score == "attention" else POINT_TOO
+            yield Case(finding, EVIDENCE[kind], name, entry.column, more, theirs)
 
 
 def _sensitivity(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
@@ -140,7 +167,26 @@ def _sensitivity(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
         if gap := numbers.gap(ast, mae, from_reference=True):
             task = grid.about.columns[ast.column].task
             name = f"{task} by {ast.score} at {ast.keep_rate}"
-            yield Case(SENSITIVE, EVIDENCE[kind], name, gap)
+            place = ast.score, ast.keep_rate
+            losses = [_less(_paper(grid, e.column, kind), place, (None, 1.0)) for e in (ast, mae)]
+            one, other = losses
+            theirs = None if one is None or other is None else one - other
+            finding = SENSITIVE if ast.score == "attention" else SENSITIVE_TOO
+            yield Case(finding, EVIDENCE[kind], name, task, gap, theirs)
+
+
+Place = tuple[str | None, float]  # score and keep-rate
+
+
+def _paper(grid: Grid, column: str, kind: str) -> dict[Place, float]:
+    """The paper's percentages of a column; it has fine-tuned ones alone."""
+    return paper_numbers(grid.about.columns[column].paper) if kind == "tuned" else {}
+
+
+def _less(paper: dict[Place, float], one: Place, other: Place) -> float | None:
+    if one not in paper or other not in paper:
+        return None
+    return (paper[one] - paper[other]) / 100
 
 
 def _rivals(grid: Grid, numbers: Numbers, kind: str) -> Iterator[tuple[Entry, Entry]]:

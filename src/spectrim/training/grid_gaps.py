@@ -54,7 +54,9 @@ def over_clips(parts: Sequence[Values], plain: bool = False) -> Gap:
         counted = means
         error = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else 0.0
     else:
-        clips, counted = [*clips, "", " "], np.append(means, (1.0, -1.0))  # no clip's names
+        # No clips' names, and each difference's own: other differences draw theirs for themselves.
+        own = blake2b("\0".join(clips).encode() + means.tobytes(), digest_size=8).hexdigest()
+        clips, counted = [*clips, f"\0+{own}", f"\0-{own}"], np.append(means, (1.0, -1.0))
         error = counted.std() / len(counted) ** 0.5
     weights = _weights(clips)
     draws = weights @ counted / np.maximum(weights.sum(1), 1)
@@ -69,25 +71,50 @@ def over_runs(parts: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> Gap:
     """
     value, draws = 0.0, np.zeros(DRAWS)
     for names, terms in parts:
-        weights = _weights(names.tolist())
         for sign, outputs, truth in terms:
-            value += sign * metric("mAP", outputs.astype(float), truth) / len(parts)
-            drawn = weighted_metric("mAP", outputs.astype(float), truth, weights)
+            own, drawn = _map_of(names, outputs, truth)
+            value += sign * own / len(parts)
             draws = draws + sign * drawn / len(parts)
     return Gap(value, float(draws.std(ddof=1)), draws)
 
 
-def mean_of(gaps: Sequence[Gap]) -> Gap:
+def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
     """The mean of gaps, with the clips they share, and how they scatter, in its error.
 
     Two sources, joined: the clips, by the gaps' draws; and the gaps themselves (tasks, models,
-    training runs), by their standard deviation over the root of their number. Clips are in the
-    second too, so that it errs to the wide side.
+    training runs), by their scatter. Clips are in the second too, so that it errs to the wide side.
+
+    Args:
+        groups: what each gap belongs to, such as its column. Gaps of one group share trainings
+            (their control, their baseline), so that groups are what scatters: the cluster-robust
+            error of a mean (Liang and Zeger, doi 10.1093/biomet/73.1.13), with k / (k - 1) for k
+            groups. None, or one group: each gap for itself, the standard deviation over the root
+            of their number.
     """
     values = np.array([gap.value for gap in gaps])
     draws = np.mean([gap.draws for gap in gaps], axis=0)
-    scatter = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    if groups is None or len(set(groups)) == 1:
+        groups = [str(at) for at in range(len(gaps))]
+    sums: dict[str, float] = defaultdict(float)
+    for group, value in zip(groups, values, strict=True):
+        sums[group] += value - values.mean()
+    few = len(sums) / max(1, len(sums) - 1)
+    scatter = (few * sum(total**2 for total in sums.values())) ** 0.5 / len(values)
     return Gap(float(values.mean()), float(np.hypot(draws.std(ddof=1), scatter)), draws)
+
+
+def _map_of(names: np.ndarray, outputs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
+    """mAP, and (DRAWS,) that of each draw; computed once, as many gaps are of the same outputs."""
+    parts = "\0".join(map(str, names.tolist())).encode(), outputs.tobytes(), truth.tobytes()
+    key = blake2b(b"".join(parts), digest_size=16).digest()
+    if key not in _maps:
+        values = outputs.astype(float)
+        drawn = weighted_metric("mAP", values, truth, _weights(names.tolist()))
+        _maps[key] = metric("mAP", values, truth), drawn
+    return _maps[key]
+
+
+_maps: dict[bytes, tuple[float, np.ndarray]] = {}
 
 
 def _weights(names: Sequence[str]) -> np.ndarray:

@@ -23,7 +23,8 @@ class Entry:
         kind: "baseline", "shelf", "tuned" or "control".
         value: of the last epoch, mean over repetitions, 0 to 1.
         error: standard error of `value` over clips (of all repetitions).
-        chosen: of the epoch chosen on validation, mean over repetitions.
+        chosen: of the best epoch, mean over repetitions.
+        chosen_on: the split that chose it, "valid" or "test"; "" off the shelf.
         difference, difference_error: from the reference (shelf: the same weights unpruned, of the
             same cell; tuned: the control, in a grid without controls the baseline) on the same
             clips; None where there is none.
@@ -40,6 +41,7 @@ class Entry:
     value: float
     error: float
     chosen: float
+    chosen_on: str
     difference: float | None
     difference_error: float | None
     runs: int
@@ -136,6 +138,7 @@ class _Run:
     truth: np.ndarray
     last: np.ndarray
     best: np.ndarray
+    chosen_on: str
     reference: np.ndarray | None
 
     def in_order_of(self, paths: np.ndarray) -> _Run:
@@ -169,13 +172,13 @@ def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -
         rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
         return [
             _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
-                 arrays["last"][at], arrays["best"][at], arrays["last"][0])
+                 arrays["last"][at], arrays["best"][at], "", arrays["last"][0])
             for at, row in enumerate(rows) if row["score"] is not None
         ]  # fmt: skip
     reference = _reference(grid, cell, results, paths)
     rate = cell.keep_rate or 1.0
     return [_Run(cell.run, cell.score, rate, name, result["gmacs"], paths, truth, arrays["last"],
-                 arrays["best"], reference)]  # fmt: skip
+                 arrays["best"], result["best"]["selected_by"], reference)]  # fmt: skip
 
 
 def _reference(grid: Grid, cell: Cell, results: GridFolder, paths: np.ndarray) -> np.ndarray | None:
@@ -211,6 +214,7 @@ def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
         chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
     return Entry(
         column, kind, score, rate, name, runs[0].gmacs, own.value, own.error, float(chosen),
+        runs[0].chosen_on,
         None if gap is None else gap.value, None if gap is None else gap.error, len(runs),
         len({path for run in runs for path in run.paths.tolist()}),
     )  # fmt: skip

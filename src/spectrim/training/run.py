@@ -109,13 +109,16 @@ def _train(
         save_text(out / RECIPE, to_yaml(recipe))
         save_json(out / SETTLED, settled)
     progress = fit(job, accelerator, out, reporter)
+    first = recipe.select.from_epoch if isinstance(recipe, Recipe) else 0
     summary = {
         "epochs": len(progress.rows),
         "metric": task.metric,
         "last": progress.rows[-1],
         "best": progress.best,
         "best_on_test": max(
-            (row for row in progress.rows if "test" in row), key=lambda r: r["test"], default=None
+            (row for row in progress.rows if "test" in row and row["epoch"] >= first),
+            key=lambda row: row["test"],
+            default=None,
         ),
         "seconds": round(sum(row["seconds"] for row in progress.rows), 1),
         "devices": accelerator.num_processes,
