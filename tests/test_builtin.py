@@ -67,7 +67,9 @@ def test_digits_on_the_pack(name):
 
 
 @pytest.mark.parametrize(("name", "least"), [
-    ("ast-digits", 97), ("audiomae-digits", 97), ("ast-esc10", 75), ("audiomae-esc10", 75),
+    ("ast-digits", 97), ("audiomae-digits", 97),
+    pytest.param("ast-esc10", 75, marks=pytest.mark.slow),
+    pytest.param("audiomae-esc10", 75, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_model_keeps_its_card(name, least, data):
     """Accuracy on the held-out clips, as `spectrim models` shows it."""

@@ -32,6 +32,7 @@ def test_the_python_in_it_runs(name, tmp_path, monkeypatch):
         assert spectrim.macs(pruned) < spectrim.macs(model)
 
 
+@pytest.mark.slow
 def test_the_python_about_export_runs(tmp_path, monkeypatch):
     """numpy and onnxruntime alone give what `load_onnx` gives. Of three blocks, to be quick."""
     for package in ("onnx", "onnxscript", "onnxruntime"):

@@ -174,7 +174,7 @@ def test_every_clip_draws_lots_of_its_own(make, clips, monkeypatch):
 @each_family
 def test_answers_that_are_no_numbers_are_said(make, clips, family):
     """They would pass for clips that have lost all their patches."""
-    model = make(family, depth=2)
+    model = copy.deepcopy(make(family, depth=2))
     with torch.no_grad():
         model.head.bias[0] = torch.nan
     with pytest.raises(SpectrimError, match="unpruned: the model's answer is not finite"):

@@ -218,3 +218,25 @@ def test_no_valid_means_that_every_frame_is_sound(make, heard):
     features, _ = heard("rain")
     pruned = prune(make("ast"), 0.5, "intensity")
     assert torch.equal(pruned(features), pruned(features, torch.tensor([128])))
+
+
+def test_the_class_tokens_attention_is_float32_under_autocast(make, heard):
+    """As a slow softmax in float64 over the queries and keys that autocast gives it."""
+    model = prune(make("ast"), 0.5)
+    features, valid = heard(*CLIPS)
+    seen = []
+
+    def watch(before, context, stage, after):
+        if context.block == "input":
+            return
+        a = context.attention
+        logits = (a.q[:, :, :1].double() @ a.k.double().mT) * a.q.shape[-1] ** -0.5
+        wanted = logits.softmax(-1).mean(1)[:, 0, context.tokens.specials :]
+        seen.append((a.q.dtype, context.class_row(), wanted))
+
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        model.encode(features, valid, watch=watch)
+    assert seen[0][0] == torch.bfloat16, "the queries are of half precision"
+    for _, found, wanted in seen:
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-4)

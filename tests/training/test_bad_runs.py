@@ -49,9 +49,9 @@ def test_a_row_without_its_file_is_named_before_anything_runs(own, tmp_path, spe
 
 def test_a_label_that_the_recipe_does_not_know_is_named(own, tmp_path, spectrim) -> None:
     recipe = write_recipe(tmp_path, changed(own, "high,test", "hihg,test"))
-    refused(spectrim("train", recipe), "'hihg' is no class", "Did you mean 'high'")
+    refused(spectrim("train", recipe), "'hihg' is none of the classes", "Did you mean 'high'")
     done = spectrim("train", recipe, "data.labels=[low,high]")
-    refused(done, "'middle' is no class", "row")
+    refused(done, "'middle' is none of the classes", "row")
 
 
 def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(own, tmp_path, spectrim) -> None:

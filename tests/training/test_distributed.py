@@ -84,6 +84,7 @@ def test_two_processes_learn_what_one_learns(
         np.testing.assert_allclose(two[name], value, atol=2e-3, err_msg=name)
 
 
+@pytest.mark.slow
 def test_every_clip_is_counted_once_over_all_processes(odd: Path, tmp_path: Path) -> None:
     lines = odd.read_text().splitlines()
     manifest = odd.with_name("seven.csv")

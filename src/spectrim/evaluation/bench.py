@@ -97,11 +97,6 @@ def bench(
     for backend in chosen:
         if backend not in BACKENDS:
             raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
-        if importlib.util.find_spec(backend) is None:
-            raise SpectrimError(
-                f"the backend {backend} is not installed: pip install 'spectrim["
-                f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
-            )
     for kind in quantize:
         if kind not in ("none", "int8"):
             raise SpectrimError(f"quantize is {kind!r}; wanted 'none' or 'int8'.")
@@ -112,6 +107,11 @@ def bench(
         raise SpectrimError(
             f"int8 without clips to calibrate with runs in onnxruntime alone, not in "
             f"{', '.join(chosen)}; give --calibrate, or --backends onnxruntime."
+        )
+    for backend in set(chosen) - set(_installed()):
+        raise SpectrimError(
+            f"the backend {backend} is not installed: pip install 'spectrim["
+            f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
         )
     rival = None if against is None else _rival(against, model)
     rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]

@@ -155,7 +155,7 @@ class Context:
     def class_row(self) -> Tensor:
         """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32."""
         a = self.attention
-        if torch.is_autocast_enabled(a.q.device.type):
+        if not a.q.is_meta and torch.is_autocast_enabled(a.q.device.type):
             with torch.autocast(a.q.device.type, enabled=False):
                 return self.class_row()
         logits = (a.k.float() @ a.q[:, :, 0, :, None].float())[..., 0] * a.q.shape[-1] ** -0.5
