@@ -146,7 +146,7 @@ def ablate(
         base = spool.get(0, done)
         rows, once = [], None
         if truth is not None and plain.config.metric == "mAP":
-            once = resampled_map(base, truth)  # minutes, on AudioSet
+            once = resampled_map(base, truth)  # half a minute, on AudioSet
         for at, cut in enumerate(cuts):
             rows.append(_row(plain, cut, base, spool.get(at, done), truth, once))
 
