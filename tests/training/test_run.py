@@ -354,6 +354,10 @@ def test_a_run_of_a_spectrim_that_knew_fewer_keys_goes_on(
     assert "is finished" in spectrim("train", recipe, "epochs=1", "--out", out).stderr
     done = spectrim("train", recipe, "epochs=1", "teacher.load={mean: 1}", "--out", out)
     assert done.returncode == 2 and "another recipe" in done.stderr
+    # Keys below `load`, which is empty by default, are no difference from themselves.
+    words = ("train", recipe, "epochs=1", "load.padding=zero", "--out", tmp_path / "other")
+    assert spectrim(*words).returncode == 0
+    assert "is finished" in spectrim(*words).stderr
 
 
 def test_a_teacher_whose_file_names_no_classes(learned: Path, tones: Path, tmp_path: Path) -> None:

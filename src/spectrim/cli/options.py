@@ -125,13 +125,12 @@ def overrides_of(texts: list[str] | None) -> dict[str, Any]:
 
 def _labels(text: str) -> list[str]:
     """Names of classes, in the order of the logits: parted by commas, of a file, or AudioSet's."""
-    from ..models.labels import audioset_labels
+    from ..models.labels import audioset_labels, labels_in
 
     if text == "audioset":
         return list(audioset_labels())
     if Path(text).is_file():
-        lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return labels_in(Path(text))
     if "," not in text:
         raise ValueError("neither several names nor a file")
     return [name.strip() for name in text.split(",")]

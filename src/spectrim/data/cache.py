@@ -55,10 +55,7 @@ class Waveforms:
             CacheError: the cache cannot be written to.
         """
         clip = self.clips[position]
-        end = clip.end
-        if self.seconds is not None:
-            limit = (clip.start or 0.0) + self.seconds
-            end = limit if end is None else min(end, limit)
+        end = clip.end_within(self.seconds)
         if self.folder is None:
             return read(clip.path, clip.start, end)
         path = self.folder / self._name(clip, end)

@@ -32,6 +32,13 @@ class Clip:
     target_end: float | None = None
     row: int = 0
 
+    def end_within(self, seconds: float | None) -> float | None:
+        """Where the first `seconds` of the clip end in the file; None: all of the clip."""
+        if seconds is None:
+            return self.end
+        limit = (self.start or 0.0) + seconds
+        return limit if self.end is None else min(self.end, limit)
+
 
 def names_of(clips: Sequence[Clip]) -> list[str]:
     """A name a clip, none of them twice, and the same wherever the corpus lies.

@@ -121,12 +121,8 @@ def _measured(bank: FilterBank, clip: Clip, seconds: float | None) -> tuple[floa
     The frames of the pieces, together, are those of the whole. Each piece loses its own mean
     instead of the whole's; since every frame loses its own mean besides, the features are the same.
     """
-    end = clip.end
-    if seconds is not None:
-        limit = (clip.start or 0.0) + seconds
-        end = limit if end is None else min(end, limit)
     held, total, sums = np.zeros(0, np.float32), 0, np.zeros(3)
-    for block in blocks(clip.path, clip.start, end):
+    for block in blocks(clip.path, clip.start, clip.end_within(seconds)):
         held = np.concatenate([held, block])
         total += len(block)
         while len(held) >= samples_of(PIECE):

@@ -101,8 +101,7 @@ def _add(
         logits = variant.head(variant.pool(tokens)).float()
         kept = np.take_along_axis(target, tokens.origin.cpu().numpy(), 1)
         values = logits.cpu().numpy()
-        if not (fine := np.isfinite(values).all(1)).all():
-            raise not_finite(str(clips[positions[int(fine.argmin())]].path))
+        refuse_not_finite(values, [clips[at] for at in positions])
         results.append((values, kept.mean(1)))
     # All at once, so that an interruption in the middle leaves no half of a batch.
     for at, (values, shares) in enumerate(results):
@@ -111,6 +110,13 @@ def _add(
     found.all_on_target.append(target.mean(1))
     found.failures.extend(failures)
     found.positions.extend(positions)
+
+
+def refuse_not_finite(outputs: np.ndarray, clips: Sequence[Clip]) -> None:
+    """Raise for the first clip whose row of (clips, classes) outputs holds what is no number."""
+    fine = np.isfinite(outputs).all(1)
+    if not fine.all():
+        raise not_finite(str(clips[int(fine.argmin())].path))
 
 
 def window_seconds(model: SpectrogramTransformer) -> float:

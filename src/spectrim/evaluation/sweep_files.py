@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..audio.constants import SAMPLE_RATE
-from ..common.errors import SpectrimError, not_finite
+from ..common.errors import SpectrimError
 from ..data.batches import batches
 from ..data.manifest import Manifest
 from ..deploy.onnx_model import OnnxModel
 from .agreement import agreement
 from .metrics import metric, paired_difference
+from .predict import refuse_not_finite
 from .sweep import Steps, Sweep, truth_of
 from .timing import Timing, interleaved
 
@@ -66,8 +67,7 @@ def sweep_files(
             shown = shown or batch.waveforms
             for part, model in zip(parts, files, strict=True):
                 part.append(model.probabilities(batch.waveforms))
-                if not (fine := np.isfinite(part[-1]).all(1)).all():
-                    raise not_finite(str(manifest.clips[batch.positions[int(fine.argmin())]].path))
+                refuse_not_finite(part[-1], [manifest.clips[at] for at in batch.positions])
         steps("clips", len(batch.positions) + len(batch.failures))
     if not positions:
         raise SpectrimError(

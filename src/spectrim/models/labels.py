@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 from importlib import resources
+from pathlib import Path
 
 from ..common.errors import SpectrimError
 
@@ -20,6 +21,12 @@ def audioset() -> tuple[tuple[str, str], ...]:
 def audioset_labels() -> tuple[str, ...]:
     """AudioSet's 527 display names, in the order of the logits."""
     return tuple(name for _, name in audioset())
+
+
+def labels_in(file: Path) -> list[str]:
+    """Names of classes in a text file, one a line, in the order of the logits."""
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def numbered(classes: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.errors import SpectrimError
 from ..data.splits import Splits
-from ..models.labels import audioset, audioset_labels
+from ..models.labels import audioset, audioset_labels, labels_in
 
 
 def classes_of(wanted: Any, parts: Sequence[Splits]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -24,8 +24,7 @@ def classes_of(wanted: Any, parts: Sequence[Splits]) -> tuple[tuple[str, ...], d
     if wanted == "audioset":
         return audioset_labels(), dict(audioset())
     if isinstance(wanted, str):
-        lines = Path(wanted).read_text(encoding="utf-8").splitlines() if _is_file(wanted) else []
-        wanted = [line.strip() for line in lines if line.strip()]
+        wanted = labels_in(Path(wanted)) if _is_file(wanted) else []
     if wanted is not None:
         if wrong := [label for label in wanted if isinstance(label, bool) or label is None]:
             raise SpectrimError(

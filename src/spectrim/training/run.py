@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from omegaconf import OmegaConf
 
 from ..common.claims import claim, holder
 from ..common.errors import SpectrimError
@@ -166,8 +167,8 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
         return None
     known = read_json(out / SETTLED)
     # A key that the run's Spectrim did not know yet is as its default.
-    old = _leaves(to_dict(type(recipe)())) | _leaves(known["recipe"])
-    new = _leaves(to_dict(recipe))
+    whole = OmegaConf.merge(to_dict(type(recipe)()), known["recipe"])
+    old, new = _leaves(OmegaConf.to_container(whole)), _leaves(to_dict(recipe))
     changed = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())
