@@ -95,6 +95,7 @@ class Bars:
     def __enter__(self) -> Bars:
         self.bar.start()
         self.steps = self.bar.add_task("starting", total=None)
+        self.clips = self.bar.add_task("evaluates", visible=False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,6 +119,10 @@ class Bars:
             f"keep-rate {facts['keep_rate']:.2f} {facts['clips_per_s']:.0f} clips/s"
         )
         self.bar.update(self.steps, description=text, completed=facts["step"], total=facts["steps"])
+
+    def evaluated(self, done: int, clips: int) -> None:
+        """A bar of its own, as long as there is something left to evaluate."""
+        self.bar.update(self.clips, completed=done, total=clips, visible=done < clips)
 
     def epoch(self, row: dict[str, Any]) -> None:
         """A line that stays."""

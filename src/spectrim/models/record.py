@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ..common.record import RESULT_VERSION as RESULT_VERSION
 from ..common.record import processor as processor
-from ..common.record import versions as versions
+from ..common.record import versions as versions_of_packages
 from ..pruning.plan import Plan
 from ..pruning.stage import name_of
 from .transformer import SpectrogramTransformer
+
+
+def versions(*more: str) -> dict[str, str]:
+    """As `common.record.versions`, and the GPUs by name, once CUDA is at work in this process."""
+    found = versions_of_packages(*more)
+    if not torch.cuda.is_initialized():
+        return found
+    names = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+    return found | {"gpu": ", ".join(dict.fromkeys(names))}
+
+
+def machine_of(record: Mapping[str, Any]) -> str:
+    """What a result was computed on, in words, from its device, threads and versions."""
+    about = record["versions"]
+    if not (record.get("device") or "cpu").startswith("cpu"):
+        return about.get("gpu") or record["device"]
+    return f"{about['processor']}, {record['threads']} thread(s)"
 
 
 def context_of(model: SpectrogramTransformer, name: str, batch_size: int) -> dict[str, Any]:

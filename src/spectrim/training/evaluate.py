@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ def evaluate(
     cache: Path | None,
     seconds: float,
     workers: int = 2,
+    tick: Callable[[int, int], None] = lambda done, clips: None,
 ) -> Evaluation:
     """Run a model on clips, at its plan's keep-rate; every process gets the whole result.
 
@@ -51,6 +52,7 @@ def evaluate(
         targets: class indices of each clip.
         name: "accuracy" or "mAP".
         cache, seconds: as `Waveforms`.
+        tick: called after each batch with this process's clips done, and how many it has.
 
     Raises:
         SpectrimError: no clip could be read.
@@ -61,7 +63,7 @@ def evaluate(
     share = -(-len(clips) // world)
     positions = torch.full((share,), -1, dtype=torch.long, device=model.device)
     logits = torch.zeros(share, len(model.labels), device=model.device)
-    was_training, done = model.training, 0
+    was_training, done, seen = model.training, 0, 0
     model.eval()
     for batch in batches([clips[at] for at in own], batch_size, seconds, workers, cache):
         count = len(batch.positions)
@@ -71,6 +73,8 @@ def evaluate(
             logits[done : done + count] = found
             positions[done : done + count] = torch.from_numpy(own[batch.positions])
             done += count
+        seen += count + len(batch.failures)
+        tick(seen, len(own))
     model.train(was_training)
     whole, rows = accelerator.gather(positions).cpu(), accelerator.gather(logits).cpu()
     order = whole.argsort()

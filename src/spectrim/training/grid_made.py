@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from ..models.record import machine_of
 from .grid import Cell, Grid
 from .grid_figure import KINDS
 from .grid_folder import GridFolder
@@ -55,8 +56,7 @@ def _machines(
         options = dict(text.removeprefix("run.").split("=") for text in found["run_changes"])
         words = [f"spectrim grid run {grid.path} --out {results.folder}"]
         words += [f"--{key} {value}" for key, value in options.items()]
-        version = found["versions"]
-        machine = f"{version['processor']}, {found['threads']} thread(s), torch {version['torch']}"
+        machine = f"{machine_of(found)}, torch {found['versions']['torch']}"
         cells[" ".join(words), machine].append(cell)
     lines = []
     for (command, machine), own in cells.items():

@@ -23,6 +23,7 @@ from ..models.record import RESULT_VERSION, versions
 from ..models.registry import macs
 from .grid import Cell, Grid, check_recipes
 from .grid_folder import GridFolder, recipe_says
+from .loop import on_cpu
 from .manifests import check_tested
 from .read_recipe import read_recipe
 from .recipe import PretrainRecipe, Recipe
@@ -137,7 +138,7 @@ def _run(
     cache = f"data.cache={results.folder / 'waveforms'}"
     given = [*cell.changes, *changes, cache, "run.tensorboard=false"]
     if cell.kind == "shelf":
-        found = _shelf(grid, cell, results, given)
+        found = _shelf(grid, cell, results, given, reporter)
     else:
         if cell.start:
             given.append(f"init={results.run_of(cell.start) / 'last'}")
@@ -181,13 +182,15 @@ def _trained(
                 arrays[name] = halved(file["test_logits"], summary["metric"])
         _save_arrays(results.outputs(cell), arrays)
     shutil.rmtree(out / "state", ignore_errors=True)
-    kept = ("metric", "epochs", "last", "best", "best_on_test", "seconds")
+    kept = ("metric", "epochs", "last", "best", "best_on_test", "seconds", "devices", "device")
     found = {key: summary.get(key) for key in kept}
     found["trained_seconds"] = found.pop("seconds")
     return found | {"gmacs": macs(load(out / "last")) / 1e9}
 
 
-def _shelf(grid: Grid, cell: Cell, results: GridFolder, changes: list[str]) -> dict[str, Any]:
+def _shelf(
+    grid: Grid, cell: Cell, results: GridFolder, changes: list[str], reporter: Reporter
+) -> dict[str, Any]:
     """The baseline, pruned without training: every score and keep-rate on the test clips."""
     assert cell.start is not None
     recipe = read_recipe(Path(cell.recipe), changes, Recipe)
@@ -199,14 +202,16 @@ def _shelf(grid: Grid, cell: Cell, results: GridFolder, changes: list[str]) -> d
     names = names_of(clips)
     rows: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
+    device = "cpu" if on_cpu(recipe.run) else "cuda"
     for checkpoint in ("last", "best"):
-        model = load(results.run_of(cell.start) / checkpoint)
+        model = load(results.run_of(cell.start) / checkpoint, device=device)
         order = [task.labels.index(label) for label in model.labels]
         variants = variants_of(
             model, grid.about.keep_rates, grid.about.scores, recipe.blocks, recipe.seed,
             recipe.reduction,
         )  # fmt: skip
-        found = predict([variant.model for variant in variants], clips, 16)
+        tick = _summed(reporter, len(clips))
+        found = predict([variant.model for variant in variants], clips, 16, tick=tick)
         logits = [np.concatenate(parts) for parts in found.logits]
         truth = indicator([targets[at] for at in found.positions], len(order))[:, order]
         outputs = [model.probabilities(torch.from_numpy(part)).numpy() for part in logits]
@@ -226,7 +231,7 @@ def _shelf(grid: Grid, cell: Cell, results: GridFolder, changes: list[str]) -> d
         arrays["truth"] = truth
         arrays[checkpoint] = halved(np.stack(logits), task.metric)
     _save_arrays(results.outputs(cell), arrays)
-    return {"metric": task.metric, "rows": rows}
+    return {"metric": task.metric, "rows": rows, "device": device}
 
 
 def halved(logits: np.ndarray, metric: str) -> np.ndarray:
@@ -237,6 +242,18 @@ def halved(logits: np.ndarray, metric: str) -> np.ndarray:
     if metric == "accuracy":
         logits = logits - logits.max(-1, keepdims=True)
     return logits.astype(np.float16)
+
+
+def _summed(reporter: Reporter, clips: int) -> Callable[[int], None]:
+    """What `predict` tells batch by batch, as `Reporter.evaluated` wants it."""
+    done = 0
+
+    def tick(more: int) -> None:
+        nonlocal done
+        done += more
+        reporter.evaluated(done, clips)
+
+    return tick
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

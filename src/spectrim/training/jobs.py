@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -53,8 +54,10 @@ class Job(Protocol):
     def keep_rate(self, now: float) -> float:
         """The keep-rate of a step."""
 
-    def evaluate(self, accelerator: Accelerator) -> dict[str, Evaluation]:
-        """The model on each split that there is: "valid", "test"."""
+    def evaluate(
+        self, accelerator: Accelerator, tick: Callable[[int, int], None]
+    ) -> dict[str, Evaluation]:
+        """The model on each split that there is: "valid", "test"; `tick` as `evaluate`'s."""
 
 
 class Supervision:
@@ -120,7 +123,9 @@ class Supervision:
                 found["teacher"] = teacher(features, valid)
         return found
 
-    def evaluate(self, accelerator: Accelerator) -> dict[str, Evaluation]:
+    def evaluate(
+        self, accelerator: Accelerator, tick: Callable[[int, int], None]
+    ) -> dict[str, Evaluation]:
         """See `Job`."""
         task, results = self.task, {}
         for name in ("valid", "test"):
@@ -129,7 +134,7 @@ class Supervision:
                 results[name] = evaluate(
                     accelerator, self.model, clips, targets, name=task.metric,
                     batch_size=_evaluated(self.recipe), cache=self.cache, seconds=task.seconds,
-                    workers=self.recipe.data.workers,
+                    workers=self.recipe.data.workers, tick=tick,
                 )  # fmt: skip
         return results
 
@@ -160,7 +165,9 @@ class Pretraining:
         """See `Job`."""
         return _common(self.model, batch)
 
-    def evaluate(self, accelerator: Accelerator) -> dict[str, Evaluation]:
+    def evaluate(
+        self, accelerator: Accelerator, tick: Callable[[int, int], None]
+    ) -> dict[str, Evaluation]:
         """See `Job`; there is nothing to judge by but the loss."""
         return {}
 

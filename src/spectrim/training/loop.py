@@ -33,10 +33,14 @@ class Interrupted(KeyboardInterrupt):
     """Stopped by a signal, the state saved."""
 
 
+def on_cpu(run: RunPart) -> bool:
+    """Whether a run computes on the CPU: it is told to, or there is no GPU."""
+    return run.device == "cpu" or not torch.cuda.is_available()
+
+
 def engine(run: RunPart, find_unused: bool = False) -> Accelerator:
     """Accelerate, for one process or for those that `accelerate launch` or torchrun started."""
-    cpu = run.device == "cpu" or not torch.cuda.is_available()
-    precision = run.precision
+    cpu, precision = on_cpu(run), run.precision
     if cpu:
         precision = "bf16" if precision == "bf16" else "no"
     elif precision == "auto":
@@ -180,7 +184,7 @@ def finish_epoch(
     if isinstance(recipe, Recipe):
         row["metric"] = job.task.metric
         if last or (epoch + 1) % recipe.select.every == 0:
-            found = job.evaluate(accelerator)
+            found = job.evaluate(accelerator, reporter.evaluated)
             row |= {name: round(result.value, 6) for name, result in found.items()}
             for name, result in found.items():
                 if left := len(job.task.part(name)[0]) - len(result.positions):

@@ -24,6 +24,9 @@ class Reporter(Protocol):
     def step(self, facts: dict[str, float]) -> None:
         """After each step: step, steps (of the whole run), epoch, loss, keep_rate, clips_per_s."""
 
+    def evaluated(self, done: int, clips: int) -> None:
+        """After each batch of an evaluation: clips done, of how many."""
+
     def epoch(self, row: dict[str, Any]) -> None:
         """After each epoch, its row of `epochs.jsonl`."""
 
@@ -35,6 +38,9 @@ class Silent:
         """Nothing."""
 
     def step(self, facts: dict[str, float]) -> None:
+        """Nothing."""
+
+    def evaluated(self, done: int, clips: int) -> None:
         """Nothing."""
 
     def epoch(self, row: dict[str, Any]) -> None:
