@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
 import pytest
+import torch
 
 import spectrim
 from spectrim.common.errors import SpectrimError
 from spectrim.evaluation.bench import bench
+from spectrim.evaluation.bench_parts import matrix_product
 from spectrim.evaluation.memory import peak_memory
+from spectrim.evaluation.rival import Transformers
 from spectrim.evaluation.timing import interleaved
+from spectrim.models.place import moved
 
 QUICK = {"rounds": 1, "budget": 0.0, "product": 64, "memory": False, "threads": 1}
 
@@ -56,6 +61,7 @@ def test_against_transformers(make):
 @pytest.mark.parametrize(
     "wrong",
     [{"backends": ["openvino"], "quantize": ["int8"]}, {"backends": ["tensorflow"]},
+     {"quantize": ["none", "int8"]},
      {"quantize": ["int4"]}, {"against": "keras"},
      {"batch_sizes": [0]}, {"keep_rates": [2.0]}],
 )  # fmt: skip
@@ -64,6 +70,7 @@ def test_wrong_values(make, wrong):
         bench(make("ast", depth=1), "test", **({"backends": ["torch"]} | wrong), **QUICK)
 
 
+@pytest.mark.slow
 def test_int8_with_clips_to_calibrate_by(make):
     pytest.importorskip("onnxruntime", reason="int8 runs in it")
     clips = [[np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)]]
@@ -89,6 +96,37 @@ def test_what_cannot_run_is_said_before_anything_is_timed(make, monkeypatch):
                 )
             with pytest.raises(SpectrimError, match=said):
                 bench(make("ast", depth=1), "test", keep_rates=[0.5], blocks=[0], **wrong, **QUICK)
+
+
+def test_a_model_in_half_precision_is_timed_as_it_is(make):
+    """By torch alone; the machine's rate, the other program and the memory in its dtype too."""
+    pytest.importorskip("transformers", reason="its AST is what is compared with")
+    model = moved(copy.deepcopy(make("ast", depth=1)), "cpu", "bfloat16")
+    result = bench(model, "test", keep_rates=[0.5], blocks=[0], batch_sizes=[2],
+                   against="transformers", **QUICK)  # fmt: skip
+    assert [row["backend"] for row in result["rows"]] == ["torch", "torch"]
+    assert (result["dtype"], result["device"]) == ("bfloat16", "cpu")
+    assert all(row["speedup_against"] > 0 for row in result["rows"])
+    for backend in ("onnxruntime", "openvino"):
+        with pytest.raises(SpectrimError, match=r"(on cpu in bfloat16|not installed).*--backends"):
+            bench(model, "test", backends=["torch", backend], **QUICK)
+    with pytest.raises(SpectrimError, match="int8 is of exported files"):
+        bench(model, "test", quantize=["int8"], **QUICK)
+    left, right = matrix_product(8, torch.device("cpu"), torch.bfloat16).__closure__
+    assert left.cell_contents.dtype == right.cell_contents.dtype == torch.bfloat16
+
+
+def test_the_other_program_computes_what_it_is_given_in_its_dtype(make):
+    pytest.importorskip("transformers", reason="its AST is what is compared with")
+    model = make("ast", depth=1)
+    sounds = [np.random.default_rng(at).normal(0, 0.1, 9_000).astype(np.float32) for at in (0, 1)]
+    rival = Transformers(model)
+    exact = rival.call(sounds)()
+    rival.model.to(torch.bfloat16)
+    half = rival.call(sounds)()
+    assert exact.dtype == half.dtype == np.float32 and exact.shape == half.shape
+    np.testing.assert_allclose(half, exact, atol=0.02)
+    assert (half != exact).any()
 
 
 def test_memory_of_a_score_of_ones_own(make):

@@ -11,7 +11,7 @@ from grids import write_grid
 
 import spectrim
 from spectrim.data.manifest import read_data
-from spectrim.training.grid import read_grid
+from spectrim.training.grid import Cell, Grid, read_grid
 from spectrim.training.grid_findings import POINT, SENSITIVE, findings
 from spectrim.training.grid_folder import GridFolder
 from spectrim.training.grid_gaps import over_runs
@@ -120,19 +120,53 @@ def test_a_cell_that_started_from_something_else_is_changed(folder, tmp_path) ->
     assert results.status(cell) == "changed" and "pretrain/0" in results.difference(cell)
 
 
-def test_off_the_shelf_the_truth_is_in_the_models_order_of_classes(folder, tmp_path) -> None:
-    """A head that stayed at the start has its own order, the data's is that of the alphabet."""
-    grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)
-    labels = ["middle", "low", "high"]
-    run = results.run_of("baseline/ast-tones/0")
-    model = spectrim.create("ast-tiny", frames=64, labels=labels)
+LABELS = ["middle", "low", "high"]
+
+
+def with_baseline(grid: Grid, out: Path) -> Cell:
+    """A shelf cell whose baseline is there, untrained."""
+    run = GridFolder(out).run_of("baseline/ast-tones/0")
+    model = spectrim.create("ast-tiny", frames=64, labels=LABELS)
     for name in ("last", "best"):
         model.save(run / name)
     (run / "settled.json").write_text(json.dumps({"mean": -5.0, "std": 3.0}))
-    pretend(grid, tmp_path, "baseline/ast-tones/0", "1" * 10)
-    shelf = grid.cell("shelf/ast-tones/0")
+    pretend(grid, out, "baseline/ast-tones/0", "1" * 10)
+    return grid.cell("shelf/ast-tones/0")
+
+
+def test_off_the_shelf_cells_run_where_training_does_and_tell_how_far(
+    folder, tmp_path, monkeypatch
+) -> None:
+    grid = read_grid(folder / "small.yaml")
+    shelf, devices, told = with_baseline(grid, tmp_path), [], []
+
+    def load(path: Path, device: str) -> object:
+        devices.append(device)
+        return spectrim.load(path)
+
+    class Tells(Silent):
+        def evaluated(self, done: int, clips: int) -> None:
+            told.append((done, clips))
+
+    monkeypatch.setattr("spectrim.training.grid_run.load", load)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    run_grid(grid, tmp_path, lambda cell: Tells(), [shelf.name])
+    found = GridFolder(tmp_path).result(shelf)
+    assert devices == ["cuda", "cuda"] and found is not None and found["device"] == "cuda"
+    assert (
+        told[-1][0]
+        == told[-1][1]
+        == len(read_data(folder / "tones.csv").select(split="test").clips)
+    )
+    assert [done for done, _ in told].count(told[-1][0]) == 2  # of the last epoch and of the best
+
+
+def test_off_the_shelf_the_truth_is_in_the_models_order_of_classes(folder, tmp_path) -> None:
+    """A head that stayed at the start has its own order, the data's is that of the alphabet."""
+    grid = read_grid(folder / "small.yaml")
+    shelf = with_baseline(grid, tmp_path)
     run_grid(grid, tmp_path, lambda cell: Silent(), [shelf.name])
-    with np.load(results.outputs(shelf)) as file:
-        said = [labels[row.argmax()] for row in file["truth"]]
+    with np.load(GridFolder(tmp_path).outputs(shelf)) as file:
+        said = [LABELS[row.argmax()] for row in file["truth"]]
     test = read_data(folder / "tones.csv").select(split="test").clips
     assert said == [clip.labels[0] for clip in test]

@@ -10,6 +10,7 @@ import typer
 from .calibration import Calibrate, calibration_clips
 from .options import (
     Blocks,
+    Dtype,
     Frames,
     Load,
     Reduction,
@@ -47,6 +48,10 @@ def command(
     stride: Annotated[int | None, typer.Option(help="Of a preset's patches: 16 or 10.")] = None,
     frames: Frames = None,
     load: Load = None,
+    device: Annotated[
+        str, typer.Option(help="Of torch: cpu, cuda, cuda:1, mps, auto; all else runs on the CPU.")
+    ] = "cpu",
+    dtype: Dtype = "float32",
     rounds: Annotated[int, typer.Option(min=1, help="Timed pairs a row, at most.")] = 20,
     budget: Annotated[
         float, typer.Option(min=0, help="Seconds for the pairs of a backend and batch size.")
@@ -71,7 +76,7 @@ def command(
     if out:
         make_folder(out)
     kinds, clips = listed(quantize, str, "--quantize"), None
-    made = _made(model, stride, frames, load, threads)
+    made = _made(model, stride, frames, load, device, dtype, threads)
     if calibrate is not None:
         clips = calibration_clips(calibrate, window_seconds(made))
     elif "int8" in kinds and (backends is None or "openvino" in backends):
@@ -108,24 +113,33 @@ def command(
 
 
 def _made(
-    model: str, stride: int | None, frames: int | None, load: list[str] | None, threads: int | None
+    model: str,
+    stride: int | None,
+    frames: int | None,
+    load: list[str] | None,
+    device: str,
+    dtype: str,
+    threads: int | None,
 ) -> SpectrogramTransformer:
     from ..common.errors import SpectrimError
     from ..models.config import PRESETS
+    from ..models.place import moved
     from ..models.registry import create
 
     if model not in PRESETS:
         if stride is not None:
             raise SpectrimError(f"--stride is for presets; {model} has its own.")
-        return load_model(model, "cpu", threads=threads, frames=frames, texts=load, answers=False)
+        return load_model(model, device, dtype, threads, frames, load, answers=False)
     if threads:
         import torch
 
         torch.set_num_threads(threads)
-    return create(model, frames=frames or 1024, stride=stride or 16)
+    return moved(create(model, frames=frames or 1024, stride=stride or 16), device, dtype)
 
 
 def _print(result: dict[str, Any]) -> None:
+    from ..models.record import machine_of
+
     rows = result["rows"]
     columns = ["backend", "keep", "batch", "ms/clip", "clips/s", "GMAC/s", "of machine"]
     columns += ["vs unpruned (quartiles)", "MACs"]
@@ -160,8 +174,8 @@ def _print(result: dict[str, Any]) -> None:
     print_table(
         columns,
         lines,
-        f"{result['model']}, {result['frames']} frames, {result['timed']}; {result['threads']} "
-        f"threads of {result['versions']['processor']}; the machine: "
+        f"{result['model']}, {result['frames']} frames, {result['timed']}; {result['dtype']} on "
+        f"{machine_of(result)}; the machine: "
         f"{result['machine_gmac_per_s']:.1f} GMAC/s in a product of {result['machine_product']} "
         f"a side. {'Against ' + rival + '. ' if rival else ''}Medians of interleaved pairs.\n",
     )

@@ -158,8 +158,6 @@ def load_model(
 
     if threads:
         torch.set_num_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     overrides = overrides_of(texts)
     if overrides.get("own_code"):
         allow_own_code(":")

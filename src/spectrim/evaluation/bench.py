@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..common.errors import SpectrimError, nearest
 from ..deploy.export import export
@@ -70,11 +71,15 @@ def bench(
 ) -> dict[str, Any]:
     """Time a model, from waveforms to probabilities, interleaved, on noise of its window's length.
 
+    It is timed where it lies and as it is: a model on a GPU, or in half precision, by torch alone,
+    and the machine's rate and the other program likewise.
+
     Every pruned row is paired with its own backend's unpruned one (`speedup`) and, with
     `against`, with the other program (`speedup_against`).
 
     Args:
-        backends: of "torch", "onnxruntime", "openvino"; None: those that are installed.
+        backends: of "torch", "onnxruntime", "openvino"; None: those that are installed and, but
+            for torch, run float32 on the CPU as the model does.
         keep_rates: 1.0 is always measured, first.
         score, blocks, reduction: what is pruned, as for `prune`.
         quantize: of "none" and "int8" (of exported files).
@@ -83,35 +88,33 @@ def bench(
         against: "transformers": its AST of the same shape, with its own feature extractor.
         rounds: of pairs at most; budget: seconds for the pairs of one backend and batch size.
         threads: what torch runs with and others are given; None: torch's own number.
-        memory: whether to measure peak memory, in a process of its own for each row.
+        memory: whether to measure peak memory, in a process of its own for each row; of a model
+            on a GPU the GPU's.
         product: side of the product that tells the machine's rate.
 
     Returns:
         {"machine": GMAC/s, "stages": rows, "rows": rows, ...}, plain data.
 
     Raises:
-        SpectrimError: an unknown backend or one that is not installed; `against` for a model that
-            transformers does not have.
+        SpectrimError: an unknown backend, one that is not installed or does not run where the model
+            lies; `against` for a model that transformers does not have.
     """
-    chosen = _installed() if backends is None else list(dict.fromkeys(backends))
-    for backend in chosen:
-        if backend not in BACKENDS:
-            raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
+    chosen = _chosen(backends, model)
     for kind in quantize:
         if kind not in ("none", "int8"):
             raise SpectrimError(f"quantize is {kind!r}; wanted 'none' or 'int8'.")
     if not batch_sizes or min(batch_sizes) < 1:
         raise SpectrimError(f"batch sizes {list(batch_sizes)}; wanted at least 1 each.")
     exported = [backend for backend in chosen if backend != "torch"]
+    if "int8" in quantize and not exported:
+        raise SpectrimError(
+            "int8 is of exported files, and torch alone is timed; leave out --quantize, or choose "
+            "--backends onnxruntime (which runs float32 models of the CPU)."
+        )
     if calibration is None and quantize == ["int8"] and "onnxruntime" not in exported:
         raise SpectrimError(
             f"int8 without clips to calibrate with runs in onnxruntime alone, not in "
             f"{', '.join(chosen)}; give --calibrate, or --backends onnxruntime."
-        )
-    for backend in set(chosen) - set(_installed()):
-        raise SpectrimError(
-            f"the backend {backend} is not installed: pip install 'spectrim["
-            f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
         )
     rival = None if against is None else _rival(against, model)
     rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]
@@ -134,13 +137,19 @@ def bench(
         for group in made:
             for batch_size in batch_sizes:
                 steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
-                rows += _timed(group, noise(batch_size, window), rival, rounds, budget, product)
+                waveforms = noise(batch_size, window)
+                rows += _timed(
+                    group, waveforms, rival, rounds, budget, product, model.device, model.dtype
+                )
             sources |= {_key(vars(candidate)): candidate.source for candidate in group}
         rows.sort(key=lambda row: batch_sizes.index(row["batch_size"]))
         for row in rows if memory else ():
             steps(f"memory of {row['backend']} {row['quantization']}, batch {row['batch_size']}")
             source, batch_size = sources[_key(row)], row["batch_size"]
-            row["peak_mb"] = peak_memory(source, row["backend"], window, batch_size, threads)
+            row["peak_mb"] = peak_memory(
+                source, row["backend"], window, batch_size, threads,
+                str(model.device), str(model.dtype).removeprefix("torch."),
+            )  # fmt: skip
     for row in rows:
         row["model"] = name
     context = TorchRunner(plain).context(name, max(batch_sizes))
@@ -160,6 +169,29 @@ def bench(
         "versions": versions(*(name for name in chosen if name != "torch"), "transformers"),
         "format_version": RESULT_VERSION,
     }
+
+
+def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> list[str]:
+    """What to time; see `bench`."""
+    exports = model.device.type == "cpu" and model.dtype == torch.float32
+    if backends is None:
+        return _installed() if exports else ["torch"]
+    chosen = list(dict.fromkeys(backends))
+    for backend in chosen:
+        if backend not in BACKENDS:
+            raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
+        if backend not in _installed():
+            raise SpectrimError(
+                f"the backend {backend} is not installed: pip install 'spectrim["
+                f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
+            )
+        if backend != "torch" and not exports:
+            raise SpectrimError(
+                f"{backend} runs exported files, in float32 on the CPU; this model is on "
+                f"{model.device} in {str(model.dtype).removeprefix('torch.')}. Choose --backends "
+                "torch, or leave out --device and --dtype."
+            )
+    return chosen
 
 
 def _installed() -> list[str]:
@@ -218,6 +250,8 @@ def _timed(
     rounds: int,
     budget: float,
     product: int,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> list[dict[str, Any]]:
     """Rows of one backend at one batch size.
 
@@ -225,11 +259,13 @@ def _timed(
     their speed from one minute to the next.
     """
     calls = [candidate.call(waveforms) for candidate in group]
-    *own, multiplied = interleaved([*calls, matrix_product(product)], rounds, budget)
+    multiply = matrix_product(product, device, dtype)
+    *own, multiplied = interleaved([*calls, multiply], rounds, budget, device=device)
     machine = product**3 / multiplied.seconds / 1e9
     others: list[Timing | None] = [None] * len(group)
     if rival is not None:
-        others = list(interleaved([rival.call(waveforms), *calls], rounds, budget)[1:])
+        beside = [rival.call(waveforms), *calls]
+        others = list(interleaved(beside, rounds, budget, device=device)[1:])
     batch_size = len(waveforms)
     rows = []
     for candidate, timing, other in zip(group, own, others, strict=True):

@@ -20,9 +20,13 @@ PRODUCT = 4096  # a side of the product that tells the machine's rate
 FILE_RATE = 44_100  # Hz, what most sound files have
 
 
-def matrix_product(size: int = PRODUCT) -> Callable[[], object]:
-    """The float32 product of two (size, size) matrices, whose time tells the machine's rate."""
-    left, right = torch.randn(2, size, size)
+def matrix_product(
+    size: int = PRODUCT,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Callable[[], object]:
+    """The product of two (size, size) matrices, whose time tells the machine's rate."""
+    left, right = torch.randn(2, size, size).to(device, dtype)
     return lambda: torch.matmul(left, right)
 
 

@@ -20,42 +20,59 @@ def noise(clips: int, samples: int, rate: int = SAMPLE_RATE) -> list[np.ndarray]
 
 
 def peak_memory(
-    source: Path, backend: str, window: int, batch_size: int, threads: int | None
+    source: Path,
+    backend: str,
+    window: int,
+    batch_size: int,
+    threads: int | None,
+    device: str = "cpu",
+    dtype: str = "float32",
 ) -> float | None:
     """MB that a fresh process holds at most while it loads a model and runs a batch twice.
+
+    On a CUDA device: MB of tensors there, at most.
 
     Args:
         source: a folder of Spectrim's own ("torch") or an ONNX file (any other backend).
         window: samples a clip.
 
     Returns:
-        None where the system does not tell.
+        None where the system does not tell, or the device.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (str(source), backend, window, batch_size, threads))
+        task = str(source), backend, window, batch_size, threads, device, dtype
+        return pool.apply(_peak, task)
 
 
 def _peak(
-    source: str, backend: str, window: int, batch_size: int, threads: int | None
+    source: str,
+    backend: str,
+    window: int,
+    batch_size: int,
+    threads: int | None,
+    device: str,
+    dtype: str,
 ) -> float | None:
     runner: Runner
     if backend == "torch":
+        import torch
+
         from ..deploy.torch_runner import TorchRunner
         from ..models.load import load
 
         if threads:
-            import torch
-
             torch.set_num_threads(threads)
         # The caller wrote the folder, of a model that runs here already.
-        runner = TorchRunner(load(source, own_code=True))
+        runner = TorchRunner(load(source, device=device, dtype=dtype, own_code=True))
     else:
         from ..deploy.onnx_model import load_onnx
 
         runner = load_onnx(source, backend, threads)
     for _ in range(2):
         runner.probabilities(noise(batch_size, window))
-    return _high_water()
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return _high_water() if device == "cpu" else None
 
 
 def _high_water() -> float | None:

@@ -18,6 +18,8 @@ from ..models.transformer import SpectrogramTransformer
 class Transformers:
     """An ASTForAudioClassification of random weights, on which time does not depend.
 
+    It lies where the model does, in its dtype; its extractor runs on the CPU in any case.
+
     Attributes:
         description: which attention and which feature extractor it runs.
     """
@@ -47,7 +49,7 @@ class Transformers:
             num_mel_bins=config.mels,
             num_labels=len(config.labels),
         )
-        self.model = ASTForAudioClassification(theirs).eval()
+        self.model = ASTForAudioClassification(theirs).eval().to(model.device, model.dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about its numpy filter bank
             self.extractor: Any = ASTFeatureExtractor(max_length=config.frames)
@@ -62,7 +64,8 @@ class Transformers:
 
         def run() -> object:
             values = self.extractor(waveforms, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+            heard = values["input_values"].to(self.model.device, self.model.dtype)
             with torch.inference_mode():
-                return self.model(**values).logits.sigmoid().numpy()
+                return self.model(heard).logits.float().sigmoid().cpu().numpy()
 
         return run

@@ -21,11 +21,11 @@ from .doors.files import PREFERRED, SUFFIXES, read_object, read_state, weights_f
 from .doors.geometry import Labels, labels_for
 from .doors.weights import Arrival, State, Weights
 from .native import CONFIG, WEIGHTS, is_native, load_native
+from .place import moved
 from .positions import adapt
 from .transformer import SpectrogramTransformer
 
 PREPROCESSOR = "preprocessor_config.json"
-DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
 def load(
@@ -55,7 +55,7 @@ def load(
             nothing gets AudioSet's mean and std and "zero", and a `SpectrimNotice` says so.
         labels: names of the classes or, for a file without a head, how many; 527 are AudioSet's.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy", which follows it.
-        device: such as "cuda"; None: the CPU.
+        device: such as "cuda"; "auto": that where there is one; None: the CPU.
         dtype: such as "bfloat16"; None: float32, whatever the file holds.
         own_code: whether a saved plan may import a score or reduction from outside Spectrim.
 
@@ -240,7 +240,6 @@ def _build(
     arrived: _Arrived, said: Mapping[str, Any], device: Any, dtype: Any
 ) -> SpectrogramTransformer:
     """The model, of the length, the device and the dtype wanted."""
-    to_device, to_dtype = as_device(device), as_dtype(dtype)
     old, state = arrived.config, arrived.state
     config = with_overrides(old, said)
     model = _unfilled(config, arrived.plan)
@@ -252,11 +251,7 @@ def _build(
     state["positions"] = adapt(state["positions"], config.specials, old.grid, config.grid)
     state = {name: value.contiguous() for name, value in state.items()}
     model.load_state_dict(state, assign=True)
-    try:
-        return model.to(to_device, to_dtype).eval()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SpectrimError(f"the model cannot be moved to {device}: {reason}") from error
+    return moved(model, device, dtype).eval()
 
 
 class _Unfilled(TorchFunctionMode):
@@ -274,19 +269,3 @@ class _Unfilled(TorchFunctionMode):
 def _unfilled(config: ModelConfig, plan: Plan) -> SpectrogramTransformer:
     with _Unfilled():
         return SpectrogramTransformer(config, plan)
-
-
-def as_device(device: str | torch.device | None) -> torch.device:
-    """A device by its name; None: the CPU."""
-    try:
-        return torch.device("cpu" if device is None else device)
-    except RuntimeError as error:
-        raise SpectrimError(f"no device is called {device!r}; wanted 'cpu', 'cuda'.") from error
-
-
-def as_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    """A floating dtype by its name; None: float32."""
-    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise SpectrimError(f"no dtype for models is called {name!r}.{nearest(name, DTYPES)}")
-    return getattr(torch, name)

@@ -1,0 +1,49 @@
+"""Where a model computes, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from ..common.errors import SpectrimError, nearest
+from .transformer import SpectrogramTransformer
+
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+
+
+def moved(
+    model: SpectrogramTransformer,
+    device: str | torch.device | None,
+    dtype: str | torch.dtype | None,
+) -> SpectrogramTransformer:
+    """The model itself, on a device and in a dtype, each by its name.
+
+    Args:
+        device: such as "cuda"; "auto": that where there is one; None: the CPU.
+        dtype: one of `DTYPES`; None: float32.
+
+    Raises:
+        SpectrimError: no such device or dtype, or the machine lacks it.
+    """
+    to_device, to_dtype = _device(device), _dtype(dtype)
+    try:
+        return model.to(to_device, to_dtype)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SpectrimError(f"the model cannot be moved to {device}: {reason}") from error
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device("cpu" if device is None else device)
+    except RuntimeError as error:
+        raise SpectrimError(f"no device is called {device!r}; wanted 'cpu', 'cuda'.") from error
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise SpectrimError(f"no dtype for models is called {name!r}.{nearest(name, DTYPES)}")
+    found: torch.dtype = getattr(torch, name)
+    return found
