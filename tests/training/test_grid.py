@@ -51,6 +51,8 @@ def test_cells_stand_in_the_order_asked_for_and_every_prefix_is_balanced(folder:
     assert tuned.start == "baseline/audiomae-tones/0"
     assert {"keep_rate=0.7", "score=variation", "epochs=1", "optim.clip=2.0"} <= set(tuned.changes)
     assert "optim.clip=2.0" in grid.cell("control/audiomae-tones/0").changes
+    for cell in grid.cells:  # tuned cells train without masks once they prune
+        assert ("schedule.masks_end=always" in cell.changes) == (cell.kind == "control")
     assert not any("clip" in c for cell in grid.cells for c in cell.changes if "ast-" in cell.name)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spectrim.training.recipe import OptimPart, SchedulePart
-from spectrim.training.schedules import has_started, keep_rate_at, lr_at
+from spectrim.training.schedules import keep_rate_at, lr_at, masks_ended
 
 AS_AUDIOMAE = OptimPart(base_lr=1e-3, batch_size=32, warmup_epochs=4, min_lr=1e-5)
 AS_AST = OptimPart(
@@ -57,7 +57,7 @@ def test_the_keep_rate_moves_every_step_and_never_up(final):
 def test_at_keep_rate_1_nothing_ever_starts(schedule):
     for epoch in (0, 1.9, 2, 2.5, 4, 5, 100):
         assert keep_rate_at(epoch, 1.0, schedule) == 1.0
-        assert not has_started(epoch, 1.0, schedule)
+        assert not masks_ended(epoch, 1.0, schedule)
 
 
 def test_a_schedule_of_no_length_jumps():
@@ -67,10 +67,13 @@ def test_a_schedule_of_no_length_jumps():
     assert keep_rate_at(0, 0.4, SchedulePart()) == 0.4
 
 
-def test_pruning_has_started_from_the_first_step_of_its_epoch():
-    schedule = SchedulePart(start=14, length=10)
-    started = [has_started(step / 321, 0.7, schedule) for step in range(30 * 321)]
-    assert started == [False] * (14 * 321) + [True] * (16 * 321)
+@pytest.mark.parametrize("final", [0.7, 1.0])
+def test_masks_end_at_the_first_step_of_an_epoch(final):
+    """Where pruning starts; and, for what is compared with it, where it would."""
+    schedule = SchedulePart(start=14, length=10, masks_end="pruned" if final < 1 else "always")
+    ended = [masks_ended(step / 321, final, schedule) for step in range(30 * 321)]
+    assert ended == [False] * (14 * 321) + [True] * (16 * 321)
+    assert keep_rate_at(29, final, schedule) == final
 
 
 def test_audiomae_on_audioset_warms_up_and_falls_to_its_least():

@@ -12,7 +12,7 @@ from .jobs import Job, Pretraining, Supervision
 from .optim import parameter_groups
 from .read_recipe import to_dict, to_yaml
 from .recipe import PretrainRecipe, Recipe
-from .schedules import has_started, lr_at, peak_lr
+from .schedules import lr_at, masks_ended, peak_lr
 from .task import settle, unlabelled
 
 
@@ -85,7 +85,7 @@ def dry_run(recipe: Recipe | PretrainRecipe, processes: int = 1) -> DryRun:
             "gmacs": macs(job.model.with_plan(plan)) / 1e9,
         }
         if isinstance(recipe, Recipe):
-            row["masking"] = not has_started(epoch, recipe.keep_rate, recipe.schedule)
+            row["masking"] = not masks_ended(epoch, recipe.keep_rate, recipe.schedule)
         epochs.append(row)
     said = [*task.said, *job.said]
     clips = (*task.train, *task.valid, *task.test)

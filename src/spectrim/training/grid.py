@@ -54,8 +54,8 @@ class GridFile:
         columns: by name.
         scores, keep_rates: of the pruned cells.
         evidence: kinds of cells besides the baseline: "shelf" (the baseline pruned without
-            training), "tuned" (trained with the keep-rate schedule), "control" (as tuned, at
-            keep-rate 1.0).
+            training), "tuned" (trained with the keep-rate schedule), "control" (as tuned, without
+            masks from where pruning would start, at keep-rate 1.0).
         tuned: changes to the recipe in tuned and control cells.
         from_baseline: whether those start from the baseline's last epoch, or as it did.
         pretrain: recipe of the encoders; pretrain_runs: changes of each repetition.
@@ -239,7 +239,9 @@ def _of_column(about: GridFile, key: str, column: Column, run: int) -> list[Cell
         cells.append(Cell(name, "shelf", key, run, column.recipe, own, base.name, pairs=pairs))
     if "control" in about.evidence:
         name = f"control/{key}/{run}"
-        cells.append(Cell(name, "control", key, run, column.recipe, tuned, start))
+        # Tuned cells train without masks once pruning starts, so that the control has to as well.
+        changes = (*tuned, "schedule.masks_end=always")
+        cells.append(Cell(name, "control", key, run, column.recipe, changes, start))
     if "tuned" in about.evidence:
         for score in about.scores:
             for rate in about.keep_rates:

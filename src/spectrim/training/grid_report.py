@@ -101,7 +101,10 @@ def _head(grid: Grid, results: GridFolder, found: Sequence[Entry]) -> str:
     done = sum(results.result(cell) is not None for cell in grid.cells)
     held = "the baseline"
     if reference_of(grid, "tuned") == "control":
-        held = "the *control*, the baseline trained on as long without pruning"
+        held = (
+            "the *control*, the baseline trained on as long without pruning (and, as where patches "
+            "are pruned, without SpecAugment from the schedule's start)"
+        )
     by = {entry.chosen_on for entry in found if entry.chosen_on}
     chosen = "of the epoch that validation clips chose."
     if "test" in by:

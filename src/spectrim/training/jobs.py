@@ -23,7 +23,7 @@ from .evaluate import Evaluation, evaluate
 from .masking import random_mask, token_mask
 from .objectives import MaskedAutoEncoder, Supervised
 from .recipe import AugmentPart, PretrainRecipe, Recipe
-from .schedules import has_started, keep_rate_at
+from .schedules import keep_rate_at, masks_ended
 from .start import begin, begin_pretraining
 from .task import Task
 
@@ -77,7 +77,7 @@ class Supervision:
         grid, frames = self.model.grid, self.task.frames
 
         def extra(now: float, rng: np.random.Generator) -> Drawn:
-            masked = not has_started(now, recipe.keep_rate, recipe.schedule)
+            masked = not masks_ended(now, recipe.keep_rate, recipe.schedule)
             draw = augment.draw(frames, MELS, masked, rng)
             stays = token_mask(grid, part.token_columns, part.token_rows, rng) if masked else None
             return Drawn(draw, stays)

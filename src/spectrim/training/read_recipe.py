@@ -24,6 +24,7 @@ OTHER_RATE = {"optim.lr": "optim.base_lr", "optim.base_lr": "optim.lr"}
 CHOICES = {
     "optim.name": ("adam", "adamw"),
     "optim.schedule": ("cosine", "step", "constant"),
+    "schedule.masks_end": ("pruned", "always"),
     "loss.name": ("auto", "bce", "ce"),
     "select.split": ("auto", "valid", "test"),
     "select.metric": ("auto", "accuracy", "mAP"),

@@ -160,10 +160,15 @@ class RunPart:
 
 @dataclass
 class SchedulePart:
-    """Keep-rate schedule, in epochs from 0: 1.0 until `start`, then falling for `length`."""
+    """Keep-rate schedule, in epochs from 0: 1.0 until `start`, then falling for `length`.
+
+    From `start` on SpecAugment and token masking are off where patches are pruned, as in the paper;
+    with masks_end "always" at keep-rate 1.0 too, to compare with what pruned runs train on.
+    """
 
     start: float = 0.0
     length: float = 0.0
+    masks_end: str = "pruned"
 
 
 @dataclass

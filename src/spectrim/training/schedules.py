@@ -21,9 +21,9 @@ def keep_rate_at(epoch: float, final: float, schedule: SchedulePart) -> float:
     return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def has_started(epoch: float, final: float, schedule: SchedulePart) -> bool:
-    """Whether pruning has started: token masking and SpecAugment are off from then on."""
-    return final < 1.0 and epoch >= schedule.start
+def masks_ended(epoch: float, final: float, schedule: SchedulePart) -> bool:
+    """Whether token masking and SpecAugment are off: pruning has started, or would have."""
+    return (final < 1.0 or schedule.masks_end == "always") and epoch >= schedule.start
 
 
 def peak_lr(optim: OptimPart) -> float:
