@@ -12,9 +12,10 @@ from grids import write_grid
 import spectrim
 from spectrim.data.manifest import read_data
 from spectrim.training.grid import Cell, Grid, read_grid
-from spectrim.training.grid_findings import POINT, SENSITIVE, findings
+from spectrim.training.grid_figure import draw
+from spectrim.training.grid_findings import ATTENTION, POINT, SENSITIVE, Case, answers, findings
 from spectrim.training.grid_folder import GridFolder
-from spectrim.training.grid_gaps import over_runs
+from spectrim.training.grid_gaps import Gap, over_runs
 from spectrim.training.grid_numbers import Numbers
 from spectrim.training.grid_report import _head, _table
 from spectrim.training.grid_run import run_grid
@@ -28,13 +29,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pretend(
     grid, folder: Path, name: str, right: str, gmacs: float = 1.0, turned: int = 1,
-    chosen_on: str = "valid",
+    chosen_on: str = "valid", chosen_rate: float | None = None,
 ) -> None:  # fmt: skip
     """A finished cell: of ten clips, those answered rightly are "1" in `right`."""
     cell, results = grid.cell(name), GridFolder(folder)
     (folder / "cells").mkdir(exist_ok=True)
     about = {"recipe": cell.recipe, "changes": cell.changes, "start": cell.start}
-    about |= {"metric": "accuracy", "gmacs": gmacs, "best": {"selected_by": chosen_on}}
+    best = {"selected_by": chosen_on}
+    best |= {"keep_rate": chosen_rate} if chosen_rate else {}
+    about |= {"metric": "accuracy", "gmacs": gmacs, "best": best}
     results.path_of(name).write_text(json.dumps(about))
     last = np.eye(2)[[1 - int(one) for one in right]]
     truth = np.eye(2, dtype=bool)[np.zeros(len(right), int)]
@@ -57,6 +60,38 @@ def test_an_epoch_that_the_test_clips_chose_is_called_so(folder, tmp_path) -> No
 
 
 TUNED = "tuned/{}-tones/attention-0.5/0"
+
+
+@pytest.mark.parametrize(("rate", "marked"), [(1.0, True), (0.52, True), (0.5, False)])
+def test_a_chosen_epoch_before_the_keep_rate_came_down_is_marked(
+    folder, tmp_path, rate, marked
+) -> None:
+    grid = read_grid(folder / "small.yaml")
+    pretend(grid, tmp_path, TUNED.format("ast"), "1" * 10, chosen_rate=rate)
+    text = _table(grid, "ast-tones", Numbers(grid, GridFolder(tmp_path)).entries)
+    assert ("| 100.0% † |" in text) == ("With †" in text) == marked
+
+
+def test_a_tie_in_the_paper_is_at_least_as_well_and_no_loss() -> None:
+    gap = Gap(0.0, 0.1, np.zeros(400))
+    cases = [
+        Case(finding, "fine-tuned", str(at), "column", gap, paper)
+        for finding in (ATTENTION, SENSITIVE)
+        for at, paper in enumerate((0.0, 0.1, -0.1))
+    ]
+    said = {row["finding"]: row["in_paper"] for row in answers(cases)
+            if row["evidence"] == "fine-tuned"}  # fmt: skip
+    assert (said[ATTENTION], said[SENSITIVE]) == (2, 1)
+
+
+def test_a_figure_of_many_scores(folder, tmp_path) -> None:
+    path, scores = tmp_path / "many.yaml", [f"m:s{at}" for at in range(9)]
+    text = (folder / "small.yaml").read_text()
+    path.write_text(text.replace("[attention, variation]", f"[{', '.join(map(repr, scores))}]"))
+    grid = read_grid(path)
+    for at, score in enumerate(scores):
+        pretend(grid, tmp_path, f"tuned/ast-tones/{score}-0.5/0", "1" * 10, gmacs=at + 1)
+    assert draw(grid, Numbers(grid, GridFolder(tmp_path)).entries, tmp_path / "many.png")
 
 
 def test_more_lost_by_audiomae_than_by_ast_shows_that_it_is_sensitive(folder, tmp_path) -> None:
@@ -105,6 +140,28 @@ def test_repetitions_on_other_clips_halve_the_error_of_map() -> None:
     one, four = over_runs(parts[:1]), over_runs(parts)
     assert four.value == pytest.approx(one.value)
     assert four.error == pytest.approx(one.error / 2, rel=0.15)
+
+
+def test_errors_of_mixtures_know_that_these_share_clips() -> None:
+    """Worlds drawn anew: how far mAP scatters, and what is said of it; whole mixtures say less."""
+    rng = np.random.default_rng(0)
+    values, errors, plain = [], [], []
+    for _ in range(80):
+        labels, hard = rng.integers(0, 4, 30), rng.normal(0, 0.7, (30, 4))
+        firsts, seconds = np.repeat(np.arange(30), 2), rng.integers(1, 30, 60)
+        pairs = [(one, (one + step) % 30) for one, step in zip(firsts, seconds, strict=True)]
+        truth = np.array([[at in labels[list(pair)] for at in range(4)] for pair in pairs])
+        outputs = truth * 1.5 + np.array([hard[a] + hard[b] for a, b in pairs])
+        outputs = outputs + rng.normal(0, 1, outputs.shape)
+        for names, found in (
+            ([f"1-{a}-A+1-{b}-B.flac" for a, b in pairs], errors),
+            ([f"{at}.flac" for at in range(60)], plain),
+        ):
+            gap = over_runs([(np.array(names), [(1, outputs, truth)])])
+            found.append(gap.error)
+        values.append(gap.value)
+    scatter = np.std(values)
+    assert np.mean(plain) < 0.9 * scatter < scatter < np.mean(errors) < 1.5 * scatter
 
 
 def test_a_cell_that_started_from_something_else_is_changed(folder, tmp_path) -> None:

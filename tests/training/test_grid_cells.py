@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,9 +84,63 @@ def test_a_column_without_test_clips_is_refused_before_it_trains(folder: Path, t
     path = tmp_path / "untested.yaml"
     text = (folder / "small.yaml").read_text()
     path.write_text(text.replace("[init=ast-digits]", "[init=ast-digits, data.test_split=none]"))
-    with pytest.raises(SpectrimError, match=r"baseline/ast-tones/0: .*no test clip.*'none'"):
-        run_grid(read_grid(path), tmp_path, lambda cell: Silent(), ["baseline/ast-tones/0"])
+    name = "baseline/ast-tones/0"
+    ran = run_grid(read_grid(path), tmp_path, lambda cell: Silent(), [name])
+    assert re.search(r"baseline/ast-tones/0: .*no test clip.*'none'", ran.failed[name])
     assert not GridFolder(tmp_path).run_of("baseline/ast-tones/0").exists()
+
+
+def test_a_cell_that_fails_stops_itself_and_what_starts_from_it_alone(
+    folder: Path, spectrim, tmp_path
+) -> None:
+    """One column's learning rate is such that its loss is soon no number."""
+    path = tmp_path / "wild.yaml"
+    text = (folder / "small.yaml").read_text().replace("[init=ast-digits]", "[optim.lr=1e30]")
+    path.write_text(text.replace("pretrained: true, ", ""))
+    names = ["baseline/ast-tones/0", "control/ast-tones/0", "baseline/audiomae-tones/0"]
+    words = [word for name in names for word in ("--cell", name)]
+    done = spectrim("grid", "run", path, "--out", tmp_path / "out", *words)
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1 and "Traceback" not in said, said
+    assert "error: baseline/ast-tones/0: " in said and "done: 1 cells finished here" in said
+    results = GridFolder(tmp_path / "out")
+    states = [results.status(read_grid(path).cell(name)) for name in names]
+    assert states[0] in ("ready", "begun (0 epochs)", "begun (1 epochs)")
+    assert states[1:] == ["waiting", "done"]
+
+
+def test_a_run_killed_while_its_state_is_removed_counts_as_done(
+    folder: Path, tmp_path, monkeypatch
+) -> None:
+    path = tmp_path / "plain.yaml"
+    path.write_text((folder / "small.yaml").read_text().replace("pretrained: true, ", ""))
+    grid, results = read_grid(path), GridFolder(tmp_path)
+    cell = grid.cell("baseline/audiomae-tones/0")
+
+    def killed(path: Path, ignore_errors: bool) -> None:
+        for file in path.glob("step-*/progress.json"):
+            file.unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spectrim.training.grid_run.shutil", SimpleNamespace(rmtree=killed))
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(grid, tmp_path, lambda cell: Silent(), [cell.name])
+    monkeypatch.undo()
+    assert results.status(cell) == "done"
+    assert run_grid(grid, tmp_path, lambda cell: Silent(), [cell.name]).finished == 0
+
+
+def test_scores_of_ones_own_lie_where_one_stands(folder: Path, spectrim, tmp_path) -> None:
+    path = tmp_path / "own.yaml"
+    text = (folder / "small.yaml").read_text()
+    (tmp_path / "my_scores.py").write_text("def mine(context):\n    return context.column_mean()\n")
+    words = ("grid", "list", path, "--out", tmp_path / "out")
+    path.write_text(text.replace("variation]", "my_scores:mine]"))
+    done = spectrim(*words)
+    assert done.returncode == 0 and "tuned/ast-tones/my_scores:mine-0.7/0" in done.stdout
+    path.write_text(text.replace("variation]", "my_scores:yours]"))
+    done = spectrim(*words)
+    assert done.returncode == 2 and "yours" in done.stderr and "own.yaml" in done.stderr
 
 
 def test_an_interrupted_cell_says_how_far_it_is(folder: Path, tmp_path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..training.grid import Grid
 
 EXAMPLE = "Example: spectrim grid run grids/miniature.yaml --out results/miniature --hours 2.5"
 LIST = "Example: spectrim grid list grids/miniature.yaml --out results/miniature"
@@ -19,6 +22,17 @@ GridPath = Annotated[Path, typer.Argument(help="A grid file, such as grids/minia
 Out = Annotated[Path, typer.Option(help="Folder of the grid's results; what it holds goes on.")]
 
 
+def _read(path: Path) -> Grid:
+    """Read a grid, whose scores and reductions may be own code of the folder one stands in."""
+    from ..training.grid import read_grid
+    from .options import allow_own_code
+
+    found = read_grid(path)
+    changes = [text for column in found.about.columns.values() for text in column.changes]
+    allow_own_code(*found.about.scores, *found.about.tuned, *changes)
+    return found
+
+
 @app.command("list", epilog=LIST)
 def list_command(
     grid: GridPath,
@@ -30,10 +44,10 @@ def list_command(
     from .training import needed
 
     with needed():
-        from ..training.grid import check_recipes, read_grid
+        from ..training.grid import check_recipes
         from ..training.grid_folder import GridFolder
 
-        found, results = read_grid(grid), GridFolder(out)
+        found, results = _read(grid), GridFolder(out)
         check_recipes(found)
     if found.idle:
         complain("note", f"order: no cell fits {', '.join(found.idle)}.")
@@ -73,11 +87,11 @@ def run_command(
     from .training import Bars, needed
 
     with needed():
-        from ..training.grid import Cell, read_grid
+        from ..training.grid import Cell
         from ..training.grid_run import run_grid
         from ..training.reporting import Reporter
 
-        found = read_grid(grid)
+        found = _read(grid)
         for name in cell or []:
             found.cell(name)
         bars = Bars(Console(stderr=True))
@@ -90,8 +104,12 @@ def run_command(
         changes = [f"run.{key}={value}" for key, value in options.items() if value is not None]
         seconds = None if hours is None else hours * 3600
         with bars:
-            count = run_grid(found, out, reporter, cell, seconds, changes)
-    complain("done", f"{count} cells finished here; spectrim grid list {grid} --out {out}")
+            ran = run_grid(found, out, reporter, cell, seconds, changes)
+    for name, text in ran.failed.items():
+        complain("error", f"{name}: {text}")
+    complain("done", f"{ran.finished} cells finished here; spectrim grid list {grid} --out {out}")
+    if ran.failed:
+        raise typer.Exit(1)
 
 
 @app.command("report", epilog=REPORT)

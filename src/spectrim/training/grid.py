@@ -13,7 +13,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ..common.errors import SpectrimError, nearest
 from ..pruning.scores import SCORES
-from ..pruning.stage import check_keep_rate
+from ..pruning.stage import Stage, check_keep_rate
 from .grid_paper import paper_columns
 from .read_recipe import read_recipe
 from .recipe import PretrainRecipe, Recipe
@@ -168,7 +168,8 @@ def check_recipes(grid: Grid) -> None:
     """Read every column's recipe with all changes that its cells make to it.
 
     Raises:
-        SpectrimError: a recipe is not there, or a change does not fit it.
+        SpectrimError: a recipe is not there, a change does not fit it, or a score of one's own
+            cannot be imported.
     """
     about = grid.about
     try:
@@ -179,6 +180,8 @@ def check_recipes(grid: Grid) -> None:
             runs = [text for run in column.runs for text in run]
             changes = [*column.changes, *runs, *about.tuned, *column.tuned]
             read_recipe(Path(column.recipe), changes, Recipe)
+        for score in about.scores:
+            Stage(3, 0.5, score=score)  # imports one's own now, not after hours of training
     except SpectrimError as error:
         raise SpectrimError(f"{grid.path}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..common.files import save
 from .grid import Grid
 from .grid_numbers import Entry
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
 KINDS = {"shelf": "off the shelf", "tuned": "fine-tuned"}
 
 
@@ -31,9 +33,7 @@ def draw(grid: Grid, found: Sequence[Entry], path: Path) -> bool:
     high = -(-len(names) // wide)
     size = max(3.1 * wide, 7.5), 2.9 * high  # inches; the legend wants the width
     figure, axes = plt.subplots(high, wide, figsize=size, squeeze=False)
-    colours = dict(
-        zip(grid.about.scores, ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), strict=False)
-    )
+    colours = dict(zip(grid.about.scores, cycle(COLOURS), strict=False))
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
     for panel, name in zip(axes.flat, names, strict=False):

@@ -77,7 +77,9 @@ def answers(cases: list[Case]) -> list[dict[str, object]]:
         row: dict[str, object] = {"finding": finding, "evidence": evidence}
         row |= {word: said[word] for word in VERDICTS}
         theirs = [case.paper for case in own if case.paper is not None]
-        row |= {"in_paper": sum(gap > 0 for gap in theirs), "paper_cases": len(theirs)}
+        # "At least as well" holds at a tie, which none of our gaps with its error can show.
+        so = [gap >= 0 if finding == ATTENTION else gap > 0 for gap in theirs]
+        row |= {"in_paper": sum(so), "paper_cases": len(so)}
         if own:
             row |= _plain(mean_of([case.gap for case in own], [case.group for case in own]))
         found.append(row)

@@ -25,6 +25,8 @@ class Entry:
         error: standard error of `value` over clips (of all repetitions).
         chosen: of the best epoch, mean over repetitions.
         chosen_on: the split that chose it, "valid" or "test"; "" off the shelf.
+        early: how many repetitions chose an epoch before the keep-rate had come down, whose
+            weights were not trained with all of the pruning.
         difference, difference_error: from the reference (shelf: the same weights unpruned, of the
             same cell; tuned: the control, in a grid without controls the baseline) on the same
             clips; None where there is none.
@@ -42,6 +44,7 @@ class Entry:
     error: float
     chosen: float
     chosen_on: str
+    early: int
     difference: float | None
     difference_error: float | None
     runs: int
@@ -139,6 +142,7 @@ class _Run:
     last: np.ndarray
     best: np.ndarray
     chosen_on: str
+    early: bool
     reference: np.ndarray | None
 
     def in_order_of(self, paths: np.ndarray) -> _Run:
@@ -172,13 +176,15 @@ def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -
         rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
         return [
             _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
-                 arrays["last"][at], arrays["best"][at], "", arrays["last"][0])
+                 arrays["last"][at], arrays["best"][at], "", False, arrays["last"][0])
             for at, row in enumerate(rows) if row["score"] is not None
         ]  # fmt: skip
     reference = _reference(grid, cell, results, paths)
     rate = cell.keep_rate or 1.0
+    best = result["best"]
+    early = best.get("keep_rate", rate) > rate + 0.01
     return [_Run(cell.run, cell.score, rate, name, result["gmacs"], paths, truth, arrays["last"],
-                 arrays["best"], result["best"]["selected_by"], reference)]  # fmt: skip
+                 arrays["best"], best["selected_by"], early, reference)]  # fmt: skip
 
 
 def _reference(grid: Grid, cell: Cell, results: GridFolder, paths: np.ndarray) -> np.ndarray | None:
@@ -214,7 +220,7 @@ def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
         chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
     return Entry(
         column, kind, score, rate, name, runs[0].gmacs, own.value, own.error, float(chosen),
-        runs[0].chosen_on,
+        runs[0].chosen_on, sum(run.early for run in runs),
         None if gap is None else gap.value, None if gap is None else gap.error, len(runs),
         len({path for run in runs for path in run.paths.tolist()}),
     )  # fmt: skip

@@ -6,14 +6,14 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..common.claims import claim
 from ..common.errors import SpectrimError
-from ..common.files import read_json, save, save_json
+from ..common.files import make_folder, read_json, save, save_json
 from ..data.clip import names_of
 from ..evaluation.metrics import indicator, metric, paired_difference
 from ..evaluation.predict import predict
@@ -34,6 +34,13 @@ from .task import settle
 WAIT = 10.0  # seconds between looks at what other processes are at
 
 
+class Ran(NamedTuple):
+    """What a process did of a grid: how many cells it finished, and why others failed, by name."""
+
+    finished: int
+    failed: dict[str, str]
+
+
 def run_grid(
     grid: Grid,
     folder: Path,
@@ -41,41 +48,50 @@ def run_grid(
     only: Sequence[str] | None = None,
     seconds: float | None = None,
     changes: Sequence[str] = (),
-) -> int:
+) -> Ran:
     """Run cells in the grid's order until none is left, or until `seconds` have passed.
 
-    Several processes may do so at once. An interrupted cell goes on where it stopped.
+    Several processes may do so at once. An interrupted cell goes on where it stopped. One that
+    fails, and what starts from it, is left out of this call; the rest is run.
 
     Args:
         reporter: gives what a cell's run reports to.
         only: names of cells; None: all.
         changes: to every recipe, of what changes no result, such as run.threads=1.
 
-    Returns:
-        How many cells this process finished.
-
     Raises:
-        SpectrimError: a recipe does not fit; or a cell, or one that it starts from, was finished
-            with other settings than the grid's.
+        SpectrimError: a recipe does not fit; a cell, or one that it starts from, was finished with
+            other settings than the grid's; what is left can never be run.
     """
     check_recipes(grid)
-    results, finished, began = GridFolder(folder), 0, time.monotonic()
+    results, finished, began = GridFolder(make_folder(folder)), 0, time.monotonic()
+    failed: dict[str, str] = {}
     wanted = [cell for cell in grid.cells if only is None or cell.name in only]
     _check_same(grid, wanted, results)
     while True:
-        progressed, left = False, [cell for cell in wanted if results.result(cell) is None]
+        progressed = False
+        left = [
+            cell for cell in wanted
+            if results.result(cell) is None and failed.keys().isdisjoint(
+                [cell.name, *starts_of(grid, cell)]
+            )
+        ]  # fmt: skip
         for cell in left:
             if seconds is not None and time.monotonic() - began > seconds:
-                return finished
+                return Ran(finished, failed)
             if results.status(cell) in ("waiting", "lost"):
                 continue
             with claim(results.claim_of(cell)) as mine:
                 if mine and results.result(cell) is None:
-                    _run(grid, cell, results, reporter(cell), changes)
-                    finished, progressed = finished + 1, True
+                    try:
+                        _run(grid, cell, results, reporter(cell), changes)
+                        finished += 1
+                    except SpectrimError as error:
+                        failed[cell.name] = str(error)
+                    progressed = True
                     break  # from the top: what was waiting may come first
         if not left:
-            return finished
+            return Ran(finished, failed)
         if not progressed:
             _check_hope(grid, left, results)
             time.sleep(WAIT)
@@ -118,8 +134,9 @@ def _check_hope(grid: Grid, left: Sequence[Cell], results: GridFolder) -> None:
     if lost:
         raise SpectrimError(
             f"{len(left)} cells need the runs of {', '.join(lost)}, which are finished but not in "
-            f"{results.folder / 'runs'} any more. Delete {results.path_of(lost[0])} (and so on) to "
-            "run them again, which changes their results a little on another machine."
+            f"{results.folder / 'runs'} any more. Delete {results.path_of(lost[0])} (and so on), "
+            "and the files of every finished cell that started from it, to run them all again: on "
+            "another machine its weights are a little other ones."
         )
     needs = {start for cell in left for start in starts_of(grid, cell)}
     at_work = any(results.status(grid.cell(name)).startswith("running") for name in needs)
@@ -163,6 +180,8 @@ def _run(
         "format_version": RESULT_VERSION,
     }
     save_json(results.path_of(cell.name), about | found | record)
+    # Last: without its result a run whose state is half removed could neither go on nor be done.
+    shutil.rmtree(results.run_of(cell.name) / "state", ignore_errors=True)
 
 
 def _trained(
@@ -181,7 +200,6 @@ def _trained(
                 arrays |= {"paths": file["test_names"], "truth": file["test_truth"]}
                 arrays[name] = halved(file["test_logits"], summary["metric"])
         _save_arrays(results.outputs(cell), arrays)
-    shutil.rmtree(out / "state", ignore_errors=True)
     kept = ("metric", "epochs", "last", "best", "best_on_test", "seconds", "devices", "device")
     found = {key: summary.get(key) for key in kept}
     found["trained_seconds"] = found.pop("seconds")
