@@ -40,8 +40,8 @@ BESIDE = """The paper's figures beside ours are of the epoch that scored best on
 AST's on SPC-2), ours of the last one. Its published code takes, by intensity and variation, patches
 one or two places beside those that it picked, and loses the special tokens; and it re-reads
 AudioMAE's table of positions wrongly for clips as short as SPC-2's and ESC-50's. Its figures may
-carry both; ours do not. Its unpruned models keep SpecAugment to the end, its pruned ones (AudioMAE
-by intent alone) drop it: what that wins or loses is in the paper's differences, and not in ours.
+carry both; ours do not. Its unpruned models keep SpecAugment to the end; its pruned AST drops it
+(its AudioMAE was meant to): what that wins or loses is in its differences, and not in ours.
 """
 
 
