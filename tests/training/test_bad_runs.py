@@ -120,6 +120,8 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(own, tmp_path, spectr
     before = (out / "last" / "model.safetensors").read_bytes()
     done = spectrim("train", recipe, "optim.lr=1e-4", "--out", out)
     refused(done, "another recipe", "optim.lr: 0.001 there, 0.0001 now", "--out")
+    done = spectrim("train", recipe, "run.precision=bf16", "--out", out)
+    refused(done, "run.precision: 'auto' there, 'bf16' now")
     assert (out / "last" / "model.safetensors").read_bytes() == before
     (out / "settled.json").rename(tmp_path / "settled.json")
     refused(spectrim("train", recipe, "--out", out), "settled.json is gone", "--out")

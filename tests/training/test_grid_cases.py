@@ -15,7 +15,7 @@ from spectrim.training.grid import Cell, Grid, read_grid
 from spectrim.training.grid_figure import draw
 from spectrim.training.grid_findings import ATTENTION, POINT, SENSITIVE, Case, answers, findings
 from spectrim.training.grid_folder import GridFolder
-from spectrim.training.grid_gaps import Gap, over_runs
+from spectrim.training.grid_gaps import Gap, over_clips, over_runs
 from spectrim.training.grid_numbers import Numbers
 from spectrim.training.grid_report import _head, _table
 from spectrim.training.grid_run import run_grid
@@ -70,6 +70,28 @@ def test_a_chosen_epoch_before_the_keep_rate_came_down_is_marked(
     pretend(grid, tmp_path, TUNED.format("ast"), "1" * 10, chosen_rate=rate)
     text = _table(grid, "ast-tones", Numbers(grid, GridFolder(tmp_path)).entries)
     assert ("| 100.0% † |" in text) == ("With †" in text) == marked
+
+
+def test_figures_are_of_the_repetitions_that_have_a_control(folder, tmp_path) -> None:
+    grid = read_grid(folder / "small.yaml")
+    pretend(grid, tmp_path, "control/ast-tones/1", "1111111110")
+    for run, right in enumerate(("1111111111", "1111000000")):
+        pretend(grid, tmp_path, f"tuned/ast-tones/attention-0.5/{run}", right)
+    numbers = Numbers(grid, GridFolder(tmp_path))
+    tuned = numbers.get("ast-tones", "tuned", "attention", 0.5)
+    assert (tuned.value, tuned.runs) == (pytest.approx(0.7), 2)
+    assert (tuned.paired, tuned.difference_runs) == (pytest.approx(0.4), 1)
+    assert tuned.difference == pytest.approx(0.4 - 0.9)
+    text = _table(grid, "ast-tones", numbers.entries)
+    assert "| -50.0 ± 18.5 (1) |" in text and "| 70.0% ± " in text
+
+
+def test_an_accuracy_without_a_wrong_answer_is_no_certainty() -> None:
+    names = np.arange(300).astype(str)
+    share = 302 / 304  # Agresti and Coull's two right and two wrong
+    found = over_clips([(names, np.ones(300))], plain=True)
+    assert found.value == 1.0
+    assert found.error == pytest.approx((share * (1 - share) / 304) ** 0.5)
 
 
 def test_a_tie_in_the_paper_is_at_least_as_well_and_no_loss() -> None:

@@ -65,6 +65,11 @@ def list_command(
         caption=f"{done} of {len(rows)} are done.",
         left=["status"],
     )
+    if any(row["status"] == "lost" for row in rows):
+        complain(
+            "note", "lost: what such a cell starts from is finished, and its weights are not in "
+            f"{out / 'runs'}: they are not kept with the results.",
+        )  # fmt: skip
 
 
 @app.command("run", epilog=EXAMPLE)

@@ -67,7 +67,10 @@ def read_data(path: str | os.PathLike[str]) -> Manifest:
     if path.is_dir():
         return Manifest(path, tuple(Clip(file) for file in sound_files(path)))
     if not path.is_file():
-        raise SpectrimError(f"{path}: no such file; wanted a manifest or a folder of sound.")
+        raise SpectrimError(
+            f"{path}: no such file; wanted a manifest (`spectrim data prepare` writes those of "
+            "known corpora) or a folder of sound."
+        )
     if path.suffix.lower() in AUDIO:
         return Manifest(path, (Clip(path),))
     clips = read_json_manifest(path) if path.suffix.lower() == ".json" else _read_csv(path)

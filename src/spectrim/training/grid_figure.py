@@ -18,6 +18,8 @@ KINDS = {"shelf": "off the shelf", "tuned": "fine-tuned"}
 def draw(grid: Grid, found: Sequence[Entry], path: Path) -> bool:
     """Metric against GMACs, a panel a column, a colour a score, filled where fine-tuned.
 
+    Fine-tuned figures are of the repetitions that have a control, so that the eye compares alike.
+
     Returns whether there was anything to draw.
     """
     import matplotlib
@@ -40,7 +42,7 @@ def draw(grid: Grid, found: Sequence[Entry], path: Path) -> bool:
         own: list[Entry] = [e for e in found if e.column == name]
         for kind, style in (("shelf", "--"), ("tuned", "-")):
             for score in grid.about.scores:
-                points = sorted((e.gmacs, e.value, e.error) for e in own
+                points = sorted((e.gmacs, e.paired, e.paired_error) for e in own
                                 if (e.kind, e.score) == (kind, score))  # fmt: skip
                 if points:
                     x, y, error = zip(*points, strict=True)

@@ -43,7 +43,8 @@ def over_clips(parts: Sequence[Values], plain: bool = False) -> Gap:
     300, all one way, would pass for a trend, and none that changed for certainty.
 
     Args:
-        plain: a figure, no difference: nothing is added.
+        plain: a figure, no difference: two clips right and two wrong are added to its error
+            (Agresti and Coull, doi 10.1080/00031305.1998.10480550): none wrong is no certainty.
     """
     by_name: dict[str, list[float]] = defaultdict(list)
     for names, values in parts:
@@ -51,8 +52,8 @@ def over_clips(parts: Sequence[Values], plain: bool = False) -> Gap:
             by_name[str(name)].append(value)
     clips, means = list(by_name), np.array([np.mean(each) for each in by_name.values()])
     if plain:
-        counted = means
-        error = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else 0.0
+        counted, wider = means, np.append(means, (1.0, 1.0, 0.0, 0.0))
+        error = wider.std() / len(wider) ** 0.5
     else:
         # No clips' names, and each difference's own: other differences draw theirs for themselves.
         own = blake2b("\0".join(clips).encode() + means.tobytes(), digest_size=8).hexdigest()

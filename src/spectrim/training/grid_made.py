@@ -25,7 +25,14 @@ def made(grid: Grid, results: GridFolder, data: str) -> str:
     )
     lines = ["## How it was made\n", f"{len(done)} cells took {hours:.1f} hours in all:\n"]
     lines += [f"- {text}" for text in _machines(grid, results, done)]
-    lines += [f"- this page: `spectrim grid report {grid.path} --out {results.folder}`\n"]
+    lines += [
+        f"- this page: `spectrim grid report {grid.path} --out {results.folder}` (`spectrim grid` "
+        "needs the `train` extra)\n",
+        f"Each cell is `{results.folder / 'cells'}/NAME.json` and, clip by clip, `NAME.npz`: "
+        "`paths`, `truth` (classes) and logits of the `last` epoch and of the `best`, the chosen "
+        "one; off the shelf in the order of the JSON's rows. Names end in the repetition, counted "
+        "from 0.\n",
+    ]
     lines += _columns(grid, done)
     tuned = f"\nFine-tuned cells and controls: {' '.join(grid.about.tuned) or 'as the recipe'}"
     for name, column in grid.about.columns.items():

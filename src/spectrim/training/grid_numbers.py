@@ -27,10 +27,12 @@ class Entry:
         chosen_on: the split that chose it, "valid" or "test"; "" off the shelf.
         early: how many repetitions chose an epoch before the keep-rate had come down, whose
             weights were not trained with all of the pruning.
+        paired, paired_error: as `value` and `error`, of the repetitions that have what they are
+            held against, where there are any: what a figure can show beside it.
         difference, difference_error: from the reference (shelf: the same weights unpruned, of the
             same cell; tuned: the control, in a grid without controls the baseline) on the same
             clips; None where there is none.
-        runs: how many repetitions stand behind it.
+        runs: how many repetitions stand behind it; difference_runs: behind the difference.
         clips: how many test clips, over all of them.
     """
 
@@ -45,9 +47,12 @@ class Entry:
     chosen: float
     chosen_on: str
     early: int
+    paired: float
+    paired_error: float
     difference: float | None
     difference_error: float | None
     runs: int
+    difference_runs: int
     clips: int
 
 
@@ -212,18 +217,26 @@ def reference_of(grid: Grid, kind: str) -> str:
 def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
     column, kind, score, rate = key
     name = runs[0].metric
+    held = [run for run in runs if run.reference is not None]
+    own, paired = _figure(runs), _figure(held or runs)
     if name == "accuracy":
-        own = over_clips([(run.paths, run.right(False)) for run in runs], plain=True)
         chosen = np.mean([_right(run.best, run.truth).mean() for run in runs])
     else:
-        own = over_runs([(run.paths, run.terms(1, False)) for run in runs])
         chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
     return Entry(
         column, kind, score, rate, name, runs[0].gmacs, own.value, own.error, float(chosen),
-        runs[0].chosen_on, sum(run.early for run in runs),
-        None if gap is None else gap.value, None if gap is None else gap.error, len(runs),
+        runs[0].chosen_on, sum(run.early for run in runs), paired.value, paired.error,
+        None if gap is None else gap.value, None if gap is None else gap.error,
+        len(runs), len(held),
         len({path for run in runs for path in run.paths.tolist()}),
     )  # fmt: skip
+
+
+def _figure(runs: Sequence[_Run]) -> Gap:
+    """Their mean."""
+    if runs[0].metric == "accuracy":
+        return over_clips([(run.paths, run.right(False)) for run in runs], plain=True)
+    return over_runs([(run.paths, run.terms(1, False)) for run in runs])
 
 
 def _gap(runs: Sequence[_Run]) -> Gap | None:

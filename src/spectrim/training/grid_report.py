@@ -21,7 +21,9 @@ EARLY = (
 )
 ERRORS = """## Errors
 
-Standard errors are over test clips, each clip's answers averaged over repetitions first. That of a
+Standard errors are over test clips, each clip's answers averaged over repetitions first. That of an
+accuracy adds two clips right and two wrong (Agresti and Coull, doi 10.1080/00031305.1998.10480550):
+none wrong of 300 is no certainty. That of a
 difference in accuracy is Bonett and Price's for paired shares (doi 10.3102/1076998611411915), which
 adds one clip won and one lost: a little wider than the plain one, so that four clips won and none
 lost are no trend (McNemar's exact test gives p = 0.125). Those of mAP are from 400 Poisson
@@ -149,7 +151,8 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
         lines.append(f"The paper's {column.paper}, unpruned: {unpruned}.")
     head = ["score", "keep-rate", "GMACs", "off the shelf", "Δ", "fine-tuned", "chosen", "Δ"]
     head += [f"paper, {column.paper}, fine-tuned"] if paper else []
-    differ = len({entry.runs for entry in found if entry.score}) > 1
+    counts = {n for e in found if e.score for n in (e.runs, e.difference_runs) if n}
+    differ = len(counts) > 1
     if any(entry.score for entry in found):
         lines += ["", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for score in grid.about.scores:
@@ -164,7 +167,11 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
             cells += [value, chosen, difference]
             cells += [str(paper.get((score, rate), ""))] if paper else []
             lines.append("| " + " | ".join(cells) + " |")
-    notes = ["In brackets: how many repetitions stand behind a value."] if differ else []
+    notes = (
+        ["In brackets: how many repetitions stand behind a value, and behind a Δ."]
+        if differ
+        else []
+    )
     notes += [EARLY] if any(entry.early for entry in found) else []
     lines += ["", " ".join(notes)] if notes else []
     return "\n".join(lines) + "\n"
@@ -176,4 +183,5 @@ def _pair(entry: Entry | None, counted: bool) -> tuple[str, str]:
     value = f"{entry.value:.1%} ± {entry.error * 100:.1f}" + f" ({entry.runs})" * counted
     if entry.difference is None or entry.difference_error is None:
         return value, ""
-    return value, f"{entry.difference * 100:+.1f} ± {entry.difference_error * 100:.1f}"
+    difference = f"{entry.difference * 100:+.1f} ± {entry.difference_error * 100:.1f}"
+    return value, difference + f" ({entry.difference_runs})" * counted

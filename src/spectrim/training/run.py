@@ -24,7 +24,9 @@ from .reporting import Reporter, Silent
 from .task import Task, settle, unlabelled
 
 RECIPE, SETTLED, SUMMARY = "recipe.yaml", "settled.json", "summary.json"
-HARMLESS = ("run.", "data.cache", "data.workers")  # may change between two starts of a run
+# What may change between two starts of a run: all of "run." but the precision, which results say.
+HARMLESS = ("run.", "data.cache", "data.workers")
+PRECISION = "run.precision"
 
 
 def train(
@@ -172,7 +174,7 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
     changed = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(HARMLESS)
+        if old.get(key) != new.get(key) and (key == PRECISION or not key.startswith(HARMLESS))
     ]
     if changed:
         raise SpectrimError(
