@@ -120,12 +120,14 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(own, tmp_path, spectr
     before = (out / "last" / "model.safetensors").read_bytes()
     done = spectrim("train", recipe, "optim.lr=1e-4", "--out", out)
     refused(done, "another recipe", "optim.lr: 0.001 there, 0.0001 now", "--out")
-    done = spectrim("train", recipe, "run.precision=bf16", "--out", out)
-    refused(done, "run.precision: 'auto' there, 'bf16' now")
     assert (out / "last" / "model.safetensors").read_bytes() == before
     (out / "settled.json").rename(tmp_path / "settled.json")
     refused(spectrim("train", recipe, "--out", out), "settled.json is gone", "--out")
     (tmp_path / "settled.json").rename(out / "settled.json")
+    settled = (out / "settled.json").read_text()
+    (out / "settled.json").write_text(settled.replace('"precision": "no"', '"precision": "bf16"'))
+    refused(spectrim("train", recipe, "--out", out), "begun in precision 'bf16'", "go on in 'no'")
+    (out / "settled.json").write_text(settled)
     same_again = spectrim("train", recipe, "run.save_every=1", "data.workers=1", "--out", out)
     assert same_again.returncode == 0  # what changes nothing may differ
 

@@ -227,7 +227,7 @@ def test_off_the_shelf_cells_run_where_training_does_and_tell_how_far(
         def evaluated(self, done: int, clips: int) -> None:
             told.append((done, clips))
 
-    monkeypatch.setattr("spectrim.training.grid_run.load", load)
+    monkeypatch.setitem(run_grid.__globals__, "load", load)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     run_grid(grid, tmp_path, lambda cell: Tells(), [shelf.name])
     found = GridFolder(tmp_path).result(shelf)

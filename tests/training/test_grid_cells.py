@@ -123,7 +123,7 @@ def test_a_run_killed_while_its_state_is_removed_counts_as_done(
             file.unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spectrim.training.grid_run.shutil", SimpleNamespace(rmtree=killed))
+    monkeypatch.setitem(run_grid.__globals__, "shutil", SimpleNamespace(rmtree=killed))
     with pytest.raises(KeyboardInterrupt):
         run_grid(grid, tmp_path, lambda cell: Silent(), [cell.name])
     monkeypatch.undo()

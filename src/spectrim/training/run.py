@@ -24,9 +24,7 @@ from .reporting import Reporter, Silent
 from .task import Task, settle, unlabelled
 
 RECIPE, SETTLED, SUMMARY = "recipe.yaml", "settled.json", "summary.json"
-# What may change between two starts of a run: all of "run." but the precision, which results say.
-HARMLESS = ("run.", "data.cache", "data.workers")
-PRECISION = "run.precision"
+HARMLESS = ("run.", "data.cache", "data.workers")  # may change between two starts of a run
 
 
 def train(
@@ -71,6 +69,13 @@ def _train(
 ) -> dict[str, Any] | None:
     main = accelerator.is_main_process
     known = same_run(recipe, out)
+    precision = accelerator.mixed_precision
+    begun = (known or {}).get("precision", precision)  # older runs do not say
+    if begun != precision:
+        raise SpectrimError(
+            f"{out}: this run was begun in precision {begun!r} and would go on in {precision!r}. "
+            f"Give run.precision={begun}, or name another --out."
+        )
     cache = Path(recipe.data.cache or out / "waveforms")
     ranks = accelerator.process_index, accelerator.num_processes
     if isinstance(recipe, Recipe):
@@ -104,6 +109,7 @@ def _train(
         "metric": task.metric,
         "clips": {name: len(getattr(task, name)) for name in ("train", "valid", "test")},
         "clips_digest": clips,
+        "precision": precision,
         "said": known["said"] if known else [*task.said, *job.said],
         "versions": versions(),
     }
@@ -126,6 +132,7 @@ def _train(
         "seconds": round(sum(row["seconds"] for row in progress.rows), 1),
         "devices": accelerator.num_processes,
         "device": str(accelerator.device),
+        "precision": accelerator.mixed_precision,
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
@@ -174,7 +181,7 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
     changed = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and (key == PRECISION or not key.startswith(HARMLESS))
+        if old.get(key) != new.get(key) and not key.startswith(HARMLESS)
     ]
     if changed:
         raise SpectrimError(
