@@ -137,3 +137,10 @@ def test_folders_without_a_model(tmp_path):
         torch.save({}, tmp_path / name)
     (tmp_path / "pytorch_model.bin").unlink()
     refused(tmp_path, "a.pth", "b.pth")
+
+
+def test_the_folder_of_a_training_run_names_its_models(tmp_path):
+    for name in ("last", "best"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    with pytest.raises(SpectrimError, match=r"training run; its models: .*run/last and .*run/best"):
+        load(tmp_path / "run")

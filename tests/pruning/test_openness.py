@@ -277,3 +277,13 @@ def test_a_score_with_options_that_reads_the_map_has_it_from_the_block(make, hea
     plan = Plan((Stage(1, 0.5, score=received, score_options={"power": 2}),))
     make("ast", depth=3).with_plan(plan)(*heard("digit"))
     assert calls == [transformer.__name__]
+
+
+def test_a_module_that_fails_when_it_is_imported_is_named(tmp_path, monkeypatch):
+    """As when the README's whole block is copied into it, which ends in a use of the score."""
+    (tmp_path / "scores_that_fail.py").write_text(
+        "def mine(context):\n    return context.column_mean()\n\n\nspectrim.prune(model)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SpectrimError, match=r"imported: NameError: name 'spectrim' is not defined"):
+        Stage(3, 0.5, score="scores_that_fail:mine")

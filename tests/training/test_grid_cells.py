@@ -62,6 +62,13 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
     assert read_grid(idle).idle == ["baselin/*/0"]
 
 
+def test_a_file_is_no_folder_of_results(folder: Path, spectrim) -> None:
+    file = folder / "tones.yaml"
+    for command in ("list", "run"):
+        done = spectrim("grid", command, folder / "small.yaml", "--out", file)
+        assert done.returncode == 2 and str(file) in "".join(done.stderr.split("\n"))
+
+
 def test_a_cell_waits_until_what_it_starts_from_is_finished(folder: Path, tmp_path) -> None:
     """A run leaves `last` after each epoch: weights that are not yet those of its end."""
     grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)

@@ -40,6 +40,7 @@ def list_command(
     json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
     """List the cells in their order, and how far each is."""
+    from ..common.errors import SpectrimError
     from .output import complain, print_json, print_table
     from .training import needed
 
@@ -47,6 +48,8 @@ def list_command(
         from ..training.grid import check_recipes
         from ..training.grid_folder import GridFolder
 
+        if out.exists() and not out.is_dir():
+            raise SpectrimError(f"--out {out} is a file; wanted the folder of a grid's results.")
         found, results = _read(grid), GridFolder(out)
         check_recipes(found)
     if found.idle:

@@ -208,5 +208,6 @@ def _imported(kind: str, spec: str) -> Any:
     module, _, name = spec.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
-        raise SpectrimError(f"{kind} {spec!r} cannot be imported: {error}.") from error
+    except Exception as error:  # whatever the module does when it is imported
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
+        raise SpectrimError(f"{kind} {spec!r} cannot be imported: {reason}.") from error

@@ -79,8 +79,9 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
     paper = any(column.paper for column in grid.about.columns.values())
     if paper:
         text = (
-            "What the paper says of its Table I, held against this one. How many cases say what, "
-            "and the mean of all of them, in points; each with its figures [below](#case-by-case). "
+            "What the paper says of its Table I, held against this one. How many cases say what "
+            "(*shows*: by two standard errors; *does not show*: by two the other way), and the "
+            "mean of all of them, in points; each with its figures [below](#case-by-case). "
             "Even where there is no difference, about one case in twenty strays over two errors. "
             "The mean's error knows the clips that cases share and how cases scatter "
             "([how](#errors)); where cases contradict each other, the mean stands for none of "

@@ -133,9 +133,9 @@ def _check_hope(grid: Grid, left: Sequence[Cell], results: GridFolder) -> None:
     lost = sorted({str(cell.start) for cell in left if states[cell.name] == "lost"})
     if lost:
         raise SpectrimError(
-            f"{len(left)} cells need the runs of {', '.join(lost)}, which are finished but not in "
-            f"{results.folder / 'runs'} any more. Delete {results.path_of(lost[0])} (and so on), "
-            "and the files of every finished cell that started from it, to run them all again: on "
+            f"{len(left)} cell(s) need the runs of {', '.join(lost)}, which are finished but not "
+            f"in {results.folder / 'runs'} any more. Delete {results.path_of(lost[0])} (and so "
+            "on), and the files of every finished cell that started from it, to run them all again: on "
             "another machine its weights are a little other ones."
         )
     needs = {start for cell in left for start in starts_of(grid, cell)}

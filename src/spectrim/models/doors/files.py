@@ -36,6 +36,10 @@ def weights_file(folder: Path) -> Path:
     found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     if len(found) != 1:
         what = f"holds {', '.join(path.name for path in found)}" if found else "holds no weights"
+        models = [path for path in (folder / "last", folder / "best") if path.is_dir()]
+        if models:
+            names = " and ".join(map(str, models))
+            raise SpectrimError(f"{folder} is the folder of a training run; its models: {names}.")
         raise SpectrimError(
             f"{folder} {what}; wanted {' or '.join(PREFERRED)}, or one file that ends in "
             f"{', '.join(SUFFIXES)}. Or name the file itself."
