@@ -135,8 +135,8 @@ def _check_hope(grid: Grid, left: Sequence[Cell], results: GridFolder) -> None:
         raise SpectrimError(
             f"{len(left)} cell(s) need the runs of {', '.join(lost)}, which are finished but not "
             f"in {results.folder / 'runs'} any more. Delete {results.path_of(lost[0])} (and so "
-            "on), and the files of every finished cell that started from it, to run them all again: on "
-            "another machine its weights are a little other ones."
+            "on), and the files of every finished cell that started from it, to run them all "
+            "again: on another machine its weights are a little other ones."
         )
     needs = {start for cell in left for start in starts_of(grid, cell)}
     at_work = any(results.status(grid.cell(name)).startswith("running") for name in needs)
