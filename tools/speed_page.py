@@ -48,6 +48,9 @@ COMMANDS = {
     },
     "products": "python benchmarks/products.py --out docs/speed/products.json",
     "explicit": "python benchmarks/explicit.py --out docs/speed/explicit.json",
+    "pieces": (
+        "python benchmarks/pieces.py --models ast-base --rounds 4 --out docs/speed/pieces.json"
+    ),
     "startup": "python benchmarks/startup.py --out docs/speed/startup.json",
     "long-file": "python benchmarks/long_file.py --out docs/speed/long-file.json",
     "memory-audiomae": "spectrim bench --model audiomae-base --threads 2 --rounds 1 --out DIR",
@@ -66,6 +69,12 @@ PRODUCTS_TEXT = (
 EXPLICIT_TEXT = (
     "Where a block ranks by attention of all tokens (AudioMAE), its softmax is written out for the "
     "score; no part of the MACs. Attention alone, one block of ViT-B, against the fused one.\n"
+)
+
+
+PIECES_TEXT = (
+    "On a CPU torch computes a batch in pieces of about 1024 patches, whose activations its caches "
+    "hold. AST-base, batch 8, from waveforms to probabilities.\n"
 )
 
 
@@ -311,6 +320,15 @@ def main() -> None:
         head = ["tokens", "attention", "ms, batch of 8", "of fused"]
         parts += ["## The softmax of a block that ranks\n", f"    {COMMANDS['explicit']}\n"]
         parts += [EXPLICIT_TEXT, table(head, lines)]
+    if "pieces" in found:
+        lines = [
+            [str(row["keep_rate"]), row["way"], f"{row['ms_per_clip']:.0f}",
+             f"{row['speedup']:.2f} ({row['quartiles'][0]:.2f} to {row['quartiles'][1]:.2f})"]
+            for row in found["pieces"]["rows"]
+        ]  # fmt: skip
+        head = ["keep-rate", "computed", "ms a clip", "against the batch at once (quartiles)"]
+        parts += ["## A batch in pieces\n", f"    {COMMANDS['pieces']}\n"]
+        parts += [PIECES_TEXT, table(head, lines)]
     if "memory-audiomae" in found:
         parts += ["## Peak memory\n", f"    {COMMANDS['memory-audiomae']}\n"]
         parts += ["Of a process that loads the model and answers one batch, in MB.\n"]
