@@ -117,6 +117,17 @@ def test_a_cell_that_fails_stops_itself_and_what_starts_from_it_alone(
     assert states[1:] == ["waiting", "done"]
 
 
+def test_what_failed_is_told_where_nothing_else_can_be_run_either(folder: Path, tmp_path) -> None:
+    path = tmp_path / "untested.yaml"
+    text = (folder / "small.yaml").read_text()
+    path.write_text(text.replace("[init=ast-digits]", "[init=ast-digits, data.test_split=none]"))
+    names = ["baseline/ast-tones/0", "shelf/audiomae-tones/0"]  # the second one's is not there
+    ran = run_grid(read_grid(path), tmp_path, lambda cell: Silent(), names)
+    assert ran.finished == 0 and set(ran.failed) == set(names)
+    assert "no test clip" in ran.failed[names[0]]
+    assert "waits for baseline/audiomae-tones/0" in ran.failed[names[1]]
+
+
 def test_a_run_killed_while_its_state_is_removed_counts_as_done(
     folder: Path, tmp_path, monkeypatch
 ) -> None:

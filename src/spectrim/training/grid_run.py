@@ -93,7 +93,13 @@ def run_grid(
         if not left:
             return Ran(finished, failed)
         if not progressed:
-            _check_hope(grid, left, results)
+            try:
+                _check_hope(grid, left, results)
+            except SpectrimError as error:
+                if not failed:
+                    raise
+                failed[left[0].name] = str(error)  # beside what is told already
+                return Ran(finished, failed)
             time.sleep(WAIT)
 
 
