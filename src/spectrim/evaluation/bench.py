@@ -126,6 +126,8 @@ def bench(
     rows: list[dict[str, Any]] = []
     sources: dict[Key, Path] = {}
     window = TorchRunner(plain).window
+    context = TorchRunner(plain).context(name, max(batch_sizes))
+    context.pop("plan")
     with tempfile.TemporaryDirectory() as folder:
         # What cannot be exported says so before anything is timed.
         for rate, variant in zip(rates, variants if exported else (), strict=False):
@@ -148,12 +150,10 @@ def bench(
             source, batch_size = sources[_key(row)], row["batch_size"]
             row["peak_mb"] = peak_memory(
                 source, row["backend"], window, batch_size, threads,
-                str(model.device), str(model.dtype).removeprefix("torch."),
+                context["device"], context["dtype"],
             )  # fmt: skip
     for row in rows:
         row["model"] = name
-    context = TorchRunner(plain).context(name, max(batch_sizes))
-    context.pop("plan")
     return context | {
         "machine_gmac_per_s": statistics.median(row["machine_gmac_per_s"] for row in rows),
         "machine_product": product,

@@ -28,12 +28,12 @@ difference in accuracy is Bonett and Price's for paired shares (doi 10.3102/1076
 adds one clip won and one lost: a little wider than the plain one, so that four clips won and none
 lost are no trend (McNemar's exact test gives p = 0.125). Those of mAP are from 400 Poisson
 bootstrap draws of the clips; of mixtures, of the clips that they are made of, since those that
-share one fail together: such errors are a fifth or a quarter too wide in simulated worlds, where
-draws of whole mixtures give errors a fifth too small. So is the error of a mean of cases, every
-case drawing a clip alike, joined with the scatter of the cases: of the columns, as the cases of one
-share trainings (its control, its baseline), by the cluster-robust error of a mean
-(doi 10.1093/biomet/73.1.13). What another seed of a training would change is in that scatter, and
-in single figures only where repetitions are pooled, and then in part.
+share one fail together: such errors are rather too wide (in simulated worlds, where draws of whole
+mixtures give too small ones). So is the error of a mean of cases, every case drawing a clip alike,
+joined with the scatter of the cases: of the columns, as the cases of one share trainings (its
+control, its baseline), by the cluster-robust error of a mean (doi 10.1093/biomet/73.1.13). What
+another seed of a training would change is in that scatter, and in single figures only where
+repetitions are pooled, and then in part.
 """
 
 

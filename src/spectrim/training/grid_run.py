@@ -206,17 +206,8 @@ def _trained(
                 arrays |= {"paths": file["test_names"], "truth": file["test_truth"]}
                 arrays[name] = halved(file["test_logits"], summary["metric"])
         _save_arrays(results.outputs(cell), arrays)
-    kept = (
-        "metric",
-        "epochs",
-        "last",
-        "best",
-        "best_on_test",
-        "seconds",
-        "devices",
-        "device",
-        "precision",
-    )
+    kept = ["metric", "epochs", "last", "best", "best_on_test", "seconds"]
+    kept += ["devices", "device", "precision"]
     found = {key: summary.get(key) for key in kept}
     found["trained_seconds"] = found.pop("seconds")
     return found | {"gmacs": macs(load(out / "last")) / 1e9}
