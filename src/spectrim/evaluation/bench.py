@@ -116,6 +116,7 @@ def bench(
             f"int8 without clips to calibrate with runs in onnxruntime alone, not in "
             f"{', '.join(chosen)}; give --calibrate, or --backends onnxruntime."
         )
+    _need(chosen)  # last: what to install matters where nothing else speaks against the call
     rival = None if against is None else _rival(against, model)
     rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]
     plain = model.with_plan(Plan())
@@ -172,7 +173,7 @@ def bench(
 
 
 def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> list[str]:
-    """What to time; see `bench`."""
+    """What to time, installed or not; see `bench`."""
     exports = model.device.type == "cpu" and model.dtype == torch.float32
     if backends is None:
         return _installed() if exports else ["torch"]
@@ -180,11 +181,6 @@ def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> li
     for backend in chosen:
         if backend not in BACKENDS:
             raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
-        if backend not in _installed():
-            raise SpectrimError(
-                f"the backend {backend} is not installed: pip install 'spectrim["
-                f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
-            )
         if backend != "torch" and not exports:
             raise SpectrimError(
                 f"{backend} runs exported files, in float32 on the CPU; this model is on "
@@ -192,6 +188,14 @@ def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> li
                 "torch, or leave out --device and --dtype."
             )
     return chosen
+
+
+def _need(backends: Sequence[str]) -> None:
+    for backend in (name for name in backends if name not in _installed()):
+        raise SpectrimError(
+            f"the backend {backend} is not installed: pip install 'spectrim["
+            f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
+        )
 
 
 def _installed() -> list[str]:
