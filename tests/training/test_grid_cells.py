@@ -162,6 +162,18 @@ def test_scores_of_ones_own_lie_where_one_stands(folder: Path, spectrim, tmp_pat
     assert done.returncode == 2 and "yours" in done.stderr and "own.yaml" in done.stderr
 
 
+def test_missing_manifests_are_named_in_the_list(folder: Path, spectrim, tmp_path) -> None:
+    path = tmp_path / "away.yaml"
+    column = "runs: [[seed=0], [seed=1]], changes: ["
+    assert column in GRID
+    text = GRID.replace(column, f"{column}data.test_manifest={tmp_path / 'gone.csv'}, ")
+    path.write_text(text.replace("FOLDER", str(folder)))
+    done = spectrim("grid", "list", path, "--out", tmp_path / "out")
+    said = "".join(done.stderr.split())
+    assert done.returncode == 0 and said.count("gone.csv") == 1, done.stderr
+    assert "spectrimdataprepare" in said and "tones.csv" not in said
+
+
 def test_an_interrupted_cell_says_how_far_it_is(folder: Path, tmp_path) -> None:
     grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)
     cell = grid.cell("baseline/ast-tones/0")
@@ -178,7 +190,10 @@ def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_
     result = {"recipe": made.recipe, "changes": made.changes, "start": made.start}
     (cells / "baseline--ast-tones--0.json").write_text(json.dumps(result))
     words = (folder / "small.yaml", "--out", tmp_path, "--cell", "shelf/ast-tones/0")
-    assert "lost" in spectrim("grid", "list", *words[:3]).stdout
+    (cells / "baseline--other--0.json").write_text("{}")
+    listed = spectrim("grid", "list", *words[:3])
+    assert "lost" in listed.stdout and "also holds 1 cells" in listed.stderr
+    assert "baseline--other--0" in listed.stderr and "manifests" not in listed.stderr
     found = spectrim("grid", "run", *words)
     said = " ".join(found.stderr.split())
     assert found.returncode == 2 and "Delete" in said, said

@@ -47,13 +47,24 @@ def list_command(
     with needed():
         from ..training.grid import check_recipes
         from ..training.grid_folder import GridFolder
+        from ..training.manifests import absent
 
         if out.exists() and not out.is_dir():
             raise SpectrimError(f"--out {out} is a file; wanted the folder of a grid's results.")
         found, results = _read(grid), GridFolder(out)
-        check_recipes(found)
+        lacking = [name for recipe in check_recipes(found) for name in absent(recipe.data)]
     if found.idle:
         complain("note", f"order: no cell fits {', '.join(found.idle)}.")
+    if lacking:
+        complain(
+            "note", f"not there: {', '.join(dict.fromkeys(lacking))}; their cells cannot be run "
+            "yet (`spectrim data prepare` writes the manifests of known corpora).",
+        )  # fmt: skip
+    if others := results.strangers(found.cells):
+        complain(
+            "note", f"{out / 'cells'} also holds {len(others)} cells that are not of this grid "
+            f"({others[0]}, ...); they are let be.",
+        )  # fmt: skip
     rows = [
         {"cell": cell.name, "status": results.status(cell), "changes": list(cell.changes)}
         for cell in found.cells

@@ -164,26 +164,27 @@ def read_grid(path: Path) -> Grid:
     return Grid(path, about, tuple(sorted(cells, key=place)))  # sorted keeps equals in order
 
 
-def check_recipes(grid: Grid) -> None:
-    """Read every column's recipe with all changes that its cells make to it.
+def check_recipes(grid: Grid) -> list[Recipe | PretrainRecipe]:
+    """Read every column's recipe with all changes that its cells make to it; and return them.
 
     Raises:
         SpectrimError: a recipe is not there, a change does not fit it, or a score of one's own
             cannot be imported.
     """
-    about = grid.about
+    about, found = grid.about, list[Recipe | PretrainRecipe]()
     try:
         if about.pretrain:
             changes = [text for run in about.pretrain_runs for text in run]
-            read_recipe(Path(about.pretrain), changes, PretrainRecipe)
+            found.append(read_recipe(Path(about.pretrain), changes, PretrainRecipe))
         for column in about.columns.values():
             runs = [text for run in column.runs for text in run]
             changes = [*column.changes, *runs, *about.tuned, *column.tuned]
-            read_recipe(Path(column.recipe), changes, Recipe)
+            found.append(read_recipe(Path(column.recipe), changes, Recipe))
         for score in about.scores:
             Stage(3, 0.5, score=score)  # imports one's own now, not after hours of training
     except SpectrimError as error:
         raise SpectrimError(f"{grid.path}: {error}") from error
+    return found
 
 
 def _unknown_key(key: str) -> str:

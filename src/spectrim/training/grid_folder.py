@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,13 @@ class GridFolder:
     def run_of(self, name: str) -> Path:
         """The folder of a cell's run."""
         return self.folder / "runs" / name.replace("/", "--")
+
+    def strangers(self, cells: Iterable[Cell]) -> list[str]:
+        """Finished cells that lie there and are none of `cells`: another grid's, or left behind."""
+        ours = {self.path_of(cell.name) for cell in cells}
+        return sorted(
+            path.stem for path in (self.folder / "cells").glob("*.json") if path not in ours
+        )
 
     def status(self, cell: Cell) -> str:
         """How far a cell is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..common.errors import SpectrimError, SpectrimNotice
@@ -88,6 +89,13 @@ def check_tested(recipe: Recipe, name: str) -> None:
             f"{recipe.data.test_fold}), and a grid's cell is a figure on such; name its split or "
             "fold: data.test_split, data.test_fold."
         )
+
+
+def absent(data: DataPart) -> list[str]:
+    """The manifests that a recipe names and that are not there."""
+    named = (data.manifest, data.valid_manifest, data.test_manifest)
+    names = dict.fromkeys(str(name) for part in named for name in _listed(part))
+    return [name for name in names if not Path(name).exists()]
 
 
 def check_files(manifests: Sequence[Manifest]) -> None:
