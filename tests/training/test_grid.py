@@ -113,6 +113,18 @@ def test_numbers_are_pooled_over_clips(folder: Path, done: GridFolder) -> None:
     assert {key[1] for key in by} == {"baseline", "control", "shelf", "tuned"}
 
 
+def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: GridFolder, tmp_path) -> None:
+    path = tmp_path / "fewer.yaml"
+    text = (folder / "small.yaml").read_text().replace("[attention, variation]", "[attention]")
+    path.write_text(text.replace("[0.7, 0.5]", "[0.5]"))
+    found = Numbers(read_grid(path), done).entries
+    shelf = [(e.score, e.keep_rate) for e in found if e.kind == "shelf"]
+    assert shelf == [("attention", 0.5)] * 2
+    whole = Numbers(read_grid(folder / "small.yaml"), done)
+    for entry in found:
+        assert entry == whole.get(entry.column, entry.kind, entry.score, entry.keep_rate)
+
+
 def test_gaps_are_paired_over_the_same_clips(folder: Path, done: GridFolder) -> None:
     numbers = Numbers(read_grid(folder / "small.yaml"), done)
     ast, mae = (numbers.get(f"{m}-tones", "tuned", "attention", 0.5) for m in ("ast", "audiomae"))

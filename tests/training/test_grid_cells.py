@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,9 +13,10 @@ import pytest
 from grids import GRID, write_grid
 
 from spectrim.common.errors import SpectrimError
-from spectrim.training.grid import check_recipes, read_grid
+from spectrim.training.grid import Cell, check_recipes, read_grid
 from spectrim.training.grid_folder import GridFolder
 from spectrim.training.grid_run import halved, run_grid
+from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 
 
@@ -47,6 +49,8 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
         "recipe: FOLDER/tones": ("recipe: FOLDER/tunes", "tunes.yaml"),
         "SPC-2": ("SPC-3", "columns.ast-tones.paper: 'AST, SPC-3' is none of the paper's columns"),
         "keep_rates: [0.7": ("keep_rates: [1.5", "keep_rates: a keep-rate of 1.5"),
+        "keep_rates: [0.7,": ("keep_rates: [1.0,", "1.0 is the baseline's; leave it out"),
+        "changes: [init=ast-digits]": ("changes: [keep_rate=0.7]", "baselines and controls are"),
         "order: [": ("orders: [", "no key 'orders'. Did you mean 'order' or 'scores'?"),
         "runs: [[seed=0]],": ("runs: 3,", "columns.audiomae-tones.runs"),
     }
@@ -57,6 +61,11 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
         with pytest.raises(SpectrimError, match=re.escape(text)) as caught:
             check_recipes(read_grid(path))
         assert path.name in str(caught.value)
+    for number, text in enumerate(("- columns\n", "columns: [a]\n")):
+        path = tmp_path / f"list{number}.yaml"
+        path.write_text(text)
+        with pytest.raises(SpectrimError, match=f"{path.name}: wanted keys and values"):
+            read_grid(path)
     idle = tmp_path / "idle.yaml"
     idle.write_text(GRID.replace("baseline/*/0", "baselin/*/0"))
     assert read_grid(idle).idle == ["baselin/*/0"]
@@ -128,6 +137,49 @@ def test_what_failed_is_told_where_nothing_else_can_be_run_either(folder: Path, 
     assert "waits for baseline/audiomae-tones/0" in ran.failed[names[1]]
 
 
+def finished(results: GridFolder, cell: Cell) -> None:
+    """Leave what a cell that came to its end leaves, as far as the next one asks for it."""
+    results.path_of(cell.name).parent.mkdir(parents=True, exist_ok=True)
+    about = {"recipe": cell.recipe, "changes": cell.changes, "start": cell.start}
+    results.path_of(cell.name).write_text(json.dumps(about))
+    (results.run_of(cell.name) / "last").mkdir(parents=True)
+
+
+def test_a_cell_that_comes_out_otherwise_is_not_run_for_ever(
+    folder: Path, tmp_path, monkeypatch
+) -> None:
+    grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)
+    finished(results, grid.cell("baseline/ast-tones/0"))
+    few = {"metric": "accuracy", "rows": [{"score": "attention", "keep_rate": 0.7}]}
+    monkeypatch.setitem(run_grid.__globals__, "_shelf", lambda *given: few)
+    name = "shelf/ast-tones/0"
+    ran = run_grid(grid, tmp_path, lambda cell: Silent(), [name])
+    assert ran.finished == 0 and "(without attention-0.5" in ran.failed[name]
+
+
+def test_a_head_that_the_baseline_has_trained_stays(folder: Path, tmp_path, monkeypatch) -> None:
+    """Recipes that start from other models ask for a fresh one."""
+    recipe = tmp_path / "fresh.yaml"
+    text = (folder / "tones.yaml").read_text()
+    recipe.write_text(text.replace("frames: 64", "frames: 64, fresh_head: true"))
+    path = tmp_path / "fresh-grid.yaml"
+    path.write_text(GRID.replace("FOLDER/tones.yaml", str(recipe)).replace("FOLDER", str(folder)))
+    grid, results = read_grid(path), GridFolder(tmp_path / "out")
+    asked: dict[str, bool | None] = {}
+
+    def train(recipe: Recipe, out: Path, reporter: Silent) -> None:
+        asked[out.name.partition("-")[0]] = recipe.model.fresh_head
+        raise SpectrimError("enough")
+
+    monkeypatch.setitem(run_grid.__globals__, "train", train)
+    base = "baseline/ast-tones/0"
+    run_grid(grid, results.folder, lambda cell: Silent(), [base])
+    finished(results, grid.cell(base))
+    names = ["control/ast-tones/0", "tuned/ast-tones/attention-0.5/0"]
+    run_grid(grid, results.folder, lambda cell: Silent(), names)
+    assert asked == {"baseline": True, "control": None, "tuned": None}
+
+
 def test_a_run_killed_while_its_state_is_removed_counts_as_done(
     folder: Path, tmp_path, monkeypatch
 ) -> None:
@@ -184,11 +236,9 @@ def test_an_interrupted_cell_says_how_far_it_is(folder: Path, tmp_path) -> None:
 
 
 def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_path) -> None:
-    cells = tmp_path / "cells"
-    cells.mkdir()
-    made = read_grid(folder / "small.yaml").cell("baseline/ast-tones/0")
-    result = {"recipe": made.recipe, "changes": made.changes, "start": made.start}
-    (cells / "baseline--ast-tones--0.json").write_text(json.dumps(result))
+    cells, base = tmp_path / "cells", read_grid(folder / "small.yaml").cell("baseline/ast-tones/0")
+    finished(GridFolder(tmp_path), base)
+    shutil.rmtree(tmp_path / "runs")
     words = (folder / "small.yaml", "--out", tmp_path, "--cell", "shelf/ast-tones/0")
     (cells / "baseline--other--0.json").write_text("{}")
     listed = spectrim("grid", "list", *words[:3])

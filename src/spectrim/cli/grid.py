@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..training.grid import Grid
+    from ..training.recipe import PretrainRecipe, Recipe
 
 EXAMPLE = "Example: spectrim grid run grids/miniature.yaml --out results/miniature --hours 2.5"
 LIST = "Example: spectrim grid list grids/miniature.yaml --out results/miniature"
@@ -22,15 +23,18 @@ GridPath = Annotated[Path, typer.Argument(help="A grid file, such as grids/minia
 Out = Annotated[Path, typer.Option(help="Folder of the grid's results; what it holds goes on.")]
 
 
-def _read(path: Path) -> Grid:
-    """Read a grid, whose scores and reductions may be own code of the folder one stands in."""
-    from ..training.grid import read_grid
+def _read(path: Path) -> tuple[Grid, list[Recipe | PretrainRecipe]]:
+    """A grid and its recipes, whose scores may be own code of the folder where one stands."""
+    from ..training.grid import check_recipes, read_grid
     from .options import allow_own_code
+    from .training import allow_own_code_of
 
     found = read_grid(path)
-    changes = [text for column in found.about.columns.values() for text in column.changes]
-    allow_own_code(*found.about.scores, *found.about.tuned, *changes)
-    return found
+    allow_own_code(*found.about.scores)
+    recipes = check_recipes(found)
+    for recipe in recipes:
+        allow_own_code_of(recipe)
+    return found, recipes
 
 
 @app.command("list", epilog=LIST)
@@ -45,14 +49,13 @@ def list_command(
     from .training import needed
 
     with needed():
-        from ..training.grid import check_recipes
         from ..training.grid_folder import GridFolder
         from ..training.manifests import absent
 
         if out.exists() and not out.is_dir():
             raise SpectrimError(f"--out {out} is a file; wanted the folder of a grid's results.")
-        found, results = _read(grid), GridFolder(out)
-        lacking = [name for recipe in check_recipes(found) for name in absent(recipe.data)]
+        (found, recipes), results = _read(grid), GridFolder(out)
+        lacking = [name for recipe in recipes for name in absent(recipe.data)]
     if found.idle:
         complain("note", f"order: no cell fits {', '.join(found.idle)}.")
     if lacking:
@@ -110,7 +113,7 @@ def run_command(
         from ..training.grid_run import run_grid
         from ..training.reporting import Reporter
 
-        found = _read(grid)
+        found, _ = _read(grid)
         for name in cell or []:
             found.cell(name)
         bars = Bars(Console(stderr=True))

@@ -47,11 +47,9 @@ def carry_out(
 ) -> None:
     """Read a recipe, and train or only print what would be done."""
     from ..training.read_recipe import folder_of, read_recipe
-    from ..training.recipe import Recipe
 
     recipe = read_recipe(path, changes, kind)
-    if isinstance(recipe, Recipe):
-        allow_own_code(recipe.score, recipe.reduction)
+    allow_own_code_of(recipe)
     folder = out or folder_of(path, changes)
     if dry:
         from ..training.dry_run import dry_run
@@ -73,6 +71,16 @@ def carry_out(
         print_json(summary)
     else:
         print_summary(summary, folder)
+
+
+def allow_own_code_of(recipe: Recipe | PretrainRecipe) -> None:
+    """Let what a recipe, or a checkpoint that it allows to, names as "module:name" be found."""
+    from ..training.recipe import Recipe
+
+    if isinstance(recipe, Recipe):
+        allow_own_code(recipe.score, recipe.reduction)
+        if recipe.load.get("own_code") or recipe.teacher.load.get("own_code"):
+            allow_own_code(":")
 
 
 class Bars:

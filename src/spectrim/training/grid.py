@@ -142,7 +142,7 @@ def read_grid(path: Path) -> Grid:
         SpectrimError: not there, a key that does not exist, or a value of another type.
     """
     try:
-        given = OmegaConf.create(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         merged = OmegaConf.merge(OmegaConf.structured(GridFile), given)
         about: Any = OmegaConf.to_object(merged)
     except OSError as error:
@@ -151,6 +151,10 @@ def read_grid(path: Path) -> Grid:
         raise SpectrimError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
     except ConfigKeyError as error:
         raise SpectrimError(f"{path}: {_unknown_key(str(error.full_key))}") from error
+    except TypeError as error:  # a list where names are wanted
+        raise SpectrimError(
+            f"{path}: wanted keys and values, columns by name ({error})."
+        ) from error
     except OmegaConfBaseException as error:
         text = str(error).strip().splitlines()[0].rstrip(".?")
         raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
@@ -179,7 +183,13 @@ def check_recipes(grid: Grid) -> list[Recipe | PretrainRecipe]:
         for column in about.columns.values():
             runs = [text for run in column.runs for text in run]
             changes = [*column.changes, *runs, *about.tuned, *column.tuned]
-            found.append(read_recipe(Path(column.recipe), changes, Recipe))
+            recipe = read_recipe(Path(column.recipe), changes, Recipe)
+            if recipe.keep_rate != 1:
+                raise SpectrimError(
+                    f"{column.recipe} has keep_rate={recipe.keep_rate}, and baselines and controls "
+                    "are unpruned: take it out; the grid's keep_rates say what is pruned."
+                )
+            found.append(recipe)
         for score in about.scores:
             Stage(3, 0.5, score=score)  # imports one's own now, not after hours of training
     except SpectrimError as error:
@@ -199,6 +209,8 @@ def _check(path: Path, about: GridFile) -> None:
             check_keep_rate(rate)
         except SpectrimError as error:
             raise SpectrimError(f"{path}: keep_rates: {error}") from error
+        if rate == 1:
+            raise SpectrimError(f"{path}: keep_rates: 1.0 is the baseline's; leave it out.")
     for score in about.scores:
         if score not in SCORES and ":" not in score:
             raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")

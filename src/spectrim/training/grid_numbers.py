@@ -182,7 +182,7 @@ def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -
         return [
             _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
                  arrays["last"][at], arrays["best"][at], "", False, arrays["last"][0])
-            for at, row in enumerate(rows) if row["score"] is not None
+            for at, row in enumerate(rows) if (row["score"], row["keep_rate"]) in cell.pairs
         ]  # fmt: skip
     reference = _reference(grid, cell, results, paths)
     rate = cell.keep_rate or 1.0

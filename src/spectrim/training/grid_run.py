@@ -85,6 +85,8 @@ def run_grid(
                 if mine and results.result(cell) is None:
                     try:
                         _run(grid, cell, results, reporter(cell), changes)
+                        if how := results.difference(cell):  # or it would be run for ever
+                            raise SpectrimError(f"came out otherwise than asked ({how}).")
                         finished += 1
                     except SpectrimError as error:
                         failed[cell.name] = str(error)
@@ -159,7 +161,10 @@ def _run(
 ) -> None:
     began, says = time.time(), recipe_says(cell)  # which may change while it runs
     cache = f"data.cache={results.folder / 'waveforms'}"
-    given = [*cell.changes, *changes, cache, "run.tensorboard=false"]
+    # A head that its own baseline has trained stays, whatever the recipe does to other models'.
+    trained_on = cell.kind in ("tuned", "control") and str(cell.start).startswith("baseline/")
+    first = ["model.fresh_head=null"] if trained_on else []
+    given = [*first, *cell.changes, *changes, cache, "run.tensorboard=false"]
     if cell.kind == "shelf":
         found = _shelf(grid, cell, results, given, reporter)
     else:
