@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import errno
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tones import write_recipe
 
@@ -21,10 +21,10 @@ from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.json_manifest import write_json_manifest
 from spectrim.data.manifest import read_data
 from spectrim.training.jobs import Supervision
-from spectrim.training.loop import engine, slow_bf16
 from spectrim.training.read_recipe import read_recipe
-from spectrim.training.recipe import Recipe, RunPart
-from spectrim.training.reporting import Board
+from spectrim.training.recipe import Recipe
+from spectrim.training.reporting import Board, Silent
+from spectrim.training.run import train
 from spectrim.training.start import begin
 from spectrim.training.task import settle
 
@@ -48,8 +48,6 @@ def learned(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learned the tones, without pruning."""
     from spectrim.training.read_recipe import read_recipe
     from spectrim.training.recipe import Recipe
-    from spectrim.training.reporting import Silent
-    from spectrim.training.run import train
 
     folder = tmp_path_factory.mktemp("learned")
     path = write_recipe(folder, tones, PLAIN)
@@ -261,45 +259,6 @@ def test_a_cache_that_cannot_be_written_stops_the_run(recipe, tmp_path, spectrim
     assert "data.cache" in done.stderr and "left out" not in done.stderr
 
 
-@pytest.fixture
-def fresh_state() -> Iterator[None]:
-    """accelerate keeps one precision for a process's life."""
-    AcceleratorState._reset_state()
-    yield
-    AcceleratorState._reset_state()
-
-
-@pytest.mark.usefixtures("fresh_state")
-@pytest.mark.parametrize(
-    ("precision", "used"), [("auto", "no"), ("no", "no"), ("bf16", "bf16"), ("fp16", "no")]
-)
-def test_mixed_precision_is_off_on_a_cpu_unless_bf16_is_asked_for(
-    precision: str, used: str
-) -> None:
-    accelerator = engine(RunPart(precision=precision, device="cpu"))
-    assert accelerator.mixed_precision == used and accelerator.scaler is None
-    assert accelerator.device.type == "cpu"
-
-
-@pytest.mark.parametrize(
-    ("device", "precision", "able", "said"),
-    [
-        ("cpu", "bf16", {"architecture": "x86_64", "avx2": True}, True),
-        ("cpu", "bf16", {"architecture": "x86_64", "amx_bf16": True}, False),
-        ("cpu", "bf16", {"architecture": "x86_64", "avx512_bf16": True}, False),
-        ("cpu", "bf16", {"architecture": "aarch64"}, False),
-        ("cpu", "no", {"architecture": "x86_64"}, False),
-        ("cuda", "bf16", {"architecture": "x86_64"}, False),
-    ],
-)
-def test_emulated_bf16_is_said(
-    device: str, precision: str, able: dict[str, object], said: bool, monkeypatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
-    sentence = slow_bf16(torch.device(device), precision)
-    assert (sentence is not None and "run.precision=no" in sentence) is said
-
-
 def test_a_small_clip_of_the_gradient_leaves_the_weights(recipe, tmp_path, spectrim) -> None:
     """Below Adam's epsilon a step is as small as the gradient is."""
     words = ["epochs=1", "optim.clip=1e-12", "optim.weight_decay=0"]
@@ -369,6 +328,34 @@ def test_a_teacher_whose_file_names_no_classes(learned: Path, tones: Path, tmp_p
     read = read_recipe(recipe, words, Recipe)
     made = Supervision(read, settle(read), tmp_path / "cache", 0, 1).teacher
     assert made is not None and set(made.labels) == set(named)
+
+
+def test_a_teacher_sees_all_patches_whatever_plan_it_was_saved_with(
+    learned: Path, tones: Path, tmp_path: Path
+) -> None:
+    package.prune(package.load(learned / "last"), 0.5).save(tmp_path / "t")
+    read = read_recipe(write_recipe(tmp_path, tones, PLAIN), [f"teacher.model={tmp_path / 't'}"],
+                       Recipe)  # fmt: skip
+    made = Supervision(read, settle(read), tmp_path / "cache", 0, 1)
+    assert made.teacher is not None and not made.teacher.plan.stages
+    assert any("the teacher's own plan" in text for text in made.said)
+
+
+def test_own_code_of_a_checkpoint_is_found_where_one_stands(
+    learned: Path, tones: Path, tmp_path: Path, spectrim
+) -> None:
+    """The recipe's own score is attention; only the model that it starts from has another."""
+    (tmp_path / "my_scores.py").write_text("def mine(context):\n    return context.column_mean()\n")
+    code = (
+        "import spectrim, sys; sys.path.insert(0, '.'); "
+        f"spectrim.prune(spectrim.load({str(learned / 'last')!r}), 0.5, 'my_scores:mine').save('m')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    recipe = write_recipe(tmp_path, tones, PLAIN)
+    words = ("train", recipe, f"init={tmp_path / 'm'}", "--dry-run")
+    assert spectrim(*words).returncode == 2
+    done = spectrim(*words, "load.own_code=true")
+    assert done.returncode == 0, done.stderr
 
 
 def test_scalars_that_cannot_be_written_stop_alone(tmp_path: Path, monkeypatch) -> None:

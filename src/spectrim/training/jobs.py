@@ -19,6 +19,7 @@ from ..data.loader import TrainBatch, TrainLoader
 from ..evaluation.metrics import indicator
 from ..models.load import load
 from ..models.transformer import SpectrogramTransformer
+from ..pruning.plan import Plan
 from .evaluate import Evaluation, evaluate
 from .masking import random_mask, token_mask
 from .objectives import MaskedAutoEncoder, Supervised
@@ -90,6 +91,9 @@ class Supervision:
         name = self.recipe.teacher.model
         assert name is not None
         teacher = load(name, frames=self.task.frames, **self.recipe.teacher.load)
+        if teacher.plan.stages:
+            self.said.append(f"the teacher's own plan ({teacher.plan}) is left out: it sees all.")
+            teacher = teacher.with_plan(Plan())
         strangers = set(teacher.labels) ^ set(self.task.labels)
         if strangers:
             raise SpectrimError(

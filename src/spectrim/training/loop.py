@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import gather_object
 from torch import nn
 
 from ..common.errors import SpectrimError
@@ -45,6 +47,9 @@ def engine(run: RunPart, find_unused: bool = False) -> Accelerator:
         precision = "bf16" if precision == "bf16" else "no"
     elif precision == "auto":
         precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if AcceleratorState._shared_state and PartialState().num_processes == 1:
+        # A process may train several runs; Accelerate would hold all to the first one's precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
     wrapper = DistributedDataParallelKwargs(find_unused_parameters=find_unused)
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[wrapper])
 
@@ -170,6 +175,8 @@ def finish_epoch(
     """Evaluate, keep the last and the best model, and report."""
     recipe = job.recipe
     now = progress.step / job.loader.steps
+    # Each process met its own share of the clips.
+    progress.unreadable = dict(gather_object(list(progress.unreadable.items())))
     row: dict[str, Any] = {
         "epoch": epoch,
         "step": progress.step,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from omegaconf import OmegaConf
 
 from ..common.claims import claim, holder
@@ -69,12 +70,18 @@ def _train(
 ) -> dict[str, Any] | None:
     main = accelerator.is_main_process
     known = same_run(recipe, out)
-    precision = accelerator.mixed_precision
+    if len(set(gather_object([known is not None]))) > 1:
+        raise SpectrimError(
+            f"{out}: not every process sees the run that was begun there; name an --out that all "
+            "machines share."
+        )
+    precision, cpu = accelerator.mixed_precision, accelerator.device.type == "cpu"
     begun = (known or {}).get("precision", precision)  # older runs do not say
     if begun != precision:
+        cure = "Go on on a GPU" if begun == "fp16" and cpu else f"Give run.precision={begun}"
         raise SpectrimError(
             f"{out}: this run was begun in precision {begun!r} and would go on in {precision!r}. "
-            f"Give run.precision={begun}, or name another --out."
+            f"{cure}, or name another --out."
         )
     cache = Path(recipe.data.cache or out / "waveforms")
     ranks = accelerator.process_index, accelerator.num_processes
