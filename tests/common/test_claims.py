@@ -135,3 +135,17 @@ def test_a_claim_of_a_dead_process_is_taken_over_and_a_live_one_is_not(tmp_path:
         with claims.claim(path) as again:
             assert not again  # this process is alive
     assert not path.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="starts are known from /proc")
+def test_a_claim_of_an_earlier_process_of_the_same_number_is_taken_over(tmp_path: Path) -> None:
+    """As in a container that was killed and starts again: each time process 1."""
+    path = tmp_path / "cell"
+    assert claims._create(path, "token")
+    assert claims.holder(path) is not None
+    about = json.loads(path.read_text())
+    assert about["began"] == claims._began(os.getpid()) != claims._began(os.getppid())
+    path.write_text(json.dumps(about | {"began": str(int(about["began"]) - 7)}))
+    assert claims.holder(path) is None
+    with claims.claim(path) as mine:
+        assert mine

@@ -7,6 +7,7 @@ import warnings
 
 import foreign
 import pytest
+import safetensors.torch
 import torch
 from torch.nn import functional
 
@@ -70,6 +71,15 @@ def test_training_state_beside_the_model_is_dropped(save):
     features = torch.randn(1, 128, 128)
     got = load(save({"model": plain} | beside), padding="minimum")
     assert got.config.padding == "minimum"
+    torch.testing.assert_close(got(features), load(save(state))(features))
+
+
+def test_wrapped_names_are_the_same_in_both_kinds_of_file(save, tmp_path):
+    state = {name: value.clone() for name, value in foreign.official_ast().items()}
+    assert all(name.startswith("module.") for name in state)
+    safetensors.torch.save_file(state, tmp_path / "ast.safetensors")
+    features = torch.randn(1, 128, 128)
+    got = load(tmp_path / "ast.safetensors")
     torch.testing.assert_close(got(features), load(save(state))(features))
 
 

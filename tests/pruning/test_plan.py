@@ -65,9 +65,13 @@ def test_a_stage_at_the_input(make, heard, family, score):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attention_at_the_input_is_a_clear_error(make, heard, family):
-    pruned = prune(make(family, depth=4), 0.5, "attention", ("input",))
-    with pytest.raises(SpectrimError, match=r"no attention before the first block.*'intensity'"):
-        pruned(*heard("digit"))
+    """When it is asked for, rather than after an epoch of training."""
+    said = r"no attention before the first block.*'intensity'"
+    with pytest.raises(SpectrimError, match=said):
+        prune(make(family, depth=4), 0.5, "attention", ("input", 2))
+    own = prune(make(family, depth=4), 0.5, lambda context: context.column_mean(), ("input",))
+    with pytest.raises(SpectrimError, match=said):  # what a score of one's own reads nobody knows
+        own(*heard("digit"))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,7 @@ def test_bad_keep_rates(make, heard, rate):
 )
 def test_bad_blocks(make, blocks, words):
     with pytest.raises(SpectrimError, match=words):
-        prune(make("ast"), 0.7, blocks=blocks)
+        prune(make("ast"), 0.7, "intensity", blocks)
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.0, True])

@@ -78,6 +78,7 @@ def _create(path: Path, token: str) -> bool:
     except FileExistsError:
         return False
     about = {"host": socket.gethostname(), "pid": os.getpid(), "token": token}
+    about["began"] = _began(os.getpid())
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(about, file)
@@ -136,11 +137,22 @@ def _is_stale(path: Path, untouched: float) -> bool:
         if about["host"] == socket.gethostname():
             try:
                 os.kill(int(about["pid"]), 0)
+                # In a container that starts again, another process has the same number.
+                if about.get("began") not in (None, _began(int(about["pid"]))):
+                    return True
             except ProcessLookupError:
                 return True
             except PermissionError:
                 pass
     return untouched > STALE
+
+
+def _began(pid: int) -> str | None:
+    """When a process of this machine began, in ticks; None where the system has no /proc."""
+    with contextlib.suppress(OSError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return text.rpartition(")")[2].split()[19]  # field 22; the name before may hold spaces
+    return None
 
 
 def _now(folder: Path) -> float:

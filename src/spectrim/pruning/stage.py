@@ -60,6 +60,11 @@ class Stage:
     def __post_init__(self) -> None:
         if self.at != "input" and (not is_int(self.at) or int(self.at) < 0):
             raise SpectrimError(f"a stage at {self.at!r}; wanted 'input' or a block from 0.")
+        if self.at == "input" and self.score == "attention":
+            raise SpectrimError(
+                "there is no attention before the first block; rank a stage at 'input' by "
+                "'intensity', 'variation' or 'random', or move the stage to a block."
+            )
         if (self.keep_rate is None) == (self.count is None):
             raise SpectrimError("a stage has either a keep-rate or a count.")
         if self.keep_rate is not None:

@@ -67,9 +67,7 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises:
         SpectrimError: no such file, not a checkpoint, not whole, or one that would run code.
     """
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    found = unpickled(path)
+    found = read_safetensors(path) if path.suffix == ".safetensors" else unpickled(path)
     if isinstance(found, dict) and isinstance(found.get("model"), dict):
         if beside := [key for key in found if key not in TRAINING_STATE | {"model"}]:
             raise SpectrimError(
