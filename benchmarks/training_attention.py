@@ -2,7 +2,7 @@
 
     python benchmarks/training_attention.py [--rounds 15] [--threads 1] [--out FILE]
 
-Forward and backward of tiny models (width 192) on random log-mel, fused and plain interleaved in
+Forward and backward of tiny models (width 128) on random log-mel, fused and plain interleaved in
 one process, medians of the pairwise ratios, for lengths and precisions.
 """
 

@@ -72,6 +72,10 @@ EXPLICIT_TEXT = (
 )
 
 
+OLDER = (
+    "Measured before the filter bank got its FFT: today's package gives other figures, above all "
+    "from files to tags.\n"
+)
 PIECES_TEXT = (
     "On a CPU torch computes a batch in pieces of about 1024 patches, whose activations its caches "
     "hold. AST-base, batch 8, from waveforms to probabilities.\n"
@@ -273,8 +277,12 @@ def main() -> None:
         "pairs; the machine is shared and its rate moves within minutes, so that only ratios mean "
         "something: the rate (a float32 product of 4096 a side) is taken in turn with the rows it "
         "is compared with. No GPU was at hand: nothing here was measured on one.\n",
+        *([] if has_fft(found) else [OLDER]),
         "## Targets\n",
         table(["what", "where", "at least", "reached", "met"], targets(found)),
+        "The last rows: "
+        + " and ".join(f"`{COMMANDS[name]}`" for name in ("startup", "long-file") if name in found)
+        + "; the others below.\n",
     ]
     for name, title in BENCHES.items():
         if name in found:

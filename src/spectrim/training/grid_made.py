@@ -30,8 +30,9 @@ def made(grid: Grid, results: GridFolder, data: str) -> str:
         "needs the `train` extra)\n",
         f"Each cell is `{results.folder / 'cells'}/NAME.json` and, clip by clip, `NAME.npz`: "
         "`paths`, `truth` (classes) and logits of the `last` epoch and of the `best`, the chosen "
-        "one; off the shelf in the order of the JSON's rows. Names end in the repetition, counted "
-        "from 0.\n",
+        "one (of accuracy less the clip's largest, but in the oldest cells); off the shelf (rows, "
+        "clips, classes), in the order of the JSON's rows of that checkpoint, the first unpruned. "
+        "Names end in the repetition, counted from 0.\n",
     ]
     lines += _columns(grid, done)
     tuned = f"\nFine-tuned cells and controls: {' '.join(grid.about.tuned) or 'as the recipe'}"

@@ -214,8 +214,14 @@ class SelectPart:
 class Recipe:
     """A supervised run: from scratch, or from the checkpoint `init`.
 
-    `load` is for what a foreign checkpoint does not say: stride, mean, std, padding, labels,
-    activation, metric or own_code, as arguments of `spectrim.load`.
+    Attributes:
+        seed: of the weights, the order of the clips and every draw.
+        epochs: how often each training clip is heard.
+        init: built in, hub id, folder or file, as for `spectrim.load`; null: random weights.
+        load: what a foreign checkpoint does not say: stride, mean, std, padding, labels,
+            activation, metric or own_code, as arguments of `spectrim.load`.
+        keep_rate, score, reduction, blocks: the pruning that the schedule ends with, as arguments
+            of `spectrim.prune`; 1.0: none.
     """
 
     seed: int = 0
@@ -239,7 +245,14 @@ class Recipe:
 
 @dataclass
 class PretrainRecipe:
-    """Masked auto-encoding of unlabelled audio: `mask` is the share of patches to guess."""
+    """Masked auto-encoding of unlabelled audio.
+
+    Attributes:
+        seed, epochs, init: as in `Recipe`.
+        mask: the share of patches to guess.
+        decoder_width, decoder_depth, decoder_heads: of the transformer that guesses them; it is
+            left out of the models that are saved.
+    """
 
     seed: int = 0
     epochs: int = 33
