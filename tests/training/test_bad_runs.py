@@ -61,9 +61,14 @@ def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(own, tmp_path
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [("load.frames=96", "no key 'frames'"), ("load.strde=16", "Did you mean 'stride'")],
+    [
+        ("load.frames=96", "no key 'frames'"),
+        ("load.strde=16", "Did you mean 'stride'"),
+        ("load.mean=much", "mean much"),
+        ("data.manifest=", "data.manifest is empty"),
+    ],
 )
-def test_what_cannot_be_said_of_a_checkpoint(change, said, own, tmp_path, spectrim) -> None:
+def test_values_that_cannot_be_are_refused(change, said, own, tmp_path, spectrim) -> None:
     refused(spectrim("train", write_recipe(tmp_path, own), "init=ast-digits", change), said)
 
 

@@ -69,7 +69,8 @@ class ModelConfig:
                 raise SpectrimError(f"{key} is {value!r}; wanted an integer.")
         if self.heads < 1 or self.width % self.heads:
             raise SpectrimError(f"a width of {self.width} does not divide into {self.heads} heads.")
-        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
+        numbers = all(isinstance(value, (int, float)) for value in (self.mean, self.std))
+        if not (numbers and math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
             raise SpectrimError(f"mean {self.mean} and std {self.std}; wanted finite, std above 0.")
         _ = self.grid  # raises where no patch fits
 

@@ -23,6 +23,8 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
         SpectrimError: a manifest cannot be read, a fold is not there, nothing to train on.
     """
     names = _listed(data.manifest)
+    if not names or not all(names):
+        raise SpectrimError("data.manifest is empty; wanted a file or a folder of sound.")
     found = []
     for name in names:
         manifest = read_data(str(name))
