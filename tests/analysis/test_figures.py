@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from matplotlib.figure import Figure
 from sounds import burst, manifest, noise, silence
 
 from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.drawn import draw_all
 from spectrim.analysis.figures.maps import blanked, draw_example
-from spectrim.analysis.figures.style import hertz_of, looks_of, mel_of, seconds_of
-from spectrim.analysis.report import ogg, published_clusters
+from spectrim.analysis.figures.style import looks_of, mel_of, save_figure, seconds_of
+from spectrim.analysis.report import ogg, published_clusters, write_report
 from spectrim.analysis.results import save_analysis
 from spectrim.analysis.rows import record
 from spectrim.analysis.summary import summaries
@@ -31,12 +33,11 @@ def found(make, tmp_path_factory):
     return analyze(models, {"clips": clips}, Settings(examples=1, scores=("attention",)))
 
 
-def test_hertz_of_a_bin_is_where_its_filter_peaks():
+def test_a_frequency_stands_at_the_bin_whose_filter_peaks_there():
     matrix = mel_matrix()
     for index in (60, 90, 120):  # above, filters are wider than the transform's 31 Hz
         peak = int(matrix[:, index].argmax()) * 16_000 / 512
-        assert hertz_of(index) == pytest.approx(peak, abs=16_000 / 512)
-    assert mel_of(hertz_of(37.0)) == pytest.approx(37.0)
+        assert mel_of(peak - 16_000 / 512) < index < mel_of(peak + 16_000 / 512)
     assert mel_of(20.0) == -1 and mel_of(8000.0) == 128
 
 
@@ -83,6 +84,33 @@ def test_retention_rows_have_their_own_scale(found):
     assert max(tops) <= drawn.figure.axes[0].get_ylim()[1] <= 100
 
 
+def test_bands_of_models_of_any_stride_stand_at_their_frequencies(make, tmp_path):
+    clips = manifest(tmp_path / "x", [burst(300, 0.2, 0.5), noise(1.3, 0.1, 2)])
+    models = {"wide": make("ast", depth=4), "close": make("audiomae", stride=10, depth=4)}
+    settings = Settings(examples=0, scores=("intensity",), blocks=(1,))
+    found = analyze(models, {"x": clips}, settings)
+    (drawn,) = [drawn for drawn in draw_all(found) if drawn.name == "retention"]
+    ax = drawn.figure.axes[2]
+    drawn_at = {tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) > 2}
+    assert drawn_at == {tuple(stride * n + 7.5 for n in range(count))
+                        for stride, count in ((16, 8), (10, 12))}  # fmt: skip
+    ticks = dict(zip([t.get_text() for t in ax.get_xticklabels()], ax.get_xticks(), strict=True))
+    assert ticks["1000"] == mel_of(1000)
+
+
+def test_names_are_drawn_as_they_are(tmp_path, recwarn):
+    """A dollar is no formula; a name may be no UTF-8, or of letters that the font lacks."""
+    figure = Figure()
+    names = ["cash$1_$2.wav", b"caf\xe9.wav".decode("utf-8", "surrogateescape"), "개.wav"]
+    for ax, name in zip(figure.subplots(3, 1), names, strict=True):
+        ax.set_title(name)
+    figure.suptitle(" ".join(names))
+    written = save_figure(tmp_path, "names", figure)
+    assert all(path.stat().st_size > 1000 for path in written) and not len(recwarn)
+    assert figure.axes[0].get_title() == names[0]
+    assert figure.axes[1].get_title() == "caf?.wav"
+
+
 def test_silence_and_single_clips_claim_nothing(make, tmp_path):
     """All patches of silence lie in one cluster: the paper's tau would be 1 of nothing but ties;
     and one clip has no standard error."""
@@ -122,8 +150,17 @@ def test_the_report_holds_pictures_and_sound(make, tmp_path_factory, tmp_path):
         {"ast": make("ast")}, {"clips": clips}, Settings(examples=1, scores=("attention",))
     )
     settings = Settings(examples=1, scores=("attention",))
-    numbers, written = save_analysis(tmp_path, found, settings, paper=True)
-    assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()}
+    out, aside = tmp_path / "out", tmp_path / "aside.csv"
+    out.mkdir()
+    for path in (aside, out / "low_ratio.csv", out / "mine.csv"):
+        path.write_text("")
+    earlier = {"files": ["results.json", "low_ratio.csv", "../aside.csv"]}
+    (out / "results.json").write_text(json.dumps(earlier))
+    numbers, written = save_analysis(out, found, settings, paper=True)
+    assert {path.name for path in out.iterdir()} == {*(path.name for path in written), "mine.csv"}
+    assert aside.exists() and not (out / "low_ratio.csv").exists()
+    assert json.loads((out / "results.json").read_text())["files"] == [p.name for p in written]
+    tmp_path = out
     text = (tmp_path / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:)', text), "nothing lies outside the file"
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
@@ -137,6 +174,14 @@ def test_the_report_holds_pictures_and_sound(make, tmp_path_factory, tmp_path):
     for name in ("tau", "clusters", "retention", "received"):
         lines = (tmp_path / f"{name}.csv").read_text().splitlines()
         assert len(lines) > 2 and "format_version" in lines[0]
+
+
+def test_names_that_are_no_utf8_do_not_stop_the_report(found, tmp_path):
+    settings = Settings(examples=1, scores=("attention",))
+    name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
+    numbers = record(found, settings) | {"failures": [{"error": f"{name}: is empty"}]}
+    text = write_report(tmp_path / "report.html", numbers, []).read_text(encoding="utf-8")
+    assert "caf?.wav: is empty" in text
 
 
 def test_a_minute_of_sound_survives_the_encoder():

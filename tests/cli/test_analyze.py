@@ -7,7 +7,9 @@ import json
 import shutil
 from itertools import islice
 
+import numpy as np
 import pytest
+import soundfile
 
 from spectrim.analysis import results
 
@@ -94,6 +96,23 @@ def test_ablate_writes_rows_a_table_and_a_figure(run, tmp_path):
     assert all(key in rows[0] for key in CONTEXT if key != "keep_rate")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"ablation.json", "ablation.csv", "ablation.png", "ablation.pdf"}
+
+
+def test_ablate_keeps_what_is_measured_when_a_later_set_fails(run, folder, tmp_path):
+    (tmp_path / "still").mkdir()
+    for number in range(3):
+        soundfile.write(tmp_path / "still" / f"{number}.wav", np.zeros(16_000), 16_000)
+    done = run(*ABLATE, "--data", str(tmp_path / "still"), "--out", str(tmp_path / "out"),
+               "--after", "1")  # fmt: skip
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1 and "model on still: " in said and "silent" in said
+    rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
+    assert {row["data"] for row in rows} == {"clips"}
+    # What can be known before is refused before anything is measured.
+    two = tmp_path / "two.csv"
+    two.write_text(f"path,label\n{folder / 'clips' / '0.wav'},low;high\n")
+    done = run(*ABLATE, "--data", str(two), "--out", str(tmp_path / "none"))
+    assert done.returncode == 2 and "2 labels" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch
 
 import spectrim
 from models import foreign
+from spectrim.cli.main import main
 
 FEW = ("--keep-rates", "1.0,0.5", "--scores", "attention,random", "--rounds", "2")
 
@@ -128,6 +129,22 @@ def test_check_is_one_page_and_json(run, tmp_path):
     saved = json.loads((tmp_path / "check.json").read_text())
     agreeing = [r["keep_rate"] for r in saved["rows"] if r["agreement"]["top1"]["value"] >= 0.95]
     assert saved["recommendation"]["keep_rate"] in agreeing
+
+
+def test_check_without_a_keep_rate_below_one_recommends_none(run):
+    done = run("check", "model", "--data", "clips.csv", "--keep-rates", "1.0", "--rounds", "1")
+    assert "no keep-rate below 1.0 was tried" in " ".join(done.stdout.split()), done.stderr
+
+
+def test_a_name_that_the_terminal_cannot_write_stops_nothing(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "argv", ["spectrim", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    stream.write("caf\udce9.wav")
+    stream.flush()
+    assert stream.buffer.getvalue().endswith(b"caf\\udce9.wav")
 
 
 def test_data_prepare_prints_what_it_wrote(run, tmp_path):

@@ -1,10 +1,15 @@
-"""What stands under a sweep's table."""
+"""What stands in a sweep's table, and under it."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+import numpy as np
 import pytest
 
+from spectrim.cli.output import complain, points, print_table
 from spectrim.cli.sweep_table import _caption
+from spectrim.evaluation.metrics import paired_difference
 
 
 def rows(spread):
@@ -13,6 +18,33 @@ def rows(spread):
     plain = head | {"speedup": 1.0, "speedup_quartiles": [1.0, 1.0]}
     return [plain, *(head | {"speedup": s, "speedup_quartiles": [s, s * (1 + spread)]}
                      for s in (1.2, 1.5, 2.0))]  # fmt: skip
+
+
+def test_an_interval_that_lies_askew_is_written_out():
+    """Four of ten clips lost: a bare ±35 would say that the loss is one beyond doubt."""
+    many, few = (np.arange(n) % 10 < 4 for n in (1000, 10))
+    wide = []
+    for lost in (many, few):
+        truth = np.tile([True, False], (len(lost), 1))
+        base, own = np.tile([1.0, 0.0], (len(lost), 1)), np.stack([~lost, lost], 1)
+        wide.append(asdict(paired_difference("accuracy", own.astype(float), base, truth)))
+    assert points(wide[0]) == "-40.0 ±3.0"
+    assert points(wide[1]) == "-40.0 (-68.6 to +2.0)"
+
+
+def test_shares_on_the_target_are_each_models_own():
+    each = [row | {"model": name, "kept_on_target": 0.5, "all_on_target": share}
+            for name, share in (("a", 0.25), ("b", 0.125)) for row in rows(0.0)]  # fmt: skip
+    assert "of all patches 25.0% do (a), 12.5% do (b)." in _caption(each)
+    assert "of all patches 25.0% do." in _caption(each[:4])
+
+
+def test_names_are_printed_as_they_are(capsys):
+    print_table(["label"], [["animal:dog:bark"]], "rec:a:1.wav")
+    complain("failed", "set:cat:1.wav is empty")
+    said = capsys.readouterr()
+    assert "animal:dog:bark" in said.out and "rec:a:1.wav" in said.out
+    assert "set:cat:1.wav" in said.err
 
 
 @pytest.mark.parametrize("spread, said", [(0.05, False), (0.4, True)])

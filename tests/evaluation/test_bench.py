@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -68,6 +70,32 @@ def test_against_transformers(make):
 def test_wrong_values(make, wrong):
     with pytest.raises(SpectrimError):
         bench(make("ast", depth=1), "test", **({"backends": ["torch"]} | wrong), **QUICK)
+
+
+def test_every_backend_is_given_as_many_threads_as_torch_has(make, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="it is what is given them")
+    given = []
+
+    def stop(path, backend, threads):
+        given.append(threads)
+        raise SpectrimError("enough")
+
+    monkeypatch.setattr("spectrim.evaluation.bench.export", lambda *given, **how: None)
+    monkeypatch.setattr("spectrim.evaluation.bench.load_onnx", stop)
+    with pytest.raises(SpectrimError, match="enough"):
+        bench(make("ast", depth=1), "test", backends=["onnxruntime"], keep_rates=[1.0],
+              **(QUICK | {"threads": None}))  # fmt: skip
+    assert given == [torch.get_num_threads()]
+
+
+def killed(*task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_has_no_peak(tmp_path, monkeypatch):
+    """As where memory ends; all that was timed before is not lost for it."""
+    monkeypatch.setattr("spectrim.evaluation.memory._peak", killed)
+    assert peak_memory(tmp_path, "torch", 16_000, 1, 1) is None
 
 
 @pytest.mark.slow

@@ -48,6 +48,18 @@ def test_parity_with_transformers(hugging):
     assert (parity["status"], parity["reason"]) == ("different", "the networks, fed alike")
 
 
+def test_a_part_of_a_file_that_cannot_be_read_is_left_out(hugging, tmp_path):
+    """The file itself can, so that only places in the manifest tell the clips apart."""
+    spans = ["0,0.4", "0.4,0.9", "7,8", "8,9"]
+    (tmp_path / "parts.csv").write_text(
+        "path,start,end\n" + "".join(f"{hugging / 'clips' / '5.wav'},{span}\n" for span in spans)
+    )
+    model = spectrim.load(hugging / "model")
+    found = check(model, str(hugging / "model"), read_data(tmp_path / "parts.csv"), rounds=1)
+    assert found["parity"]["status"] == "same" and found["parity"]["clips"] == 2
+    assert len(found["failures"]) == 2 and found["rows"][0]["failed"] == 2
+
+
 @pytest.mark.parametrize("wrong", [{"mean": 0.0}, {"std": 2.0}, {"padding": "minimum"}])
 def test_features_made_otherwise_are_not_the_same(hugging, wrong):
     name = str(hugging / "model")

@@ -79,7 +79,11 @@ def test_intervals_against_their_definitions():
     assert share_interval(0, 10).low == pytest.approx(0.0)
     values = np.array([1.0, 2.0, 4.0])
     assert mean_interval(values).value == pytest.approx(7 / 3)
-    assert mean_interval(np.array([1.0])).low == 1.0
+    one = mean_interval(np.array([0.3]))
+    assert (one.value, one.low, one.high) == (0.3, 0.0, 1.0), "one value says nothing of others"
+    truth, outputs = np.array([[True, False]]), np.array([[0.9, 0.1]])
+    lone = paired_difference("mAP", outputs, outputs[:, ::-1], truth)
+    assert (lone.value, lone.low, lone.high) == (0.0, -1.0, 1.0)
 
 
 def test_agreement_on_planted_changes():

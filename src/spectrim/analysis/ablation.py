@@ -104,12 +104,7 @@ def ablate(
             different values for five clusters; a block that the model does not have.
     """
     plain = model.with_plan(Plan()).eval()
-    for blocks in after:
-        if not 0 <= blocks <= plain.config.depth:
-            raise SpectrimError(
-                f"dropped after {blocks} blocks; {name} has {plain.config.depth}, so 0 to "
-                f"{plain.config.depth} are possible."
-            )
+    check(plain, name, manifest, after)
     truth = truth_of(manifest, plain.labels, plain.config.metric)
     first = survey(
         {name: plain}, data, manifest, batch_size=batch_size, sample=sample, seed=seed, tick=tick
@@ -178,6 +173,23 @@ def ablate(
     if against is not None:
         against |= {"metric": rows[0]["metric"]}
     return Ablation([about | row for row in rows], record, against, named)
+
+
+def check(
+    model: SpectrogramTransformer, name: str, manifest: Manifest, after: Sequence[int]
+) -> None:
+    """Refuse, before any work, blocks that the model does not have and labels unlike its metric.
+
+    Raises:
+        SpectrimError: see `ablate`.
+    """
+    depth = model.config.depth
+    for blocks in after:
+        if not 0 <= blocks <= depth:
+            raise SpectrimError(
+                f"dropped after {blocks} blocks; {name} has {depth}, so 0 to {depth} are possible."
+            )
+    truth_of(manifest, model.labels, model.config.metric)
 
 
 def outputs(

@@ -57,13 +57,13 @@ def save_ablations(
         for one in found
         if one.contrasts
     ]
-    failures = dict(failure for one in found for failure in one.failures)
+    failures = dict.fromkeys(failure for one in found for failure in one.failures)
     whole = {
         "rows": rows,
         "contrasts": contrasts,
         "clusters": clusters,
         "skipped": list(skipped),
-        "failures": [{"path": path, "error": error} for path, error in failures.items()],
+        "failures": [{"path": path, "error": error} for path, error in failures],
         "standard_errors": "rows: of a share (accuracy), bootstrap over clips (mAP); contrasts: "
         + ERRORS,
         "command": command,

@@ -90,13 +90,15 @@ def _examples(found: Sequence[DataSet]) -> Iterator[Drawn]:
             if not any(len(picture.stays) > 1 for picture in example.pictures):
                 continue
             padded = any(picture.valid < len(picture.features) for picture in example.pictures)
+            label = ", ".join(example.clip.labels) or "no label"
             yield Drawn(
                 "What is kept",
                 f"fig3-{slug(data.name)}-{number}",
                 maps.draw_example(example),
-                f"The paper's Figure 3 on {data.name}: log-mel, patches dropped by each pruning "
-                "blanked; with the models' answers before and after. Models whose patches are the "
-                "same share a row." + (" Right of the dashed line lies padding." if padded else ""),
+                f"The paper's Figure 3 on {data.name}, {example.clip.path.name} ({label}): "
+                "log-mel, patches dropped by each pruning blanked; with the models' answers before "
+                "and after. Models whose patches are the same share a row."
+                + (" Right of the dashed line lies padding." if padded else ""),
                 example,
             )
 

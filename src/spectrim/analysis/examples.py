@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..audio.constants import samples_of
 from ..audio.filterbank import pad_with_minimum
 from ..common.errors import SpectrimError
 from ..data.batches import batches
 from ..data.manifest import Clip, Manifest
+from ..evaluation.predict import window_seconds
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
 from ..pruning.stage import Stage
@@ -90,7 +90,7 @@ def look_at(manifest: Manifest, position: int, subjects: Sequence[Subject]) -> E
         SpectrimError: the clip cannot be read.
     """
     clip = manifest.clips[position]
-    seconds = max(samples_of(subject.view.frames) for subject in subjects) / 16_000
+    seconds = max(window_seconds(subject.plain) for subject in subjects)
     (batch,) = batches([clip], 1, seconds)
     if batch.failures:
         raise SpectrimError(batch.failures[0][1])

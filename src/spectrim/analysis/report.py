@@ -71,7 +71,8 @@ def write_report(path: Path, numbers: dict[str, Any], shown: Sequence[Shown]) ->
         f"<title>Which patches matter</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
         "</body>\n</html>\n"
     )
-    return save_text(path, text)
+    # Names of files need not be UTF-8.
+    return save_text(path, text.encode("utf-8", "replace").decode())
 
 
 def published_clusters() -> dict[str, Any]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.files import save, save_json
+from ..common.errors import SpectrimError
+from ..common.files import read_json, save, save_json
 from .analyze import DataSet, Settings
 from .drawn import draw_all
 from .figures.style import save_figure
@@ -29,10 +30,13 @@ def save_analysis(
         skipped: the pairs that were not run, see `analyze.skipped`.
 
     Returns:
-        The numbers, see `rows.record`, and the files.
+        The numbers, see `rows.record`, and the files, which results.json names too: those that an
+        earlier analysis wrote there, and this one did not, go.
     """
+    earlier = _written(out)
     numbers = record(found, settings, skipped)
-    written = [save_json(out / "results.json", numbers)]
+    results = save_json(out / "results.json", numbers)  # before what may take long, or fail
+    written = [results]
     flat = tables(numbers)
     written += [save_table(out / f"{name}.csv", rows) for name, rows in flat.items()]
     shown = []
@@ -41,7 +45,21 @@ def save_analysis(
         written += files
         shown.append(Shown(drawn.section, drawn.caption, files[0], drawn.example))
     report = write_report(out / "report.html", numbers, shown)
-    return numbers, [report, *written]
+    files = [report, *written]
+    numbers |= {"files": [path.name for path in files]}
+    save_json(results, numbers)
+    for path in earlier.difference(files):
+        path.unlink(missing_ok=True)
+    return numbers, files
+
+
+def _written(out: Path) -> set[Path]:
+    """What the analysis wrote whose results.json is there."""
+    try:
+        names = read_json(out / "results.json")["files"]
+        return {out / name for name in names if Path(name).name == name}
+    except (SpectrimError, KeyError, TypeError):
+        return set()
 
 
 def save_table(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

@@ -23,7 +23,16 @@ from .options import (
     listed,
     load_model,
 )
-from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress, this_call
+from .output import (
+    TableOrJson,
+    begins_anew,
+    complain,
+    points,
+    print_json,
+    print_table,
+    progress,
+    this_call,
+)
 
 EXAMPLE = "Example: spectrim ablate --model ast-digits --data clips.csv --after 1,5,11"
 
@@ -63,7 +72,7 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Drop the patches of clusters C1 and C2 (low), or C4 and C5 (high), and measure."""
-    from ..analysis.ablation import ablate
+    from ..analysis.ablation import ablate, check
     from ..analysis.ablation_results import save_ablations
     from ..analysis.analyze import knows, skipped
     from ..analysis.inputs import manifests, short_names
@@ -83,13 +92,19 @@ def command(
     pairs = skipped(models, sets)
     for pair in pairs:
         complain("note", not_run(pair))
-    found = []
-    for data_name, manifest in sets.items():
-        for name, one in models.items():
-            if not knows(one, manifest):
-                continue
-            if one.plan.stages:
-                complain("note", f"{name}: its saved plan ({one.plan}) is not used.")
+    known = [(d, n) for d in sets for n in models if knows(models[n], sets[d])]
+    if not known:
+        raise SpectrimError(
+            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(sets)}."
+        )
+    for data_name, name in known:
+        check(models[name], name, sets[data_name], blocks)
+    found, wrong = [], []
+    for data_name, name in known:
+        one, manifest = models[name], sets[data_name]
+        if one.plan.stages:
+            complain("note", f"{name}: its saved plan ({one.plan}) is not used.")
+        try:
             with begins_anew(), progress() as bar:
                 text = f"{name}, {data_name}: two passes over the clips, then intervals"
                 task = bar.add_task(text, total=2 * len(manifest.clips))
@@ -107,10 +122,10 @@ def command(
                         tick=partial(bar.advance, task),
                     )
                 )
+        except SpectrimError as error:  # what is measured already is not lost for it
+            wrong.append(f"{name} on {data_name}: {error}")
     if not found:
-        raise SpectrimError(
-            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(sets)}."
-        )
+        raise SpectrimError(wrong[0].partition(": ")[2])
     written = save_ablations(out, found, paper, pairs, this_call())
     rows = [row for one in found for row in one.rows]
     if json or format is TableOrJson.json:
@@ -118,8 +133,8 @@ def command(
     else:
         _print(rows)
     complain("written", ", ".join(str(path) for path in written))
-    failures = dict(failure for one in found for failure in one.failures)
-    for message in failures.values():
+    failures = [*wrong, *dict.fromkeys(text for one in found for _, text in one.failures)]
+    for message in failures:
         complain("failed", message)
     if failures:
         raise typer.Exit(1)
@@ -164,5 +179,4 @@ def _difference(row: dict[str, Any]) -> str:
     found = row["difference"]
     if found is None or row["dropped"] is None:
         return "-"
-    half = (found["high"] - found["low"]) / 2
-    return f"{found['value'] * 100:+.1f} ±{half * 100:.1f}"
+    return points(found)

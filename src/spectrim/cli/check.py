@@ -137,7 +137,9 @@ def _print(result: dict[str, Any]) -> None:
         f"{first['threads']} threads, {first['device']}, {first['dtype']}",
     )
     best = result["recommendation"]
-    if best["keep_rate"] == 1.0:
+    if len(result["rows"]) == 1:
+        text = "Recommendation: none; no keep-rate below 1.0 was tried, see --keep-rates."
+    elif best["keep_rate"] == 1.0:
         text = (
             f"Recommendation: none; there is no keep-rate below 1.0 by "
             f"{result['rows'][-1]['score']} that is 5 % faster and keeps, as all above it do, the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -77,6 +78,9 @@ def main() -> None:
             plain(message, category, *rest)  # type: ignore[arg-type]
 
     warnings.showwarning = show  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):  # a file's name need not be text in the terminal's code
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SpectrimError as error:

@@ -6,7 +6,7 @@ import csv
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
@@ -19,6 +19,7 @@ from rich.table import Table
 PIPED_WIDTH = 160  # columns where stdout is no terminal: nothing is folded for a file
 
 
+SKEW = 0.1  # of its half width: so far an interval may lie askew and still be told by a ±
 WHOLE = 8  # columns: a cell of no more is never folded
 
 
@@ -39,12 +40,12 @@ class TableOrJson(StrEnum):
 
 def stdout() -> Console:
     """The console of results."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, emoji=False)
 
 
 def complain(kind: str, message: str) -> None:
     """One line to stderr, such as "error: ..."; markup in it is left alone."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     colour = {"error": "bold red", "failed": "red", "note": "yellow"}.get(kind, "bold")
     console.print(f"[{colour}]{kind}:[/]", end=" ")
     console.print(message, markup=False)
@@ -52,7 +53,7 @@ def complain(kind: str, message: str) -> None:
 
 def progress() -> Progress:
     """A progress bar on stderr; silent where that is no terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -97,6 +98,18 @@ def sweep_progress(name: str, clips: int, rounds: int) -> Iterator[Callable[[str
 def this_call() -> str:
     """What was typed, as a shell takes it, for the record."""
     return shlex.join(["spectrim", *sys.argv[1:]])
+
+
+def points(difference: Mapping[str, float]) -> str:
+    """A difference with its 95 % interval, in points, such as "-5.8 ±4.7".
+
+    On few clips the interval lies askew, and is written out: "-40.0 (-68.6 to +2.0)".
+    """
+    value, low, high = (difference[key] * 100 for key in ("value", "low", "high"))
+    half = (high - low) / 2
+    if abs((low + high) / 2 - value) <= SKEW * half:
+        return f"{value:+.1f} ±{half:.1f}"
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def print_json(value: Any) -> None:

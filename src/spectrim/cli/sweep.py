@@ -154,8 +154,8 @@ def command(
     else:
         print_rows(rows)
     complain("written", ", ".join(str(path) for path in paths))
-    failures = dict(failure for result in sweeps.values() for failure in result.failures)
-    for message in failures.values():
+    failures = dict.fromkeys(f for result in sweeps.values() for f in result.failures)
+    for _, message in failures:
         complain("failed", message)
     if failures:
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .output import print_table, stdout
+from .output import points, print_table, stdout
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
@@ -69,9 +69,7 @@ def _value(row: Row) -> str:
 def _difference(row: Row) -> str:
     if row["model"] == row["against"] if "against" in row else row["score"] is None:
         return "-"
-    found, points = row["difference"], 100
-    half = (found["high"] - found["low"]) / 2
-    return f"{found['value'] * points:+.1f} ±{half * points:.1f}"
+    return points(row["difference"])
 
 
 def same_interval(row: Row) -> str:
@@ -106,10 +104,14 @@ def _caption(rows: Sequence[Row]) -> str:
             "vs 1.0: points from unpruned, 95 % interval; same: clips whose top class is as "
             "unpruned."
         )
-    if any("kept_on_target" in row for row in rows):
+    if all_of := {row["model"]: row["all_on_target"] for row in rows if "all_on_target" in row}:
+        alike = len({f"{share:.1%}" for share in all_of.values()}) == 1
+        shares = [
+            f"{share:.1%} do{'' if alike else f' ({name})'}" for name, share in all_of.items()
+        ]
         lines.append(
             "target: share of the patches left that lie on the target; of all patches "
-            f"{first['all_on_target']:.1%} do."
+            f"{', '.join(dict.fromkeys(shares))}."
         )
     if scattered := _scatter(rows):
         lines.append(

@@ -87,7 +87,7 @@ def bench(
             OpenVINO would compute in float32, so that it gets no such rows.
         against: "transformers": its AST of the same shape, with its own feature extractor.
         rounds: of pairs at most; budget: seconds for the pairs of one backend and batch size.
-        threads: what torch runs with and others are given; None: torch's own number.
+        threads: what torch runs with and others are given; None: torch's own number for all.
         memory: whether to measure peak memory, in a process of its own for each row; of a model
             on a GPU the GPU's.
         product: side of the product that tells the machine's rate.
@@ -99,7 +99,7 @@ def bench(
         SpectrimError: an unknown backend, one that is not installed or does not run where the model
             lies; `against` for a model that transformers does not have.
     """
-    chosen = _chosen(backends, model)
+    chosen, threads = _chosen(backends, model), threads or torch.get_num_threads()
     for kind in quantize:
         if kind not in ("none", "int8"):
             raise SpectrimError(f"quantize is {kind!r}; wanted 'none' or 'int8'.")

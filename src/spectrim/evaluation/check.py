@@ -68,8 +68,7 @@ def check(
         rounds=rounds,
         steps=steps,
     )
-    read_ones = set(result.paths)
-    readable = [clip for clip in manifest.clips if str(clip.path) in read_ones]
+    readable = [manifest.clips[at] for at in result.positions[:PARITY_CLIPS]]
     config = model.config
     return {
         "name": name,
@@ -88,7 +87,7 @@ def check(
             "parameters": sum(p.numel() for p in model.parameters()),
         },
         "data": str(manifest.source),
-        "parity": parity(model, name, readable[:PARITY_CLIPS]),
+        "parity": parity(model, name, readable),
         "rows": result.rows,
         "recommendation": recommend(result.rows, agreement),
         "failures": [{"path": path, "error": error} for path, error in result.failures],

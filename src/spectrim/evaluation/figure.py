@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from ..common.files import save
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 # Okabe and Ito's palette: told apart by colour-blind readers too; markers for print.
 STYLES = {
@@ -35,7 +38,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
         ax = figure.subplots()
         _files_panel(ax, rows)
         _cut(ax, rows[0]["metric"])
-        return save(path, lambda aside: figure.savefig(aside, dpi=150))
+        return save_png(path, figure)
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(5.2 * len(models) + 0.4, 4.0), layout="constrained")
     alike = len({row["metric"] for row in rows}) == 1
@@ -44,7 +47,28 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
         _panel(ax, model, [row for row in rows if row["model"] == model])
     for ax in axes:  # after all are drawn, since they may share the axis
         _cut(ax, rows[0]["metric"] if alike else None)
-    return save(path, lambda aside: figure.savefig(aside, dpi=150))
+    return save_png(path, figure)
+
+
+def save_png(path: Path, figure: Figure) -> Path:
+    """Write a figure, its texts as they are."""
+    with verbatim(figure):
+        return save(path, lambda aside: figure.savefig(aside, dpi=150))
+
+
+@contextmanager
+def verbatim(figure: Figure) -> Iterator[None]:
+    """While it is drawn: names of files and classes are no formulas, and may hold any character.
+
+    What the font lacks is drawn as boxes, without a warning for each.
+    """
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+        text.set_text(text.get_text().encode("utf-8", "replace").decode())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +39,16 @@ def peak_memory(
         window: samples a clip.
 
     Returns:
-        None where the system does not tell, or the device.
+        None where the system does not tell, or the device; or the process was killed, as it is
+        where memory ends.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         task = str(source), backend, window, batch_size, threads, device, dtype
-        return pool.apply(_peak, task)
+        try:
+            return pool.submit(_peak, *task).result()
+        except BrokenProcessPool:
+            return None
 
 
 def _peak(
@@ -82,4 +89,4 @@ def _high_water() -> float | None:
     except OSError:
         return None
     found = [line for line in lines if line.startswith("VmHWM:")]
-    return int(found[0].split()[1]) / 1000 if found else None
+    return int(found[0].split()[1]) * 1024 / 1e6 if found else None

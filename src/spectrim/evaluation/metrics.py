@@ -55,7 +55,8 @@ def paired_difference(
 
     Accuracy: Bonett and Price's interval (doi 10.3102/1076998611411915), which adds one clip
     to those won and one to those lost, so that it has a width where none changed. mAP:
-    bootstrap over clips (200 resamples of a fixed seed), as its clips are not terms of a mean.
+    bootstrap over clips (200 resamples of a fixed seed), as its clips are not terms of a mean;
+    of one clip, which says nothing of others, from -1 to 1.
     """
     if name == "accuracy":
         change = _right(outputs, truth).astype(int) - _right(base, truth)
@@ -65,6 +66,8 @@ def paired_difference(
         low, high = won - lost - Z95 * error, won - lost + Z95 * error
         return Interval(float(change.mean()), float(max(-1, low)), float(min(1, high)))
     value = metric(name, outputs, truth) - metric(name, base, truth)
+    if len(truth) < 2:
+        return Interval(value, -1.0, 1.0)
     own, other = resampled or (resampled_map(outputs, truth), resampled_map(base, truth))
     spread = own - other
     low, high = np.quantile(spread, [0.025, 0.975])
@@ -103,9 +106,14 @@ def weighted_metric(
 
 
 def mean_interval(values: np.ndarray) -> Interval:
-    """Mean of independent values with its normal 95 % interval."""
+    """Mean of independent values from 0 to 1 with its normal 95 % interval.
+
+    One value says nothing of others: from 0 to 1.
+    """
     mean = float(values.mean())
-    error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    if len(values) < 2:
+        return Interval(mean, 0.0, 1.0)
+    error = float(values.std(ddof=1)) / len(values) ** 0.5
     return Interval(mean, mean - Z95 * error, mean + Z95 * error)
 
 

@@ -19,20 +19,21 @@ from .sweep import Sweep
 def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Path]:
     """Write results.json, the figure and per-clip probabilities into `out`.
 
-    `probabilities-MODEL.npz` holds "paths" (clips,) and an array (clips, classes) a row,
-    called as the row: "unpruned", "attention-0.5". Such files of the other models that an earlier
-    sweep's results.json lists go, as its rows do; all else in the folder stays.
+    `probabilities-MODEL.npz` holds "paths" and "names" (clips,), of which no two are alike, and an
+    array (clips, classes) a row, called as the row: "unpruned", "attention-0.5". Such files of the
+    other models that an earlier sweep's results.json lists go, as its rows do; all else in the
+    folder stays.
     """
     earlier = _written(out)
     rows = [row for sweep in sweeps.values() for row in sweep.rows]
-    failures = dict(failure for sweep in sweeps.values() for failure in sweep.failures)
+    failures = dict.fromkeys(failure for sweep in sweeps.values() for failure in sweep.failures)
     written = [
         save_json(
             out / "results.json",
             {
                 "rows": rows,
                 "data": str(source),
-                "failures": [{"path": path, "error": error} for path, error in failures.items()],
+                "failures": [{"path": path, "error": error} for path, error in failures],
                 "versions": versions(),
                 "format_version": RESULT_VERSION,
             },
@@ -45,7 +46,8 @@ def save_sweeps(out: Path, sweeps: Mapping[str, Sweep], source: Path) -> list[Pa
             for row, values in zip(sweep.rows, sweep.probabilities, strict=True)
         }
         path = out / f"probabilities-{slug(name)}.npz"
-        written.append(_save_npz(path, {"paths": np.array(sweep.paths)} | arrays))
+        clips = {"paths": np.array(sweep.paths), "names": np.array(sweep.names)}
+        written.append(_save_npz(path, clips | arrays))
     for path in earlier.difference(written):
         path.unlink(missing_ok=True)
     return written

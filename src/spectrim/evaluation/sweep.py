@@ -12,6 +12,7 @@ import torch
 
 from ..common.errors import SpectrimError
 from ..data.batches import batches
+from ..data.clip import names_of
 from ..data.manifest import Clip, Manifest, targets_of
 from ..models.labels import audioset
 from ..models.record import context_of
@@ -49,13 +50,17 @@ class Sweep:
     Attributes:
         rows: one a variant, plain data, the unpruned model first.
         probabilities: one (clips, classes) float32 array a row.
-        paths: the clips, in the order of the arrays.
+        paths, names: of the clips, in the order of the arrays; names as `names_of` gives them, so
+            that parts of one file are told apart.
+        positions: their places in the manifest.
         failures: (path, message) of clips that could not be read.
     """
 
     rows: list[dict[str, Any]]
     probabilities: list[np.ndarray]
     paths: list[str]
+    names: list[str]
+    positions: list[int]
     failures: list[tuple[str, str]]
 
 
@@ -127,10 +132,13 @@ def sweep(
         _row(name, variant, at, found, outputs, truth, timings[at], batch_size)
         for at, variant in enumerate(variants)
     ]
+    names = names_of(clips)
     return Sweep(
         rows,
         outputs,
         [str(clips[at].path) for at in found.positions],
+        [names[at] for at in found.positions],
+        list(found.positions),
         [(str(clips[at].path), message) for at, message in found.failures],
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..audio.constants import SAMPLE_RATE
 from ..common.errors import SpectrimError
 from ..data.batches import batches
+from ..data.clip import names_of
 from ..data.manifest import Manifest
 from ..deploy.onnx_model import OnnxModel
 from .agreement import agreement
@@ -81,6 +82,7 @@ def sweep_files(
     if truth is not None:
         truth = truth[positions]
     paths = [str(manifest.clips[at].path) for at in positions]
+    called = names_of(manifest.clips)
     failed = [(str(manifest.clips[at].path), text) for at, text in failures]
     return {
         name: Sweep(
@@ -92,6 +94,8 @@ def sweep_files(
             ],
             [output],
             paths,
+            [called[at] for at in positions],
+            positions,
             failed,
         )
         for name, output, timing in zip(names, outputs, timings, strict=True)

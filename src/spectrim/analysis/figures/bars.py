@@ -10,13 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ...audio.constants import MELS
+from ...pruning.grid import PATCH
 from ..analyze import DataSet, drops
 from ..clusters import Clusters
 from ..histograms import Single
 from ..jackknife import Estimate
 from ..patches import STATISTICS, View
 from ..subject import Run, Subject
-from .style import CLUSTER_COLOURS, NAMES, TO_NAMES, band_of, bare, looks_of, seconds_of
+from .style import CLUSTER_COLOURS, HERTZ, NAMES, TO_NAMES, bare, looks_of, mel_of, seconds_of
 
 PADDING: dict[str, Any] = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//////", "lw": 0}
 
@@ -132,7 +134,10 @@ def _retention_row(
         ax.set_title(f"{title}: {what}", fontsize=9)
         bare(ax)
     row[0].legend(fontsize=7.5)
-    row[2].set_xlabel("band (Hz)", fontsize=8)
+    row[2].set_xticks([mel_of(hertz) for hertz in HERTZ], [str(hertz) for hertz in HERTZ])
+    row[2].set_xlim(-0.5, MELS - 0.5)
+    row[2].set_xlabel("middle of the band (Hz)", fontsize=8)
+    row[2].tick_params(axis="x", labelsize=8)
     row[3].set_xlabel("time (s)", fontsize=8)
     row[3].tick_params(axis="x", labelsize=8)
 
@@ -143,7 +148,8 @@ def _bars(
     value, error = found.value[-1][pick], found.error[-1][pick]
     there = np.isfinite(value)
     value, error = np.where(there, value, 0) * 100, np.where(np.isfinite(error), error, 0) * 100
-    ax.bar(places, value, yerr=np.minimum(error, value), label=label or None, **style)  # type: ignore[arg-type]
+    whiskers = [np.minimum(error, value), error]  # not below 0
+    ax.bar(places, value, yerr=whiskers, label=label or None, **style)  # type: ignore[arg-type]
 
 
 def _line(
@@ -151,9 +157,9 @@ def _line(
 ) -> None:
     value, error = found.value[-1] * 100, np.nan_to_num(found.error[-1]) * 100
     if kind == "row":
-        ax.errorbar(range(len(value)), value, yerr=error, label=label, capsize=2, **style)  # type: ignore[arg-type]
-        bands = [band_of(row, view.stride[0]) for row in range(len(value))]
-        ax.set_xticks(range(len(value)), bands, fontsize=6.5, rotation=45, ha="right")
+        # At the band's middle on the mel axis, which models of any stride share.
+        middles = [row * view.stride[0] + (PATCH - 1) / 2 for row in range(len(value))]
+        ax.errorbar(middles, value, yerr=error, label=label, capsize=2, **style)  # type: ignore[arg-type]
         return
     times = [seconds_of(column * view.stride[1] + 8) for column in range(len(value))]
     ax.errorbar(times, value, yerr=error, label=label, capsize=2, **style)  # type: ignore[arg-type]

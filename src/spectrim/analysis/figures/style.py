@@ -11,7 +11,7 @@ import numpy as np
 
 from ...audio.constants import LOW_HZ, MELS, SAMPLE_RATE, SHIFT, WINDOW
 from ...common.files import save
-from ...pruning.grid import PATCH
+from ...evaluation.figure import save_png, verbatim
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
@@ -40,10 +40,12 @@ def looks_of(models: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 def save_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
     """Write a figure as PNG and as PDF, neither with the time of day in it."""
-    png = save(folder / f"{name}.png", lambda aside: figure.savefig(aside, dpi=150))
+    png = save_png(folder / f"{name}.png", figure)
     figure.set_layout_engine("none")  # what it laid out stays; a second time would double the wait
-    bare = {"CreationDate": None, "Producer": None, "Creator": "spectrim"}
-    pdf = save(folder / f"{name}.pdf", lambda aside: figure.savefig(aside, metadata=bare, dpi=200))
+    about = {"CreationDate": None, "Producer": None, "Creator": "spectrim"}
+    pdf = folder / f"{name}.pdf"
+    with verbatim(figure):
+        save(pdf, lambda aside: figure.savefig(aside, metadata=about, dpi=200))
     return [png, pdf]
 
 
@@ -56,21 +58,9 @@ def mel_of(hertz: float) -> float:
     return (wanted - low) / (high - low) * (MELS + 1) - 1
 
 
-def hertz_of(bin_place: float) -> float:
-    """The inverse of `mel_of`."""
-    low, high = (1127.0 * math.log1p(f / 700.0) for f in (LOW_HZ, SAMPLE_RATE / 2))
-    return 700.0 * math.expm1((low + (bin_place + 1) / (MELS + 1) * (high - low)) / 1127.0)
-
-
 def seconds_of(frame_edge: float) -> float:
     """Seconds at the left edge of a frame: its centre is half a window after its first sample."""
     return (frame_edge * SHIFT + (WINDOW - SHIFT) / 2) / SAMPLE_RATE
-
-
-def band_of(row: int, stride: int) -> str:
-    """The frequencies of a row of patches, in Hz, for people."""
-    low, high = hertz_of(row * stride - 0.5), hertz_of(row * stride + PATCH - 0.5)
-    return f"{max(low, LOW_HZ):.0f}–{min(high, SAMPLE_RATE / 2):.0f}"
 
 
 def bare(ax: Axes) -> None:
