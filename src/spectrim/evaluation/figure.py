@@ -60,7 +60,8 @@ def save_png(path: Path, figure: Figure) -> Path:
 def verbatim(figure: Figure) -> Iterator[None]:
     """While it is drawn: names of files and classes are no formulas, and may hold any character.
 
-    What the font lacks is drawn as boxes, without a warning for each.
+    Tick labels too, which may be names: a log axis wants a formatter of plain numbers. What the
+    font lacks is drawn as boxes, without a warning for each.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
