@@ -16,6 +16,7 @@ from sounds import burst, manifest, noise, silence
 
 from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.drawn import draw_all
+from spectrim.analysis.figures.bars import draw_retention
 from spectrim.analysis.figures.maps import blanked, draw_example
 from spectrim.analysis.figures.style import looks_of, mel_of, save_figure, seconds_of
 from spectrim.analysis.report import ogg, published_clusters, write_report
@@ -89,8 +90,9 @@ def test_bands_of_models_of_any_stride_stand_at_their_frequencies(make, tmp_path
     models = {"wide": make("ast", depth=4), "close": make("audiomae", stride=10, depth=4)}
     settings = Settings(examples=0, scores=("intensity",), blocks=(1,))
     found = analyze(models, {"x": clips}, settings)
-    (drawn,) = [drawn for drawn in draw_all(found) if drawn.name == "retention"]
-    ax = drawn.figure.axes[2]
+    figure = draw_retention(found)
+    assert figure is not None
+    ax = figure.axes[2]
     drawn_at = {tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) > 2}
     assert drawn_at == {tuple(stride * n + 7.5 for n in range(count))
                         for stride, count in ((16, 8), (10, 12))}  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spectrim.common.errors import SpectrimError
-from spectrim.training.loop import engine, slow_bf16
+from spectrim.training.loop import engine, fit, slow_bf16
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe, RunPart
 from spectrim.training.reporting import Silent
@@ -54,7 +54,7 @@ def test_processes_that_do_not_share_the_folder_are_told(
     recipe: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """The second one does not see the run that the first one goes on with."""
-    monkeypatch.setattr("spectrim.training.run.gather_object", lambda seen: [*seen, not seen[0]])
+    monkeypatch.setitem(train.__globals__, "gather_object", lambda seen: [*seen, not seen[0]])
     read = read_recipe(recipe, [], Recipe)
     with pytest.raises(SpectrimError, match=r"run: not every process sees.*all machines share"):
         train(read, tmp_path / "run", Silent())
@@ -64,7 +64,7 @@ def test_clips_that_any_process_could_not_read_are_named(
     recipe: Path, tmp_path: Path, monkeypatch
 ) -> None:
     other = ("theirs.wav", "theirs.wav: damaged")
-    monkeypatch.setattr("spectrim.training.loop.gather_object", lambda met: [*met, other])
+    monkeypatch.setitem(fit.__globals__, "gather_object", lambda met: [*met, other])
     said: list[str] = []
     reporter = Silent()
     monkeypatch.setattr(reporter, "note", said.append)
