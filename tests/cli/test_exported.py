@@ -118,6 +118,7 @@ def test_wrong_calls_end_with_2_and_a_sentence(run, folder, words, said):
     assert not (folder / "x.onnx").exists()
 
 
+@pytest.mark.slow
 def test_calibration_leaves_a_fold_out(exported, run):
     words = ("export", "shallow", "--out", "part.onnx", "--quantize", "int8", "--calibrate",
              "folds.csv", "--leave-out-fold", "2")  # fmt: skip

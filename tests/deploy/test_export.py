@@ -81,7 +81,12 @@ def exported(needed, make, tmp_path_factory):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
-    "name", ["ast-16", "audiomae-10", pytest.param("ast-10-unpruned", marks=pytest.mark.slow)]
+    "name",
+    [
+        pytest.param("ast-16", marks=pytest.mark.slow),  # as the built-in model is
+        "audiomae-10",
+        pytest.param("ast-10-unpruned", marks=pytest.mark.slow),
+    ],
 )
 def test_logits_are_those_of_torch(exported, sounds, name, backend):
     backend_or_skip(backend)

@@ -118,7 +118,7 @@ def test_a_missing_extra_says_what_to_install(digits, monkeypatch):
             spectrim.load_onnx(digits, name)
 
 
-@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("calibrated", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_int8_agrees_with_float32(make, sounds, tmp_path, calibrated):
     """Close, smaller, and the filter bank, norms and scores untouched."""
     import onnx
@@ -150,6 +150,7 @@ def test_int8_agrees_with_float32(make, sounds, tmp_path, calibrated):
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.85
 
 
+@pytest.mark.slow
 def test_int8_of_features_is_calibrated_by_features(make, sounds, tmp_path):
     """The same ranges, whichever end of the graph the clips come in at."""
     onnxruntime = pytest.importorskip("onnxruntime")

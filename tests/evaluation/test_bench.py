@@ -158,6 +158,7 @@ def test_the_other_program_computes_what_it_is_given_in_its_dtype(make):
     assert (half != exact).any()
 
 
+@pytest.mark.slow
 def test_memory_of_a_score_of_ones_own(make):
     """The process that measures loads the pruned model from where the benchmark saved it."""
     result = bench(make("ast", depth=1), "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
