@@ -15,6 +15,11 @@ from .tokens import Tokens
 
 MAP_ELEMENTS = 1_500_000  # of the attention maps that are computed at a time, 6 MB
 
+NO_ATTENTION = (
+    "there is no attention before the first block; rank a stage at 'input' by 'intensity', "
+    "'variation' or 'random', or move the stage to a block."
+)
+
 
 @dataclass
 class Clips:
@@ -112,10 +117,7 @@ class Context:
             SpectrimError: at the input, before any block.
         """
         if self._attention is None:
-            raise SpectrimError(
-                "there is no attention before the first block; rank a stage at 'input' by "
-                "'intensity', 'variation' or 'random', or move the stage to a block."
-            )
+            raise SpectrimError(NO_ATTENTION)
         return self._attention
 
     @property

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import SpectrimError, nearest
-from .context import Context
+from .context import NO_ATTENTION, Context
 from .reductions import REDUCTIONS, Reduction
 from .scores import SCORES, Score, wants_map
 from .tokens import Tokens
@@ -61,10 +61,7 @@ class Stage:
         if self.at != "input" and (not is_int(self.at) or int(self.at) < 0):
             raise SpectrimError(f"a stage at {self.at!r}; wanted 'input' or a block from 0.")
         if self.at == "input" and self.score == "attention":
-            raise SpectrimError(
-                "there is no attention before the first block; rank a stage at 'input' by "
-                "'intensity', 'variation' or 'random', or move the stage to a block."
-            )
+            raise SpectrimError(NO_ATTENTION)
         if (self.keep_rate is None) == (self.count is None):
             raise SpectrimError("a stage has either a keep-rate or a count.")
         if self.keep_rate is not None:
