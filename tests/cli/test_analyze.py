@@ -106,8 +106,10 @@ def test_ablate_keeps_what_is_measured_when_a_later_set_fails(run, folder, tmp_p
                "--after", "1")  # fmt: skip
     said = " ".join(done.stderr.split())
     assert done.returncode == 1 and "model on still: " in said and "silent" in said
-    rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
-    assert {row["data"] for row in rows} == {"clips"}
+    whole = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert {row["data"] for row in whole["rows"]} == {"clips"}
+    (pair,) = whole["not_measured"]
+    assert (pair["model"], pair["data"]) == ("model", "still") and "silent" in pair["error"]
     # What can be known before is refused before anything is measured.
     two = tmp_path / "two.csv"
     two.write_text(f"path,label\n{folder / 'clips' / '0.wav'},low;high\n")

@@ -66,7 +66,7 @@ def assert_same(model, path, backend, sounds, most_ties) -> None:
 
 @pytest.fixture(scope="module")
 def exported(needed, make, tmp_path_factory):
-    """`exported("ast-16")`: a model and its file, made once."""
+    """`exported("audiomae-10")`: a model and its file, made once."""
     folder, made = tmp_path_factory.mktemp("cases"), {}
 
     def exported(name):
@@ -205,5 +205,5 @@ def test_what_cannot_be_exported(needed, make, tmp_path):
 
 
 def test_export_leaves_the_model_as_it_was(exported):
-    model, _ = exported("ast-16")
+    model, _ = exported("audiomae-10")
     assert all(stage.reduce is keep_top for stage in model.plan.stages)

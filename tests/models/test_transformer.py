@@ -99,7 +99,7 @@ def test_threads_run_different_plans_over_one_set_of_weights(make, heard, family
 
 
 @each_score
-@each_family
+@pytest.mark.parametrize("family", ["ast", pytest.param("audiomae", marks=pytest.mark.slow)])
 def test_forward_compiles_whole(make, heard, family, score):
     features, valid = heard("dog", "digit")
     pruned = prune(make(family, depth=2), 0.6, score, (0, 1))

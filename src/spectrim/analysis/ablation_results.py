@@ -39,6 +39,7 @@ def save_ablations(
     paper: bool = False,
     skipped: Sequence[Row] = (),
     command: str = "",
+    not_measured: Sequence[Row] = (),
 ) -> list[Path]:
     """Write ablation.json, ablation.csv, and ablation.png and .pdf into `out`.
 
@@ -46,6 +47,7 @@ def save_ablations(
         paper: draw the published numbers beside ours.
         skipped: what `analyze.skipped` gives.
         command: what was called.
+        not_measured: "model", "data" and "error" of pairs that an error ended.
     """
     rows = [row for one in found for row in one.rows]
     clusters = [
@@ -63,6 +65,7 @@ def save_ablations(
         "contrasts": contrasts,
         "clusters": clusters,
         "skipped": list(skipped),
+        "not_measured": list(not_measured),
         "failures": [{"path": path, "error": error} for path, error in failures],
         "standard_errors": "rows: of a share (accuracy), bootstrap over clips (mAP); contrasts: "
         + ERRORS,

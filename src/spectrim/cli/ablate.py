@@ -123,17 +123,18 @@ def command(
                     )
                 )
         except SpectrimError as error:  # what is measured already is not lost for it
-            wrong.append(f"{name} on {data_name}: {error}")
+            wrong.append({"model": name, "data": data_name, "error": str(error)})
     if not found:
-        raise SpectrimError(wrong[0].partition(": ")[2])
-    written = save_ablations(out, found, paper, pairs, this_call())
+        raise SpectrimError(wrong[0]["error"])
+    written = save_ablations(out, found, paper, pairs, this_call(), wrong)
     rows = [row for one in found for row in one.rows]
     if json or format is TableOrJson.json:
-        print_json({"rows": rows})
+        print_json({"rows": rows, "not_measured": wrong})
     else:
         _print(rows)
     complain("written", ", ".join(str(path) for path in written))
-    failures = [*wrong, *dict.fromkeys(text for one in found for _, text in one.failures)]
+    failures = [f"{pair['model']} on {pair['data']}: {pair['error']}" for pair in wrong]
+    failures += dict.fromkeys(text for one in found for _, text in one.failures)
     for message in failures:
         complain("failed", message)
     if failures:
