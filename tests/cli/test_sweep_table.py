@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from spectrim.cli.output import complain, points, print_table
+from spectrim.cli.output import complain, points, print_table, progress
 from spectrim.cli.sweep_table import _caption
 from spectrim.evaluation.metrics import paired_difference
 
@@ -45,6 +45,20 @@ def test_names_are_printed_as_they_are(capsys):
     said = capsys.readouterr()
     assert "animal:dog:bark" in said.out and "rec:a:1.wav" in said.out
     assert "set:cat:1.wav" in said.err
+
+
+def test_without_a_terminal_progress_is_a_line_a_minute(capsys):
+    now = 0.0
+    bar = progress()
+    bar.get_time = lambda: now
+    with bar:
+        task = bar.add_task("ast-digits: clips", total=600)
+        for second in range(1, 300):
+            now = float(second)
+            bar.advance(task, 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "progress: ast-digits: clips: 120 of 600, about 4 minutes left"
+    assert len(lines) == 4 and lines[3].startswith("progress: ast-digits: clips: 480 of 600")
 
 
 @pytest.mark.parametrize("spread, said", [(0.05, False), (0.4, True)])

@@ -13,12 +13,18 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 PIPED_WIDTH = 160  # columns where stdout is no terminal: nothing is folded for a file
-
-
+LINE_EVERY = 60  # seconds between lines of progress where stderr is no terminal
 SKEW = 0.1  # of its half width: so far an interval may lie askew and still be told by a ±
 WHOLE = 8  # columns: a cell of no more is never folded
 
@@ -51,10 +57,40 @@ def complain(kind: str, message: str) -> None:
     console.print(message, markup=False)
 
 
+class _BarOrLines(Progress):
+    """A bar on a terminal; elsewhere, as in the log of a job, a line a minute."""
+
+    told = 0.0
+
+    def start(self) -> None:
+        self.told = self.get_time()
+        super().start()
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._line(task_id)
+
+    def update(self, task_id: TaskID, **fields: Any) -> None:
+        super().update(task_id, **fields)
+        self._line(task_id)
+
+    def _line(self, task_id: TaskID) -> None:
+        if not self.disable or self.get_time() - self.told < LINE_EVERY:
+            return
+        self.told = self.get_time()
+        task = self._tasks[task_id]
+        text = f"{task.description}: {task.completed:,.0f}"
+        if task.total is not None:
+            text += f" of {task.total:,.0f}"
+        if task.time_remaining is not None:
+            text += f", about {task.time_remaining / 60:.0f} minutes left"
+        complain("progress", text)
+
+
 def progress() -> Progress:
-    """A progress bar on stderr; silent where that is no terminal."""
+    """A progress bar on stderr; where that is no terminal, a line a minute."""
     console = Console(stderr=True, emoji=False)
-    return Progress(
+    return _BarOrLines(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
