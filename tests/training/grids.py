@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tones import write_recipe, write_tones
+
+from spectrim.training.grid import Grid
+from spectrim.training.grid_folder import GridFolder
 
 SUPERVISED = """
 epochs: 2
@@ -46,3 +52,44 @@ def write_grid(folder: Path) -> Path:
         write_recipe(folder, tones, text).rename(folder / f"{name}.yaml")
     (folder / "small.yaml").write_text(GRID.replace("FOLDER", str(folder)))
     return folder
+
+
+def answered(right: str) -> np.ndarray:
+    """(clips, 2) outputs for truth of class 0: "1" where a clip is answered rightly."""
+    return np.eye(2)[[1 - int(one) for one in right]]
+
+
+def plant(grid: Grid, folder: Path, name: str, about: dict[str, Any], **arrays: Any) -> None:
+    """A finished cell that was never run: what it says, and its per-clip outputs."""
+    cell, results = grid.cell(name), GridFolder(folder)
+    (folder / "cells").mkdir(exist_ok=True)
+    ran = {"recipe": cell.recipe, "changes": cell.changes, "start": cell.start}
+    results.path_of(name).write_text(json.dumps(ran | about))
+    clips = len(arrays["truth"])
+    np.savez(results.outputs(cell), **{"paths": np.arange(clips).astype(str)} | arrays)
+
+
+def pretend(
+    grid: Grid, folder: Path, name: str, right: str, gmacs: float = 1.0, turned: int = 1,
+    chosen_on: str = "valid", chosen_rate: float | None = None,
+) -> None:  # fmt: skip
+    """A finished cell: of its clips, those answered rightly are "1" in `right`."""
+    best = {"selected_by": chosen_on}
+    best |= {"keep_rate": chosen_rate} if chosen_rate else {}
+    last = answered(right)[::turned]
+    truth, paths = np.eye(2, dtype=bool)[np.zeros(len(right), int)], np.arange(len(right))
+    about = {"metric": "accuracy", "gmacs": gmacs, "best": best}
+    plant(grid, folder, name, about, paths=paths.astype(str)[::turned], truth=truth, last=last,
+          best=last)  # fmt: skip
+
+
+def pretend_shelf(grid: Grid, folder: Path, name: str, plain: str, pruned: dict[str, str]) -> None:
+    """A finished cell off the shelf: `plain` unpruned, and `pruned`, such as "attention-0.5"."""
+    rows, outputs = [{"score": None, "keep_rate": 1.0}], [answered(plain)]
+    for score, rate in grid.cell(name).pairs:
+        rows.append({"score": score, "keep_rate": rate})
+        outputs.append(answered(pruned.get(f"{score}-{rate}", plain)))
+    rows = [row | {"gmacs": row["keep_rate"], "checkpoint": "last"} for row in rows]
+    truth = np.eye(2, dtype=bool)[np.zeros(len(plain), int)]
+    plant(grid, folder, name, {"metric": "accuracy", "rows": rows}, truth=truth,
+          last=np.stack(outputs), best=np.stack(outputs))  # fmt: skip
