@@ -139,12 +139,12 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run):
         env=os.environ | {"SPECTRIM_SAVE_EVERY": "0.1"},
     )  # fmt: skip
     partial = tmp_path / "spectrim-sweep" / ".partial-second.npz"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # a machine may be busy
     while not partial.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 130 and "Traceback" not in stderr, stderr
     assert len(list(partial.parent.glob(".partial-*.npz"))) == 2
     done = run(*words, cwd=tmp_path)

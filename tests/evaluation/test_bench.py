@@ -17,7 +17,7 @@ from spectrim.evaluation.bench import bench
 from spectrim.evaluation.bench_parts import matrix_product
 from spectrim.evaluation.memory import peak_memory
 from spectrim.evaluation.rival import Transformers
-from spectrim.evaluation.timing import interleaved
+from spectrim.evaluation.timing import Timing, interleaved
 from spectrim.models.place import moved
 
 QUICK = {"rounds": 1, "budget": 0.0, "product": 64, "memory": False, "threads": 1}
@@ -48,6 +48,44 @@ def test_rows_follow_from_one_another(make):
     for key in ("threads", "device", "dtype", "frames", "versions", "format_version"):
         assert key in result
     assert seen
+
+
+def test_rows_are_reckoned_from_what_was_timed(make, monkeypatch):
+    """Of planted times: unpruned, pruned, product; and the other program, unpruned, pruned."""
+    planted = [
+        [Timing(0.5, 1.0, 3), Timing(0.2, 2.5, 3, 2.0, 3.0), Timing(0.001, 500.0, 3)],
+        [Timing(0.9, 1.0, 3), Timing(0.6, 1.5, 3), Timing(0.25, 3.6, 3, 3.5, 4.0)],
+    ]
+    timed = []
+
+    def plant(calls, *words, **more):
+        timed.append(calls)
+        return planted[len(timed) - 1]
+
+    class Rival:
+        description = "another program"
+
+        def call(self, waveforms):
+            return len(waveforms)
+
+    monkeypatch.setattr("spectrim.evaluation.bench.interleaved", plant)
+    monkeypatch.setattr("spectrim.evaluation.bench.stages", lambda *words: [])
+    monkeypatch.setattr("spectrim.evaluation.bench._rival", lambda *words: Rival())
+    model = make("ast", depth=1)
+    result = bench(model, "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
+                   batch_sizes=[2], against="another", **(QUICK | {"product": 200}))  # fmt: skip
+    assert timed[0][2]().shape == (200, 200) and timed[1] == [2, *timed[0][:2]]
+    plain, pruned = result["rows"]
+    costs = [spectrim.macs(model), spectrim.macs(spectrim.prune(model, 0.5, blocks=[0]))]
+    numbers = ("ms_per_clip", "clips_per_s", "speedup", "speedup_against", "machine_gmac_per_s")
+    # 200^3 multiply-accumulates in a millisecond are 8 GMAC/s.
+    assert [plain[key] for key in numbers] == pytest.approx([250, 4, 1, 1.5, 8])
+    assert [pruned[key] for key in numbers] == pytest.approx([100, 10, 2.5, 3.6, 8])
+    assert pruned["speedup_quartiles"] == [2.0, 3.0]
+    assert pruned["speedup_against_quartiles"] == [3.5, 4.0]
+    assert plain["gmac_per_s"] == pytest.approx(costs[0] * 4 / 1e9)
+    assert pruned["share_of_machine"] == pytest.approx(costs[1] * 10 / 8e9)
+    assert result["machine_gmac_per_s"] == pytest.approx(8)
 
 
 def test_against_transformers(make):

@@ -72,13 +72,28 @@ def test_paired_interval_covers_a_planted_difference():
     assert 0.90 <= hits / worlds <= 1.0
 
 
+def test_map_interval_is_of_the_differences_of_resamples():
+    """Of a better model above zero; between planted resamples 2.5 % from either end."""
+    truth = rng.random((60, 2)) < 0.4
+    base = rng.normal(0, 1, truth.shape)
+    found = paired_difference("mAP", base + 2 * truth, base, truth)
+    assert 0 < found.low < found.value < found.high < 1
+    worse = rng.random(201)
+    planted = worse + rng.permutation(np.linspace(0.1, 0.3, 201)), worse
+    found = paired_difference("mAP", base + 2 * truth, base, truth, planted)
+    assert (found.low, found.high) == pytest.approx((0.105, 0.295))
+
+
 def test_intervals_against_their_definitions():
     wilson = share_interval(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
     assert (round(wilson.low, 4), round(wilson.high, 4)) == (0.2553, 0.3662)
     assert share_interval(10, 10).high == pytest.approx(1.0)
     assert share_interval(0, 10).low == pytest.approx(0.0)
-    values = np.array([1.0, 2.0, 4.0])
-    assert mean_interval(values).value == pytest.approx(7 / 3)
+    mean = mean_interval(np.array([0.1, 0.2, 0.4]))  # deviations of -4/30, -1/30 and 5/30
+    half = 1.959964 * (42 / 900 / 2) ** 0.5 / 3**0.5
+    assert (mean.value, mean.low, mean.high) == pytest.approx(
+        (7 / 30, 7 / 30 - half, 7 / 30 + half)
+    )
     one = mean_interval(np.array([0.3]))
     assert (one.value, one.low, one.high) == (0.3, 0.0, 1.0), "one value says nothing of others"
     truth, outputs = np.array([[True, False]]), np.array([[0.9, 0.1]])

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import spectrim
+from spectrim.common.errors import SpectrimNotice
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import Clip, read_data
 from spectrim.evaluation.partial import Partial
@@ -40,6 +44,28 @@ def test_only_the_same_run_has_the_same_key():
 def test_a_score_of_ones_own_is_never_taken_up():
     pruned = spectrim.prune(spectrim.create("ast-tiny", frames=32, classes=2), 0.5, loud)
     assert key(pruned) != key(pruned)
+
+
+def test_what_was_saved_is_taken_up_as_it_was(tmp_path):
+    """Each variant's own outputs, of two batches, with a clip that failed in between."""
+    model = spectrim.create("ast-tiny", frames=32, classes=2)
+    partial = Partial(tmp_path / "x.npz", [model, spectrim.prune(model, 0.5)], CLIPS)
+    numbers = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    shares = np.array([[0.1, np.nan, 0.3], [0.4, np.nan, 0.6]])
+    found = Predictions(
+        [0, 2, 3],
+        [[part[:2], part[2:]] for part in numbers],
+        [[part[:2], part[2:]] for part in shares],
+        [np.array([0.7, np.nan]), np.array([0.9])],
+        [(1, "b.wav: no such file")],
+    )
+    partial.save(found, 4, force=True)
+    with pytest.warns(SpectrimNotice, match="4 clips of which were done"):
+        again, done = partial.load()
+    assert (done, again.positions, again.failures) == (4, found.positions, found.failures)
+    np.testing.assert_array_equal([np.concatenate(parts) for parts in again.logits], numbers)
+    np.testing.assert_array_equal([np.concatenate(parts) for parts in again.on_target], shares)
+    np.testing.assert_array_equal(np.concatenate(again.all_on_target), [0.7, np.nan, 0.9])
 
 
 def test_a_damaged_file_counts_as_none(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
 import spectrim
 from spectrim.data.builtin import sample_pack
@@ -30,3 +32,35 @@ def test_milliseconds_are_of_a_clip(monkeypatch):
     variants = variants_of(model, [0.5], ["attention"])
     found = sweep(model, "ast-digits", few, variants, batch_size=4)
     assert [row["ms_per_clip"] for row in found.rows] == pytest.approx([200, 100])
+
+
+def test_rows_hold_each_variant_against_the_unpruned_model(monkeypatch):
+    monkeypatch.setattr(
+        module, "interleaved", lambda calls, *words, **more: [Timing(1.0, 1.0, 3)] * len(calls)
+    )
+    model = spectrim.load("ast-digits")
+    pack = read_data(sample_pack())
+    clips = pack.clips[:12]
+    variants = variants_of(model, [0.3], ["attention", "intensity"])
+    rows = sweep(model, "x", Manifest(pack.source, clips), variants, batch_size=5).rows
+    centres = 0.0875 + 0.16 * np.arange(8)  # seconds, of the columns of 16 frames
+    spans = [(clip.target_start <= centres) & (centres <= clip.target_end) for clip in clips]
+    truth = np.array([model.labels.index(clip.labels[0]) for clip in clips])
+    with torch.no_grad():
+        heard = model.features([clip.path for clip in clips])
+        plain = model(*heard).argmax(1).numpy()
+        for row, score in zip(rows[1:], ["attention", "intensity"], strict=True):
+            trace = spectrim.prune(model, 0.3, score).trace(*heard)
+            own = trace.logits.argmax(1).numpy()
+            same = row["agreement"]["top1"]["value"]
+            assert same == (own == plain).mean() < 1
+            assert row["value"] == (own == truth).mean()
+            change = (own == truth).mean() - (plain == truth).mean()
+            assert row["difference"]["value"] == pytest.approx(change) and change < 0
+            columns = trace.kept[9][..., 0].tolist()
+            shares = [span[kept].mean() for span, kept in zip(spans, columns, strict=True)]
+            assert row["kept_on_target"] == pytest.approx(np.mean(shares))
+            assert row["all_on_target"] == pytest.approx(np.mean(spans))
+            assert abs(row["kept_on_target"] - row["all_on_target"]) > 0.01
+    assert rows[0]["kept_on_target"] == pytest.approx(np.mean(spans))
+    assert (rows[0]["agreement"]["top1"]["value"], rows[0]["difference"]["value"]) == (1, 0)
