@@ -8,26 +8,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from data import trees
-from spectrim.audio.decode import read
+from data.slow_stats import mean_and_std
 from spectrim.audio.filterbank import FilterBank
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import Clip, read_data
 from spectrim.data.stats import PIECE, measure
-
-
-def slow(clips, seconds=None):
-    """Mean and standard deviation over the features of all clips, one by one, in memory."""
-    bank = FilterBank()
-    values = []
-    for clip in clips:
-        features, valid = bank(torch.from_numpy(read(clip.path, clip.start, seconds))[None])
-        assert features.shape[1] == valid.item()
-        values.append(features.numpy().astype(np.float64).ravel())
-    values = np.concatenate(values)
-    return values.mean(), values.std()
 
 
 @pytest.fixture
@@ -47,7 +34,7 @@ def test_against_the_slow_way(noises, workers):
     clips, lengths = noises
     done = []
     stats = measure(clips, workers=workers, tick=done.append)
-    mean, std = slow(clips)
+    mean, std = mean_and_std(clips)
     assert (stats.mean, stats.std) == pytest.approx((mean, std), rel=1e-6)
     assert sum(done) == stats.clips == len(clips)
     assert stats.seconds == pytest.approx(sum(lengths))
@@ -59,7 +46,7 @@ def test_against_the_slow_way(noises, workers):
 def test_only_so_much_of_each_clip(noises):
     clips, _ = noises
     stats = measure(clips, seconds=0.5)
-    assert (stats.mean, stats.std) == pytest.approx(slow(clips, 0.5), rel=1e-6)
+    assert (stats.mean, stats.std) == pytest.approx(mean_and_std(clips, 0.5), rel=1e-6)
     assert stats.longest == 0.5
 
 
@@ -78,7 +65,7 @@ def test_a_long_recording_is_never_held_whole(tmp_path):
 def test_real_clips(clips):
     listed = [Clip(path, (name,)) for name, path in clips.items()]
     stats = measure(listed)
-    assert (stats.mean, stats.std) == pytest.approx(slow(listed), rel=1e-6)
+    assert (stats.mean, stats.std) == pytest.approx(mean_and_std(listed), rel=1e-6)
 
 
 def test_silence_is_the_floor(tmp_path):

@@ -61,7 +61,10 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str
     from tones import write_recipe
 
     folder = tmp_path_factory.mktemp("alone")
-    arguments = ["train", str(write_recipe(folder, odd)), "optim.batch_size=10", "epochs=2"]
+    # AdamW forgives any factor of the gradient; an L2 term beside it does not.
+    optim = ["optim.name=adam", "optim.weight_decay=0.5", "optim.clip=null"]
+    changes = [*optim, "optim.batch_size=10", "epochs=2"]
+    arguments = ["train", str(write_recipe(folder, odd)), *changes]
     recipe = read_recipe(Path(arguments[1]), arguments[2:], Recipe)
     train(recipe, folder / "run", Silent())
     return arguments, folder / "run"
@@ -81,7 +84,7 @@ def test_two_processes_learn_what_one_learns(
     assert json.loads((pair / "summary.json").read_text())["devices"] == 2
     one, two = (load_file(path / "last" / "model.safetensors") for path in (single, pair))
     for name, value in one.items():
-        np.testing.assert_allclose(two[name], value, atol=2e-3, err_msg=name)
+        np.testing.assert_allclose(two[name], value, atol=5e-4, err_msg=name)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import spectrim
+from data.slow_stats import mean_and_std
 from spectrim.audio.decode import read
 from spectrim.training.jobs import Pretraining, Supervision
 from spectrim.training.read_recipe import read_recipe
@@ -163,6 +164,16 @@ def test_a_fresh_head_is_as_small_as_the_recipe_says(job, std):
     assert drops == pytest.approx(np.linspace(0, 0.1, 12).tolist())
 
 
+def test_a_fresh_head_forgets_the_normalisation_of_the_old_one(job, tmp_path: Path) -> None:
+    old = spectrim.create("ast-tiny", frames=64, classes=5)
+    for parameter in old.head_norm.parameters():
+        torch.nn.init.constant_(parameter, 0.3)
+    model = job(f"init={old.save(tmp_path / 'start')}").model
+    assert torch.equal(model.head_norm.weight, torch.ones(128))
+    assert torch.equal(model.head_norm.bias, torch.zeros(128))
+    assert torch.equal(model.head.bias, torch.zeros(3))
+
+
 def test_pre_training_hides_so_many_patches_of_each_clip(tones, tmp_path):
     path = tmp_path / "pretrain.yaml"
     path.write_text(
@@ -195,6 +206,13 @@ def test_a_head_that_stays_has_targets_in_its_own_order(job, tmp_path: Path) -> 
         for item, target in zip(batch.items, inputs["targets"], strict=True):
             clip = made.task.train[item.parts[0][0]]
             assert labels[int(target.argmax())] == clip.labels[0]
+
+
+def test_mean_and_std_are_of_the_training_clips(recipe: Path) -> None:
+    task = settle(read_recipe(recipe, [], Recipe))
+    mean, std = mean_and_std(task.train)
+    assert (task.mean, task.std) == pytest.approx((mean, std), abs=1e-4)
+    assert (task.mean, task.std) != pytest.approx(mean_and_std(task.train + task.test), abs=1e-4)
 
 
 @pytest.mark.parametrize(("span", "frames"), [(("2", "3"), 112), (("", "60"), 1024)])

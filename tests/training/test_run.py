@@ -268,12 +268,6 @@ def test_a_small_clip_of_the_gradient_leaves_the_weights(recipe, tmp_path, spect
     assert max((end[name] - start[name]).abs().max().item() for name in start) < 1e-5
 
 
-def test_the_best_epoch_is_one_from_which_on_it_may_be_chosen(recipe, tmp_path, spectrim) -> None:
-    out = tmp_path / "run"
-    assert spectrim("train", recipe, "select.from_epoch=1", "--out", out).returncode == 0
-    assert json.loads((out / "summary.json").read_text())["best"]["epoch"] == 1
-
-
 def test_corpora_with_a_file_a_split(tones: Path, tmp_path: Path, spectrim) -> None:
     """The reference's JSON says no split: which file is the test is the recipe's to say."""
     clips = read_data(tones).clips

@@ -1,0 +1,112 @@
+"""What the loop gives each step, when it evaluates, and which epoch it takes for the best."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tones import write_recipe, write_tones
+
+from spectrim.common.errors import SpectrimError
+from spectrim.training.evaluate import Evaluation
+from spectrim.training.jobs import Supervision
+from spectrim.training.loop import fit, seed_step
+from spectrim.training.objectives import Supervised
+from spectrim.training.optim import optimiser
+from spectrim.training.read_recipe import read_recipe
+from spectrim.training.recipe import Recipe
+from spectrim.training.reporting import Silent
+from spectrim.training.run import train
+
+
+def test_each_step_has_its_keep_rate_learning_rate_and_random_numbers(
+    recipe: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Two epochs of three steps: half an epoch of warm-up; pruning falls from 1/2 to 3/2."""
+    keep_rates, seeds, lrs = [], [], []
+
+    def forward(self: Supervised, keep_rate: float, **others: object) -> torch.Tensor:
+        keep_rates.append(keep_rate)
+        seeds.append(torch.initial_seed())
+        return self.model.head.bias.sum()
+
+    def watched(*given: Any) -> torch.optim.Optimizer:
+        made = optimiser(*given)
+        made.register_step_pre_hook(
+            lambda optim, *_: lrs.append([group["lr"] for group in optim.param_groups])
+        )
+        return made
+
+    monkeypatch.setattr(Supervised, "forward", forward)
+    monkeypatch.setitem(fit.__globals__, "optimiser", watched)
+    read = read_recipe(recipe, ["optim.layer_decay=0.5", "select.every=2"], Recipe)
+    train(read, tmp_path / "run", Silent())
+    pruned = [0, 0, 1 / 6, 1 / 2, 5 / 6, 1]
+    by_hand = [0.6 + 0.4 * (1 + math.cos(math.pi * share)) / 2 for share in pruned]
+    assert keep_rates == pytest.approx(by_hand)
+    fallen = [1 / 9, 3 / 9, 5 / 9, 7 / 9]
+    by_hand = [0, 2 / 3, *((1 + math.cos(math.pi * share)) / 2 for share in fallen)]
+    assert [step[-1] for step in lrs] == pytest.approx([1e-3 * share for share in by_hand])
+    assert [step[0] for step in lrs] == pytest.approx([step[-1] / 2**13 for step in lrs])
+    assert len(set(seeds)) == 6
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(
+    recipe: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """A square root at 0 is 0, and infinitely steep."""
+    monkeypatch.setattr(Supervised, "forward", lambda self, **_: self.model.head.bias.sum().sqrt())
+    with pytest.raises(SpectrimError, match="the gradient's norm is inf at step 0"):
+        train(read_recipe(recipe, [], Recipe), tmp_path / "run", Silent())
+
+
+def test_every_seed_step_and_process_draws_random_numbers_of_its_own() -> None:
+    def drawn(seed: int, step: int, rank: int) -> tuple[float, ...]:
+        seed_step(seed, step, rank)
+        return tuple(torch.rand(4).tolist())
+
+    places = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    draws = [drawn(*place) for place in places]
+    assert len(set(draws)) == 4 and drawn(*places[0]) == draws[0]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows and summary of a run with planted results: every second of five epochs, from 2 on."""
+    planted = [(0.1, 0.1), (0.9, 0.9), (1.0, 1.0), (0.2, 0.8), (0.5, 0.7)]  # valid, test
+    folder, rows = tmp_path_factory.mktemp("judged"), []
+
+    class Watching(Silent):
+        def epoch(self, row: dict[str, Any]) -> None:
+            rows.append(row)
+
+    def evaluate(self: Supervision, *given: object) -> dict[str, Evaluation]:
+        at, values = np.arange(3), planted[len(rows)]
+        splits = zip(("valid", "test"), values, strict=True)
+        return {name: Evaluation(at, np.zeros((3, 3)), value) for name, value in splits}
+
+    path = write_recipe(folder, write_tones(folder, train=1, valid=1, test=1))
+    words = ["epochs=5", "select.every=2", "select.from_epoch=2", "select.split=test"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Supervised, "forward", lambda self, **_: self.model.head.bias.sum())
+        patch.setattr(Supervision, "evaluate", evaluate)
+        summary = train(read_recipe(path, words, Recipe), folder / "run", Watching())
+    assert summary is not None
+    return rows, summary
+
+
+def test_evaluation_comes_after_every_so_many_epochs_and_the_last(judged) -> None:
+    assert [row["epoch"] for row in judged[0] if "test" in row] == [1, 3, 4]
+
+
+def test_the_best_epoch_is_chosen_by_the_split_asked_for_among_the_eligible(judged) -> None:
+    best = judged[1]["best"]
+    assert (best["epoch"], best["selected_by"], best["test"]) == (3, "test", 0.8)
+
+
+def test_the_best_on_test_is_eligible_too(judged) -> None:
+    assert judged[1]["best_on_test"]["epoch"] == 3
