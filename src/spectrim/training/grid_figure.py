@@ -60,7 +60,7 @@ def draw(grid: Grid, found: Sequence[Entry], path: Path) -> bool:
         column: Any = grid.about.columns[name]
         panel.set_ylabel(own[0].metric, fontsize=8)
         panel.set_title(f"{column.model}, {column.task}", fontsize=9)
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
         panel.tick_params(labelsize=8)
     for panel in axes[-1]:
         panel.set_xlabel("GMACs a clip", fontsize=8)
