@@ -63,7 +63,8 @@ def from_left_out(value: np.ndarray, left_out: np.ndarray) -> Estimate:
     count = len(left_out)
     if count < 2:
         return Estimate(value, np.full(np.shape(value), np.nan))
-    spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
+    with np.errstate(invalid="ignore"):  # infinite without one of them: not defined
+        spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
     return Estimate(value, np.sqrt((count - 1) / count * spread))
 
 
