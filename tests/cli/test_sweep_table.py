@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from spectrim.cli.output import complain, points, print_table, progress
+from spectrim.cli.output import complain, figures, points, print_table, progress
 from spectrim.cli.sweep_table import _caption
 from spectrim.evaluation.metrics import paired_difference
 
@@ -37,6 +37,11 @@ def test_shares_on_the_target_are_each_models_own():
             for name, share in (("a", 0.25), ("b", 0.125)) for row in rows(0.0)]  # fmt: skip
     assert "of all patches 25.0% do (a), 12.5% do (b)." in _caption(each)
     assert "of all patches 25.0% do." in _caption(each[:4])
+
+
+def test_three_figures_of_a_number_end_in_no_point():
+    numbers = (0.0869, 1.0, 48.56, 131.4)
+    assert [figures(each) for each in numbers] == ["0.0869", "1.00", "48.6", "131"]
 
 
 def test_names_are_printed_as_they_are(capsys):

@@ -12,6 +12,7 @@ import pytest
 from grids import write_grid
 
 from spectrim.common.errors import SpectrimError
+from spectrim.data.manifest import read_data
 from spectrim.training.grid import read_grid
 from spectrim.training.grid_folder import GridFolder
 from spectrim.training.grid_numbers import Numbers
@@ -83,7 +84,10 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
     result = done.result(grid.cell("baseline/ast-tones/0"))
     with np.load(done.outputs(grid.cell("baseline/ast-tones/0"))) as file:
         right = file["truth"][np.arange(9), file["last"].argmax(1)]
+        said = [result["labels"][row.argmax()] for row in file["truth"]]
     assert result["last"]["test"] == pytest.approx(right.mean(), abs=1e-6)
+    test = read_data(folder / "tones.csv").select(split="test").clips
+    assert said == [clip.labels[0] for clip in test]
     shelf = done.result(grid.cell("shelf/ast-tones/0"))
     rows = [row for row in shelf["rows"] if row["checkpoint"] == "last"]
     assert [(row["score"], row["keep_rate"]) for row in rows] == [

@@ -229,6 +229,7 @@ def test_off_the_shelf_both_epochs_answer_in_their_own_order_of_classes(folder, 
     run_grid(grid, tmp_path, lambda cell: Silent(), [shelf.name])
     test = read_data(folder / "tones.csv").select(split="test").clips
     with np.load(results.outputs(shelf)) as file:
+        assert results.result(shelf)["labels"] == LABELS
         assert [LABELS[row.argmax()] for row in file["truth"]] == [c.labels[0] for c in test]
         for name in ("last", "best"):
             model = spectrim.load(results.run_of("baseline/ast-tones/0") / name)

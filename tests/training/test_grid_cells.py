@@ -246,5 +246,5 @@ def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_
     assert "baseline--other--0" in listed.stderr and "manifests" not in listed.stderr
     found = spectrim("grid", "run", *words)
     said = " ".join(found.stderr.split())
-    assert found.returncode == 2 and "Delete" in said, said
+    assert found.returncode == 2 and "delete" in said and "another --out" in said, said
     assert "need the runs of baseline/ast-tones/0, which are finished but not in" in said

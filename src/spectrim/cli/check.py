@@ -26,6 +26,7 @@ from .output import (
     TableOrJson,
     begins_anew,
     complain,
+    figures,
     print_json,
     print_table,
     stdout,
@@ -134,7 +135,9 @@ def _print(result: dict[str, Any]) -> None:
         ],
         [_line(row) for row in result["rows"]],
         f"{first['clips']} clips of {result['data']}; time at batch {first['batch_size']}, "
-        f"{first['threads']} threads, {first['device']}, {first['dtype']}",
+        f"{first['threads']} threads, {first['device']}, {first['dtype']}. same top-5: how many of "
+        "the unpruned five stay among the five; mean change: of a clip, the largest of any "
+        "class's probability; speed-up: the median of pairs' ratios, not the ratio of medians.",
     )
     best = result["recommendation"]
     if len(result["rows"]) == 1:
@@ -177,7 +180,7 @@ def _line(row: dict[str, Any]) -> list[str]:
         same_interval(row),
         "-" if top5 is None else f"{top5['value']:.1%}",
         f"{agrees['change']['value']:.3f}",
-        f"{row['gmacs']:#.3g}",
+        figures(row["gmacs"]),
         f"{row['ms_per_clip']:.2f}",
         f"{row['speedup']:.2f}x",
     ]

@@ -18,7 +18,7 @@ from .options import (
     load_model,
     rates_of,
 )
-from .output import TableOrJson, complain, print_json, print_table
+from .output import TableOrJson, complain, figures, print_json, print_table
 
 EXAMPLE = "Example: spectrim macs ast-base --frames 1024 --stride 10 --keep-rates 1.0,0.7,0.5"
 
@@ -98,7 +98,7 @@ def command(
         [
             [
                 str(row["keep_rate"]),
-                f"{row['gmacs']:#.3g}",
+                figures(row["gmacs"]),
                 f"{row['macs'] / full:.1%}",
                 f"{row['patches_left']} of {row['patches']}",
             ]

@@ -148,6 +148,11 @@ def points(difference: Mapping[str, float]) -> str:
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
+def figures(value: float) -> str:
+    """Three figures of a number, such as "0.0869", "48.6" and "131"."""
+    return f"{value:#.3g}".rstrip(".")
+
+
 def print_json(value: Any) -> None:
     """JSON to stdout."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")

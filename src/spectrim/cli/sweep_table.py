@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .output import points, print_table, stdout
+from .output import figures, points, print_table, stdout
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
@@ -53,7 +53,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         columns.append(("vs first" if "against" in rows[0] else "vs 1.0", _difference))
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
     columns += [
-        ("GMACs", lambda row: f"{row['gmacs']:#.3g}"),
+        ("GMACs", lambda row: figures(row["gmacs"])),
         ("ms/clip", lambda row: f"{row['ms_per_clip']:.2f}"),
         ("speed-up", lambda row: f"{row['speedup']:.2f}x"),
     ]

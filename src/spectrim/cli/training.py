@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..common.errors import SpectrimError
 from .options import allow_own_code
-from .output import complain, print_json, print_table
+from .output import complain, figures, print_json, print_table
 
 if TYPE_CHECKING:
     from ..training.dry_run import DryRun
@@ -197,7 +197,7 @@ def print_dry_run(found: DryRun, folder: Path) -> None:
                 str(row["epoch"]),
                 " to ".join(f"{lr:.2e}" for lr in row["lr"]),
                 " to ".join(f"{rate:.3f}" for rate in row["keep_rate"]),
-                f"{row['gmacs']:#.3g}",
+                figures(row["gmacs"]),
                 {True: "on", False: "off", None: "-"}[row.get("masking")],
             ]
             for row in found.epochs

@@ -127,10 +127,10 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
         differences: "features", "logits" (both fed our features), "end_to_end" (each its own
         features)}. The same are they whose features and logits are; end to end follows.
     """
-    if importlib.util.find_spec("transformers") is None:
-        return {"status": "not checked", "reason": "transformers is not installed"}
     if name in builtin_names():
         return {"status": "not checked", "reason": "the model is Spectrim's own"}
+    if importlib.util.find_spec("transformers") is None:
+        return {"status": "not checked", "reason": "transformers is not installed"}
     try:
         theirs, extract = _transformers(name, model.device, model.dtype)
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -77,26 +77,31 @@ def answers(cases: list[Case]) -> list[dict[str, object]]:
         row: dict[str, object] = {"finding": finding, "evidence": evidence}
         row |= {word: said[word] for word in VERDICTS}
         theirs = [case.paper for case in own if case.paper is not None]
-        # "At least as well" holds at a tie, which none of our gaps with its error can show.
-        so = [gap >= 0 if finding == ATTENTION else gap > 0 for gap in theirs]
-        row |= {"in_paper": sum(so), "paper_cases": len(so)}
+        row |= {"by_sign": _so(finding, [case.gap.value for case in own]), "cases": len(own)}
+        row |= {"in_paper": _so(finding, theirs), "paper_cases": len(theirs)}
         if own:
             row |= _plain(mean_of([case.gap for case in own], [case.group for case in own]))
         found.append(row)
     return found
 
 
+def _so(finding: str, gaps: list[float]) -> int:
+    """In how many cases the bare figures have it so: "at least as well" holds at a tie."""
+    return sum(gap > -1e-9 if finding == ATTENTION else gap > 1e-9 for gap in gaps)
+
+
 def summary(cases: list[Case]) -> list[str]:
     """`answers` as a Markdown table."""
-    head = ["finding", "evidence", *VERDICTS, "mean of all", "", "so in the paper"]
+    head = ["finding", "evidence", *VERDICTS, "mean of all", "", "by sign", "in the paper"]
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for row in answers(cases):
         cells = [row["finding"], row["evidence"], *(row[word] for word in VERDICTS)]
         if "verdict" in row:
             cells += [_points(row["difference"], row["error"]), row["verdict"]]
+            cells += [f"{row['by_sign']} of {row['cases']}"]
             cells += [f"{row['in_paper']} of {row['paper_cases']}" if row["paper_cases"] else ""]
         else:
-            cells[2:] = ["no such cells yet", "", "", "", "", ""]
+            cells[2:] = ["no such cells yet", "", "", "", "", "", ""]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 

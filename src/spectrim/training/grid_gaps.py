@@ -9,6 +9,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
+from scipy.special import stdtrit
 
 from ..evaluation.metrics import metric, weighted_metric
 
@@ -24,7 +25,8 @@ class Gap:
 
     Attributes:
         value: as a share, 0.01 a point.
-        error: its standard error over clips.
+        error: its standard error over clips; of a difference also over repetitions, where there
+            are several: see `over_clips`.
         draws: (DRAWS,) what it is with the clips drawn anew. A clip of the same name is drawn
             alike for every gap, so that the mean over gaps, draw by draw, scatters as it should,
             whatever clips they share.
@@ -40,11 +42,13 @@ def over_clips(parts: Sequence[Values], plain: bool = False) -> Gap:
 
     The error of a difference is Bonett and Price's (doi 10.3102/1076998611411915): one clip won
     and one lost are added, and to the draws as well. Without these four clips that changed of
-    300, all one way, would pass for a trend, and none that changed for certainty.
+    300, all one way, would pass for a trend, and none that changed for certainty. Another training
+    would give another difference: so would the scatter of repetitions have it, see `_joined`.
 
     Args:
         plain: a figure, no difference: two clips right and two wrong are added to its error
             (Agresti and Coull, doi 10.1080/00031305.1998.10480550): none wrong is no certainty.
+            It is that of these trainings alone.
     """
     by_name: dict[str, list[float]] = defaultdict(list)
     for names, values in parts:
@@ -58,25 +62,56 @@ def over_clips(parts: Sequence[Values], plain: bool = False) -> Gap:
         # No clips' names, and each difference's own: other differences draw theirs for themselves.
         own = blake2b("\0".join(clips).encode() + means.tobytes(), digest_size=8).hexdigest()
         clips, counted = [*clips, f"\0+{own}", f"\0-{own}"], np.append(means, (1.0, -1.0))
-        error = counted.std() / len(counted) ** 0.5
+        error = _joined(counted.std() / len(counted) ** 0.5, parts,
+                        [float(values.mean()) for _, values in parts])  # fmt: skip
     weights = _weights(clips)
     draws = weights @ counted / np.maximum(weights.sum(1), 1)
     return Gap(float(means.mean()), float(error), draws)
 
 
-def over_runs(parts: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> Gap:
+def over_runs(parts: Sequence[tuple[np.ndarray, Sequence[Term]]], plain: bool = False) -> Gap:
     """Of mAP: a sum of terms, each its sign times a mAP on the same clips; mean over repetitions.
 
     Args:
         parts: of each repetition, (clips,) names and the terms.
+        plain: a figure of these trainings alone, no difference.
     """
-    value, draws = 0.0, np.zeros(DRAWS)
-    for names, terms in parts:
+    values, draws = [0.0] * len(parts), np.zeros(DRAWS)
+    for at, (names, terms) in enumerate(parts):
         for sign, outputs, truth in terms:
             own, drawn = _map_of(names, outputs, truth)
-            value += sign * own / len(parts)
+            values[at] += sign * own
             draws = draws + sign * drawn / len(parts)
-    return Gap(value, float(draws.std(ddof=1)), draws)
+    error = float(draws.std(ddof=1))
+    return Gap(float(np.mean(values)), error if plain else _joined(error, parts, values), draws)
+
+
+def _joined(
+    error: float, parts: Sequence[tuple[np.ndarray, object]], values: Sequence[float]
+) -> float:
+    """The error over clips with that over repetitions, whose own differences are `values`.
+
+    On the same clips the two are apart. On others, as of folds, the scatter of repetitions has that
+    of clips in it, and the larger one counts.
+    """
+    names = [name for own, _ in parts for name in own.tolist()]
+    if len(set(names)) == len(names):
+        return float(max(error, _scatter(values)))
+    return float(np.hypot(error, _scatter(values)))
+
+
+def _scatter(values: Sequence[float]) -> float:
+    """Standard error of a mean of independent values; 0 of a single one, which cannot tell."""
+    few = len(values)
+    return 0.0 if few < 2 else float(_wider(few - 1) * np.std(values, ddof=1) / few**0.5)
+
+
+def _wider(freedom: int) -> float:
+    """By how much an error known from few values is widened.
+
+    So that two of them are Student's 95 %: 2.15 times of three values, 1.2 times of eight.
+    """
+    return float(stdtrit(freedom, 0.975)) / 2
 
 
 def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
@@ -99,8 +134,11 @@ def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
     sums: dict[str, float] = defaultdict(float)
     for group, value in zip(groups, values, strict=True):
         sums[group] += value - values.mean()
-    few = len(sums) / max(1, len(sums) - 1)
-    scatter = (few * sum(total**2 for total in sums.values())) ** 0.5 / len(values)
+    scatter = 0.0
+    if len(sums) > 1:
+        few = len(sums) / (len(sums) - 1)
+        scatter = (few * sum(total**2 for total in sums.values())) ** 0.5 / len(values)
+        scatter *= _wider(len(sums) - 1)
     return Gap(float(values.mean()), float(np.hypot(draws.std(ddof=1), scatter)), draws)
 
 

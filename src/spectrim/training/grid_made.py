@@ -20,10 +20,13 @@ def made(grid: Grid, results: GridFolder, data: str) -> str:
     """
     done = [(cell, found) for cell in grid.cells if (found := results.result(cell)) is not None]
     # `seconds` are those of the process that finished the cell, which others may have begun.
-    hours = (
-        sum(max(found["seconds"], found.get("trained_seconds") or 0) for _, found in done) / 3600
+    seconds = sum(max(found["seconds"], found.get("trained_seconds") or 0) for _, found in done)
+    time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+    text = (
+        f"{len(done)} cells took {time} in all (of each, the larger of `seconds`, of the process "
+        "that finished it, and `trained_seconds`):\n"
     )
-    lines = ["## How it was made\n", f"{len(done)} cells took {hours:.1f} hours in all:\n"]
+    lines = ["## How it was made\n", text]
     lines += [f"- {text}" for text in _machines(grid, results, done)]
     lines += [
         f"- this page: `spectrim grid report {grid.path} --out {results.folder}` (`spectrim grid` "
@@ -32,6 +35,7 @@ def made(grid: Grid, results: GridFolder, data: str) -> str:
         "`paths`, `truth` (classes) and logits of the `last` epoch and of the `best`, the chosen "
         "one (of accuracy less the clip's largest, but in the oldest cells); off the shelf (rows, "
         "clips, classes), in the order of the JSON's rows of that checkpoint, the first unpruned. "
+        "Classes are in the order of `labels` in the JSON. "
         "Names end in the repetition, counted from 0.\n",
     ]
     lines += _columns(grid, done)

@@ -31,7 +31,7 @@ class Entry:
             held against, where there are any: what a figure can show beside it.
         difference, difference_error: from the reference (shelf: the same weights unpruned, of the
             same cell; tuned: the control, in a grid without controls the baseline) on the same
-            clips; None where there is none.
+            clips; None where there is none. Its error is over clips and repetitions.
         runs: how many repetitions stand behind it; difference_runs: behind the difference.
         clips: how many test clips, over all of them.
     """
@@ -236,7 +236,7 @@ def _figure(runs: Sequence[_Run]) -> Gap:
     """Their mean."""
     if runs[0].metric == "accuracy":
         return over_clips([(run.paths, run.right(False)) for run in runs], plain=True)
-    return over_runs([(run.paths, run.terms(1, False)) for run in runs])
+    return over_runs([(run.paths, run.terms(1, False)) for run in runs], plain=True)
 
 
 def _gap(runs: Sequence[_Run]) -> Gap | None:

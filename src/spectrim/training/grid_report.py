@@ -21,7 +21,11 @@ EARLY = (
 )
 ERRORS = """## Errors
 
-Standard errors are over test clips, each clip's answers averaged over repetitions first. That of an
+Standard errors of values are over test clips, each clip's answers averaged over repetitions first;
+those of differences (Δ, and what findings are made of) also over trainings, where several
+repetitions stand behind them. With one, what another seed would change is not in its error.
+
+Over clips, that of an
 accuracy adds two clips right and two wrong (Agresti and Coull, doi 10.1080/00031305.1998.10480550):
 none wrong of 300 is no certainty. That of a
 difference in accuracy is Bonett and Price's for paired shares (doi 10.3102/1076998611411915), which
@@ -29,11 +33,16 @@ adds one clip won and one lost: a little wider than the plain one, so that four 
 lost are no trend (McNemar's exact test gives p = 0.125). Those of mAP are from 400 Poisson
 bootstrap draws of the clips; of mixtures, of the clips that they are made of, since those that
 share one fail together: such errors are rather too wide (in simulated worlds, where draws of whole
-mixtures give too small ones). So is the error of a mean of cases, every case drawing a clip alike,
-joined with the scatter of the cases: of the columns, as the cases of one share trainings (its
-control, its baseline), by the cluster-robust error of a mean (doi 10.1093/biomet/73.1.13). What
-another seed of a training would change is in that scatter, and in single figures only where
-repetitions are pooled, and then in part.
+mixtures give too small ones).
+
+Over trainings, it is the standard error of the repetitions' mean, widened so that two of it are
+Student's 95 % (2.15 times of three). Where repetitions are tested on the same clips (seeds), both
+are joined by the root of their squares; where on others (folds), the scatter of repetitions holds
+that of clips already, and the larger one counts.
+
+The error of a mean of cases joins that over clips, every case drawing a clip alike, with the
+scatter of the cases: of the columns, as the cases of one share trainings (its control, its
+baseline), by the cluster-robust error of a mean (doi 10.1093/biomet/73.1.13), widened likewise.
 """
 
 
@@ -75,19 +84,21 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
     if grid.about.note:
         parts.append(f"{grid.about.note.strip()}\n")
     if drawn:
-        parts += [f"![Metric against GMACs]({figure.name})\n"]
+        parts += [f"![Metric against GMACs]({figure.name})\n", *_under_figure(found)]
     paper = any(column.paper for column in grid.about.columns.values())
     if paper:
         text = (
             "What the paper says of its Table I, held against this one. How many cases say what "
             "(*shows*: by two standard errors; *does not show*: by two the other way), and the "
             "mean of all of them, in points; each with its figures [below](#case-by-case). "
-            "Even where there is no difference, about one case in twenty strays over two errors. "
-            "The mean's error knows the clips that cases share and how cases scatter "
-            "([how](#errors)); where cases contradict each other, the mean stands for none of "
-            "them. To show *at least as well* takes a clear lead here: that two scores are equal "
-            "cannot be shown. *So in the paper*: of the same comparisons, in how many the "
-            "paper's own Table I has it so.\n"
+            "Even where there is no difference, about one case in twenty strays over two errors, "
+            "and more where one repetition stands behind a case: of the training, its error knows "
+            "nothing then. The mean's error knows the clips that cases share and how cases "
+            "scatter ([how](#errors)); where cases contradict each other, the mean stands for "
+            "none of them. To show *at least as well* takes a clear lead here: that two scores "
+            "are equal cannot be shown. *By sign*: in how many cases the bare figure has it so, "
+            "whatever its error; *by sign in the paper*: the same of its own Table I, which gives "
+            "no errors.\n"
         )
         parts += ["## The paper's findings\n", text, *summary(cases), "", BESIDE]
     for name in grid.about.columns:
@@ -105,6 +116,20 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
     parts += [ERRORS, made(grid, results, data.name)]
     save_text(page, "\n".join(parts))
     return [page, *([figure] if drawn else []), data]
+
+
+def _under_figure(found: Sequence[Entry]) -> list[str]:
+    """What the eye must not compare, if there is such a thing."""
+    held = {e.difference_runs for e in found if e.kind == "tuned" and e.difference_runs}
+    others = {e.runs for e in found if e.kind in ("baseline", "shelf")}
+    if not held or held == others:
+        return []
+    return [
+        "Broken lines and stars (off the shelf, baseline) are of all repetitions, full lines and "
+        "diamonds (fine-tuned, control) of those that have a control: compare each with its own, "
+        "as other clips and trainings stand behind the others. In the tables, fine-tuned values "
+        "are of all repetitions that have them.\n"
+    ]
 
 
 def _head(grid: Grid, results: GridFolder, found: Sequence[Entry]) -> str:

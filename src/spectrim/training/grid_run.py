@@ -142,9 +142,10 @@ def _check_hope(grid: Grid, left: Sequence[Cell], results: GridFolder) -> None:
     if lost:
         raise SpectrimError(
             f"{len(left)} cell(s) need the runs of {', '.join(lost)}, which are finished but not "
-            f"in {results.folder / 'runs'} any more. Delete {results.path_of(lost[0])} (and so "
-            "on), and the files of every finished cell that started from it, to run them all "
-            "again: on another machine its weights are a little other ones."
+            f"in {results.folder / 'runs'}. Name another --out for a table of your own; or bring "
+            f"those runs there; or delete {results.path_of(lost[0])} (and so on), and the files "
+            "of every finished cell that started from it, to run them all again: on another "
+            "machine its weights are a little other ones."
         )
     needs = {start for cell in left for start in starts_of(grid, cell)}
     at_work = any(results.status(grid.cell(name)).startswith("running") for name in needs)
@@ -204,7 +205,10 @@ def _trained(
     if isinstance(recipe, Recipe):
         check_tested(recipe, cell.name)
     summary = train(recipe, out, reporter) or {}
+    model = load(out / "last")
+    classes: dict[str, Any] = {}
     if cell.kind != "pretrain":
+        classes = {"labels": list(model.labels)}
         arrays: dict[str, np.ndarray] = {}
         for name in ("last", "best"):
             with np.load(out / name / "predictions.npz", allow_pickle=False) as file:
@@ -215,7 +219,7 @@ def _trained(
     kept += ["devices", "device", "precision"]
     found = {key: summary.get(key) for key in kept}
     found["trained_seconds"] = found.pop("seconds")
-    return found | {"gmacs": macs(load(out / "last")) / 1e9}
+    return found | classes | {"gmacs": macs(model) / 1e9}
 
 
 def _shelf(
@@ -261,7 +265,7 @@ def _shelf(
         arrays["truth"] = truth
         arrays[checkpoint] = halved(np.stack(logits), task.metric)
     _save_arrays(results.outputs(cell), arrays)
-    return {"metric": task.metric, "rows": rows, "device": device}
+    return {"metric": task.metric, "labels": list(model.labels), "rows": rows, "device": device}
 
 
 def halved(logits: np.ndarray, metric: str) -> np.ndarray:

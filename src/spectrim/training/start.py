@@ -36,7 +36,7 @@ def begin(recipe: Recipe, task: Task) -> tuple[SpectrogramTransformer, Task, lis
     if recipe.optim.warmup_epochs >= recipe.epochs:
         said.append(
             f"the learning rate grows for optim.warmup_epochs={recipe.optim.warmup_epochs:g} of "
-            f"{recipe.epochs} epochs, and never reaches its peak."
+            f"{recipe.epochs} epochs, and never reaches its peak; in the first step it is 0."
         )
     end = recipe.schedule.start + recipe.schedule.length
     if recipe.keep_rate < 1 and end > recipe.epochs:
