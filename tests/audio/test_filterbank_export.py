@@ -48,6 +48,7 @@ def assert_same(run) -> None:
             assert error.max() < ROUNDING, (batch, samples)
 
 
+@pytest.mark.slow
 def test_onnx_runtime_gives_the_same_numbers(exported):
     runtime = pytest.importorskip(
         "onnxruntime", reason="running ONNX needs onnxruntime: pip install onnxruntime"

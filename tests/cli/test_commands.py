@@ -255,6 +255,7 @@ def test_a_manifest_whose_test_rows_are_called_otherwise_is_said(run, folder, tm
     assert json.loads(done.stdout)["rows"][0]["clips"] == 3
 
 
+@pytest.mark.slow
 def test_models_of_different_metrics_have_a_table_each(run, tmp_path):
     done = run("sweep", "--model", "ast-digits", "--model", "model", "--out", str(tmp_path), *FEW)
     assert done.returncode == 0, done.stderr

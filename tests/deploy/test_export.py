@@ -165,6 +165,7 @@ def fixing(context):
     return context.class_row() * torch.ones(len(context.tokens.x), 1)
 
 
+@pytest.mark.slow
 def test_a_score_of_ones_own_is_exported(needed, make, sounds, tmp_path):
     plan = Plan((Stage(at=0, score=spread, keep_rate=0.5),))
     model = make("ast", depth=1).with_plan(plan)

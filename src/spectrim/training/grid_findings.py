@@ -92,7 +92,7 @@ def _so(finding: str, gaps: list[float]) -> int:
 
 def summary(cases: list[Case]) -> list[str]:
     """`answers` as a Markdown table."""
-    head = ["finding", "evidence", *VERDICTS, "mean of all", "", "by sign", "in the paper"]
+    head = ["finding", "evidence", *VERDICTS, "mean of all", "", "by sign", "by sign in the paper"]
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for row in answers(cases):
         cells = [row["finding"], row["evidence"], *(row[word] for word in VERDICTS)]

@@ -43,7 +43,7 @@ def over_clips(parts: Sequence[Values], plain: bool = False) -> Gap:
     The error of a difference is Bonett and Price's (doi 10.3102/1076998611411915): one clip won
     and one lost are added, and to the draws as well. Without these four clips that changed of
     300, all one way, would pass for a trend, and none that changed for certainty. Another training
-    would give another difference: so would the scatter of repetitions have it, see `_joined`.
+    would give another difference: how repetitions scatter is in the error too, see `_joined`.
 
     Args:
         plain: a figure, no difference: two clips right and two wrong are added to its error
@@ -125,7 +125,7 @@ def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
             (their control, their baseline), so that groups are what scatters: the cluster-robust
             error of a mean (Liang and Zeger, doi 10.1093/biomet/73.1.13), with k / (k - 1) for k
             groups. None, or one group: each gap for itself, the standard deviation over the root
-            of their number.
+            of their number. Either is widened, the more the fewer they are: see `_wider`.
     """
     values = np.array([gap.value for gap in gaps])
     draws = np.mean([gap.draws for gap in gaps], axis=0)
