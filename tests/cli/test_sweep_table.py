@@ -7,8 +7,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from spectrim.cli.output import complain, figures, points, print_table, progress
+from spectrim.cli.output import complain, points, print_table, progress
 from spectrim.cli.sweep_table import _caption
+from spectrim.common.numbers import figures
 from spectrim.evaluation.metrics import paired_difference
 
 
@@ -62,7 +63,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(capsys):
             now = float(second)
             bar.advance(task, 2)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "progress: ast-digits: clips: 120 of 600, about 4 minutes left"
+    assert lines[0] == "progress: ast-digits: clips: 120 of 600, about 4 min left"
     assert len(lines) == 4 and lines[3].startswith("progress: ast-digits: clips: 480 of 600")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..common.numbers import figures
 from .options import (
     BatchSize,
     Blocks,
@@ -26,7 +27,6 @@ from .output import (
     TableOrJson,
     begins_anew,
     complain,
-    figures,
     print_json,
     print_table,
     stdout,

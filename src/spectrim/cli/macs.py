@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..common.numbers import figures
 from .options import (
     Blocks,
     Frames,
@@ -18,7 +19,7 @@ from .options import (
     load_model,
     rates_of,
 )
-from .output import TableOrJson, complain, figures, print_json, print_table
+from .output import TableOrJson, complain, print_json, print_table
 
 EXAMPLE = "Example: spectrim macs ast-base --frames 1024 --stride 10 --keep-rates 1.0,0.7,0.5"
 

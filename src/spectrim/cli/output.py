@@ -83,7 +83,7 @@ class _BarOrLines(Progress):
         if task.total is not None:
             text += f" of {task.total:,.0f}"
         if task.time_remaining is not None:
-            text += f", about {task.time_remaining / 60:.0f} minutes left"
+            text += f", about {task.time_remaining / 60:.0f} min left"
         complain("progress", text)
 
 
@@ -146,11 +146,6 @@ def points(difference: Mapping[str, float]) -> str:
     if abs((low + high) / 2 - value) <= SKEW * half:
         return f"{value:+.1f} ±{half:.1f}"
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
-def figures(value: float) -> str:
-    """Three figures of a number, such as "0.0869", "48.6" and "131"."""
-    return f"{value:#.3g}".rstrip(".")
 
 
 def print_json(value: Any) -> None:

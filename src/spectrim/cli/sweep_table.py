@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .output import figures, points, print_table, stdout
+from ..common.numbers import figures
+from .output import points, print_table, stdout
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..common.errors import SpectrimError
+from ..common.numbers import figures
 from .options import allow_own_code
-from .output import complain, figures, print_json, print_table
+from .output import complain, print_json, print_table
 
 if TYPE_CHECKING:
     from ..training.dry_run import DryRun

@@ -95,15 +95,25 @@ def _joined(
     of clips in it, and the larger one counts.
     """
     names = [name for own, _ in parts for name in own.tolist()]
-    if len(set(names)) == len(names):
-        return float(max(error, _scatter(values)))
-    return float(np.hypot(error, _scatter(values)))
+    scatter = _scatter(values, [str(at) for at in range(len(parts))])
+    apart = len(set(names)) < len(names)
+    return float(np.hypot(error, scatter) if apart else max(error, scatter))
 
 
-def _scatter(values: Sequence[float]) -> float:
-    """Standard error of a mean of independent values; 0 of a single one, which cannot tell."""
-    few = len(values)
-    return 0.0 if few < 2 else float(_wider(few - 1) * np.std(values, ddof=1) / few**0.5)
+def _scatter(values: Sequence[float] | np.ndarray, groups: Sequence[str]) -> float:
+    """Standard error of a mean of values by how their groups scatter, widened: see `_wider`.
+
+    Where each value is a group, the standard deviation over the root of their number. 0 of a single
+    group, which cannot tell.
+    """
+    sums: dict[str, float] = defaultdict(float)
+    for group, value in zip(groups, values, strict=True):
+        sums[group] += value - float(np.mean(values))
+    few = len(sums)
+    if few < 2:
+        return 0.0
+    squares = sum(total**2 for total in sums.values())
+    return _wider(few - 1) * float(few / (few - 1) * squares) ** 0.5 / len(values)
 
 
 def _wider(freedom: int) -> float:
@@ -131,15 +141,8 @@ def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
     draws = np.mean([gap.draws for gap in gaps], axis=0)
     if groups is None or len(set(groups)) == 1:
         groups = [str(at) for at in range(len(gaps))]
-    sums: dict[str, float] = defaultdict(float)
-    for group, value in zip(groups, values, strict=True):
-        sums[group] += value - values.mean()
-    scatter = 0.0
-    if len(sums) > 1:
-        few = len(sums) / (len(sums) - 1)
-        scatter = (few * sum(total**2 for total in sums.values())) ** 0.5 / len(values)
-        scatter *= _wider(len(sums) - 1)
-    return Gap(float(values.mean()), float(np.hypot(draws.std(ddof=1), scatter)), draws)
+    error = np.hypot(draws.std(ddof=1), _scatter(values, groups))
+    return Gap(float(values.mean()), float(error), draws)
 
 
 def _map_of(names: np.ndarray, outputs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..common.errors import SpectrimError
 from ..common.files import save_json, save_text
+from ..common.numbers import figures
 from .grid import Grid
 from .grid_figure import draw
 from .grid_findings import answers, details, findings, summary
@@ -170,7 +171,7 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
                 f"{text}: **{entry.value:.1%}** ± {entry.error * 100:.1f} ({entry.metric}, last "
                 f"epoch; epoch chosen on {SPLITS[entry.chosen_on]}: {entry.chosen:.1%}; "
                 f"{entry.runs} repetition{'s' if entry.runs > 1 else ''}; {entry.clips} test "
-                f"clips; {entry.gmacs:#.3g} GMACs)."
+                f"clips; {figures(entry.gmacs)} GMACs)."
             )
     unpruned = paper.get((None, 1.0))
     if unpruned is not None:
@@ -188,7 +189,7 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
             if either is None:
                 continue
             value, difference = _pair(tuned, differ)
-            cells = [score, str(rate), f"{either.gmacs:#.3g}", *_pair(shelf, differ)]
+            cells = [score, str(rate), figures(either.gmacs), *_pair(shelf, differ)]
             chosen = f"{tuned.chosen:.1%}{' †' if tuned.early else ''}" if tuned else ""
             cells += [value, chosen, difference]
             cells += [str(paper.get((score, rate), ""))] if paper else []
