@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from spectrim.common.files import save_json
 from spectrim.evaluation.timing import interleaved
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 from spectrim.pruning import context
 from spectrim.pruning.context import Attention, explicit_attention
 from spectrim.pruning.tokens import Tokens

@@ -43,7 +43,7 @@ from spectrim.audio.decode import read
 from spectrim.audio.filterbank import FilterBank
 from spectrim.common.files import save_json
 from spectrim.evaluation.timing import interleaved
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = Path(os.environ.get("SPECTRIM_DATA", ROOT.parent / "shared" / "data")) / "ESC-10"

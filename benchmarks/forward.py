@@ -24,7 +24,7 @@ import spectrim
 from spectrim.common.files import save_json
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.config import AUDIOSET_MEAN, AUDIOSET_STD
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = Path(os.environ.get("SPECTRIM_DATA", ROOT.parent / "shared" / "data")) / "ESC-10"

@@ -23,7 +23,7 @@ import spectrim
 from spectrim.audio.decode import read
 from spectrim.common.files import save_json
 from spectrim.models.config import PRESETS
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = Path(os.environ.get("SPECTRIM_DATA", ROOT.parent / "shared" / "data")) / "ESC-10"

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from spectrim.evaluation.bench.memory import noise
 
 import spectrim
 from spectrim.common.files import save_json
 from spectrim.deploy import torch_runner
 from spectrim.deploy.torch_runner import TorchRunner
-from spectrim.evaluation.memory import noise
 from spectrim.evaluation.timing import interleaved
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 
 SHIPPED = torch_runner.AT_ONCE
 WAYS = {"the batch at once": 10**9, "in pieces, as shipped": SHIPPED, "clip by clip": 1}

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from spectrim.common.files import save_json
 from spectrim.evaluation.timing import interleaved
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 
 SHAPES = [(768, 2304), (768, 768), (768, 3072), (3072, 768)]
 ROWS = (513, 257, 129, 65)

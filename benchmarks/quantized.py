@@ -20,7 +20,7 @@ from spectrim.data.batches import batches
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import Manifest, read_data
 from spectrim.evaluation.sweep_files import sweep_files
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 
 CALIBRATION = 128  # clips, evenly chosen
 KINDS = {"none": "float32", "int8 dynamic": "int8 dynamic", "int8 static": "int8 static"}

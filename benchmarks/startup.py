@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from spectrim.common.files import save_json
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 
 COMMANDS = {
     "python": ["-c", "pass"],

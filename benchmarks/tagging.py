@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
+from spectrim.evaluation.bench.machine import matrix_product
+from spectrim.evaluation.bench.transformers_ast import Transformers
 from transformers.models.audio_spectrogram_transformer import (
     feature_extraction_audio_spectrogram_transformer as extraction,
 )
@@ -30,10 +32,8 @@ import spectrim
 from filterbank import torchaudio_kaldi
 from spectrim.audio.decode import read
 from spectrim.common.files import save_json
-from spectrim.evaluation.bench_parts import matrix_product
-from spectrim.evaluation.rival import Transformers
 from spectrim.evaluation.timing import interleaved
-from spectrim.models.record import versions
+from spectrim.models.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = Path(os.environ.get("SPECTRIM_DATA", ROOT.parent / "shared" / "data")) / "ESC-10"

@@ -22,8 +22,8 @@ import torch
 from spectrim.common.files import save_json
 from spectrim.data.loader import TrainBatch
 from spectrim.evaluation.timing import interleaved
-from spectrim.models.record import versions
-from spectrim.models.registry import macs
+from spectrim.models.build import macs
+from spectrim.models.provenance import versions
 from spectrim.training.jobs import Drawn, Supervision
 from spectrim.training.loop import backward, engine
 from spectrim.training.optim import optimiser, parameter_groups, set_lr

@@ -17,8 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from spectrim.common.files import save_json
 from spectrim.evaluation.timing import interleaved
-from spectrim.models.record import versions
-from spectrim.models.registry import create
+from spectrim.models.build import create
+from spectrim.models.provenance import versions
 from spectrim.models.transformer import SpectrogramTransformer
 
 

@@ -8,4 +8,4 @@ models=() data=(--data manifests/esc10.csv --fold 5 --data manifests/fsdd-digit.
 for name in "$@"; do models+=(--model "$name"); done
 spectrim analyze "${models[@]}" "${data[@]}" --keep-rate 0.5 --paper --out "$out/analysis"
 spectrim ablate "${models[@]}" "${data[@]}" --by-lot --paper --out "$out/ablation"
-python tools/analysis_page.py --analysis "$out/analysis" --ablation "$out/ablation"
+python -m spectrim.paper.analysis_page --analysis "$out/analysis" --ablation "$out/ablation"

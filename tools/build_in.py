@@ -18,8 +18,8 @@ import torch
 import spectrim
 from spectrim.common.files import save_json
 from spectrim.data.manifest import read_data
-from spectrim.evaluation.metrics import indicator, metric
 from spectrim.evaluation.predict import predict
+from spectrim.metrics.classification import indicator, metric
 
 MODELS = Path(__file__).resolve().parents[1] / "src" / "spectrim" / "assets" / "models"
 RATES = (1.0, 0.7, 0.5)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .common.errors import SpectrimError, SpectrimNotice
     from .deploy.export import export
     from .deploy.onnx_model import load_onnx
     from .deploy.tag import tag
-    from .models.load import from_transformers, load
-    from .models.registry import create, macs, prune
+    from .models.build import create, macs, prune
+    from .models.loading.load import from_transformers, load
     from .pruning.plan import Plan
     from .pruning.stage import Stage
-
-__version__ = "0.1.0"
 
 # Name to module: importing spectrim must not import torch.
 _FACE = {
@@ -23,13 +23,13 @@ _FACE = {
     "SpectrimError": "common.errors",
     "SpectrimNotice": "common.errors",
     "Stage": "pruning.stage",
-    "create": "models.registry",
+    "create": "models.build",
     "export": "deploy.export",
-    "from_transformers": "models.load",
-    "load": "models.load",
+    "from_transformers": "models.loading.load",
+    "load": "models.loading.load",
     "load_onnx": "deploy.onnx_model",
-    "macs": "models.registry",
-    "prune": "models.registry",
+    "macs": "models.build",
+    "prune": "models.build",
     "tag": "deploy.tag",
 }
 __all__ = [

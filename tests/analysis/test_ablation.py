@@ -11,9 +11,9 @@ import torch
 from sounds import burst, manifest, noise, silence
 
 from pruning import slow
-from spectrim.analysis.ablation import DROPPED, Cut, ablate, as_many, outputs
+from spectrim.analysis.ablation.ablate import DROPPED, Cut, ablate, as_many, outputs
+from spectrim.analysis.first_pass import survey
 from spectrim.analysis.patches import View, patches_of
-from spectrim.analysis.survey import survey
 from spectrim.common.errors import SpectrimError
 
 FAMILIES = ("ast", "audiomae")
@@ -165,7 +165,7 @@ def test_every_clip_draws_lots_of_its_own(make, clips, monkeypatch):
         drawn.append(as_many(torch.arange(keep.shape[1]).expand_as(keep) < 32, lots))
         return as_many(keep, lots)
 
-    monkeypatch.setattr("spectrim.analysis.ablation.as_many", watched)
+    monkeypatch.setattr("spectrim.analysis.ablation.ablate.as_many", watched)
     ablate(make("ast"), "m", "x", clips, after=(3,), by_lot=True, batch_size=3)
     places = torch.cat(drawn)
     assert len(places.unique(dim=0)) == len(places) == 2 * len(clips.clips)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from spectrim.analysis.clusters import fit_clusters
-from spectrim.analysis.jackknife import deal, estimate
 from spectrim.analysis.reservoir import Reservoir
 from spectrim.common.errors import SpectrimNotice
+from spectrim.metrics.jackknife import deal, estimate
 
 CENTRES = np.array([-2.0, -1.0, 0.2, 1.5, 4.0])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from spectrim.analysis.contrasts import contrasts
+from spectrim.analysis.ablation.contrasts import contrasts
 
 AFTER = (1, 9)
 CLIPS, CLASSES = 24, 3

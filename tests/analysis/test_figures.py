@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 from sounds import burst, manifest, noise, silence
 
 from spectrim.analysis.analyze import Settings, analyze
-from spectrim.analysis.drawn import draw_all
+from spectrim.analysis.figures.all_figures import draw_all
 from spectrim.analysis.figures.bars import draw_retention
 from spectrim.analysis.figures.maps import blanked, draw_example
 from spectrim.analysis.figures.style import looks_of, mel_of, save_figure, seconds_of
 from spectrim.analysis.report import ogg, published_clusters, write_report
 from spectrim.analysis.results import save_analysis
-from spectrim.analysis.rows import record
 from spectrim.analysis.summary import summaries
+from spectrim.analysis.tables import record
 from spectrim.audio.filterbank import mel_matrix
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from spectrim.analysis.kendall import pair_counts, tau_b, tau_paper
+from spectrim.analysis.counts.kendall import pair_counts, tau_b, tau_paper
 
 
 def slow(ranks, scores):

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 from sounds import burst, manifest, noise
 
-import analysis_page
-from analysis_beside import small_png
-from analysis_findings import Case, Finding, Material, published_loss
-from spectrim.analysis.ablation import ablate
-from spectrim.analysis.ablation_results import save_ablations
+from spectrim.analysis.ablation.ablate import ablate
+from spectrim.analysis.ablation.results import save_ablations
 from spectrim.analysis.analyze import Settings, analyze
-from spectrim.analysis.rows import record
+from spectrim.analysis.tables import record
 from spectrim.common.errors import SpectrimError
 from spectrim.common.files import save_json
+from spectrim.paper import analysis_page
+from spectrim.paper.analysis_files import small_png
+from spectrim.paper.findings import Case, Finding, Material, published_loss
 
 YES, NO, OPEN = "shows", "does not", "cannot tell"
 

@@ -9,14 +9,14 @@ from scipy.stats import kendalltau
 from sounds import burst, manifest, noise, silence
 
 from spectrim.analysis.analyze import Settings, analyze, knows, skipped
-from spectrim.analysis.histograms import Single
+from spectrim.analysis.counts.histograms import Single
+from spectrim.analysis.counts.tau import TauCounts
+from spectrim.analysis.first_pass import survey
 from spectrim.analysis.patches import View, patches_of
-from spectrim.analysis.rows import record, tables
 from spectrim.analysis.summary import not_run
-from spectrim.analysis.survey import survey
-from spectrim.analysis.tau import TauCounts
+from spectrim.analysis.tables import record, tables
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.models.registry import prune
+from spectrim.models.build import prune
 
 FAMILIES = ("ast", "audiomae")
 QUIET = Settings(examples=0)

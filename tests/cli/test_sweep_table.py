@@ -9,8 +9,8 @@ import pytest
 
 from spectrim.cli.output import complain, points, print_table, progress
 from spectrim.cli.sweep_table import _caption
-from spectrim.common.numbers import figures
-from spectrim.evaluation.metrics import paired_difference
+from spectrim.common.text import figures
+from spectrim.metrics.classification import paired_difference
 
 
 def rows(spread):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrim.common import claims
+from spectrim.common import locks as claims
 from spectrim.common.errors import SpectrimError
 
 

@@ -13,12 +13,12 @@ import torch
 
 import spectrim
 from spectrim.common.errors import SpectrimError
-from spectrim.evaluation.bench import bench
-from spectrim.evaluation.bench_parts import matrix_product
-from spectrim.evaluation.memory import peak_memory
-from spectrim.evaluation.rival import Transformers
+from spectrim.evaluation.bench.bench import bench
+from spectrim.evaluation.bench.machine import matrix_product
+from spectrim.evaluation.bench.memory import peak_memory
+from spectrim.evaluation.bench.transformers_ast import Transformers
 from spectrim.evaluation.timing import Timing, interleaved
-from spectrim.models.place import moved
+from spectrim.models.device import moved
 
 QUICK = {"rounds": 1, "budget": 0.0, "product": 64, "memory": False, "threads": 1}
 
@@ -68,9 +68,9 @@ def test_rows_are_reckoned_from_what_was_timed(make, monkeypatch):
         def call(self, waveforms):
             return len(waveforms)
 
-    monkeypatch.setattr("spectrim.evaluation.bench.interleaved", plant)
-    monkeypatch.setattr("spectrim.evaluation.bench.stages", lambda *words: [])
-    monkeypatch.setattr("spectrim.evaluation.bench._rival", lambda *words: Rival())
+    monkeypatch.setattr("spectrim.evaluation.bench.bench.interleaved", plant)
+    monkeypatch.setattr("spectrim.evaluation.bench.bench.stages", lambda *words: [])
+    monkeypatch.setattr("spectrim.evaluation.bench.bench._rival", lambda *words: Rival())
     model = make("ast", depth=1)
     result = bench(model, "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
                    batch_sizes=[2], against="another", **(QUICK | {"product": 200}))  # fmt: skip
@@ -118,8 +118,8 @@ def test_every_backend_is_given_as_many_threads_as_torch_has(make, monkeypatch):
         given.append(threads)
         raise SpectrimError("enough")
 
-    monkeypatch.setattr("spectrim.evaluation.bench.export", lambda *given, **how: None)
-    monkeypatch.setattr("spectrim.evaluation.bench.load_onnx", stop)
+    monkeypatch.setattr("spectrim.evaluation.bench.bench.export", lambda *given, **how: None)
+    monkeypatch.setattr("spectrim.evaluation.bench.bench.load_onnx", stop)
     with pytest.raises(SpectrimError, match="enough"):
         bench(make("ast", depth=1), "test", backends=["onnxruntime"], keep_rates=[1.0],
               **(QUICK | {"threads": None}))  # fmt: skip
@@ -132,7 +132,7 @@ def killed(*task):
 
 def test_a_process_that_is_killed_has_no_peak(tmp_path, monkeypatch):
     """As where memory ends; all that was timed before is not lost for it."""
-    monkeypatch.setattr("spectrim.evaluation.memory._peak", killed)
+    monkeypatch.setattr("spectrim.evaluation.bench.memory._peak", killed)
     assert peak_memory(tmp_path, "torch", 16_000, 1, 1) is None
 
 
@@ -150,7 +150,7 @@ def test_what_cannot_run_is_said_before_anything_is_timed(make, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("timed")
 
-    monkeypatch.setattr("spectrim.evaluation.bench.stages", never)
+    monkeypatch.setattr("spectrim.evaluation.bench.bench.stages", never)
     for wrong, said in (
         ({"backends": ["torch", "openvino"]}, "openvino is not installed"),
         ({"backends": ["openvino"], "quantize": ["int8"]}, "give --calibrate"),

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from spectrim.evaluation.agreement import agreement
-from spectrim.evaluation.metrics import (
+from spectrim.metrics.classification import (
     _weighted_map,
     indicator,
     mean_interval,

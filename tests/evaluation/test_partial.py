@@ -12,8 +12,8 @@ import spectrim
 from spectrim.common.errors import SpectrimNotice
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import Clip, read_data
-from spectrim.evaluation.partial import Partial
 from spectrim.evaluation.predict import Predictions, predict
+from spectrim.evaluation.resume import Partial
 
 CLIPS = [Clip(Path("a.wav"), target_start=0.1, target_end=0.4), Clip(Path("b.wav"))]
 

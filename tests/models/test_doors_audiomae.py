@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from spectrim.common.errors import SpectrimNotice
-from spectrim.models.load import load
+from spectrim.models.loading.load import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
 

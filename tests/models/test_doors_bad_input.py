@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spectrim.common.errors import SpectrimError
-from spectrim.models.load import load
+from spectrim.models.loading.load import load
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice"),

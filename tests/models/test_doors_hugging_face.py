@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from spectrim.audio.decode import read
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.models.load import from_transformers, load
+from spectrim.models.loading.load import from_transformers, load
 
 transformers = pytest.importorskip("transformers")
 LABELS = ["dog", "rain", "clock"]

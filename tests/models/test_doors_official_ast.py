@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.models.doors.geometry import lie
-from spectrim.models.load import load
+from spectrim.models.loading.infer import lie
+from spectrim.models.loading.load import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
 

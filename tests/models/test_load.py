@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-import spectrim.models.load as room
+import spectrim.models.loading.load as room
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models import builtin
+from spectrim.models.build import prune
 from spectrim.models.builtin import builtin_names
 from spectrim.models.config import from_family
-from spectrim.models.load import load
-from spectrim.models.registry import prune
+from spectrim.models.loading.load import load
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage

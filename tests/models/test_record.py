@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from spectrim.models.record import machine_of, versions
+from spectrim.models.provenance import machine_of, versions
 
 
 def test_a_result_names_the_gpus_that_it_was_made_on_and_no_idle_ones(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spectrim.common.errors import SpectrimError
-from spectrim.models.registry import prune
+from spectrim.models.build import prune
 from spectrim.pruning.context import Context
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.scores import SCORES

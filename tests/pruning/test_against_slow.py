@@ -6,7 +6,7 @@ import pytest
 import slow
 import torch
 
-from spectrim.models.registry import prune
+from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.scores import SCORES
 from spectrim.pruning.stage import Stage

@@ -11,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import spectrim
+from spectrim.models.build import macs, prune, shape_of
 from spectrim.models.config import from_family
-from spectrim.models.registry import macs, prune, shape_of
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.cost import Shape, ranking_macs
 from spectrim.pruning.cost import macs as macs_of

@@ -7,7 +7,7 @@ import slow
 import torch
 
 from spectrim.common.errors import SpectrimError
-from spectrim.models.registry import prune
+from spectrim.models.build import prune
 from spectrim.models.trace import carriers
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage

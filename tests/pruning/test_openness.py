@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import extensions
 from spectrim.common.errors import SpectrimError
 from spectrim.models import transformer
+from spectrim.models.build import macs, prune
 from spectrim.models.config import from_family
-from spectrim.models.registry import macs, prune
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning import context
 from spectrim.pruning.plan import Plan

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrim.common.errors import SpectrimError
-from spectrim.models.registry import prune
+from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan, paper_plan
 from spectrim.pruning.stage import Stage, kept
 

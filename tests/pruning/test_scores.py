@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from spectrim.models.registry import prune
+from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import extensions
-from spectrim.models.registry import prune
+from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan
 
 each_family = pytest.mark.parametrize("family", ("ast", "audiomae"))

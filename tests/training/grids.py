@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tones import write_recipe, write_tones
 
-from spectrim.training.grid import Grid
-from spectrim.training.grid_folder import GridFolder
+from spectrim.experiments.definition import Grid
+from spectrim.experiments.results import GridFolder
 
 SUPERVISED = """
 epochs: 2

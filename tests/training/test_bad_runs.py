@@ -16,7 +16,7 @@ from test_resume import same, steps_saved
 from tones import write_recipe, write_tones
 
 import spectrim as package
-from spectrim.common.claims import claim
+from spectrim.common.locks import claim
 
 
 def refused(done, *said: str) -> None:

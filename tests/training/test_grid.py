@@ -13,11 +13,11 @@ from grids import write_grid
 
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
-from spectrim.training.grid import read_grid
-from spectrim.training.grid_folder import GridFolder
-from spectrim.training.grid_numbers import Numbers
-from spectrim.training.grid_report import report
-from spectrim.training.grid_run import run_grid
+from spectrim.experiments.definition import read_grid
+from spectrim.experiments.pooled import Numbers
+from spectrim.experiments.results import GridFolder
+from spectrim.experiments.run import run_grid
+from spectrim.paper.table1_page import report
 from spectrim.training.reporting import Silent
 
 ROOT = Path(__file__).parents[2]

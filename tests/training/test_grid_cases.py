@@ -12,14 +12,14 @@ from grids import pretend, write_grid
 
 import spectrim
 from spectrim.data.manifest import read_data
-from spectrim.training.grid import Cell, Grid, read_grid
-from spectrim.training.grid_figure import draw
-from spectrim.training.grid_findings import ATTENTION, POINT, SENSITIVE, Case, answers, findings
-from spectrim.training.grid_folder import GridFolder
-from spectrim.training.grid_gaps import Gap, over_clips, over_runs
-from spectrim.training.grid_numbers import Numbers
-from spectrim.training.grid_report import _head, _table
-from spectrim.training.grid_run import run_grid
+from spectrim.experiments.definition import Cell, Grid, read_grid
+from spectrim.experiments.pooled import Numbers
+from spectrim.experiments.results import GridFolder
+from spectrim.experiments.run import run_grid
+from spectrim.metrics.pooled import Gap, over_clips, over_runs
+from spectrim.paper.table1_figure import draw
+from spectrim.paper.table1_findings import ATTENTION, POINT, SENSITIVE, Case, answers, findings
+from spectrim.paper.table1_page import _head, _table
 from spectrim.training.reporting import Silent
 
 

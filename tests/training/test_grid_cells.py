@@ -13,9 +13,9 @@ import pytest
 from grids import GRID, write_grid
 
 from spectrim.common.errors import SpectrimError
-from spectrim.training.grid import Cell, check_recipes, read_grid
-from spectrim.training.grid_folder import GridFolder
-from spectrim.training.grid_run import halved, run_grid
+from spectrim.experiments.definition import Cell, check_recipes, read_grid
+from spectrim.experiments.results import GridFolder
+from spectrim.experiments.run import halved, run_grid
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 

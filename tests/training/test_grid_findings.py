@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spectrim.evaluation.metrics import Z95, metric, paired_difference, weighted_metric
-from spectrim.training.grid_findings import ATTENTION, Case, summary, verdict
-from spectrim.training.grid_gaps import DRAWS, Gap, mean_of, over_clips, over_runs
+from spectrim.metrics.classification import Z95, metric, paired_difference, weighted_metric
+from spectrim.metrics.pooled import DRAWS, Gap, mean_of, over_clips, over_runs
+from spectrim.paper.table1_findings import ATTENTION, Case, summary, verdict
 
 T2 = 4.302653  # Student's 97.5 % of two degrees of freedom
 

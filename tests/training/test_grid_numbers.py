@@ -9,10 +9,10 @@ import pytest
 from grids import plant, pretend, pretend_shelf, write_grid
 from sklearn.metrics import average_precision_score
 
-from spectrim.training.grid import Grid, read_grid
-from spectrim.training.grid_findings import ATTENTION, SENSITIVE, Case, findings
-from spectrim.training.grid_folder import GridFolder
-from spectrim.training.grid_numbers import Numbers
+from spectrim.experiments.definition import Grid, read_grid
+from spectrim.experiments.pooled import Numbers
+from spectrim.experiments.results import GridFolder
+from spectrim.paper.table1_findings import ATTENTION, SENSITIVE, Case, findings
 
 SHELF, TUNED = "shelf/{}-tones/0", "tuned/{}-tones/{}-0.5/{}"
 

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from grids import pretend, write_grid
 
-from spectrim.common.claims import claim
-from spectrim.training.grid import Grid, read_grid
-from spectrim.training.grid_folder import GridFolder
-from spectrim.training.grid_run import Ran, run_grid
+from spectrim.common.locks import claim
+from spectrim.experiments.definition import Grid, read_grid
+from spectrim.experiments.results import GridFolder
+from spectrim.experiments.run import Ran, run_grid
 from spectrim.training.reporting import Silent
 
 BASE, CONTROL = "baseline/ast-tones/0", "control/ast-tones/0"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectrim.pruning.grid import Grid
+from spectrim.pruning.patches import Grid
 from spectrim.training.masking import random_mask, token_mask
 
 

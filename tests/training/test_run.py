@@ -18,12 +18,12 @@ from models import foreign
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.json_manifest import write_json_manifest
 from spectrim.data.manifest import read_data
+from spectrim.training.initial_model import begin
 from spectrim.training.jobs import Supervision
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Board, Silent
 from spectrim.training.run import train
-from spectrim.training.start import begin
 from spectrim.training.task import settle
 
 ROOT = Path(__file__).parents[2]

@@ -14,19 +14,19 @@ import torch
 from ..common.errors import SpectrimError
 from ..data.batches import batches
 from ..data.manifest import Manifest
+from ..metrics.jackknife import deal
+from ..models.build import prune
 from ..models.labels import audioset
-from ..models.registry import prune
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import DEFAULT_BLOCKS
 from ..pruning.stage import name_of
 from .clusters import Clusters
+from .counts.batch import Look
+from .counts.histograms import Single
 from .examples import Example, choose, find, look_at
-from .histograms import Single
-from .jackknife import deal
-from .look import Look
+from .first_pass import SAMPLE, Survey, longest_window, survey
 from .patches import Ears, Patches, View, patches_of
-from .subject import Run, Subject
-from .survey import SAMPLE, Survey, longest_window, survey
+from .second_pass import Run, Subject
 
 SCORES = ("attention", "intensity", "variation")
 BATCH_SIZE = 16

@@ -18,7 +18,7 @@ from ..pruning.context import Context
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 from .patches import Ears, View
-from .subject import Run, Subject
+from .second_pass import Run, Subject
 
 
 @dataclass(frozen=True)

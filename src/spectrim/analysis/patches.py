@@ -11,7 +11,7 @@ from torch import Tensor
 from ..audio.filterbank import pad_with_minimum
 from ..models.config import ModelConfig
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.grid import Grid
+from ..pruning.patches import Grid
 
 STATISTICS = ("mean", "std")  # intensity and variation
 

@@ -10,10 +10,10 @@ from typing import Any
 from ..common.errors import SpectrimError
 from ..common.files import read_json, save, save_json
 from .analyze import DataSet, Settings
-from .drawn import draw_all
+from .figures.all_figures import draw_all
 from .figures.style import save_figure
 from .report import Shown, write_report
-from .rows import record, tables
+from .tables import record, tables
 
 
 def save_analysis(

@@ -15,16 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .constants import (
-    FFT,
-    LOG_FLOOR,
-    LOW_HZ,
-    MELS,
-    PRE_EMPHASIS,
-    SAMPLE_RATE,
-    SHIFT,
-    WINDOW,
-)
+from .constants import FFT, LOG_FLOOR, LOW_HZ, MELS, PRE_EMPHASIS, SAMPLE_RATE, SHIFT, WINDOW
 
 CACHED = 20 * SAMPLE_RATE  # samples worked on at a time on a CPU: frames and spectra fill 8 MiB
 

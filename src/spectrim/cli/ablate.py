@@ -72,8 +72,8 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Drop the patches of clusters C1 and C2 (low), or C4 and C5 (high), and measure."""
-    from ..analysis.ablation import ablate, check
-    from ..analysis.ablation_results import save_ablations
+    from ..analysis.ablation.ablate import ablate, check
+    from ..analysis.ablation.results import save_ablations
     from ..analysis.analyze import knows, skipped
     from ..analysis.inputs import manifests, short_names
     from ..analysis.summary import not_run

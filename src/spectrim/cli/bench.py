@@ -67,7 +67,7 @@ def command(
 ) -> None:
     """Time keep-rates and backends side by side, stage by stage; run it on a quiet machine."""
     from ..common.files import make_folder, save_json
-    from ..evaluation.bench import bench
+    from ..evaluation.bench.bench import bench
     from ..evaluation.predict import window_seconds
 
     rates, places = rates_of(keep_rates), blocks_of(blocks)
@@ -122,9 +122,9 @@ def _made(
     threads: int | None,
 ) -> SpectrogramTransformer:
     from ..common.errors import SpectrimError
+    from ..models.build import create
     from ..models.config import PRESETS
-    from ..models.place import moved
-    from ..models.registry import create
+    from ..models.device import moved
 
     if model not in PRESETS:
         if stride is not None:
@@ -138,7 +138,7 @@ def _made(
 
 
 def _print(result: dict[str, Any]) -> None:
-    from ..models.record import machine_of
+    from ..models.provenance import machine_of
 
     rows = result["rows"]
     columns = ["backend", "keep", "batch", "ms/clip", "clips/s", "GMAC/s", "of machine"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..common.numbers import figures
+from ..common.text import figures
 from .options import (
     BatchSize,
     Blocks,

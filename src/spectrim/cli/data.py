@@ -85,7 +85,7 @@ def stats_command(
 
     from ..data.manifest import read_data
     from ..data.stats import measure
-    from ..models.record import RESULT_VERSION, versions
+    from ..models.provenance import RESULT_VERSION, versions
 
     clips = read_data(manifest).select(split, fold).clips
     with progress() as bar:

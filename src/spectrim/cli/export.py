@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..common.numbers import figures
+from ..common.text import figures
 from .calibration import CALIBRATION_CLIPS, Calibrate, calibration_clips
 from .options import (
     BlocksOrNone,
@@ -55,7 +55,7 @@ def command(
     """Write a model with its pruning inside as ONNX: it then runs without PyTorch."""
     from ..common.errors import SpectrimError
     from ..common.files import make_folder
-    from ..common.record import RESULT_VERSION, versions
+    from ..common.versions import RESULT_VERSION, versions
     from ..deploy.export import export
     from ..deploy.onnx_metadata import read_metadata
     from ..evaluation.predict import window_seconds

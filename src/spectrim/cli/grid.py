@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..training.grid import Grid
+    from ..experiments.definition import Grid
     from ..training.recipe import PretrainRecipe, Recipe
 
 EXAMPLE = "Example: spectrim grid run grids/miniature.yaml --out results/miniature --hours 2.5"
@@ -25,7 +25,7 @@ Out = Annotated[Path, typer.Option(help="Folder of the grid's results; what it h
 
 def _read(path: Path) -> tuple[Grid, list[Recipe | PretrainRecipe]]:
     """A grid and its recipes, whose scores may be own code of the folder where one stands."""
-    from ..training.grid import check_recipes, read_grid
+    from ..experiments.definition import check_recipes, read_grid
     from .options import allow_own_code
     from .training import allow_own_code_of
 
@@ -49,7 +49,7 @@ def list_command(
     from .training import needed
 
     with needed():
-        from ..training.grid_folder import GridFolder
+        from ..experiments.results import GridFolder
         from ..training.manifests import absent
 
         if out.exists() and not out.is_dir():
@@ -109,8 +109,8 @@ def run_command(
     from .training import Bars, needed
 
     with needed():
-        from ..training.grid import Cell
-        from ..training.grid_run import run_grid
+        from ..experiments.definition import Cell
+        from ..experiments.run import run_grid
         from ..training.reporting import Reporter
 
         found, _ = _read(grid)
@@ -146,8 +146,8 @@ def report_command(
     from .training import needed
 
     with needed():
-        from ..training.grid import read_grid
-        from ..training.grid_report import report
+        from ..experiments.definition import read_grid
+        from ..paper.table1_page import report
 
         for path in report(read_grid(grid), out, page or Path("docs") / f"{grid.stem}.md"):
             typer.echo(path)

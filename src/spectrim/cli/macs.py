@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..common.numbers import figures
+from ..common.text import figures
 from .options import (
     Blocks,
     Frames,
@@ -41,10 +41,10 @@ def command(
 ) -> None:
     """Multiply-accumulates for one clip, and patches left, at each keep-rate."""
     from ..common.errors import SpectrimError, nearest
+    from ..models.build import default_labels, shape_of
     from ..models.builtin import builtin_names
     from ..models.config import PRESETS, preset
-    from ..models.record import RESULT_VERSION, plan_record, versions
-    from ..models.registry import default_labels, shape_of
+    from ..models.provenance import RESULT_VERSION, plan_record, versions
     from ..pruning.cost import macs, ranking_macs
     from ..pruning.plan import paper_plan
 

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
 from ..common.errors import SpectrimError, SpectrimNotice
+from ..version import __version__
 from . import (
     ablate,
     analyze,

@@ -154,7 +154,7 @@ def load_model(
     import torch
 
     from ..models.config import NO_CLASSES
-    from ..models.load import load
+    from ..models.loading.load import load
 
     if threads:
         torch.set_num_threads(threads)
@@ -178,7 +178,7 @@ def pruned_as_told(
     reduction: str | None,
 ) -> SpectrogramTransformer:
     """The model with the plan that --keep-rate and what goes with it ask for; else its own."""
-    from ..models.registry import prune
+    from ..models.build import prune
 
     if keep_rate is None:
         told = {"--score": score, "--blocks": blocks, "--reduction": reduction}

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..common.numbers import figures
+from ..common.text import figures
 from .output import points, print_table, stdout
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..common.errors import SpectrimError
-from ..common.numbers import figures
+from ..common.text import figures
 from .options import allow_own_code
 from .output import complain, print_json, print_table
 

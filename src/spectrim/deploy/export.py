@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import __version__
 from ..audio.constants import SAMPLE_RATE, samples_of
 from ..common.errors import SpectrimError, nearest
 from ..common.files import save
-from ..models.record import plan_record
-from ..models.registry import macs
+from ..models.build import macs
+from ..models.provenance import plan_record
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.scores import SCORES
 from ..pruning.stage import name_of
+from ..version import __version__
 from .graph import FromFeatures, FromWaveforms
 from .onnx_metadata import Metadata
 from .runner import padded

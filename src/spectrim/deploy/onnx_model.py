@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import SpectrimError, nearest
-from ..common.record import RESULT_VERSION, versions
+from ..common.versions import RESULT_VERSION, versions
 from .onnx_metadata import Metadata, read_metadata
 from .runner import Runner, padded
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..audio.constants import samples_of
-from ..models.record import context_of
+from ..models.provenance import context_of
 from ..models.transformer import SpectrogramTransformer
 from .runner import Runner
 

@@ -15,7 +15,7 @@ from ..audio.decode import read
 from ..common.errors import SpectrimError
 from ..data.manifest import Clip, Manifest
 from ..models.builtin import builtin_names
-from ..models.record import RESULT_VERSION, versions
+from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import DEFAULT_BLOCKS
 from .sweep import Steps, sweep, variants_of

@@ -14,7 +14,7 @@ from ..common.errors import not_finite
 from ..data.batches import Batch, batches
 from ..data.manifest import Clip
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.grid import PATCH, Grid
+from ..pruning.patches import PATCH, Grid
 
 
 @dataclass

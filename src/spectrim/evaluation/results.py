@@ -11,7 +11,7 @@ import numpy as np
 
 from ..common.errors import SpectrimError
 from ..common.files import read_json, save, save_json
-from ..models.record import RESULT_VERSION, versions
+from ..models.provenance import RESULT_VERSION, versions
 from .figure import draw
 from .sweep import Sweep
 

@@ -14,15 +14,15 @@ from ..common.errors import SpectrimError
 from ..data.batches import batches
 from ..data.clip import names_of
 from ..data.manifest import Clip, Manifest, targets_of
+from ..metrics.classification import indicator, metric, paired_difference
+from ..models.build import macs, prune
 from ..models.labels import audioset
-from ..models.record import context_of
-from ..models.registry import macs, prune
+from ..models.provenance import context_of
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import DEFAULT_BLOCKS, Plan
 from .agreement import agreement
-from .metrics import indicator, metric, paired_difference
-from .partial import Partial
 from .predict import Predictions, predict, window_seconds
+from .resume import Partial
 from .timing import Timing, interleaved
 
 KEEP_RATES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)

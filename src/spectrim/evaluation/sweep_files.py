@@ -14,8 +14,8 @@ from ..data.batches import batches
 from ..data.clip import names_of
 from ..data.manifest import Manifest
 from ..deploy.onnx_model import OnnxModel
+from ..metrics.classification import metric, paired_difference
 from .agreement import agreement
-from .metrics import metric, paired_difference
 from .predict import refuse_not_finite
 from .sweep import Steps, Sweep, truth_of
 from .timing import Timing, interleaved

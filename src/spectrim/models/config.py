@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..common.errors import SpectrimError, nearest
-from ..pruning.grid import Grid
+from ..pruning.patches import Grid
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 AUDIOSET_CLASSES = 527

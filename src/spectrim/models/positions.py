@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..pruning.grid import Grid
+from ..pruning.patches import Grid
 
 
 def sine_cosine(grid: Grid, width: int, specials: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..pruning.context import Context
-from ..pruning.grid import Grid
+from ..pruning.patches import Grid
 from ..pruning.plan import Plan
 from ..pruning.scores import Score
 from ..pruning.stage import Stage

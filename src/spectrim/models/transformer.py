@@ -19,8 +19,8 @@ from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 from .config import ModelConfig
-from .hearing import Hearing
-from .native import save_native
+from .features import Hearing
+from .loading.native import save_native
 from .positions import sine_cosine
 from .trace import Trace, record
 

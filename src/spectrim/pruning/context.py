@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..audio.filterbank import pad_with_minimum
 from ..common.errors import SpectrimError
-from .grid import Grid
+from .patches import Grid
 from .tokens import Tokens
 
 MAP_ELEMENTS = 1_500_000  # of the attention maps that are computed at a time, 6 MB

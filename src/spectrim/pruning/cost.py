@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .grid import PATCH
+from .patches import PATCH
 from .plan import Plan
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.decode import duration_of
-from ..models.registry import macs
+from ..models.build import macs
 from .jobs import Job, Pretraining, Supervision
 from .optim import parameter_groups
 from .read_recipe import to_dict, to_yaml

@@ -16,7 +16,7 @@ from ..common.errors import SpectrimError
 from ..common.files import save
 from ..data.batches import batches
 from ..data.clip import Clip, names_of
-from ..evaluation.metrics import indicator, metric
+from ..metrics.classification import indicator, metric
 from ..models.transformer import SpectrogramTransformer
 from .task import Task
 

@@ -16,16 +16,16 @@ from ..common.errors import SpectrimError
 from ..data.augment import Draw, FeatureAugment, WaveformAugment, apply
 from ..data.cache import Waveforms
 from ..data.loader import TrainBatch, TrainLoader
-from ..evaluation.metrics import indicator
-from ..models.load import load
+from ..metrics.classification import indicator
+from ..models.loading.load import load
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import Plan
 from .evaluate import Evaluation, evaluate
+from .initial_model import begin, begin_pretraining
 from .masking import random_mask, token_mask
 from .objectives import MaskedAutoEncoder, Supervised
 from .recipe import AugmentPart, PretrainRecipe, Recipe
 from .schedules import keep_rate_at, masks_ended
-from .start import begin, begin_pretraining
 from .task import Task
 
 

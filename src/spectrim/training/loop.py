@@ -18,7 +18,7 @@ from torch import nn
 
 from ..common.errors import SpectrimError
 from ..data.loader import TrainBatch
-from ..models.registry import macs
+from ..models.build import macs
 from .attention import kernel
 from .evaluate import save_predictions
 from .jobs import Drawn, Job

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..pruning.grid import Grid
+from ..pruning.patches import Grid
 
 
 def token_mask(

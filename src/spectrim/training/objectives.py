@@ -9,7 +9,7 @@ from torch.nn import functional
 from ..models.positions import sine_cosine
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
-from ..pruning.grid import PATCH
+from ..pruning.patches import PATCH
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 

@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from omegaconf import OmegaConf
 
-from ..common.claims import claim, holder
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, read_json, save_json, save_text
-from ..models.record import versions
+from ..common.locks import claim, holder
+from ..models.provenance import versions
 from .jobs import Pretraining, Supervision
 from .loop import engine, fit, slow_bf16
 from .read_recipe import to_dict, to_yaml

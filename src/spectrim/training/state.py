@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..common.errors import SpectrimError
 from ..common.files import read_json
-from ..models.native import read_safetensors
+from ..models.loading.native import read_safetensors
 
 STATE_VERSION = 1
 WEIGHTS, OPTIMISER, PROGRESS = "weights.safetensors", "optimiser.safetensors", "progress.json"

@@ -16,7 +16,7 @@ from ..data.manifest import Clip, Manifest, targets_of
 from ..data.splits import Splits
 from ..data.stats import measure
 from ..models.config import NO_CLASSES
-from ..pruning.grid import PATCH
+from ..pruning.patches import PATCH
 from .classes import classes_of
 from .manifests import check_files, splits_of
 from .recipe import DataPart, PretrainRecipe, Recipe

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ...audio.constants import MELS
-from ...pruning.grid import PATCH
+from ...metrics.jackknife import Estimate
+from ...pruning.patches import PATCH
 from ..analyze import DataSet, drops
 from ..clusters import Clusters
-from ..histograms import Single
-from ..jackknife import Estimate
+from ..counts.histograms import Single
 from ..patches import STATISTICS, View
-from ..subject import Run, Subject
+from ..second_pass import Run, Subject
 from .style import CLUSTER_COLOURS, HERTZ, NAMES, TO_NAMES, bare, looks_of, mel_of, seconds_of
 
 PADDING: dict[str, Any] = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//////", "lw": 0}

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from ...metrics.jackknife import Estimate
 from ..analyze import DataSet, drops
-from ..jackknife import Estimate
 from ..patches import STATISTICS
-from ..subject import Run, Subject
+from ..second_pass import Run, Subject
 from .style import COLOURS, GREY, MARKERS, NAMES, after, bare, looks_of
 
 FAMILIES = {True: "AST", False: "AudioMAE"}

@@ -9,8 +9,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from ..analyze import DataSet, drops
-from ..histograms import SHOWN
-from ..subject import Run, Subject
+from ..counts.histograms import SHOWN
+from ..second_pass import Run, Subject
 from .style import MAP, bare
 
 COLUMNS = ((0, False), (-1, False), (0, True), (-1, True))

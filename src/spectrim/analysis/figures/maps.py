@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ...pruning.grid import PATCH
+from ...pruning.patches import PATCH
 from ..examples import Example, Picture
 from .style import HERTZ, after, colour_map, mel_of, seconds_of
 

@@ -14,8 +14,8 @@ from ..json_manifest import write_json_manifest
 from ..manifest import Clip, write_manifest
 from .audioset import audioset
 from .esc import esc10, esc50
-from .found import Found
 from .fsdd import DIGITS, fsdd
+from .listing import Found
 from .mixtures import write_mixtures
 from .speechcommands import speechcommands
 from .voxceleb1 import voxceleb1

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from ...common.errors import SpectrimError
 from ...models import labels
 from ..manifest import AUDIO, Clip
-from .found import Found, lines_of, names_below
+from .listing import Found, lines_of, names_below
 
 BALANCED = "balanced_train_segments.csv"
 UNBALANCED = "unbalanced_train_segments.csv"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...common.errors import SpectrimError
 from ..manifest import Clip
-from .found import Found, lines_of
+from .listing import Found, lines_of
 from .mixtures import plan_mixtures
 
 META = "meta/esc50.csv"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...common.errors import SpectrimError
 from ..manifest import Clip
-from .found import Found
+from .listing import Found
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

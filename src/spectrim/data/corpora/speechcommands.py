@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...common.errors import SpectrimError, SpectrimNotice
 from ..manifest import Clip
-from .found import Found, lines_of
+from .listing import Found, lines_of
 
 LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 WORDS = (

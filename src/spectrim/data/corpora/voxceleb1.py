@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...common.errors import SpectrimError
 from ..manifest import Clip
-from .found import Found, lines_of, names_below
+from .listing import Found, lines_of, names_below
 
 LIST = "iden_split.txt"
 SPLITS = {"1": "train", "2": "valid", "3": "test"}

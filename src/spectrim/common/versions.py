@@ -1,0 +1,41 @@
+"""What every result says about its making; apart from the models, so that it needs no torch."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from importlib import metadata
+
+RESULT_VERSION = 1
+PACKAGES = ("torch", "numpy", "scikit-learn", "soundfile", "soxr")
+
+
+@cache
+def versions(*more: str) -> dict[str, str]:
+    """Versions of what computes the numbers, of `more` packages, and the processor."""
+    from ..version import __version__
+
+    found = {}
+    for name in (*PACKAGES, *more):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # an exported model runs where there is no torch
+            continue
+    return {
+        "spectrim": __version__,
+        "python": platform.python_version(),
+        **found,
+        "processor": processor(),
+    }
+
+
+def processor() -> str:
+    """The name of the processor, as the system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

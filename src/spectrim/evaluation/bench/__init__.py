@@ -1,0 +1,1 @@
+"""The benchmark: speed of pruned models and backends, measured side by side."""

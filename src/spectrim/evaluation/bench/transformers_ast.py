@@ -1,0 +1,71 @@
+"""transformers' AST of the same shape, from waveforms to probabilities, as its users run it."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...audio.constants import SAMPLE_RATE
+from ...common.errors import SpectrimError
+from ...models.transformer import SpectrogramTransformer
+
+
+class Transformers:
+    """An ASTForAudioClassification of random weights, on which time does not depend.
+
+    It lies where the model does, in its dtype; its extractor runs on the CPU in any case.
+
+    Attributes:
+        description: which attention and which feature extractor it runs.
+    """
+
+    def __init__(self, model: SpectrogramTransformer) -> None:
+        config = model.config
+        if not config.reads_class:
+            raise SpectrimError(
+                "transformers has no AudioMAE to compare with; bench an AST, or leave out "
+                "--against."
+            )
+        if importlib.util.find_spec("transformers") is None:
+            raise SpectrimError("--against transformers needs it: pip install transformers.")
+        from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        make: Any = ASTConfig
+        theirs = make(
+            hidden_size=config.width,
+            num_hidden_layers=config.depth,
+            num_attention_heads=config.heads,
+            intermediate_size=4 * config.width,
+            frequency_stride=config.stride[0],
+            time_stride=config.stride[1],
+            max_length=config.frames,
+            num_mel_bins=config.mels,
+            num_labels=len(config.labels),
+        )
+        self.model = ASTForAudioClassification(theirs).eval().to(model.device, model.dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about its numpy filter bank
+            self.extractor: Any = ASTFeatureExtractor(max_length=config.frames)
+        # Without torchaudio the extractor falls back to its own code in numpy.
+        torchaudio = importlib.util.find_spec("torchaudio") is not None
+        filter_bank = "torchaudio's" if torchaudio else "its numpy"
+        attention = getattr(theirs, "_attn_implementation", "unknown")
+        self.description = f"transformers, {attention} attention, {filter_bank} filter bank"
+
+    def call(self, waveforms: list[np.ndarray]) -> Callable[[], object]:
+        """Waveforms to probabilities."""
+
+        def run() -> object:
+            values = self.extractor(waveforms, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+            heard = values["input_values"].to(self.model.device, self.model.dtype)
+            with torch.inference_mode():
+                return self.model(heard).logits.float().sigmoid().cpu().numpy()
+
+        return run

@@ -1,0 +1,1 @@
+"""Tables of runs: definition, scheduler, results, pooling (command `spectrim grid`)."""

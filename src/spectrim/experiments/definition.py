@@ -1,0 +1,269 @@
+"""A grid of runs, such as the paper's Table I: its cells, what each needs, and their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from ..assets.published import paper_columns
+from ..common.errors import SpectrimError, nearest
+from ..pruning.scores import SCORES
+from ..pruning.stage import Stage, check_keep_rate
+from ..training.read_recipe import read_recipe
+from ..training.recipe import PretrainRecipe, Recipe
+
+KINDS = ("baseline", "shelf", "tuned", "control")
+
+
+@dataclass
+class Column:
+    """A column of the table: one model on one task.
+
+    Attributes:
+        recipe: file of its runs; changes: to that recipe, in every run of the column.
+        runs: changes of each repetition (a fold, a seed).
+        pretrained: whether the baseline starts from the repetition's pre-trained encoder.
+        tuned: changes to the recipe in its tuned and control cells, after those of the grid.
+        task, model: names for the table.
+        paper: the column of the paper's Table I that it stands for, "AST, SPC-2"; where a grid
+            has such columns, its page holds the paper's findings against them.
+    """
+
+    recipe: str
+    task: str
+    model: str
+    changes: list[str] = field(default_factory=list)
+    runs: list[list[str]] = field(default_factory=lambda: [[]])
+    pretrained: bool = False
+    tuned: list[str] = field(default_factory=list)
+    paper: str = ""
+
+
+@dataclass
+class GridFile:
+    """What a grid file says.
+
+    Attributes:
+        title, note: of the page; the note stands below its first paragraph.
+        columns: by name.
+        scores, keep_rates: of the pruned cells.
+        evidence: kinds of cells besides the baseline: "shelf" (the baseline pruned without
+            training), "tuned" (trained with the keep-rate schedule), "control" (as tuned, without
+            masks from where pruning would start, at keep-rate 1.0).
+        tuned: changes to the recipe in tuned and control cells.
+        from_baseline: whether those start from the baseline's last epoch, or as it did.
+        pretrain: recipe of the encoders; pretrain_runs: changes of each repetition.
+        order: patterns of cell names; a cell comes where the first one fits it.
+    """
+
+    title: str = ""
+    note: str = ""
+    columns: dict[str, Column] = field(default_factory=dict)
+    scores: list[str] = field(default_factory=lambda: ["attention", "intensity", "variation"])
+    keep_rates: list[float] = field(default_factory=lambda: [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    evidence: list[str] = field(default_factory=lambda: ["shelf", "tuned", "control"])
+    tuned: list[str] = field(default_factory=list)
+    from_baseline: bool = True
+    pretrain: str | None = None
+    pretrain_runs: list[list[str]] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        name: such as "tuned/ast-esc10/attention-0.5/0"; the last part counts repetitions.
+        kind: "pretrain" or one of `KINDS`.
+        column: None for "pretrain".
+        run: which repetition.
+        recipe, changes: what `spectrim train` is given, `init` apart.
+        start: the cell whose last epoch it starts from, or evaluates; None: the recipe's.
+        score, keep_rate: of "tuned".
+        pairs: scores and keep-rates of "shelf".
+    """
+
+    name: str
+    kind: str
+    column: str | None
+    run: int
+    recipe: str
+    changes: tuple[str, ...]
+    start: str | None = None
+    score: str | None = None
+    keep_rate: float | None = None
+    pairs: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The name as a file's."""
+        return self.name.replace("/", "--")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid file and its cells, in the order in which they are run."""
+
+    path: Path
+    about: GridFile
+    cells: tuple[Cell, ...]
+
+    @property
+    def idle(self) -> list[str]:
+        """Patterns of `order` that fit no cell."""
+        return [
+            pattern for pattern in self.about.order
+            if not any(fnmatch(cell.name, pattern) for cell in self.cells)
+        ]  # fmt: skip
+
+    def cell(self, name: str) -> Cell:
+        """The cell of that name.
+
+        Raises:
+            SpectrimError: there is none.
+        """
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        raise SpectrimError(f"{self.path}: no cell is called {name!r}; `grid list` names them.")
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid file.
+
+    Raises:
+        SpectrimError: not there, a key that does not exist, or a value of another type.
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        merged = OmegaConf.merge(OmegaConf.structured(GridFile), given)
+        about: Any = OmegaConf.to_object(merged)
+    except OSError as error:
+        raise SpectrimError(f"{path}: {error.strerror}; wanted a grid file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpectrimError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+    except ConfigKeyError as error:
+        raise SpectrimError(f"{path}: {_unknown_key(str(error.full_key))}") from error
+    except TypeError as error:  # a list where names are wanted
+        raise SpectrimError(
+            f"{path}: wanted keys and values, columns by name ({error})."
+        ) from error
+    except OmegaConfBaseException as error:
+        text = str(error).strip().splitlines()[0].rstrip(".?")
+        raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
+    _check(path, about)
+    cells = _cells(about)
+
+    def place(cell: Cell) -> int:
+        fits = (at for at, pattern in enumerate(about.order) if fnmatch(cell.name, pattern))
+        return next(fits, len(about.order))
+
+    return Grid(path, about, tuple(sorted(cells, key=place)))  # sorted keeps equals in order
+
+
+def check_recipes(grid: Grid) -> list[Recipe | PretrainRecipe]:
+    """Read every column's recipe with all changes that its cells make to it; and return them.
+
+    Raises:
+        SpectrimError: a recipe is not there, a change does not fit it, or a score of one's own
+            cannot be imported.
+    """
+    about, found = grid.about, list[Recipe | PretrainRecipe]()
+    try:
+        if about.pretrain:
+            changes = [text for run in about.pretrain_runs for text in run]
+            found.append(read_recipe(Path(about.pretrain), changes, PretrainRecipe))
+        for column in about.columns.values():
+            runs = [text for run in column.runs for text in run]
+            changes = [*column.changes, *runs, *about.tuned, *column.tuned]
+            recipe = read_recipe(Path(column.recipe), changes, Recipe)
+            if recipe.keep_rate != 1:
+                raise SpectrimError(
+                    f"{column.recipe} has keep_rate={recipe.keep_rate}, and baselines and controls "
+                    "are unpruned: take it out; the grid's keep_rates say what is pruned."
+                )
+            found.append(recipe)
+        for score in about.scores:
+            Stage(3, 0.5, score=score)  # imports one's own now, not after hours of training
+    except SpectrimError as error:
+        raise SpectrimError(f"{grid.path}: {error}") from error
+    return found
+
+
+def _unknown_key(key: str) -> str:
+    inside = key.split(".")[-1]
+    kind = Column if key.startswith("columns.") else GridFile
+    return f"a grid has no key {key!r}.{nearest(inside, [part.name for part in fields(kind)])}"
+
+
+def _check(path: Path, about: GridFile) -> None:
+    for rate in about.keep_rates:
+        try:
+            check_keep_rate(rate)
+        except SpectrimError as error:
+            raise SpectrimError(f"{path}: keep_rates: {error}") from error
+        if rate == 1:
+            raise SpectrimError(f"{path}: keep_rates: 1.0 is the baseline's; leave it out.")
+    for score in about.scores:
+        if score not in SCORES and ":" not in score:
+            raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")
+    for kind in about.evidence:
+        if kind not in KINDS[1:]:
+            raise SpectrimError(f"{path}: evidence {kind!r}; wanted some of {KINDS[1:]}.")
+    for name, column in about.columns.items():
+        if column.pretrained and not about.pretrain:
+            raise SpectrimError(f"{path}: {name} is pretrained, and `pretrain` names no recipe.")
+        if column.paper and column.paper not in (known := paper_columns()):
+            raise SpectrimError(
+                f"{path}: columns.{name}.paper: {column.paper!r} is none of the paper's columns, "
+                f"{'; '.join(known)}."
+            )
+
+
+def _cells(about: GridFile) -> list[Cell]:
+    cells: list[Cell] = []
+    if about.pretrain:
+        for run, changes in enumerate(about.pretrain_runs):
+            name = f"pretrain/{run}"
+            cells.append(Cell(name, "pretrain", None, run, about.pretrain, tuple(changes)))
+    runs = max((len(column.runs) for column in about.columns.values()), default=0)
+    for run in range(runs):
+        for key, column in about.columns.items():
+            if run < len(column.runs):
+                cells += _of_column(about, key, column, run)
+    return cells
+
+
+def _of_column(about: GridFile, key: str, column: Column, run: int) -> list[Cell]:
+    """The baseline of one repetition, and what is held against it."""
+    own = (*column.changes, *column.runs[run])
+    first = f"pretrain/{run}" if column.pretrained else None
+    base = Cell(f"baseline/{key}/{run}", "baseline", key, run, column.recipe, own, first)
+    cells = [base]
+    start = base.name if about.from_baseline else first
+    tuned = (*own, *about.tuned, *column.tuned)
+    if "shelf" in about.evidence:
+        name = f"shelf/{key}/{run}"
+        pairs = tuple((score, rate) for score in about.scores for rate in about.keep_rates)
+        cells.append(Cell(name, "shelf", key, run, column.recipe, own, base.name, pairs=pairs))
+    if "control" in about.evidence:
+        name = f"control/{key}/{run}"
+        # Tuned cells train without masks once pruning starts, so that the control has to as well.
+        changes = (*tuned, "schedule.masks_end=always")
+        cells.append(Cell(name, "control", key, run, column.recipe, changes, start))
+    if "tuned" in about.evidence:
+        for score in about.scores:
+            for rate in about.keep_rates:
+                name = f"tuned/{key}/{score}-{rate}/{run}"
+                changes = (*tuned, f"keep_rate={rate}", f"score={score}")
+                cells.append(
+                    Cell(name, "tuned", key, run, column.recipe, changes, start, score, rate)
+                )
+    return cells

@@ -1,0 +1,253 @@
+"""The numbers of a grid's table: pooled over repetitions, with standard errors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..metrics.classification import metric
+from ..metrics.pooled import Gap, Term, over_clips, over_runs
+from .definition import Cell, Grid
+from .results import GridFolder
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure of the table.
+
+    Attributes:
+        kind: "baseline", "shelf", "tuned" or "control".
+        value: of the last epoch, mean over repetitions, 0 to 1.
+        error: standard error of `value` over clips (of all repetitions).
+        chosen: of the best epoch, mean over repetitions.
+        chosen_on: the split that chose it, "valid" or "test"; "" off the shelf.
+        early: how many repetitions chose an epoch before the keep-rate had come down, whose
+            weights were not trained with all of the pruning.
+        paired, paired_error: as `value` and `error`, of the repetitions that have what they are
+            held against, where there are any: what a figure can show beside it.
+        difference, difference_error: from the reference (shelf: the same weights unpruned, of the
+            same cell; tuned: the control, in a grid without controls the baseline) on the same
+            clips; None where there is none. Its error is over clips and repetitions.
+        runs: how many repetitions stand behind it; difference_runs: behind the difference.
+        clips: how many test clips, over all of them.
+    """
+
+    column: str
+    kind: str
+    score: str | None
+    keep_rate: float
+    metric: str
+    gmacs: float
+    value: float
+    error: float
+    chosen: float
+    chosen_on: str
+    early: int
+    paired: float
+    paired_error: float
+    difference: float | None
+    difference_error: float | None
+    runs: int
+    difference_runs: int
+    clips: int
+
+
+Key = tuple[str, str, str | None, float]  # column, kind, score, keep-rate
+
+
+class Numbers:
+    """All figures that finished cells give, and differences between any two of them.
+
+    `entries`: the figures, in the order of the grid file's columns.
+
+    Accuracy: a clip's share of right answers over repetitions is one draw, so seeds (the same
+    clips again) and folds (other clips) are both pooled rightly; the error is over clips, that of
+    a difference by Bonett and Price, as `paired_difference`. mAP: mean over repetitions, with a
+    bootstrap's error. See `grid_gaps`.
+    """
+
+    def __init__(self, grid: Grid, results: GridFolder) -> None:
+        self._runs: dict[Key, list[_Run]] = defaultdict(list)
+        for cell in grid.cells:
+            result = results.result(cell)
+            if result is None or cell.column is None:
+                continue
+            for run in _runs(grid, cell, result, results):
+                self._runs[cell.column, cell.kind, run.score, run.keep_rate].append(run)
+        columns = list(grid.about.columns)
+        kinds = ("baseline", "control", "shelf", "tuned")
+        scores = [None, *grid.about.scores]
+        self._references = {key: gap for key, runs in self._runs.items() if (gap := _gap(runs))}
+        self.entries = sorted(
+            (_entry(key, runs, self._references.get(key)) for key, runs in self._runs.items()),
+            key=lambda e: (columns.index(e.column), kinds.index(e.kind), scores.index(e.score),
+                           -e.keep_rate),
+        )  # fmt: skip
+        self._by_key = {_key(entry): entry for entry in self.entries}
+
+    def get(self, column: str, kind: str, score: str | None, keep_rate: float) -> Entry | None:
+        """A figure, if there is one."""
+        return self._by_key.get((column, kind, score, keep_rate))
+
+    def from_reference(self, entry: Entry) -> Gap | None:
+        """A figure less what it is held against, if that is there: its `difference`."""
+        return self._references.get(_key(entry))
+
+    def gap(self, one: Entry, other: Entry, from_reference: bool = False) -> Gap | None:
+        """How much higher one figure is than another.
+
+        On the same clips of the repetitions that both have.
+
+        Args:
+            from_reference: not the figures, but their own differences from what they are held
+                against.
+
+        Returns:
+            None where they share no repetition, or one has nothing that it is held against.
+        """
+        theirs = {run.number: run for run in self._runs[_key(other)]}
+        pairs = [
+            (run, theirs[run.number].in_order_of(run.paths))
+            for run in self._runs[_key(one)]
+            if run.number in theirs and set(run.paths) == set(theirs[run.number].paths)
+        ]
+        if from_reference:
+            pairs = [pair for pair in pairs if all(run.reference is not None for run in pair)]
+        if not pairs:
+            return None
+        if one.metric == "accuracy":
+            return over_clips(
+                [(a.paths, a.right(from_reference) - b.right(from_reference)) for a, b in pairs]
+            )
+        return over_runs(
+            [(a.paths, [*a.terms(1, from_reference), *b.terms(-1, from_reference)])
+             for a, b in pairs]
+        )  # fmt: skip
+
+
+def _key(entry: Entry) -> Key:
+    return entry.column, entry.kind, entry.score, entry.keep_rate
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One repetition of a figure: outputs, and those of what it is held against."""
+
+    number: int
+    score: str | None
+    keep_rate: float
+    metric: str
+    gmacs: float
+    paths: np.ndarray
+    truth: np.ndarray
+    last: np.ndarray
+    best: np.ndarray
+    chosen_on: str
+    early: bool
+    reference: np.ndarray | None
+
+    def in_order_of(self, paths: np.ndarray) -> _Run:
+        """The same with clips in another order."""
+        place = {path: at for at, path in enumerate(self.paths.tolist())}
+        order = [place[path] for path in paths.tolist()]
+        reference = None if self.reference is None else self.reference[order]
+        return replace(self, paths=paths, truth=self.truth[order], last=self.last[order],
+                       best=self.best[order], reference=reference)  # fmt: skip
+
+    def right(self, from_reference: bool) -> np.ndarray:
+        """(clips,) 1 where the answer is right; less the same of the reference."""
+        own = _right(self.last, self.truth)
+        if not from_reference or self.reference is None:
+            return own
+        return own - _right(self.reference, self.truth)
+
+    def terms(self, sign: int, from_reference: bool) -> list[Term]:
+        """Of mAP, for `over_runs`; less the same of the reference."""
+        own = [(sign, self.last, self.truth)]
+        if not from_reference or self.reference is None:
+            return own
+        return [*own, (-sign, self.reference, self.truth)]
+
+
+def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -> list[_Run]:
+    with np.load(results.outputs(cell), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    paths, truth, name = arrays["paths"], arrays["truth"], result["metric"]
+    if cell.kind == "shelf":
+        rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
+        return [
+            _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
+                 arrays["last"][at], arrays["best"][at], "", False, arrays["last"][0])
+            for at, row in enumerate(rows) if (row["score"], row["keep_rate"]) in cell.pairs
+        ]  # fmt: skip
+    reference = _reference(grid, cell, results, paths)
+    rate = cell.keep_rate or 1.0
+    best = result["best"]
+    early = best.get("keep_rate", rate) > rate + 0.01
+    return [_Run(cell.run, cell.score, rate, name, result["gmacs"], paths, truth, arrays["last"],
+                 arrays["best"], best["selected_by"], early, reference)]  # fmt: skip
+
+
+def _reference(grid: Grid, cell: Cell, results: GridFolder, paths: np.ndarray) -> np.ndarray | None:
+    """Last outputs of what a cell is held against, in the order of `paths`."""
+    if cell.kind not in ("tuned", "control"):
+        return None
+    other = grid.cell(f"{reference_of(grid, cell.kind)}/{cell.column}/{cell.run}")
+    if results.result(other) is None:
+        return None
+    with np.load(results.outputs(other), allow_pickle=False) as file:
+        place = {path: at for at, path in enumerate(file["paths"].tolist())}
+        if set(place) != set(paths.tolist()):
+            return None
+        return file["last"][[place[path] for path in paths.tolist()]]
+
+
+def reference_of(grid: Grid, kind: str) -> str:
+    """The kind of cell that a trained one is held against.
+
+    Extra epochs are no gain of pruning, so that a missing control is not replaced.
+    """
+    return "control" if kind == "tuned" and "control" in grid.about.evidence else "baseline"
+
+
+def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
+    column, kind, score, rate = key
+    name = runs[0].metric
+    held = [run for run in runs if run.reference is not None]
+    own, paired = _figure(runs), _figure(held or runs)
+    if name == "accuracy":
+        chosen = np.mean([_right(run.best, run.truth).mean() for run in runs])
+    else:
+        chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
+    return Entry(
+        column, kind, score, rate, name, runs[0].gmacs, own.value, own.error, float(chosen),
+        runs[0].chosen_on, sum(run.early for run in runs), paired.value, paired.error,
+        None if gap is None else gap.value, None if gap is None else gap.error,
+        len(runs), len(held),
+        len({path for run in runs for path in run.paths.tolist()}),
+    )  # fmt: skip
+
+
+def _figure(runs: Sequence[_Run]) -> Gap:
+    """Their mean."""
+    if runs[0].metric == "accuracy":
+        return over_clips([(run.paths, run.right(False)) for run in runs], plain=True)
+    return over_runs([(run.paths, run.terms(1, False)) for run in runs], plain=True)
+
+
+def _gap(runs: Sequence[_Run]) -> Gap | None:
+    """Figures less what they are held against."""
+    held = [run for run in runs if run.reference is not None]
+    if not held:
+        return None
+    if held[0].metric == "accuracy":
+        return over_clips([(run.paths, run.right(True)) for run in held])
+    return over_runs([(run.paths, run.terms(1, True)) for run in held])
+
+
+def _right(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return truth[np.arange(len(truth)), logits.argmax(1)].astype(float)

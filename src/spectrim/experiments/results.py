@@ -1,0 +1,124 @@
+"""Where a grid's results lie, and how far each cell is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..common.files import read_json
+from ..common.locks import holder
+from ..training.read_recipe import content_of
+from .definition import Cell
+
+
+class GridFolder:
+    """Where a grid's results lie.
+
+    `cells/NAME.json` and `NAME.npz` are finished cells (small, to be kept), `claims/` what is
+    being run now, `runs/NAME/` the runs themselves, `waveforms/` decoded clips.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path_of(self, name: str) -> Path:
+        """The file that a cell has when it is finished."""
+        return self.folder / "cells" / f"{name.replace('/', '--')}.json"
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """What a finished cell found; None where it is not finished, or was run otherwise."""
+        found = self._read(cell)
+        return None if found is None or differs(cell, found) else found
+
+    def difference(self, cell: Cell) -> str | None:
+        """How a finished cell was run otherwise than the grid asks now; None where it was not."""
+        found = self._read(cell)
+        return None if found is None else differs(cell, found)
+
+    def _read(self, cell: Cell) -> dict[str, Any] | None:
+        path = self.path_of(cell.name)
+        return read_json(path) if path.is_file() else None
+
+    def outputs(self, cell: Cell) -> Path:
+        """The file of a cell's per-clip outputs."""
+        return self.folder / "cells" / f"{cell.file}.npz"
+
+    def claim_of(self, cell: Cell) -> Path:
+        """The file whose holder runs the cell."""
+        return self.folder / "claims" / cell.file
+
+    def run_of(self, name: str) -> Path:
+        """The folder of a cell's run."""
+        return self.folder / "runs" / name.replace("/", "--")
+
+    def strangers(self, cells: Iterable[Cell]) -> list[str]:
+        """Finished cells that lie there and are none of `cells`: another grid's, or left behind."""
+        ours = {self.path_of(cell.name) for cell in cells}
+        return sorted(
+            path.stem for path in (self.folder / "cells").glob("*.json") if path not in ours
+        )
+
+    def status(self, cell: Cell) -> str:
+        """How far a cell is.
+
+        "done"; "changed": run otherwise than the grid asks now; "running (host process)";
+        "waiting" for another cell; "lost" where that cell is done and its run is gone; "ready";
+        or "begun (3 epochs)".
+        """
+        if self.path_of(cell.name).is_file():
+            return "changed" if self.difference(cell) else "done"
+        if at := holder(self.claim_of(cell)):
+            return f"running ({at})"
+        if cell.start is not None and not self.path_of(cell.start).is_file():
+            return "waiting"  # its `last` may be there, and is that of an earlier epoch
+        if cell.start is not None and not (self.run_of(cell.start) / "last").is_dir():
+            return "lost"
+        if not (self.run_of(cell.name) / "state").is_dir():
+            return "ready"
+        epochs = self.run_of(cell.name) / "epochs.jsonl"
+        count = len(epochs.read_text(encoding="utf-8").splitlines()) if epochs.is_file() else 0
+        return f"begun ({count} epochs)"
+
+
+def differs(cell: Cell, found: Mapping[str, Any]) -> str | None:
+    """What a result says of how it was made that the cell does not, or the other way round."""
+    then = [found["recipe"], *found["changes"], f"from {found['start']}"]
+    now = [cell.recipe, *cell.changes, f"from {cell.start}"]
+    if "recipe_says" in found and Path(cell.recipe).is_file():
+        then += _flat(found["recipe_says"])
+        now += _flat(recipe_says(cell))
+    if sorted(then) == sorted(now):
+        rows = {(row["score"], row["keep_rate"]) for row in found.get("rows", ())}
+        lacking = [f"{score}-{rate}" for score, rate in cell.pairs if (score, rate) not in rows]
+        return f"without {', '.join(lacking)}" if lacking else None
+    old, new = (
+        ", ".join(text for text in ours if text not in theirs) or "nothing else"
+        for ours, theirs in ((then, now), (now, then))
+    )
+    return f"{old} there; {new} in the grid"
+
+
+def recipe_says(cell: Cell) -> dict[str, Any]:
+    """What is in the cell's recipe file, before any change: comments and order do not count."""
+    path = Path(cell.recipe)
+    return _content(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _content(path: Path, changed: int) -> dict[str, Any]:
+    return content_of(path)  # read anew where the file is newer: many cells share one
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Such as ["epochs=2", "optim.lr=0.001"]."""
+    return list(_texts(content, prefix))
+
+
+def _texts(content: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _texts(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={value}"

@@ -1,0 +1,294 @@
+"""The cells of a grid, run one by one; each finished one is a JSON file that stays."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..common.errors import SpectrimError
+from ..common.files import make_folder, read_json, save, save_json
+from ..common.locks import claim
+from ..data.clip import names_of
+from ..evaluation.predict import predict
+from ..evaluation.sweep import variants_of
+from ..metrics.classification import indicator, metric, paired_difference
+from ..models.build import macs
+from ..models.loading.load import load
+from ..models.provenance import RESULT_VERSION, versions
+from ..training.loop import on_cpu
+from ..training.manifests import check_tested
+from ..training.read_recipe import read_recipe
+from ..training.recipe import PretrainRecipe, Recipe
+from ..training.reporting import Reporter
+from ..training.run import train
+from ..training.task import settle
+from .definition import Cell, Grid, check_recipes
+from .results import GridFolder, recipe_says
+
+WAIT = 10.0  # seconds between looks at what other processes are at
+
+
+class Ran(NamedTuple):
+    """What a process did of a grid: how many cells it finished, and why others failed, by name."""
+
+    finished: int
+    failed: dict[str, str]
+
+
+def run_grid(
+    grid: Grid,
+    folder: Path,
+    reporter: Callable[[Cell], Reporter],
+    only: Sequence[str] | None = None,
+    seconds: float | None = None,
+    changes: Sequence[str] = (),
+) -> Ran:
+    """Run cells in the grid's order until none is left, or until `seconds` have passed.
+
+    Several processes may do so at once. An interrupted cell goes on where it stopped. One that
+    fails, and what starts from it, is left out of this call; the rest is run.
+
+    Args:
+        reporter: gives what a cell's run reports to.
+        only: names of cells; None: all.
+        changes: to every recipe, of what changes no result, such as run.threads=1.
+
+    Raises:
+        SpectrimError: a recipe does not fit; a cell, or one that it starts from, was finished with
+            other settings than the grid's; what is left can never be run.
+    """
+    check_recipes(grid)
+    results, finished, began = GridFolder(make_folder(folder)), 0, time.monotonic()
+    failed: dict[str, str] = {}
+    wanted = [cell for cell in grid.cells if only is None or cell.name in only]
+    _check_same(grid, wanted, results)
+    while True:
+        progressed = False
+        left = [
+            cell for cell in wanted
+            if results.result(cell) is None and failed.keys().isdisjoint(
+                [cell.name, *starts_of(grid, cell)]
+            )
+        ]  # fmt: skip
+        for cell in left:
+            if seconds is not None and time.monotonic() - began > seconds:
+                return Ran(finished, failed)
+            if results.status(cell) in ("waiting", "lost"):
+                continue
+            with claim(results.claim_of(cell)) as mine:
+                if mine and results.result(cell) is None:
+                    try:
+                        _run(grid, cell, results, reporter(cell), changes)
+                        if how := results.difference(cell):  # or it would be run for ever
+                            raise SpectrimError(f"came out otherwise than asked ({how}).")
+                        finished += 1
+                    except SpectrimError as error:
+                        failed[cell.name] = str(error)
+                    progressed = True
+                    break  # from the top: what was waiting may come first
+        if not left:
+            return Ran(finished, failed)
+        if not progressed:
+            try:
+                _check_hope(grid, left, results)
+            except SpectrimError as error:
+                if not failed:
+                    raise
+                failed[left[0].name] = str(error)  # beside what is told already
+                return Ran(finished, failed)
+            time.sleep(WAIT)
+
+
+def starts_of(grid: Grid, cell: Cell) -> list[str]:
+    """The cells that a cell needs: what it starts from, what that starts from, and so on."""
+    found: list[str] = []
+    while cell.start is not None:
+        found.append(cell.start)
+        cell = grid.cell(cell.start)
+    return found
+
+
+def _check_same(grid: Grid, wanted: Sequence[Cell], results: GridFolder) -> None:
+    """Raise where a finished cell that is asked for, or is needed, is another grid's."""
+    needed = {cell.name: cell for cell in wanted}
+    needed |= {name: grid.cell(name) for cell in wanted for name in starts_of(grid, cell)}
+    other = {name: how for name in needed if (how := results.difference(needed[name]))}
+    if other:
+        name, how = next(iter(other.items()))
+        more = f", and {len(other) - 1} more" if len(other) > 1 else ""
+        raise SpectrimError(
+            f"{results.path_of(name)} was not run as {grid.path} asks now ({how}){more}. Name "
+            "another --out; or delete that file, its folder in runs/ and those of the cells that "
+            "start from it, to run them again."
+        )
+
+
+def _check_hope(grid: Grid, left: Sequence[Cell], results: GridFolder) -> None:
+    """Raise where no cell that is left can ever be run.
+
+    Another process may yet finish what a cell waits for, unless nobody is at it, or it is finished
+    and its run is gone: runs are not kept with the results.
+    """
+    states = {cell.name: results.status(cell) for cell in left}
+    if not set(states.values()) <= {"waiting", "lost"}:
+        return
+    lost = sorted({str(cell.start) for cell in left if states[cell.name] == "lost"})
+    if lost:
+        raise SpectrimError(
+            f"{len(left)} cell(s) need the runs of {', '.join(lost)}, which are finished but not "
+            f"in {results.folder / 'runs'}. Name another --out for a table of your own; or bring "
+            f"those runs there; or delete {results.path_of(lost[0])} (and so on), and the files "
+            "of every finished cell that started from it, to run them all again: on another "
+            "machine its weights are a little other ones."
+        )
+    needs = {start for cell in left for start in starts_of(grid, cell)}
+    at_work = any(results.status(grid.cell(name)).startswith("running") for name in needs)
+    since = any(results.path_of(str(cell.start)).is_file() for cell in left)  # finished just now
+    if not at_work and not since:
+        raise SpectrimError(
+            f"{left[0].name} waits for {left[0].start}, which is not finished, and nobody runs "
+            f"it; run that cell first: --cell {left[0].start}."
+        )
+
+
+def _run(
+    grid: Grid, cell: Cell, results: GridFolder, reporter: Reporter, changes: Sequence[str]
+) -> None:
+    began, says = time.time(), recipe_says(cell)  # which may change while it runs
+    cache = f"data.cache={results.folder / 'waveforms'}"
+    # A head that its own baseline has trained stays, whatever the recipe does to other models'.
+    trained_on = cell.kind in ("tuned", "control") and str(cell.start).startswith("baseline/")
+    first = ["model.fresh_head=null"] if trained_on else []
+    given = [*first, *cell.changes, *changes, cache, "run.tensorboard=false"]
+    if cell.kind == "shelf":
+        found = _shelf(grid, cell, results, given, reporter)
+    else:
+        if cell.start:
+            given.append(f"init={results.run_of(cell.start) / 'last'}")
+        found = _trained(cell, results, given, reporter)
+    about = {
+        "cell": cell.name,
+        "kind": cell.kind,
+        "column": cell.column,
+        "run": cell.run,
+        "score": cell.score,
+        "keep_rate": cell.keep_rate,
+        "recipe": cell.recipe,
+        "recipe_says": says,
+        "changes": list(cell.changes),
+        "run_changes": list(changes),
+        "start": cell.start,
+    }
+    record: dict[str, Any] = {"seconds": round(time.time() - began, 1)}
+    record |= {
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "format_version": RESULT_VERSION,
+    }
+    save_json(results.path_of(cell.name), about | found | record)
+    # Last: without its result a run whose state is half removed could neither go on nor be done.
+    shutil.rmtree(results.run_of(cell.name) / "state", ignore_errors=True)
+
+
+def _trained(
+    cell: Cell, results: GridFolder, changes: list[str], reporter: Reporter
+) -> dict[str, Any]:
+    out = results.run_of(cell.name)
+    kind = PretrainRecipe if cell.kind == "pretrain" else Recipe
+    recipe = read_recipe(Path(cell.recipe), changes, kind)
+    if isinstance(recipe, Recipe):
+        check_tested(recipe, cell.name)
+    summary = train(recipe, out, reporter) or {}
+    model = load(out / "last")
+    classes: dict[str, Any] = {}
+    if cell.kind != "pretrain":
+        classes = {"labels": list(model.labels)}
+        arrays: dict[str, np.ndarray] = {}
+        for name in ("last", "best"):
+            with np.load(out / name / "predictions.npz", allow_pickle=False) as file:
+                arrays |= {"paths": file["test_names"], "truth": file["test_truth"]}
+                arrays[name] = halved(file["test_logits"], summary["metric"])
+        _save_arrays(results.outputs(cell), arrays)
+    kept = ["metric", "epochs", "last", "best", "best_on_test", "seconds"]
+    kept += ["devices", "device", "precision"]
+    found = {key: summary.get(key) for key in kept}
+    found["trained_seconds"] = found.pop("seconds")
+    return found | classes | {"gmacs": macs(model) / 1e9}
+
+
+def _shelf(
+    grid: Grid, cell: Cell, results: GridFolder, changes: list[str], reporter: Reporter
+) -> dict[str, Any]:
+    """The baseline, pruned without training: every score and keep-rate on the test clips."""
+    assert cell.start is not None
+    recipe = read_recipe(Path(cell.recipe), changes, Recipe)
+    if recipe.run.threads:
+        torch.set_num_threads(recipe.run.threads)
+    about = read_json(results.run_of(cell.start) / "settled.json")
+    task = settle(recipe, about)
+    clips, targets = task.part("test")
+    names = names_of(clips)
+    rows: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+    device = "cpu" if on_cpu(recipe.run) else "cuda"
+    for checkpoint in ("last", "best"):
+        model = load(results.run_of(cell.start) / checkpoint, device=device)
+        order = [task.labels.index(label) for label in model.labels]
+        variants = variants_of(
+            model, grid.about.keep_rates, grid.about.scores, recipe.blocks, recipe.seed,
+            recipe.reduction,
+        )  # fmt: skip
+        tick = _summed(reporter, len(clips))
+        found = predict([variant.model for variant in variants], clips, 16, tick=tick)
+        logits = [np.concatenate(parts) for parts in found.logits]
+        truth = indicator([targets[at] for at in found.positions], len(order))[:, order]
+        outputs = [model.probabilities(torch.from_numpy(part)).numpy() for part in logits]
+        for variant, output in zip(variants, outputs, strict=True):
+            difference = paired_difference(task.metric, output, outputs[0], truth)
+            rows.append(
+                {
+                    "checkpoint": checkpoint,
+                    "score": variant.score,
+                    "keep_rate": variant.keep_rate,
+                    "value": metric(task.metric, output, truth),
+                    "difference": [difference.value, difference.low, difference.high],
+                    "gmacs": macs(variant.model) / 1e9,
+                }
+            )
+        arrays["paths"] = np.array(names)[found.positions]
+        arrays["truth"] = truth
+        arrays[checkpoint] = halved(np.stack(logits), task.metric)
+    _save_arrays(results.outputs(cell), arrays)
+    return {"metric": task.metric, "labels": list(model.labels), "rows": rows, "device": device}
+
+
+def halved(logits: np.ndarray, metric: str) -> np.ndarray:
+    """(..., clips, classes) logits in half the bytes; of accuracy less the clip's largest one.
+
+    So the top class, whose logit is then 0, is told from the next one however close that is.
+    """
+    if metric == "accuracy":
+        logits = logits - logits.max(-1, keepdims=True)
+    return logits.astype(np.float16)
+
+
+def _summed(reporter: Reporter, clips: int) -> Callable[[int], None]:
+    """What `predict` tells batch by batch, as `Reporter.evaluated` wants it."""
+    done = 0
+
+    def tick(more: int) -> None:
+        nonlocal done
+        done += more
+        reporter.evaluated(done, clips)
+
+    return tick
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    save(path, lambda aside: np.savez_compressed(aside, **arrays))  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Classification metrics, intervals, jackknife, pooling: NumPy, SciPy and scikit-learn only."""

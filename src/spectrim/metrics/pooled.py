@@ -1,0 +1,187 @@
+"""Figures of a grid and differences between them: values, standard errors, and shared draws."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+from scipy.special import stdtrit
+
+from .classification import metric, weighted_metric
+
+DRAWS = 400
+
+Values = tuple[np.ndarray, np.ndarray]  # (clips,) names and values of a repetition
+Term = tuple[int, np.ndarray, np.ndarray]  # a sign, (clips, classes) outputs and truth
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A figure, or a difference of figures.
+
+    Attributes:
+        value: as a share, 0.01 a point.
+        error: its standard error over clips; of a difference also over repetitions, where there
+            are several: see `over_clips`.
+        draws: (DRAWS,) what it is with the clips drawn anew. A clip of the same name is drawn
+            alike for every gap, so that the mean over gaps, draw by draw, scatters as it should,
+            whatever clips they share.
+    """
+
+    value: float
+    error: float
+    draws: np.ndarray
+
+
+def over_clips(parts: Sequence[Values], plain: bool = False) -> Gap:
+    """A mean over clips, each clip's values averaged over repetitions first.
+
+    The error of a difference is Bonett and Price's (doi 10.3102/1076998611411915): one clip won
+    and one lost are added, and to the draws as well. Without these four clips that changed of
+    300, all one way, would pass for a trend, and none that changed for certainty. Another training
+    would give another difference: how repetitions scatter is in the error too, see `_joined`.
+
+    Args:
+        plain: a figure, no difference: two clips right and two wrong are added to its error
+            (Agresti and Coull, doi 10.1080/00031305.1998.10480550): none wrong is no certainty.
+            It is that of these trainings alone.
+    """
+    by_name: dict[str, list[float]] = defaultdict(list)
+    for names, values in parts:
+        for name, value in zip(names.tolist(), values.tolist(), strict=True):
+            by_name[str(name)].append(value)
+    clips, means = list(by_name), np.array([np.mean(each) for each in by_name.values()])
+    if plain:
+        counted, wider = means, np.append(means, (1.0, 1.0, 0.0, 0.0))
+        error = wider.std() / len(wider) ** 0.5
+    else:
+        # No clips' names, and each difference's own: other differences draw theirs for themselves.
+        own = blake2b("\0".join(clips).encode() + means.tobytes(), digest_size=8).hexdigest()
+        clips, counted = [*clips, f"\0+{own}", f"\0-{own}"], np.append(means, (1.0, -1.0))
+        error = _joined(counted.std() / len(counted) ** 0.5, parts,
+                        [float(values.mean()) for _, values in parts])  # fmt: skip
+    weights = _weights(clips)
+    draws = weights @ counted / np.maximum(weights.sum(1), 1)
+    return Gap(float(means.mean()), float(error), draws)
+
+
+def over_runs(parts: Sequence[tuple[np.ndarray, Sequence[Term]]], plain: bool = False) -> Gap:
+    """Of mAP: a sum of terms, each its sign times a mAP on the same clips; mean over repetitions.
+
+    Args:
+        parts: of each repetition, (clips,) names and the terms.
+        plain: a figure of these trainings alone, no difference.
+    """
+    values, draws = [0.0] * len(parts), np.zeros(DRAWS)
+    for at, (names, terms) in enumerate(parts):
+        for sign, outputs, truth in terms:
+            own, drawn = _map_of(names, outputs, truth)
+            values[at] += sign * own
+            draws = draws + sign * drawn / len(parts)
+    error = float(draws.std(ddof=1))
+    return Gap(float(np.mean(values)), error if plain else _joined(error, parts, values), draws)
+
+
+def _joined(
+    error: float, parts: Sequence[tuple[np.ndarray, object]], values: Sequence[float]
+) -> float:
+    """The error over clips with that over repetitions, whose own differences are `values`.
+
+    On the same clips the two are apart. On others, as of folds, the scatter of repetitions has that
+    of clips in it, and the larger one counts.
+    """
+    names = [name for own, _ in parts for name in own.tolist()]
+    scatter = _scatter(values, [str(at) for at in range(len(parts))])
+    apart = len(set(names)) < len(names)
+    return float(np.hypot(error, scatter) if apart else max(error, scatter))
+
+
+def _scatter(values: Sequence[float] | np.ndarray, groups: Sequence[str]) -> float:
+    """Standard error of a mean of values by how their groups scatter, widened: see `_wider`.
+
+    Where each value is a group, the standard deviation over the root of their number. 0 of a single
+    group, which cannot tell.
+    """
+    sums: dict[str, float] = defaultdict(float)
+    for group, value in zip(groups, values, strict=True):
+        sums[group] += value - float(np.mean(values))
+    few = len(sums)
+    if few < 2:
+        return 0.0
+    squares = sum(total**2 for total in sums.values())
+    return _wider(few - 1) * float(few / (few - 1) * squares) ** 0.5 / len(values)
+
+
+def _wider(freedom: int) -> float:
+    """By how much an error known from few values is widened.
+
+    So that two of them are Student's 95 %: 2.15 times of three values, 1.2 times of eight.
+    """
+    return float(stdtrit(freedom, 0.975)) / 2
+
+
+def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
+    """The mean of gaps, with the clips they share, and how they scatter, in its error.
+
+    Two sources, joined: the clips, by the gaps' draws; and the gaps themselves (tasks, models,
+    training runs), by their scatter. Clips are in the second too, so that it errs to the wide side.
+
+    Args:
+        groups: what each gap belongs to, such as its column. Gaps of one group share trainings
+            (their control, their baseline), so that groups are what scatters: the cluster-robust
+            error of a mean (Liang and Zeger, doi 10.1093/biomet/73.1.13), with k / (k - 1) for k
+            groups. None, or one group: each gap for itself, the standard deviation over the root
+            of their number. Either is widened, the more the fewer they are: see `_wider`.
+    """
+    values = np.array([gap.value for gap in gaps])
+    draws = np.mean([gap.draws for gap in gaps], axis=0)
+    if groups is None or len(set(groups)) == 1:
+        groups = [str(at) for at in range(len(gaps))]
+    error = np.hypot(draws.std(ddof=1), _scatter(values, groups))
+    return Gap(float(values.mean()), float(error), draws)
+
+
+def _map_of(names: np.ndarray, outputs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
+    """mAP, and (DRAWS,) that of each draw; computed once, as many gaps are of the same outputs."""
+    parts = "\0".join(map(str, names.tolist())).encode(), outputs.tobytes(), truth.tobytes()
+    key = blake2b(b"".join(parts), digest_size=16).digest()
+    if key not in _maps:
+        values = outputs.astype(float)
+        weights, wider = _weights_of_mixtures(names.tolist())
+        drawn = weighted_metric("mAP", values, truth, weights)
+        _maps[key] = metric("mAP", values, truth), drawn.mean() + wider * (drawn - drawn.mean())
+    return _maps[key]
+
+
+_maps: dict[bytes, tuple[float, np.ndarray]] = {}
+
+
+def _weights_of_mixtures(names: Sequence[str]) -> tuple[np.ndarray, float]:
+    """(DRAWS, clips) weights, and by how much draws with them scatter too little.
+
+    Mixtures that share a clip fail together. One named "a+b.flac" counts as often as `a` and `b`
+    are drawn, which has half the variance of a draw of its own, and a quarter where one clip is
+    shared; twice the deviation has all of what is shared, as it has to be for dyads (Fafchamps and
+    Gubert, doi 10.1016/j.jdeveco.2006.05.005), and counts each mixture's own once too often: it
+    errs to the wide side.
+    """
+    pairs = [name.rpartition(".")[0].split("+") for name in names]
+    if not all(len(pair) == 2 for pair in pairs):
+        return _weights(names), 1.0
+    return _weights([one for one, _ in pairs]) + _weights([other for _, other in pairs]), 2.0
+
+
+def _weights(names: Sequence[str]) -> np.ndarray:
+    """(DRAWS, clips) how often each draw has each clip."""
+    return np.stack([_weight(str(name)) for name in names], 1)
+
+
+@lru_cache(maxsize=100_000)
+def _weight(name: str) -> np.ndarray:
+    """(DRAWS,) Poisson counts of mean 1 (doi 10.1016/j.cmpb.2006.04.006), by the name alone."""
+    seed = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
+    return np.random.default_rng(seed).poisson(1.0, DRAWS)

@@ -1,0 +1,57 @@
+"""What every result says about how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..common.versions import RESULT_VERSION as RESULT_VERSION
+from ..common.versions import processor as processor
+from ..common.versions import versions as versions_of_packages
+from ..pruning.plan import Plan
+from ..pruning.stage import name_of
+from .transformer import SpectrogramTransformer
+
+
+def versions(*more: str) -> dict[str, str]:
+    """As `common.record.versions`, and the GPUs by name, once CUDA is at work in this process."""
+    found = versions_of_packages(*more)
+    if not torch.cuda.is_initialized():
+        return found
+    names = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+    return found | {"gpu": ", ".join(dict.fromkeys(names))}
+
+
+def machine_of(record: Mapping[str, Any]) -> str:
+    """What a result was computed on, in words, from its device, threads and versions."""
+    about = record["versions"]
+    if not (record.get("device") or "cpu").startswith("cpu"):
+        return about.get("gpu") or record["device"]
+    return f"{about['processor']}, {record['threads']} thread(s)"
+
+
+def context_of(model: SpectrogramTransformer, name: str, batch_size: int) -> dict[str, Any]:
+    """Model, plan, batch size, threads, device, dtype, frames and versions, as plain data."""
+    return {
+        "model": name,
+        "plan": plan_record(model.plan),
+        "batch_size": batch_size,
+        "threads": torch.get_num_threads(),
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "frames": model.config.frames,
+        "versions": versions(),
+        "format_version": RESULT_VERSION,
+    }
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """A plan as plain data; what no text names is called by its own name."""
+    stages = [
+        {"at": s.at, "score": name_of(s.score), "reduction": name_of(s.reduction)}
+        | ({"keep_rate": s.keep_rate} if s.count is None else {"count": s.count})
+        for s in plan.stages
+    ]
+    return {"seed": plan.seed, "stages": stages}

@@ -1,0 +1,1 @@
+"""What only serves the paper: its published numbers beside ours, findings, verdicts and pages."""

@@ -1,0 +1,248 @@
+"""Findings about which patches attention keeps, and what it goes with, from `analyze`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import product
+
+from .findings import (
+    COUNTERPART,
+    Case,
+    Finding,
+    Material,
+    Row,
+    at_worst,
+    number,
+    points,
+    published,
+)
+
+
+def audiomae_keeps_low(material: Material) -> Finding:
+    """See its title."""
+    rows = [row for row in material.analysis["low_ratio"] if row["score"] == "attention"]
+    cases = []
+    for row in rows:
+        last = [r["after"] for r in rows if r["data"] == row["data"]][-1]
+        if row["after"] != last or row["value"] is None:
+            continue
+        if row["patches"] == "sound" and not _padded(material, row | {"model": row["of"]}):
+            continue
+        which = "" if row["patches"] == "all" else ", without padding"
+        paper = (
+            "about 1.9 (ESC-50, AS-20K)" if material.kind(row["data"]) == "general" else "not given"
+        )
+        name = f"{row['of']} / {row['to']}, {row['data']}{which}"
+        ours = number(row["value"], row["error"])
+        group = "without padding" if which else "all patches"
+        cases.append(Case(name, ours, paper, row["value"] - 1, row["error"], group))
+    return Finding(
+        "AudioMAE retains more quiet patches than AST",
+        "Patches of C1 and C2 left by attention after the last pruning: how many AudioMAE has for "
+        "each that AST has. Difference: from 1.",
+        cases,
+        "it takes an AudioMAE and an AST of one length on the same data.",
+    )
+
+
+def _padded(material: Material, row: Row) -> bool:
+    """Whether more than one patch in a hundred is padding."""
+    views = [v for d in material.analysis["data"] if d["data"] == row["data"] for v in d["views"]]
+    (view,) = [view for view in views if row["model"] in view["models"]]
+    return (view["clusters"]["mean"]["padding"]["value"] or 0) > 0.01
+
+
+def _ends(row: Row, patches: str = "all") -> dict[tuple[str, str], Row]:
+    """What is left of each kind after the last pruning, of all patches or of sound."""
+    last = row["retention"][-1]["after"]
+    return {
+        (entry["kind"], entry["of"]): entry
+        for entry in row["retention"]
+        if entry["after"] == last and entry["patches"] == patches
+    }
+
+
+def _by_attention(material: Material) -> Iterator[tuple[str, Row]]:
+    for row in material.analysis["rows"]:
+        if row["score"] == "attention" and row["retention"]:
+            yield f"{row['model']}, {row['data']}", row
+
+
+def _kept(
+    name: str, more: Row | None, less: Row | None, words: tuple[str, str], group: str = ""
+) -> list[Case]:
+    if more is None or less is None or None in (more["value"], less["value"]):
+        return []
+    error = at_worst([more["error"], less["error"]])
+    ours = f"{words[0]} {points(more)} %, {words[1]} {points(less)} %"
+    return [Case(name, ours, "not given", more["value"] - less["value"], error, group)]
+
+
+def loud_is_kept(material: Material) -> Finding:
+    """See its title."""
+    cases = []
+    for name, row in _by_attention(material):
+        for patches, group in (("all", "all patches"), ("sound", "without padding")):
+            if patches == "sound" and not _padded(material, row):
+                continue
+            ends = _ends(row, patches)
+            pair = ends.get(("cluster pair", "high")), ends.get(("cluster pair", "low"))
+            said = f"{name}, {group}" if patches == "sound" else name
+            cases += _kept(said, *pair, ("of H", "of L"), group)
+    return Finding(
+        "Attention keeps loud patches rather than quiet ones",
+        "Share of H and of L left by attention after the last pruning. Difference: H less L, "
+        "their errors added, since what one keeps the other loses.",
+        cases,
+        "nothing was ranked by attention.",
+    )
+
+
+def padding(material: Material) -> Finding:
+    """See its title."""
+    cases = []
+    for name, row in _by_attention(material):
+        ends = _ends(row)
+        pair = ends.get(("padding", "sound")), ends.get(("padding", "padding"))
+        if pair[1] is not None and pair[1]["error"] is not None:
+            cases += _kept(name, *pair, ("of sound", "of padding"))
+    return Finding(
+        "Padding goes before sound",
+        "Share of sound and of padding left by attention after the last pruning. Padding is what "
+        "lies past the valid frames, whatever its values. Difference: sound less padding, their "
+        "errors added.",
+        cases,
+        "no clip is padded by a whole patch.",
+    )
+
+
+def deep_tau(material: Material) -> Finding:
+    """See its title."""
+    cases = []
+    for row, statistic, (definition, patches) in product(
+        material.analysis["unpruned"],
+        ("mean", "std"),
+        (("paper", "all"), ("tau-b", "all"), ("tau-b", "sound")),
+    ):
+        curve = _curve(row, statistic, definition, patches)
+        if patches == "sound" and not _padded(material, row):
+            continue
+        deep = [entry for entry in curve[len(curve) // 2 :] if entry["value"] is not None]
+        if not deep:
+            continue
+        low = min(deep, key=lambda entry: entry["value"])
+        said = _published_tau(material, row, statistic)
+        kind = _definition(definition) + ", without padding" * (patches == "sound")
+        theirs = f"{min(said[len(said) // 2 :]):.2f} ({COUNTERPART[material.kind(row['data'])]})"
+        cases.append(
+            Case(
+                f"{row['model']}, {row['data']}, {_name(statistic)}, {kind}",
+                f"lowest {number(low['value'], low['error'])} (block {low['block'] + 1})",
+                f"lowest {theirs}" if definition == "paper" else "not given",
+                low["value"],
+                low["error"],
+                kind,
+            )
+        )
+    return Finding(
+        "Attention goes with intensity and variation throughout the deep half of the blocks",
+        "The lowest Kendall's tau of the second half of the blocks, unpruned models. "
+        "In the paper's definition pairs of one cluster count as concordant, which lifts it: "
+        "scores at random would get well over 0, so that `shows` says little there; "
+        "tau-b leaves them out. Difference: from 0.",
+        cases,
+        "no tau.",
+    )
+
+
+def tau_grows(material: Material) -> Finding:
+    """See its title."""
+    cases = []
+    for row, statistic, definition in product(
+        material.analysis["unpruned"], ("mean", "std"), ("paper", "tau-b")
+    ):
+        found = {
+            entry["blocks"]: entry
+            for entry in row["tau_by_depth"]
+            if (entry["statistic"], entry["definition"], entry["patches"])
+            == (statistic, definition, "all")
+        }
+        early, late, more = found.values()
+        said = _published_tau(material, row, statistic)
+        half = len(said) // 2
+        theirs = f"{sum(said[:half]) / half:.2f} to {sum(said[half:]) / half:.2f}"
+        cases.append(
+            Case(
+                f"{row['model']}, {row['data']}, {_name(statistic)}, {_definition(definition)}",
+                " to ".join(number(part["value"], part["error"]) for part in (early, late)),
+                f"{theirs} ({COUNTERPART[material.kind(row['data'])]})"
+                if definition == "paper"
+                else "not given",
+                more["value"],
+                more["error"],
+                _definition(definition),
+            )
+        )
+    return Finding(
+        "The correlation is stronger in the deep half than in the first",
+        "Mean of tau over the first and over the second half of the blocks, unpruned models, all "
+        "patches. Difference: second less first, with its own error over clips.",
+        cases,
+        "no tau.",
+    )
+
+
+def _curve(row: Row, statistic: str, definition: str, patches: str) -> list[Row]:
+    return [
+        entry
+        for entry in row["tau"]
+        if (entry["statistic"], entry["definition"], entry["patches"])
+        == (statistic, definition, patches)
+    ]
+
+
+def _published_tau(material: Material, row: Row, statistic: str) -> list[float]:
+    data = COUNTERPART[material.kind(row["data"])]
+    return published("figure4.json")["tau"][row["family"]][statistic][data]
+
+
+def _name(statistic: str) -> str:
+    return {"mean": "intensity", "std": "variation"}[statistic]
+
+
+def _definition(name: str) -> str:
+    return {"paper": "the paper's tau", "tau-b": "tau-b"}[name]
+
+
+def received(material: Material) -> Finding:
+    """See its title."""
+    cases = []
+    for row in material.analysis["rows"]:
+        known = [entry for entry in row["received"] if entry["ratio"]]
+        if row["score"] == "attention" or not known:  # by attention it is so by construction
+            continue
+        ratios = [number(entry["ratio"], entry["ratio_error"]) for entry in known]
+        logs = [math.log(entry["ratio"]) for entry in known]
+        errors = [entry["ratio_error"] and entry["ratio_error"] / entry["ratio"] for entry in known]
+        worst = at_worst(errors)
+        blocks = ", ".join(str(entry["block"] + 1) for entry in known)
+        cases.append(
+            Case(
+                f"{row['model']}, {row['data']}, by {row['score']}",
+                f"{', '.join(ratios)} (blocks {blocks})",
+                "not given",
+                sum(logs) / len(logs),
+                None if worst is None else worst / len(known),
+                f"by {row['score']}",
+            )
+        )
+    return Finding(
+        "Patches kept for their intensity or variation are those that receive attention",
+        "How many times as much attention a kept patch receives as a dropped one, in each block "
+        "that prunes; by attention itself that is so by construction, and left out. Difference: "
+        "the mean of the logarithms, from 0, with the mean of their errors, which is at least its "
+        "own.",
+        cases,
+        "nothing was ranked by intensity or variation.",
+    )
