@@ -73,9 +73,9 @@ def write_clips(folder: Path, frames: int) -> None:
 def one(job: str, folder: Path, clips: int, preset: str, frames: int) -> dict[str, object]:
     """One job in this process; its peak memory, and seconds without start-up."""
     import torch
-    from spectrim.analysis.ablation.ablate import ablate
 
     import spectrim
+    from spectrim.analysis.ablation.ablate import ablate
     from spectrim.analysis.analyze import Settings, analyze
     from spectrim.data.manifest import Clip, Manifest
     from spectrim.models.provenance import versions

@@ -38,9 +38,9 @@ def features(model: torch.nn.Module, batch: int) -> tuple[torch.Tensor, torch.Te
 
         clips = [read(file) for file in files]
         sounds = [np.concatenate(clips[2 * i : 2 * i + 2]) for i in range(batch)]
-        return *model.features_of(sounds), "ESC-10"
+        return *model.features_from_waveforms(sounds), "ESC-10"
     noise = np.random.default_rng(0).normal(0, 0.1, (batch, 160_000)).astype(np.float32)
-    return *model.features_of(list(noise)), "noise"
+    return *model.features_from_waveforms(list(noise)), "noise"
 
 
 def pair(

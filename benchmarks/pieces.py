@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from spectrim.evaluation.bench.memory import noise
 
 import spectrim
 from spectrim.common.files import save_json
 from spectrim.deploy import torch_runner
 from spectrim.deploy.torch_runner import TorchRunner
+from spectrim.evaluation.bench.memory import noise
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.provenance import versions
 

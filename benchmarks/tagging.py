@@ -22,8 +22,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from spectrim.evaluation.bench.machine import matrix_product
-from spectrim.evaluation.bench.transformers_ast import Transformers
 from transformers.models.audio_spectrogram_transformer import (
     feature_extraction_audio_spectrogram_transformer as extraction,
 )
@@ -32,6 +30,8 @@ import spectrim
 from filterbank import torchaudio_kaldi
 from spectrim.audio.decode import read
 from spectrim.common.files import save_json
+from spectrim.evaluation.bench.machine import matrix_product
+from spectrim.evaluation.bench.transformers_ast import Transformers
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.provenance import versions
 

@@ -46,7 +46,7 @@ def merge(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Token
     the most similar pairs are averaged, weighted by size. At most half can go at once.
     """
     gone = tokens.count - merge_leaves(tokens.count, count)
-    keys = nn.functional.normalize(context.k[:, :, tokens.specials :].mean(1), dim=-1)
+    keys = nn.functional.normalize(context.k[:, :, tokens.num_prefix_tokens :].mean(1), dim=-1)
     best, partner = (keys[:, ::2] @ keys[:, 1::2].transpose(1, 2)).max(2)
     order = best.argsort(dim=1, descending=True, stable=True)
     goes, stays = order[:, :gone], order[:, gone:].sort(1).values
@@ -68,7 +68,7 @@ def merge(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Token
     now = now.scatter(1, even, places[:, : even.shape[1]])
     now = now.scatter(1, goes * 2, target + stays.shape[1])
     return replace(
-        tokens.with_x(torch.cat([tokens.x[:, : tokens.specials], patches], 1)),
+        tokens.with_x(torch.cat([tokens.x[:, : tokens.num_prefix_tokens], patches], 1)),
         origin=torch.cat([tokens.origin.gather(1, even), tokens.origin[:, odd]], 1),
         sizes=torch.cat([sizes.gather(1, even), sizes_into], 1),
         members=now if tokens.members is None else now.gather(1, tokens.members),

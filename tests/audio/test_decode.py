@@ -13,7 +13,7 @@ import soxr
 import torch
 
 from spectrim.audio import decode
-from spectrim.audio.decode import blocks, duration_of, name_of, read
+from spectrim.audio.decode import blocks, duration_of, read, sound_name
 
 FORMATS = {  # format, subtype, rate, how far level and waveform may be off
     "u8.wav": ("WAV", "PCM_U8", 44100, 3e-2),
@@ -171,8 +171,8 @@ def test_every_way_to_hand_over_a_file(tmp_path):
         for sound in (file, memory, raw):  # again, though it now stands at its end
             assert np.array_equal(read(sound), wanted)
             assert not sound.closed
-        assert name_of(file) == name_of(path) == str(path)
-        assert name_of(memory) == "(bytes)"
+        assert sound_name(file) == sound_name(path) == str(path)
+        assert sound_name(memory) == "(bytes)"
 
 
 def test_a_pipe_and_a_name_that_is_no_unicode(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from spectrim.cli.output import complain, points, print_table, progress
 from spectrim.cli.sweep_table import _caption
-from spectrim.common.text import figures
+from spectrim.common.text import significant
 from spectrim.metrics.classification import paired_difference
 
 
@@ -42,7 +42,7 @@ def test_shares_on_the_target_are_each_models_own():
 
 def test_three_figures_of_a_number_end_in_no_point():
     numbers = (0.0869, 1.0, 48.56, 131.4)
-    assert [figures(each) for each in numbers] == ["0.0869", "1.00", "48.6", "131"]
+    assert [significant(each) for each in numbers] == ["0.0869", "1.00", "48.6", "131"]
 
 
 def test_names_are_printed_as_they_are(capsys):

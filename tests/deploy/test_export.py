@@ -47,7 +47,7 @@ def assert_same(model, path, backend, sounds, most_ties) -> None:
     while at < len(sounds):
         batch = sounds[at : at + next(sizes)]
         at += len(batch)
-        features, valid = model.features_of(batch)
+        features, valid = model.features_from_waveforms(batch)
         with torch.inference_mode():
             expected = model(features, valid)
         apart = ties(model, features, valid).numpy()
@@ -151,7 +151,7 @@ def test_runtimes_break_ties_alike(needed, make, tmp_path):
 
 def spread(context):
     """A score of one's own that traces."""
-    return context.k.mean(1)[:, context.tokens.specials :].norm(dim=-1)
+    return context.k.mean(1)[:, context.tokens.num_prefix_tokens :].norm(dim=-1)
 
 
 def branching(context):

@@ -144,7 +144,7 @@ def test_int8_agrees_with_float32(make, sounds, tmp_path, calibrated):
     ]
     assert 60 <= max(largest) <= 64
     found = spectrim.load_onnx(path).logits(sounds)
-    expected = model(*model.features_of(sounds)).detach().numpy()
+    expected = model(*model.features_from_waveforms(sounds)).detach().numpy()
     correlation = np.corrcoef(found.ravel(), expected.ravel())[0, 1]
     assert correlation > 0.98
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.85
@@ -162,7 +162,7 @@ def test_int8_of_features_is_calibrated_by_features(make, sounds, tmp_path):
         )
         for input in ("waveform", "features")
     ]  # fmt: skip
-    features, valid = (part.numpy() for part in model.features_of(sounds))
+    features, valid = (part.numpy() for part in model.features_from_waveforms(sounds))
     session = onnxruntime.InferenceSession(str(paths[1]))
     (found,) = session.run(["logits"], {"features": features, "valid": valid})
     np.testing.assert_allclose(found, spectrim.load_onnx(paths[0]).logits(sounds), atol=2e-2)

@@ -97,9 +97,9 @@ def test_a_batch_in_pieces_says_what_each_clip_alone_says(model, monkeypatch):
     waveforms = [sound(seconds, seed) for seed, seconds in enumerate((1.2, 0.4, 0.9, 1.3, 0.1))]
     alone = np.concatenate([TorchRunner(model).probabilities([one]) for one in waveforms])
     calls = []
-    heard = model.features_of
+    heard = model.features_from_waveforms
     monkeypatch.setattr(torch_runner, "AT_ONCE", 2 * model.config.grid.count)
-    monkeypatch.setattr(type(model), "features_of",
+    monkeypatch.setattr(type(model), "features_from_waveforms",
                         lambda self, part: calls.append(len(part)) or heard(part))  # fmt: skip
     together = TorchRunner(model).probabilities(waveforms)
     assert calls == [2, 2, 1]

@@ -18,7 +18,7 @@ from spectrim.evaluation.bench.machine import matrix_product
 from spectrim.evaluation.bench.memory import peak_memory
 from spectrim.evaluation.bench.transformers_ast import Transformers
 from spectrim.evaluation.timing import Timing, interleaved
-from spectrim.models.device import moved
+from spectrim.models.device import to_device
 
 QUICK = {"rounds": 1, "budget": 0.0, "product": 64, "memory": False, "threads": 1}
 
@@ -168,7 +168,7 @@ def test_what_cannot_run_is_said_before_anything_is_timed(make, monkeypatch):
 def test_a_model_in_half_precision_is_timed_as_it_is(make):
     """By torch alone; the machine's rate, the other program and the memory in its dtype too."""
     pytest.importorskip("transformers", reason="its AST is what is compared with")
-    model = moved(copy.deepcopy(make("ast", depth=1)), "cpu", "bfloat16")
+    model = to_device(copy.deepcopy(make("ast", depth=1)), "cpu", "bfloat16")
     result = bench(model, "test", keep_rates=[0.5], blocks=[0], batch_sizes=[2],
                    against="transformers", **QUICK)  # fmt: skip
     assert [row["backend"] for row in result["rows"]] == ["torch", "torch"]

@@ -10,11 +10,13 @@ WIDTH, HEADS, DEPTH, CLASSES = 128, 2, 2, 5
 SMALL = 1e-3  # embeddings so small that the epsilon of a LayerNorm shows in the logits
 
 
-def timm_state(patches: int, specials: tuple[str, ...], seed: int = 0) -> dict[str, Tensor]:
+def timm_state(
+    patches: int, num_prefix_tokens: tuple[str, ...], seed: int = 0
+) -> dict[str, Tensor]:
     """What timm's vision transformer would hold: no end, no head."""
     torch.manual_seed(seed)
-    state = {name: torch.randn(1, 1, WIDTH) * SMALL for name in specials}
-    state["pos_embed"] = torch.randn(1, len(specials) + patches, WIDTH) * SMALL
+    state = {name: torch.randn(1, 1, WIDTH) * SMALL for name in num_prefix_tokens}
+    state["pos_embed"] = torch.randn(1, len(num_prefix_tokens) + patches, WIDTH) * SMALL
     state["patch_embed.proj.weight"] = torch.randn(WIDTH, 1, 16, 16) * SMALL / 16
     state["patch_embed.proj.bias"] = torch.randn(WIDTH) * SMALL
     for block in (f"blocks.{index}" for index in range(DEPTH)):

@@ -70,7 +70,7 @@ def test_overrides_apply_to_our_own_folders(tmp_path):
     assert (got.config.activation, got.config.metric) == ("sigmoid", "mAP")
     rows = model.positions[:, : 1 + 8 * 8]
     torch.testing.assert_close(got.positions, rows, rtol=0, atol=0)
-    assert not got.positions.requires_grad and got.special.requires_grad
+    assert not got.positions.requires_grad and got.prefix_tokens.requires_grad
     for wrong in ({"labels": ["x"]}, {"stride": 10}, {"frames": 3}, {"padding": "ones"}):
         with pytest.raises(SpectrimError):
             load(tmp_path, **wrong)
@@ -81,10 +81,10 @@ def test_a_plan_of_ones_own_code_needs_leave(tmp_path):
     model = small("audiomae", plan=plan)
     model.learned[0].weight.data.fill_(-1.0)
     model.save(tmp_path)
-    with pytest.raises(SpectrimError, match="own_code=True"):
+    with pytest.raises(SpectrimError, match="trust_code=True"):
         load(tmp_path)
     features = torch.randn(1, 128, 128)
-    torch.testing.assert_close(load(tmp_path, own_code=True)(features), model(features))
+    torch.testing.assert_close(load(tmp_path, trust_code=True)(features), model(features))
 
 
 def test_damage_to_our_own_folder_is_named(tmp_path):

@@ -45,11 +45,11 @@ def test_special_tokens_always_survive(make, heard, family, score):
             seen.append((before, after))
 
     tokens = model.with_plan(plan).encode(features, valid, watch=watch)
-    assert tokens.x.shape[1] == model.config.specials + 1
+    assert tokens.x.shape[1] == model.config.num_prefix_tokens + 1
     for before, after in seen:
-        specials = slice(0, model.config.specials)
-        assert torch.equal(after.x[:, specials], before.x[:, specials])
-        assert after.specials == model.config.specials
+        num_prefix_tokens = slice(0, model.config.num_prefix_tokens)
+        assert torch.equal(after.x[:, num_prefix_tokens], before.x[:, num_prefix_tokens])
+        assert after.num_prefix_tokens == model.config.num_prefix_tokens
 
 
 @each_score
@@ -231,7 +231,7 @@ def test_the_class_tokens_attention_is_float32_under_autocast(make, heard):
             return
         a = context.attention
         logits = (a.q[:, :, :1].double() @ a.k.double().mT) * a.q.shape[-1] ** -0.5
-        wanted = logits.softmax(-1).mean(1)[:, 0, context.tokens.specials :]
+        wanted = logits.softmax(-1).mean(1)[:, 0, context.tokens.num_prefix_tokens :]
         seen.append((a.q.dtype, context.class_row(), wanted))
 
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

@@ -33,7 +33,7 @@ class Seen:
 
     maps: list[Tensor]
     keys: list[Tensor]
-    specials: int
+    num_prefix_tokens: int
 
 
 Reduce = Callable[[list[Piece], Seen | None], list[Piece]]
@@ -43,7 +43,7 @@ def cells(config, features: Tensor) -> list[tuple[int, int, Tensor]]:
     """(column, row, the 16 x 16 values) of every patch, in the model's order."""
     columns = (config.frames - 16) // config.stride[1] + 1
     rows = (config.mels - 16) // config.stride[0] + 1
-    if config.specials == 2:  # AST counts along time first
+    if config.num_prefix_tokens == 2:  # AST counts along time first
         places = [(c, r) for r in range(rows) for c in range(columns)]
     else:
         places = [(c, r) for c in range(columns) for r in range(rows)]
@@ -57,26 +57,30 @@ def cells(config, features: Tensor) -> list[tuple[int, int, Tensor]]:
 def forward(model, features: Tensor, reduce: dict[int | str, Reduce]) -> Tensor:
     """(frames, mels) to (classes,) logits; `reduce[i]` stands between the halves of block i."""
     w, config = model.state_dict(), model.config
-    dtype = w["special"].dtype
+    dtype = w["prefix_tokens"].dtype
     table = w["positions"][0]
-    specials = [w["special"][0, i] + table[i] for i in range(config.specials)]
+    num_prefix_tokens = [
+        w["prefix_tokens"][0, i] + table[i] for i in range(config.num_prefix_tokens)
+    ]
     pieces = []
     for index, (_, _, cell) in enumerate(cells(config, features.to(dtype))):
         x = w["patch.weight"].flatten(1) @ cell.flatten() + w["patch.bias"]
-        pieces.append(Piece(x + table[config.specials + index], index, [index]))
+        pieces.append(Piece(x + table[config.num_prefix_tokens + index], index, [index]))
     if "input" in reduce:
         pieces = reduce["input"](pieces, None)
     for index in range(config.depth):
-        specials, pieces, seen = _attend(w, f"blocks.{index}.", config, specials, pieces)
+        num_prefix_tokens, pieces, seen = _attend(
+            w, f"blocks.{index}.", config, num_prefix_tokens, pieces
+        )
         if index in reduce:
             pieces = reduce[index](pieces, seen)
         for piece in pieces:
             piece.x = _mlp(w, f"blocks.{index}.", config, piece.x)
-        specials = [_mlp(w, f"blocks.{index}.", config, x) for x in specials]
+        num_prefix_tokens = [_mlp(w, f"blocks.{index}.", config, x) for x in num_prefix_tokens]
         if ("after", index) in reduce:
             pieces = reduce["after", index](pieces, seen)
-    if config.specials == 2:
-        ends = [_norm(w, "norm.", x, config.eps) for x in specials]
+    if config.num_prefix_tokens == 2:
+        ends = [_norm(w, "norm.", x, config.eps) for x in num_prefix_tokens]
         pooled = (ends[0] + ends[1]) / 2
     else:
         pooled = sum(p.x * p.size for p in pieces) / sum(p.size for p in pieces)
@@ -84,12 +88,12 @@ def forward(model, features: Tensor, reduce: dict[int | str, Reduce]) -> Tensor:
     return w["head.weight"] @ pooled + w["head.bias"]
 
 
-def _attend(w, at: str, config, specials: list[Tensor], pieces: list[Piece]):
-    x = torch.stack(specials + [p.x for p in pieces])
+def _attend(w, at: str, config, num_prefix_tokens: list[Tensor], pieces: list[Piece]):
+    x = torch.stack(num_prefix_tokens + [p.x for p in pieces])
     normed = torch.stack([_norm(w, at + "norm1.", row, config.eps) for row in x])
     qkv = normed @ w[at + "qkv.weight"].T + w[at + "qkv.bias"]
     each, width = config.width // config.heads, config.width
-    bias = torch.tensor([0.0] * len(specials) + [math.log(p.size) for p in pieces]).to(x)
+    bias = torch.tensor([0.0] * len(num_prefix_tokens) + [math.log(p.size) for p in pieces]).to(x)
     maps, keys, out = [], [], []
     for head in range(config.heads):
         q = qkv[:, head * each : (head + 1) * each]
@@ -102,7 +106,7 @@ def _attend(w, at: str, config, specials: list[Tensor], pieces: list[Piece]):
         keys.append(k)
         out.append(weights @ v)
     x = x + torch.cat(out, 1) @ w[at + "proj.weight"].T + w[at + "proj.bias"]
-    n = len(specials)
+    n = len(num_prefix_tokens)
     pieces = [Piece(row, p.origin, p.members) for row, p in zip(x[n:], pieces, strict=True)]
     return list(x[:n]), pieces, Seen(maps, keys, n)
 
@@ -123,13 +127,14 @@ def class_attention(pieces: list[Piece], seen: Seen) -> list[float]:
     """Eq. 2b: what the class token pays to each patch, averaged over heads."""
     heads = len(seen.maps)
     return [
-        sum(float(a[0, seen.specials + j]) for a in seen.maps) / heads for j in range(len(pieces))
+        sum(float(a[0, seen.num_prefix_tokens + j]) for a in seen.maps) / heads
+        for j in range(len(pieces))
     ]
 
 
 def received_attention(pieces: list[Piece], seen: Seen) -> list[float]:
     """Eq. 2a: what the patches pay to each patch, averaged over heads and patch queries."""
-    n, start = len(pieces), seen.specials
+    n, start = len(pieces), seen.num_prefix_tokens
     tables = [a.tolist() for a in seen.maps]
     return [
         sum(table[start + i][start + j] for table in tables for i in range(n)) / (n * len(tables))
@@ -199,7 +204,7 @@ class Pruning:
     def _scores(self, block, pieces: list[Piece], seen: Seen | None) -> list[float]:
         origins = [p.origin for p in pieces]
         if self.score == "attention":
-            ast = self.config.specials == 2
+            ast = self.config.num_prefix_tokens == 2
             return (class_attention if ast else received_attention)(pieces, seen)
         if self.score == "random":
             return random_scores(self.features, -1 if block == "input" else block, origins)

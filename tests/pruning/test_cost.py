@@ -51,11 +51,14 @@ def test_asts_second_special_token_adds_about_a_tenth_at_most():
     for row in table():
         plan, classes = paper_plan(row["keep_rate"]), CLASSES[row["tokens"]]
         one, two = (
-            macs_of(Shape(row["tokens"], specials, 768, 12, classes), plan) for specials in (1, 2)
+            macs_of(Shape(row["tokens"], num_prefix_tokens, 768, 12, classes), plan)
+            for num_prefix_tokens in (1, 2)
         )
         assert 0.08e9 < two - one < 0.11e9
     # Exactly: 12 D^2 a block for the token itself, and 2 D ((T + 1)^2 - T^2) for its attention.
-    one, two = (macs_of(Shape(64, specials, 768, 12, 35), Plan()) for specials in (1, 2))
+    one, two = (
+        macs_of(Shape(64, num_prefix_tokens, 768, 12, 35), Plan()) for num_prefix_tokens in (1, 2)
+    )
     assert two - one == 12 * (12 * 768**2 + 2 * 768 * (66**2 - 65**2))
 
 
@@ -73,7 +76,7 @@ def test_macs_equal_what_torch_counts(family, stride, plan):
                          frames=200, stride=stride)  # fmt: skip
     model = SpectrogramTransformer(config, PLANS[plan]).eval().to("meta")
     features = torch.empty(1, 200, 128, device="meta")
-    ranking = ranking_macs(shape_of(config), model.plan, config.reads_class)
+    ranking = ranking_macs(shape_of(config), model.plan, config.has_class_token)
     assert counted(model, features) == 2 * (macs(model) + ranking)
     drops = plan in ("0.7", "list")  # by attention
     assert (ranking > 0) == (family == "ast" and (drops or plan == "input"))
@@ -85,7 +88,7 @@ def test_macs_equal_what_torch_counts_on_a_real_clip(make, heard, family):
     features, _ = heard("dog")
     for keep_rate in (1.0, 0.7, 0.4):
         pruned = prune(model, keep_rate)
-        ranking = ranking_macs(shape_of(model.config), pruned.plan, model.config.reads_class)
+        ranking = ranking_macs(shape_of(model.config), pruned.plan, model.config.has_class_token)
         with sdpa_kernel(SDPBackend.MATH):
             assert counted(pruned, features) == 2 * (macs(pruned) + ranking)
 

@@ -17,15 +17,17 @@ def test_any_number_of_heads_at_a_time_gives_the_definition(monkeypatch, element
     if elements is None:  # as a compiler or an exporter sees it
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.manual_seed(0)
-    batch, heads, count, specials = 3, 4, 11, 2
+    batch, heads, count, num_prefix_tokens = 3, 4, 11, 2
     q, k, v = torch.randn(3, batch, heads, count, 8)
-    origin = torch.arange(count - specials).expand(batch, -1)
-    present = torch.rand(batch, count - specials) < 0.6 if masked else None
-    tokens = Tokens(torch.randn(batch, count, 32), specials, origin, present=present)
+    origin = torch.arange(count - num_prefix_tokens).expand(batch, -1)
+    present = torch.rand(batch, count - num_prefix_tokens) < 0.6 if masked else None
+    tokens = Tokens(torch.randn(batch, count, 32), num_prefix_tokens, origin, present=present)
     mixed, received = explicit_attention(Attention(q, k, v, tokens.bias()), tokens)
     for clip in range(batch):
-        patches = [i for i in range(count - specials) if present is None or present[clip, i]]
-        there = [*range(specials), *(specials + i for i in patches)]
+        patches = [
+            i for i in range(count - num_prefix_tokens) if present is None or present[clip, i]
+        ]
+        there = [*range(num_prefix_tokens), *(num_prefix_tokens + i for i in patches)]
         columns = torch.zeros(len(patches))
         for head in range(heads):
             weights = torch.stack([
@@ -34,5 +36,5 @@ def test_any_number_of_heads_at_a_time_gives_the_definition(monkeypatch, element
                 for i in there
             ])  # fmt: skip
             torch.testing.assert_close(mixed[clip, head, there], weights @ v[clip, head, there])
-            columns += weights[specials:, specials:].mean(0) / heads
+            columns += weights[num_prefix_tokens:, num_prefix_tokens:].mean(0) / heads
         torch.testing.assert_close(received[clip, patches], columns)

@@ -87,7 +87,7 @@ def test_own_parts_cost_what_the_flop_counter_counts(family):
             elif own == "learned":
                 ranking += arriving * 256
             elif family == "ast":  # the class token's row
-                ranking += (arriving + config.specials) * config.width
+                ranking += (arriving + config.num_prefix_tokens) * config.width
         with FlopCounterMode(display=False) as counter:
             pruned(torch.empty(1, config.frames, 128, device="meta"))
         assert counter.get_total_flops() == 2 * (macs(pruned) + ranking)
@@ -119,7 +119,7 @@ def slow_merge(rate, left, block):
 
     def reduce(pieces, seen):
         keys = [
-            sum(k[seen.specials + j] for k in seen.keys) / len(seen.keys)
+            sum(k[seen.num_prefix_tokens + j] for k in seen.keys) / len(seen.keys)
             for j in range(len(pieces))
         ]
         keys = [key / key.norm() for key in keys]
@@ -232,9 +232,9 @@ def test_options_reach_own_parts_and_plans_with_names_are_data(make):
     stage = Stage(1, 0.5, score="extensions:Learned", score_options={"target": 0.1})
     assert stage.rank.target == 0.1
     plan = Plan((stage,))
-    with pytest.raises(SpectrimError, match=r"own_code=True"):
+    with pytest.raises(SpectrimError, match=r"trust_code=True"):
         Plan.from_dict(plan.to_dict())
-    again = Plan.from_dict(plan.to_dict(), own_code=True)
+    again = Plan.from_dict(plan.to_dict(), trust_code=True)
     assert again == plan
     assert again.stages[0].rank.target == 0.1
     with pytest.raises(SpectrimError, match=r"module:name"):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tones import write_recipe, write_tones
 
-from spectrim.experiments.definition import Grid
-from spectrim.experiments.results import GridFolder
+from spectrim.experiments.definition import Experiment
+from spectrim.experiments.results import ResultFolder
 
 SUPERVISED = """
 epochs: 2
@@ -59,9 +59,9 @@ def answered(right: str) -> np.ndarray:
     return np.eye(2)[[1 - int(one) for one in right]]
 
 
-def plant(grid: Grid, folder: Path, name: str, about: dict[str, Any], **arrays: Any) -> None:
+def plant(grid: Experiment, folder: Path, name: str, about: dict[str, Any], **arrays: Any) -> None:
     """A finished cell that was never run: what it says, and its per-clip outputs."""
-    cell, results = grid.cell(name), GridFolder(folder)
+    cell, results = grid.cell(name), ResultFolder(folder)
     (folder / "cells").mkdir(exist_ok=True)
     ran = {"recipe": cell.recipe, "changes": cell.changes, "start": cell.start}
     results.path_of(name).write_text(json.dumps(ran | about))
@@ -70,7 +70,7 @@ def plant(grid: Grid, folder: Path, name: str, about: dict[str, Any], **arrays: 
 
 
 def pretend(
-    grid: Grid, folder: Path, name: str, right: str, gmacs: float = 1.0, turned: int = 1,
+    grid: Experiment, folder: Path, name: str, right: str, gmacs: float = 1.0, turned: int = 1,
     chosen_on: str = "valid", chosen_rate: float | None = None,
 ) -> None:  # fmt: skip
     """A finished cell: of its clips, those answered rightly are "1" in `right`."""
@@ -83,7 +83,9 @@ def pretend(
           best=last)  # fmt: skip
 
 
-def pretend_shelf(grid: Grid, folder: Path, name: str, plain: str, pruned: dict[str, str]) -> None:
+def pretend_shelf(
+    grid: Experiment, folder: Path, name: str, plain: str, pruned: dict[str, str]
+) -> None:
     """A finished cell off the shelf: `plain` unpruned, and `pruned`, such as "attention-0.5"."""
     rows, outputs = [{"score": None, "keep_rate": 1.0}], [answered(plain)]
     for score, rate in grid.cell(name).pairs:

@@ -15,7 +15,7 @@ from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
 from spectrim.experiments.definition import read_grid
 from spectrim.experiments.pooled import Numbers
-from spectrim.experiments.results import GridFolder
+from spectrim.experiments.results import ResultFolder
 from spectrim.experiments.run import run_grid
 from spectrim.paper.table1_page import report
 from spectrim.training.reporting import Silent
@@ -29,14 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(folder: Path) -> GridFolder:
+def done(folder: Path) -> ResultFolder:
     """The first repetition's cells, but for all but one of the tuned ones."""
     grid = read_grid(folder / "small.yaml")
     names = [cell.name for cell in grid.cells if cell.name.endswith("/0")]
     names = [name for name in names if "tuned" not in name or "attention-0.5" in name]
     ran = run_grid(grid, folder / "out", lambda cell: Silent(), names)
     assert ran == (len(names), {}) == (9, {})
-    return GridFolder(folder / "out")
+    return ResultFolder(folder / "out")
 
 
 def test_cells_stand_in_the_order_asked_for_and_every_prefix_is_balanced(folder: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_grids_that_ship_are_whole(name: str) -> None:
 
 
 def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
-    folder: Path, done: GridFolder
+    folder: Path, done: ResultFolder
 ) -> None:
     grid = read_grid(folder / "small.yaml")
     for cell in grid.cells[:9]:
@@ -102,7 +102,7 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
     assert "baseline--ast-tones--0/last" in start.read_text()
 
 
-def test_numbers_are_pooled_over_clips(folder: Path, done: GridFolder) -> None:
+def test_numbers_are_pooled_over_clips(folder: Path, done: ResultFolder) -> None:
     found = Numbers(read_grid(folder / "small.yaml"), done).entries
     by = {(e.column, e.kind, e.score, e.keep_rate): e for e in found}
     tuned = by["ast-tones", "tuned", "attention", 0.5]
@@ -117,7 +117,7 @@ def test_numbers_are_pooled_over_clips(folder: Path, done: GridFolder) -> None:
     assert {key[1] for key in by} == {"baseline", "control", "shelf", "tuned"}
 
 
-def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: GridFolder, tmp_path) -> None:
+def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: ResultFolder, tmp_path) -> None:
     path = tmp_path / "fewer.yaml"
     text = (folder / "small.yaml").read_text().replace("[attention, variation]", "[attention]")
     path.write_text(text.replace("[0.7, 0.5]", "[0.5]"))
@@ -129,7 +129,7 @@ def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: GridFolder, 
         assert entry == whole.get(entry.column, entry.kind, entry.score, entry.keep_rate)
 
 
-def test_gaps_are_paired_over_the_same_clips(folder: Path, done: GridFolder) -> None:
+def test_gaps_are_paired_over_the_same_clips(folder: Path, done: ResultFolder) -> None:
     numbers = Numbers(read_grid(folder / "small.yaml"), done)
     ast, mae = (numbers.get(f"{m}-tones", "tuned", "attention", 0.5) for m in ("ast", "audiomae"))
     right: dict[str, np.ndarray] = {}
@@ -157,7 +157,7 @@ def _bonett_price(change: np.ndarray) -> float:
 
 
 def test_the_page_has_tables_figure_and_what_is_missing(
-    folder: Path, done: GridFolder, spectrim, tmp_path
+    folder: Path, done: ResultFolder, spectrim, tmp_path
 ) -> None:
     page = tmp_path / "docs" / "small.md"
     words = ("grid", "report", folder / "small.yaml", "--out", folder / "out", "--page", page)
@@ -181,7 +181,7 @@ def test_the_page_has_tables_figure_and_what_is_missing(
 
 
 def test_values_say_how_many_repetitions_they_have_where_they_differ(
-    folder: Path, done: GridFolder, spectrim, tmp_path
+    folder: Path, done: ResultFolder, spectrim, tmp_path
 ) -> None:
     """A second repetition off the shelf, with the outputs of the first; none fine-tuned."""
     cells = tmp_path / "out" / "cells"
@@ -201,7 +201,7 @@ def test_values_say_how_many_repetitions_they_have_where_they_differ(
 
 
 def test_cells_of_another_grid_are_not_taken_for_this_ones(
-    folder: Path, done: GridFolder, tmp_path
+    folder: Path, done: ResultFolder, tmp_path
 ) -> None:
     """Cells that were run with one epoch, in a grid that asks for three; and a score more."""
     out, page = tmp_path / "out", tmp_path / "other.md"
@@ -210,7 +210,7 @@ def test_cells_of_another_grid_are_not_taken_for_this_ones(
     path = tmp_path / "other.yaml"
     path.write_text(small.replace("tuned: [epochs=1,", "tuned: [epochs=3,"))
     grid = read_grid(path)
-    states = [GridFolder(out).status(cell) for cell in grid.cells]
+    states = [ResultFolder(out).status(cell) for cell in grid.cells]
     assert (states.count("done"), states.count("changed")) == (5, 4)
     with pytest.raises(SpectrimError, match=r"epochs=1 there; epochs=3 in the grid.*--out"):
         run_grid(grid, out, lambda cell: Silent(), ["control/ast-tones/0"])
@@ -223,7 +223,7 @@ def test_cells_of_another_grid_are_not_taken_for_this_ones(
 
 
 def test_cells_of_another_recipe_file_are_not_taken_for_this_ones(
-    folder: Path, done: GridFolder, tmp_path
+    folder: Path, done: ResultFolder, tmp_path
 ) -> None:
     """A recipe is edited between two runs of a grid; words that change nothing do not count."""
     recipe, path, out = tmp_path / "tones.yaml", tmp_path / "same.yaml", tmp_path / "out"
@@ -235,7 +235,7 @@ def test_cells_of_another_recipe_file_are_not_taken_for_this_ones(
     path.write_text(small.replace(f"{folder}/tones.yaml", str(recipe)))
 
     def states() -> list[str]:
-        return [GridFolder(out).status(cell) for cell in read_grid(path).cells]
+        return [ResultFolder(out).status(cell) for cell in read_grid(path).cells]
 
     recipe.write_text("# a comment\n" + text.replace("5.0e-4", "0.0005"))
     assert (states().count("done"), states().count("changed")) == (9, 0)
@@ -246,21 +246,21 @@ def test_cells_of_another_recipe_file_are_not_taken_for_this_ones(
 
 
 def test_without_its_control_a_fine_tuned_cell_has_no_difference(
-    folder: Path, done: GridFolder, tmp_path
+    folder: Path, done: ResultFolder, tmp_path
 ) -> None:
     """Extra epochs are no gain of pruning; only a grid that has no controls takes baselines."""
     shutil.copytree(folder / "out" / "cells", tmp_path / "cells")
     (tmp_path / "cells" / "control--ast-tones--0.json").unlink()
     grid = read_grid(folder / "small.yaml")
     key = ("ast-tones", "tuned", "attention", 0.5)
-    assert Numbers(grid, GridFolder(tmp_path)).get(*key).difference is None
+    assert Numbers(grid, ResultFolder(tmp_path)).get(*key).difference is None
     other = tmp_path / "other.yaml"
     other.write_text((folder / "small.yaml").read_text() + "evidence: [shelf, tuned]\n")
-    assert Numbers(read_grid(other), GridFolder(tmp_path)).get(*key).difference is not None
+    assert Numbers(read_grid(other), ResultFolder(tmp_path)).get(*key).difference is not None
 
 
 def test_a_grid_of_ones_own_is_not_held_against_the_paper(
-    folder: Path, done: GridFolder, spectrim, tmp_path
+    folder: Path, done: ResultFolder, spectrim, tmp_path
 ) -> None:
     grid = tmp_path / "own.yaml"
     grid.write_text((folder / "small.yaml").read_text().replace('"AST, SPC-2"', '""'))

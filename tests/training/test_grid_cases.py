@@ -12,9 +12,9 @@ from grids import pretend, write_grid
 
 import spectrim
 from spectrim.data.manifest import read_data
-from spectrim.experiments.definition import Cell, Grid, read_grid
+from spectrim.experiments.definition import Cell, Experiment, read_grid
 from spectrim.experiments.pooled import Numbers
-from spectrim.experiments.results import GridFolder
+from spectrim.experiments.results import ResultFolder
 from spectrim.experiments.run import run_grid
 from spectrim.metrics.pooled import Gap, over_clips, over_runs
 from spectrim.paper.table1_figure import draw
@@ -32,7 +32,7 @@ def test_an_epoch_that_the_test_clips_chose_is_called_so(folder, tmp_path) -> No
     grid = read_grid(folder / "small.yaml")
     pretend(grid, tmp_path, "baseline/ast-tones/0", "1" * 10, chosen_on="test")
     pretend(grid, tmp_path, "baseline/audiomae-tones/0", "1" * 10)
-    results = GridFolder(tmp_path)
+    results = ResultFolder(tmp_path)
     entries = Numbers(grid, results).entries
     for name, split in (("ast-tones", "test"), ("audiomae-tones", "validation")):
         own = [entry for entry in entries if entry.column == name]
@@ -50,7 +50,7 @@ def test_a_chosen_epoch_before_the_keep_rate_came_down_is_marked(
 ) -> None:
     grid = read_grid(folder / "small.yaml")
     pretend(grid, tmp_path, TUNED.format("ast"), "1" * 10, chosen_rate=rate)
-    text = _table(grid, "ast-tones", Numbers(grid, GridFolder(tmp_path)).entries)
+    text = _table(grid, "ast-tones", Numbers(grid, ResultFolder(tmp_path)).entries)
     assert ("| 100.0% † |" in text) == ("With †" in text) == marked
 
 
@@ -59,7 +59,7 @@ def test_figures_are_of_the_repetitions_that_have_a_control(folder, tmp_path) ->
     pretend(grid, tmp_path, "control/ast-tones/1", "1111111110")
     for run, right in enumerate(("1111111111", "1111000000")):
         pretend(grid, tmp_path, f"tuned/ast-tones/attention-0.5/{run}", right)
-    numbers = Numbers(grid, GridFolder(tmp_path))
+    numbers = Numbers(grid, ResultFolder(tmp_path))
     tuned = numbers.get("ast-tones", "tuned", "attention", 0.5)
     assert (tuned.value, tuned.runs) == (pytest.approx(0.7), 2)
     assert (tuned.paired, tuned.difference_runs) == (pytest.approx(0.4), 1)
@@ -95,7 +95,7 @@ def test_a_figure_of_many_scores(folder, tmp_path) -> None:
     grid = read_grid(path)
     for at, score in enumerate(scores):
         pretend(grid, tmp_path, f"tuned/ast-tones/{score}-0.5/0", "1" * 10, gmacs=at + 1)
-    assert draw(grid, Numbers(grid, GridFolder(tmp_path)).entries, tmp_path / "many.png")
+    assert draw(grid, Numbers(grid, ResultFolder(tmp_path)).entries, tmp_path / "many.png")
 
 
 def test_more_lost_by_audiomae_than_by_ast_shows_that_it_is_sensitive(folder, tmp_path) -> None:
@@ -104,7 +104,7 @@ def test_more_lost_by_audiomae_than_by_ast_shows_that_it_is_sensitive(folder, tm
     for model, right in (("ast", "1111111110"), ("audiomae", "0001111111")):
         pretend(grid, tmp_path, f"control/{model}-tones/0", "1" * 10)
         pretend(grid, tmp_path, TUNED.format(model), right)
-    cases = findings(grid, Numbers(grid, GridFolder(tmp_path)))
+    cases = findings(grid, Numbers(grid, ResultFolder(tmp_path)))
     (case,) = [case for case in cases if case.finding == SENSITIVE]
     assert case.gap.value == pytest.approx(0.3 - 0.1)
 
@@ -115,7 +115,7 @@ def test_a_point_is_granted_where_a_third_is_saved(folder, tmp_path, gmacs, show
     pretend(grid, tmp_path, "baseline/ast-tones/0", "1" * 10)
     pretend(grid, tmp_path, "control/ast-tones/0", "1" * 10)
     pretend(grid, tmp_path, TUNED.format("ast"), "1111111110", gmacs)
-    cases = findings(grid, Numbers(grid, GridFolder(tmp_path)))
+    cases = findings(grid, Numbers(grid, ResultFolder(tmp_path)))
     found = [(case.gap.value, case.paper) for case in cases if case.finding == POINT]
     paper = (97.11 - 97.33) / 100 + 0.01  # the paper's AST on SPC-2
     assert found == ([(pytest.approx(-0.1 + 0.01), pytest.approx(paper))] if shown else [])
@@ -125,9 +125,9 @@ def test_a_difference_is_of_the_same_clips_in_whatever_order(folder, tmp_path) -
     grid = read_grid(folder / "small.yaml")
     pretend(grid, tmp_path, TUNED.format("ast"), "1111100000")
     pretend(grid, tmp_path, "control/ast-tones/0", "1111100000", turned=-1)
-    entry = Numbers(grid, GridFolder(tmp_path)).get("ast-tones", "tuned", "attention", 0.5)
+    entry = Numbers(grid, ResultFolder(tmp_path)).get("ast-tones", "tuned", "attention", 0.5)
     pretend(grid, tmp_path, "control/ast-tones/0", "1111100000")
-    same = Numbers(grid, GridFolder(tmp_path)).get("ast-tones", "tuned", "attention", 0.5)
+    same = Numbers(grid, ResultFolder(tmp_path)).get("ast-tones", "tuned", "attention", 0.5)
     assert (entry.difference, entry.difference_error) == (0.0, same.difference_error)
 
 
@@ -176,7 +176,7 @@ def test_a_cell_that_started_from_something_else_is_changed(folder, tmp_path) ->
     path.write_text(
         (folder / "small.yaml").read_text().replace("pretrained: true", "pretrained: false")
     )
-    cell, results = read_grid(path).cell("baseline/audiomae-tones/0"), GridFolder(tmp_path)
+    cell, results = read_grid(path).cell("baseline/audiomae-tones/0"), ResultFolder(tmp_path)
     assert results.status(grid.cell(cell.name)) == "done"
     assert results.status(cell) == "changed" and "pretrain/0" in results.difference(cell)
 
@@ -184,9 +184,9 @@ def test_a_cell_that_started_from_something_else_is_changed(folder, tmp_path) ->
 LABELS = ["middle", "low", "high"]
 
 
-def with_baseline(grid: Grid, out: Path) -> Cell:
+def with_baseline(grid: Experiment, out: Path) -> Cell:
     """A shelf cell whose baseline is there, untrained."""
-    run = GridFolder(out).run_of("baseline/ast-tones/0")
+    run = ResultFolder(out).run_of("baseline/ast-tones/0")
     model = spectrim.create("ast-tiny", frames=64, labels=LABELS)
     model.save(run / "last")
     spectrim.create("ast-tiny", frames=64, labels=LABELS).save(run / "best")
@@ -212,7 +212,7 @@ def test_off_the_shelf_cells_run_where_training_does_and_tell_how_far(
     monkeypatch.setitem(run_grid.__globals__, "load", load)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     run_grid(grid, tmp_path, lambda cell: Tells(), [shelf.name])
-    found = GridFolder(tmp_path).result(shelf)
+    found = ResultFolder(tmp_path).result(shelf)
     assert devices == ["cuda", "cuda"] and found is not None and found["device"] == "cuda"
     assert (
         told[-1][0]
@@ -225,7 +225,7 @@ def test_off_the_shelf_cells_run_where_training_does_and_tell_how_far(
 def test_off_the_shelf_both_epochs_answer_in_their_own_order_of_classes(folder, tmp_path) -> None:
     """A head that stayed at the start has its own order, the data's is that of the alphabet."""
     grid = read_grid(folder / "small.yaml")
-    shelf, results = with_baseline(grid, tmp_path), GridFolder(tmp_path)
+    shelf, results = with_baseline(grid, tmp_path), ResultFolder(tmp_path)
     run_grid(grid, tmp_path, lambda cell: Silent(), [shelf.name])
     test = read_data(folder / "tones.csv").select(split="test").clips
     with np.load(results.outputs(shelf)) as file:

@@ -14,7 +14,7 @@ from grids import GRID, write_grid
 
 from spectrim.common.errors import SpectrimError
 from spectrim.experiments.definition import Cell, check_recipes, read_grid
-from spectrim.experiments.results import GridFolder
+from spectrim.experiments.results import ResultFolder
 from spectrim.experiments.run import halved, run_grid
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
@@ -80,7 +80,7 @@ def test_a_file_is_no_folder_of_results(folder: Path, spectrim) -> None:
 
 def test_a_cell_waits_until_what_it_starts_from_is_finished(folder: Path, tmp_path) -> None:
     """A run leaves `last` after each epoch: weights that are not yet those of its end."""
-    grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)
+    grid, results = read_grid(folder / "small.yaml"), ResultFolder(tmp_path)
     (results.run_of("baseline/ast-tones/0") / "last").mkdir(parents=True)
     cell = grid.cell("shelf/ast-tones/0")
     assert results.status(cell) == "waiting"
@@ -103,7 +103,7 @@ def test_a_column_without_test_clips_is_refused_before_it_trains(folder: Path, t
     name = "baseline/ast-tones/0"
     ran = run_grid(read_grid(path), tmp_path, lambda cell: Silent(), [name])
     assert re.search(r"baseline/ast-tones/0: .*no test clip.*'none'", ran.failed[name])
-    assert not GridFolder(tmp_path).run_of("baseline/ast-tones/0").exists()
+    assert not ResultFolder(tmp_path).run_of("baseline/ast-tones/0").exists()
 
 
 def test_a_cell_that_fails_stops_itself_and_what_starts_from_it_alone(
@@ -120,7 +120,7 @@ def test_a_cell_that_fails_stops_itself_and_what_starts_from_it_alone(
     said = " ".join(done.stderr.split())
     assert done.returncode == 1 and "Traceback" not in said, said
     assert "error: baseline/ast-tones/0: " in said and "done: 1 cells finished here" in said
-    results = GridFolder(tmp_path / "out")
+    results = ResultFolder(tmp_path / "out")
     states = [results.status(read_grid(path).cell(name)) for name in names]
     assert states[0] in ("ready", "begun (0 epochs)", "begun (1 epochs)")
     assert states[1:] == ["waiting", "done"]
@@ -137,7 +137,7 @@ def test_what_failed_is_told_where_nothing_else_can_be_run_either(folder: Path, 
     assert "waits for baseline/audiomae-tones/0" in ran.failed[names[1]]
 
 
-def finished(results: GridFolder, cell: Cell) -> None:
+def finished(results: ResultFolder, cell: Cell) -> None:
     """Leave what a cell that came to its end leaves, as far as the next one asks for it."""
     results.path_of(cell.name).parent.mkdir(parents=True, exist_ok=True)
     about = {"recipe": cell.recipe, "changes": cell.changes, "start": cell.start}
@@ -148,7 +148,7 @@ def finished(results: GridFolder, cell: Cell) -> None:
 def test_a_cell_that_comes_out_otherwise_is_not_run_for_ever(
     folder: Path, tmp_path, monkeypatch
 ) -> None:
-    grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)
+    grid, results = read_grid(folder / "small.yaml"), ResultFolder(tmp_path)
     finished(results, grid.cell("baseline/ast-tones/0"))
     few = {"metric": "accuracy", "rows": [{"score": "attention", "keep_rate": 0.7}]}
     monkeypatch.setitem(run_grid.__globals__, "_shelf", lambda *given: few)
@@ -164,7 +164,7 @@ def test_a_head_that_the_baseline_has_trained_stays(folder: Path, tmp_path, monk
     recipe.write_text(text.replace("frames: 64", "frames: 64, fresh_head: true"))
     path = tmp_path / "fresh-grid.yaml"
     path.write_text(GRID.replace("FOLDER/tones.yaml", str(recipe)).replace("FOLDER", str(folder)))
-    grid, results = read_grid(path), GridFolder(tmp_path / "out")
+    grid, results = read_grid(path), ResultFolder(tmp_path / "out")
     asked: dict[str, bool | None] = {}
 
     def train(recipe: Recipe, out: Path, reporter: Silent) -> None:
@@ -185,7 +185,7 @@ def test_a_run_killed_while_its_state_is_removed_counts_as_done(
 ) -> None:
     path = tmp_path / "plain.yaml"
     path.write_text((folder / "small.yaml").read_text().replace("pretrained: true, ", ""))
-    grid, results = read_grid(path), GridFolder(tmp_path)
+    grid, results = read_grid(path), ResultFolder(tmp_path)
     cell = grid.cell("baseline/audiomae-tones/0")
 
     def killed(path: Path, ignore_errors: bool) -> None:
@@ -227,7 +227,7 @@ def test_missing_manifests_are_named_in_the_list(folder: Path, spectrim, tmp_pat
 
 
 def test_an_interrupted_cell_says_how_far_it_is(folder: Path, tmp_path) -> None:
-    grid, results = read_grid(folder / "small.yaml"), GridFolder(tmp_path)
+    grid, results = read_grid(folder / "small.yaml"), ResultFolder(tmp_path)
     cell = grid.cell("baseline/ast-tones/0")
     assert results.status(cell) == "ready"
     (results.run_of(cell.name) / "state").mkdir(parents=True)
@@ -237,7 +237,7 @@ def test_an_interrupted_cell_says_how_far_it_is(folder: Path, tmp_path) -> None:
 
 def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_path) -> None:
     cells, base = tmp_path / "cells", read_grid(folder / "small.yaml").cell("baseline/ast-tones/0")
-    finished(GridFolder(tmp_path), base)
+    finished(ResultFolder(tmp_path), base)
     shutil.rmtree(tmp_path / "runs")
     words = (folder / "small.yaml", "--out", tmp_path, "--cell", "shelf/ast-tones/0")
     (cells / "baseline--other--0.json").write_text("{}")

@@ -9,9 +9,9 @@ import pytest
 from grids import plant, pretend, pretend_shelf, write_grid
 from sklearn.metrics import average_precision_score
 
-from spectrim.experiments.definition import Grid, read_grid
+from spectrim.experiments.definition import Experiment, read_grid
 from spectrim.experiments.pooled import Numbers
-from spectrim.experiments.results import GridFolder
+from spectrim.experiments.results import ResultFolder
 from spectrim.paper.table1_findings import ATTENTION, SENSITIVE, Case, findings
 
 SHELF, TUNED = "shelf/{}-tones/0", "tuned/{}-tones/{}-0.5/{}"
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def grid(folder: Path, tmp_path: Path) -> Grid:
+def grid(folder: Path, tmp_path: Path) -> Experiment:
     """AudioMAE's column has figures of the paper too."""
     text = (folder / "small.yaml").read_text()
     path = tmp_path / "both.yaml"
@@ -31,8 +31,8 @@ def grid(folder: Path, tmp_path: Path) -> Grid:
     return read_grid(path)
 
 
-def numbers(grid: Grid, folder: Path) -> Numbers:
-    return Numbers(grid, GridFolder(folder))
+def numbers(grid: Experiment, folder: Path) -> Numbers:
+    return Numbers(grid, ResultFolder(folder))
 
 
 def test_off_the_shelf_each_row_has_its_own_outputs(grid, tmp_path) -> None:
@@ -85,7 +85,7 @@ def test_the_same_answers_of_another_seed_make_nothing_surer(grid, tmp_path) -> 
     assert errors[0] == pytest.approx(errors[1])
 
 
-def cases(grid: Grid, folder: Path, finding: str) -> dict[str, Case]:
+def cases(grid: Experiment, folder: Path, finding: str) -> dict[str, Case]:
     """By kind of evidence, the single case that a finding has."""
     own = [case for case in findings(grid, numbers(grid, folder)) if case.finding == finding]
     assert len({case.evidence for case in own}) == len(own)

@@ -11,8 +11,8 @@ import pytest
 from grids import pretend, write_grid
 
 from spectrim.common.locks import claim
-from spectrim.experiments.definition import Grid, read_grid
-from spectrim.experiments.results import GridFolder
+from spectrim.experiments.definition import Experiment, read_grid
+from spectrim.experiments.results import ResultFolder
 from spectrim.experiments.run import Ran, run_grid
 from spectrim.training.reporting import Silent
 
@@ -20,16 +20,16 @@ BASE, CONTROL = "baseline/ast-tones/0", "control/ast-tones/0"
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     return read_grid(write_grid(tmp_path_factory.mktemp("grid")) / "small.yaml")
 
 
 @pytest.fixture
-def ran(grid: Grid, tmp_path: Path, monkeypatch) -> list[str]:
+def ran(grid: Experiment, tmp_path: Path, monkeypatch) -> list[str]:
     """Cells that `run_grid` runs; each is finished at once."""
     names: list[str] = []
 
-    def run(_: Grid, cell, *about: object) -> None:
+    def run(_: Experiment, cell, *about: object) -> None:
         names.append(cell.name)
         finish(grid, tmp_path, cell.name)
 
@@ -51,16 +51,16 @@ def waited(monkeypatch) -> threading.Semaphore:
     return times
 
 
-def finish(grid: Grid, folder: Path, name: str) -> None:
+def finish(grid: Experiment, folder: Path, name: str) -> None:
     """As the process does that has run a cell."""
-    (GridFolder(folder).run_of(name) / "last").mkdir(parents=True)
+    (ResultFolder(folder).run_of(name) / "last").mkdir(parents=True)
     pretend(grid, folder, name, "1" * 10)
 
 
 @pytest.mark.parametrize(("asked", "left"), [(BASE, []), (CONTROL, [CONTROL])])
 def test_what_another_process_runs_is_waited_for(grid, tmp_path, ran, waited, asked, left) -> None:
     """It is not run twice, and what starts from it is run when it is finished."""
-    results, found = GridFolder(tmp_path), []
+    results, found = ResultFolder(tmp_path), []
 
     def work() -> None:
         found.append(run_grid(grid, tmp_path, lambda cell: Silent(), [asked]))

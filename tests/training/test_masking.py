@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from spectrim.pruning.patches import Grid
+from spectrim.pruning.patches import PatchGrid
 from spectrim.training.masking import random_mask, token_mask
 
 
-def table(stays: np.ndarray, grid: Grid) -> np.ndarray:
+def table(stays: np.ndarray, grid: PatchGrid) -> np.ndarray:
     """(columns, rows) bool, by asking the grid for each cell's index."""
     return np.array(
         [[stays[grid.index(c, r)] for r in range(grid.rows)] for c in range(grid.columns)]
@@ -23,7 +23,7 @@ def table(stays: np.ndarray, grid: Grid) -> np.ndarray:
 )  # fmt: skip
 def test_70_percent_of_columns_and_rows_stay_whole(frames, columns, rows, frequency_major):
     """int(0.7 * 64) = 44 columns times int(0.7 * 8) = 5 rows: 220 of 512 patches."""
-    grid = Grid(frames, frequency_major=frequency_major)
+    grid = PatchGrid(frames, frequency_major=frequency_major)
     rng = np.random.default_rng(0)
     for _ in range(20):
         stays = token_mask(grid, 0.7, 0.7, rng)
@@ -38,7 +38,7 @@ def test_70_percent_of_columns_and_rows_stay_whole(frames, columns, rows, freque
 @pytest.mark.parametrize("frequency_major", [True, False])
 def test_columns_run_along_time_and_rows_along_frequency(frequency_major):
     """Painted on features: a column that stays shows 16 frames over some of the mel bins."""
-    grid = Grid(128, frequency_major=frequency_major)
+    grid = PatchGrid(128, frequency_major=frequency_major)
     only_time = token_mask(grid, 0.5, 1.0, np.random.default_rng(1))
     only_frequency = token_mask(grid, 1.0, 0.25, np.random.default_rng(1))
     frames = torch.arange(128.0)[None, :, None].expand(1, 128, 128)
@@ -53,7 +53,7 @@ def test_columns_run_along_time_and_rows_along_frequency(frequency_major):
 
 
 def test_every_column_and_row_has_the_same_chance():
-    grid = Grid(512)
+    grid = PatchGrid(512)
     rng = np.random.default_rng(0)
     draws = 2000
     cells = sum(table(token_mask(grid, 0.7, 0.7, rng), grid).astype(int) for _ in range(draws))
@@ -64,17 +64,17 @@ def test_every_column_and_row_has_the_same_chance():
 
 
 def test_where_all_stays_there_is_no_mask():
-    assert token_mask(Grid(128), 1.0, 1.0, np.random.default_rng(0)) is None
+    assert token_mask(PatchGrid(128), 1.0, 1.0, np.random.default_rng(0)) is None
 
 
 def test_at_least_one_patch_stays():
-    assert token_mask(Grid(64), 0.0, 0.0, np.random.default_rng(0)).sum() == 1
+    assert token_mask(PatchGrid(64), 0.0, 0.0, np.random.default_rng(0)).sum() == 1
     assert random_mask(32, 0.999, np.random.default_rng(0)).sum() == 1
 
 
 def test_the_same_generator_gives_the_same_mask():
     one, same, other = (
-        token_mask(Grid(512), 0.7, 0.7, np.random.default_rng(seed)) for seed in (3, 3, 4)
+        token_mask(PatchGrid(512), 0.7, 0.7, np.random.default_rng(seed)) for seed in (3, 3, 4)
     )
     assert (one == same).all() and (one != other).any()
     one, same, other = (random_mask(256, 0.8, np.random.default_rng(seed)) for seed in (3, 3, 4))

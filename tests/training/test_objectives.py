@@ -330,19 +330,21 @@ def test_the_decoder_sees_every_patch_in_its_place(guesser, batch):
     """The sequence put together clip by clip and patch by patch."""
     features, valid = batch
     keep = seen_of(3)
-    specials = guesser.model.config.specials
+    num_prefix_tokens = guesser.model.config.num_prefix_tokens
     guess = guesser.guess(features, valid, keep)
     for clip in range(3):
         one = slice(clip, clip + 1)
         tokens = guesser.model.encode(features[one], valid[one], keep=keep[one])
         embedded = guesser.embed(guesser.norm(tokens.x[0]))
-        rows = list(embedded[:specials])
+        rows = list(embedded[:num_prefix_tokens])
         for patch in range(32):
             there = (tokens.origin[0] == patch).nonzero().flatten()
             assert len(there) == int(keep[clip, patch])
-            rows.append(embedded[specials + int(there)] if len(there) else guesser.mask_token[0, 0])
+            rows.append(
+                embedded[num_prefix_tokens + int(there)] if len(there) else guesser.mask_token[0, 0]
+            )
         x = torch.stack(rows)[None] + guesser.positions
-        by_hand = guesser.predict(guesser.decoder_norm(guesser.decoder(x)))[0, specials:]
+        by_hand = guesser.predict(guesser.decoder_norm(guesser.decoder(x)))[0, num_prefix_tokens:]
         assert torch.allclose(guess[clip], by_hand, atol=1e-5)
 
 

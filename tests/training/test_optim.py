@@ -42,7 +42,7 @@ def encoder(make):
 @pytest.mark.parametrize(
     ("name", "power"),
     [
-        ("patch.weight", 13), ("patch.bias", 13), ("special", 13), ("positions", 13),
+        ("patch.weight", 13), ("patch.bias", 13), ("prefix_tokens", 13), ("positions", 13),
         ("blocks.0.qkv.weight", 12), ("blocks.0.norm1.bias", 12), ("blocks.1.fc1.weight", 11),
         ("blocks.5.proj.weight", 7), ("blocks.10.fc2.bias", 2), ("blocks.11.norm2.weight", 1),
         ("norm.weight", 0), ("head_norm.weight", 0), ("head.weight", 0), ("head.bias", 0),
@@ -85,7 +85,7 @@ def test_fixed_positions_and_the_unused_head_are_in_no_group(encoder, make):
         assert not frozen.requires_grad
     assert not {"positions", "head.weight", "head.bias", "head_norm.weight"} & found.keys()
     fine = placed(Supervised(copy.deepcopy(make("audiomae", frames=64)), "bce"))
-    assert "positions" not in fine and "special" in fine and "head.weight" in fine
+    assert "positions" not in fine and "prefix_tokens" in fine and "head.weight" in fine
 
 
 def test_the_decoder_learns_at_the_full_rate(encoder):
@@ -111,7 +111,9 @@ def test_biases_norms_tokens_and_positions_do_not_decay(ast, encoder):
         for name, facts in placed(objective).items():
             last = name.split(".")[-1]
             still = (
-                "norm" in name or "bias" in last or last in ("special", "positions", "mask_token")
+                "norm" in name
+                or "bias" in last
+                or last in ("prefix_tokens", "positions", "mask_token")
             )
             assert facts["weight_decay"] == (0.0 if still else 1e-4), name
     assert placed(ast)["patch.weight"]["weight_decay"] == 1e-4

@@ -158,7 +158,7 @@ def test_a_recipe_of_the_paper_starts_from_a_published_checkpoint(
     assert "position embedding of 8 time columns to 4" in done.stderr
     config = package.load(tmp_path / "run" / "last").config
     assert (config.padding, config.mean, config.std) == ("minimum", -6.6268077, 5.358466)
-    assert config.reads_class == (kind == "official_ast")
+    assert config.has_class_token == (kind == "official_ast")
 
 
 def test_several_labels_a_clip_give_bce_and_map(tones: Path, tmp_path: Path, spectrim) -> None:
@@ -232,7 +232,7 @@ def test_a_score_or_reduction_of_ones_own_is_trained_with(
     out = tmp_path / "run"
     done = spectrim("train", recipe, plan, "--out", out)
     assert done.returncode == 0, done.stderr
-    model = package.load(out / "last", own_code=True)
+    model = package.load(out / "last", trust_code=True)
     if "Learned" in plan:
         torch.manual_seed(0)
         fresh = package.prune(model, 0.6, score="extensions:Learned")
@@ -345,7 +345,7 @@ def test_own_code_of_a_checkpoint_is_found_where_one_stands(
     recipe = write_recipe(tmp_path, tones, PLAIN)
     words = ("train", recipe, f"init={tmp_path / 'm'}", "--dry-run")
     assert spectrim(*words).returncode == 2
-    done = spectrim(*words, "load.own_code=true")
+    done = spectrim(*words, "load.trust_code=true")
     assert done.returncode == 0, done.stderr
 
 

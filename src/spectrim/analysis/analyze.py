@@ -19,13 +19,13 @@ from ..models.build import prune
 from ..models.labels import audioset
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import DEFAULT_BLOCKS
-from ..pruning.stage import name_of
+from ..pruning.stage import part_name
 from .clusters import Clusters
 from .counts.batch import Look
 from .counts.histograms import Single
 from .examples import Example, choose, find, look_at
 from .first_pass import SAMPLE, Survey, longest_window, survey
-from .patches import Ears, Patches, View, patches_of
+from .patches import FeatureCache, Patches, View, patches_of
 from .second_pass import Run, Subject
 
 SCORES = ("attention", "intensity", "variation")
@@ -171,7 +171,7 @@ def pruned(model: SpectrogramTransformer, settings: Settings) -> dict[str, Spect
             f"{model.config.name} has no plan of its own, so that it never prunes; give a "
             "keep-rate."
         )
-    return {name_of(model.plan.stages[0].score): model}
+    return {part_name(model.plan.stages[0].score): model}
 
 
 def drops(run: Run) -> bool:
@@ -206,7 +206,7 @@ def _one(
     groups = deal(len(manifest.clips), settings.seed)
     for batch in batches(manifest.clips, settings.batch_size, longest_window(models)):
         if batch.positions:
-            _count(found, Ears(batch.waveforms), groups[batch.positions])
+            _count(found, FeatureCache(batch.waveforms), groups[batch.positions])
         first.lose(batch.failures)
         tick(len(batch.positions) + len(batch.failures))
     positions = find(manifest, settings.chosen)
@@ -231,10 +231,10 @@ def _subject(
     return Subject(name, model, runs)
 
 
-def _count(found: DataSet, ears: Ears, groups: np.ndarray) -> None:
+def _count(found: DataSet, feature_cache: FeatureCache, groups: np.ndarray) -> None:
     looks: dict[View, Look] = {}
     for subject in found.subjects:
-        features, valid = ears.features(subject.plain)
+        features, valid = feature_cache.features(subject.plain)
         if subject.view not in looks:
             patches = patches_of(subject.view, features, valid)
             looks[subject.view] = _look(found, subject.view, patches, groups)

@@ -17,7 +17,7 @@ from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
-from .patches import Ears, View
+from .patches import FeatureCache, View
 from .second_pass import Run, Subject
 
 
@@ -94,17 +94,19 @@ def look_at(manifest: Manifest, position: int, subjects: Sequence[Subject]) -> E
     (batch,) = batches([clip], 1, seconds)
     if batch.failures:
         raise SpectrimError(batch.failures[0][1])
-    ears = Ears(batch.waveforms)
+    feature_cache = FeatureCache(batch.waveforms)
     pictures = [
-        _picture(subject, run, ears, _top(subject.plain, ears))
+        _picture(subject, run, feature_cache, _top(subject.plain, feature_cache))
         for subject in subjects
         for run in subject.runs
     ]
     return Example(clip, batch.waveforms[0], pictures)
 
 
-def _picture(subject: Subject, run: Run, ears: Ears, plain: tuple[str, float]) -> Picture:
-    features, valid = ears.features(run.model)
+def _picture(
+    subject: Subject, run: Run, feature_cache: FeatureCache, plain: tuple[str, float]
+) -> Picture:
+    features, valid = feature_cache.features(run.model)
     grid = run.view.grid
     order = run.view.places(run.model)
     stays = [np.ones(grid.count, bool)]
@@ -130,8 +132,8 @@ def _picture(subject: Subject, run: Run, ears: Ears, plain: tuple[str, float]) -
     )
 
 
-def _top(model: SpectrogramTransformer, ears: Ears) -> tuple[str, float]:
-    return _label(model, model(*ears.features(model)))
+def _top(model: SpectrogramTransformer, feature_cache: FeatureCache) -> tuple[str, float]:
+    return _label(model, model(*feature_cache.features(model)))
 
 
 def _label(model: SpectrogramTransformer, logits: torch.Tensor) -> tuple[str, float]:

@@ -14,7 +14,7 @@ from ..data.manifest import Manifest
 from ..evaluation.predict import window_seconds
 from ..models.transformer import SpectrogramTransformer
 from .clusters import Clusters, fit_clusters
-from .patches import STATISTICS, Ears, View, patches_of
+from .patches import STATISTICS, FeatureCache, View, patches_of
 from .reservoir import Reservoir
 
 SAMPLE = 100_000  # patches that K-means sees
@@ -75,9 +75,9 @@ def survey(
     for batch in batches(manifest.clips, batch_size, longest_window(models)):
         found.failures.extend(batch.failures)
         found.readable.extend(batch.positions)
-        ears = Ears(batch.waveforms)
+        feature_cache = FeatureCache(batch.waveforms)
         for view, model in views.items() if batch.positions else ():
-            values = patches_of(view, *ears.features(model)).values
+            values = patches_of(view, *feature_cache.features(model)).values
             values = values.reshape(len(STATISTICS), -1)
             reservoirs[view].add(values.T)
             lows[view] = np.minimum(lows[view], values.min(1))

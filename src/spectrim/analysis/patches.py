@@ -11,7 +11,7 @@ from torch import Tensor
 from ..audio.filterbank import pad_with_minimum
 from ..models.config import ModelConfig
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.patches import Grid
+from ..pruning.patches import PatchGrid
 
 STATISTICS = ("mean", "std")  # intensity and variation
 
@@ -36,9 +36,9 @@ class View:
         return cls(config.frames, config.mels, config.stride, config.mean, config.std)
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> PatchGrid:
         """Time-major, whatever the model's order: index = column * rows + row."""
-        return Grid(self.frames, self.mels, self.stride, frequency_major=False)
+        return PatchGrid(self.frames, self.mels, self.stride, frequency_major=False)
 
     def places(self, model: SpectrogramTransformer) -> np.ndarray:
         """(patches,) for each patch index of the model, its index in this view."""
@@ -69,7 +69,7 @@ def patches_of(view: View, features: Tensor, valid: Tensor) -> Patches:
     return Patches(torch.stack([mean, std]).numpy(), sound.numpy())
 
 
-class Ears:
+class FeatureCache:
     """Features of a batch, computed once for all models that hear alike."""
 
     def __init__(self, waveforms: list[np.ndarray]) -> None:
@@ -77,9 +77,9 @@ class Ears:
         self._heard: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
 
     def features(self, model: SpectrogramTransformer) -> tuple[Tensor, Tensor]:
-        """What `model.features_of` gives."""
+        """What `model.features_from_waveforms` gives."""
         config = model.config
         key = (View.of(config), config.padding, model.device)
         if key not in self._heard:
-            self._heard[key] = model.features_of(self._waveforms)
+            self._heard[key] = model.features_from_waveforms(self._waveforms)
         return self._heard[key]

@@ -92,7 +92,7 @@ def _made(row: Row) -> Row:
 
 
 def _about(data: DataSet, subject: Subject, run: Run | None, settings: Settings) -> Row:
-    name, family = subject.name, "AST" if subject.plain.config.reads_class else "AudioMAE"
+    name, family = subject.name, "AST" if subject.plain.config.has_class_token else "AudioMAE"
     return {
         "data": data.name,
         "source": str(data.manifest.source),
@@ -261,7 +261,7 @@ def _ratios(data: DataSet) -> list[Row]:
     """C1 and C2 kept by a model that reads patches (AudioMAE) over one that reads a class (AST)."""
     rows = []
     for pair in combinations(data.subjects, 2):
-        kinds = [subject.plain.config.reads_class for subject in pair]
+        kinds = [subject.plain.config.has_class_token for subject in pair]
         if kinds[0] == kinds[1]:
             continue
         mae, ast = pair if kinds[1] else pair[::-1]

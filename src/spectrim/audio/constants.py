@@ -10,11 +10,11 @@ PRE_EMPHASIS = 0.97
 LOG_FLOOR = 1.1920928955078125e-07  # float32 epsilon, as Kaldi
 
 
-def frames_of(samples: int) -> int:
+def num_frames(samples: int) -> int:
     """Number of whole windows in `samples` samples (Kaldi's snip edges)."""
     return 0 if samples < WINDOW else 1 + (samples - WINDOW) // SHIFT
 
 
-def samples_of(frames: int) -> int:
+def num_samples(frames: int) -> int:
     """Number of samples that `frames` frames span."""
     return (frames - 1) * SHIFT + WINDOW

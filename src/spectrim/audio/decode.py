@@ -32,7 +32,7 @@ RATES = (100, 10_000_000)  # Hz: beyond lie damaged headers, which would fill me
 LOUDEST = 2.0**32  # well above integers kept as floats, well below what overflows an energy
 
 
-def name_of(sound: Sound) -> str:
+def sound_name(sound: Sound) -> str:
     """How messages and result rows call this sound."""
     if isinstance(sound, (str, os.PathLike)):
         return os.fspath(sound)
@@ -52,7 +52,7 @@ def read(sound: Sound, start: float | None = None, end: float | None = None) -> 
     """
     parts = list(blocks(sound, start, end))
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    name = name_of(sound)
+    name = sound_name(sound)
     if start or end is not None:
         name += f" from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
     check_length(len(samples), name)
@@ -92,7 +92,7 @@ def blocks(
     Raises:
         SpectrimError: as `read`; a fault in the middle is raised when it is reached.
     """
-    name = name_of(sound)
+    name = sound_name(sound)
     if not 0 <= (start or 0) < (math.inf if end is None else end):
         raise SpectrimError(f"{name}: start {start} and end {end} (seconds) hold no sound.")
     end = None if end == math.inf else end
@@ -146,7 +146,7 @@ def _array_blocks(
 
 def _array(sound: tuple[Any, int]) -> tuple[int, np.ndarray]:
     """The rate and the samples, (samples,) or (samples, channels), of a sound in memory."""
-    name = name_of(sound)
+    name = sound_name(sound)
     try:
         rate = float(sound[1]) if len(sound) == 2 else math.nan
     except (TypeError, ValueError, RuntimeError):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..common.errors import SpectrimError
 from .constants import SAMPLE_RATE
-from .decode import Sound, blocks, check_length, name_of
+from .decode import Sound, blocks, check_length, sound_name
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]
         drop = max(0, min(start, base + len(held) - size) - base)
         held, base = held[drop:], base + drop
     total = base + len(held)
-    check_length(total, name_of(sound))
+    check_length(total, sound_name(sound))
     tail = total - start
     if start and tail < size / 2:
         start = total - size

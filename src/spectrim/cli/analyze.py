@@ -20,7 +20,7 @@ from .options import (
     Models,
     Split,
     Threads,
-    allow_own_code,
+    allow_trusted_code,
     blocks_of,
     listed,
     load_model,
@@ -88,7 +88,7 @@ def command(
 
     check_keep_rate(keep_rate)
     wanted = listed(scores, str, "--scores")
-    allow_own_code(*wanted)
+    allow_trusted_code(*wanted)
     sets = manifests(data or [], split, fold)
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))

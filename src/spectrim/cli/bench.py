@@ -16,7 +16,7 @@ from .options import (
     Reduction,
     Score,
     Threads,
-    allow_own_code,
+    allow_trusted_code,
     blocks_of,
     listed,
     load_model,
@@ -72,7 +72,7 @@ def command(
 
     rates, places = rates_of(keep_rates), blocks_of(blocks)
     sizes = listed(batch_sizes, int, "--batch-sizes")
-    allow_own_code(score, reduction)
+    allow_trusted_code(score, reduction)
     if out:
         make_folder(out)
     kinds, clips = listed(quantize, str, "--quantize"), None
@@ -124,7 +124,7 @@ def _made(
     from ..common.errors import SpectrimError
     from ..models.build import create
     from ..models.config import PRESETS
-    from ..models.device import moved
+    from ..models.device import to_device
 
     if model not in PRESETS:
         if stride is not None:
@@ -134,7 +134,7 @@ def _made(
         import torch
 
         torch.set_num_threads(threads)
-    return moved(create(model, frames=frames or 1024, stride=stride or 16), device, dtype)
+    return to_device(create(model, frames=frames or 1024, stride=stride or 16), device, dtype)
 
 
 def _print(result: dict[str, Any]) -> None:

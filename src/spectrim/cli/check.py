@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..common.text import figures
+from ..common.text import significant
 from .options import (
     BatchSize,
     Blocks,
@@ -18,7 +18,7 @@ from .options import (
     Reduction,
     Score,
     Threads,
-    allow_own_code,
+    allow_trusted_code,
     blocks_of,
     load_model,
     rates_of,
@@ -70,7 +70,7 @@ def command(
     from ..data.manifest import read_data
     from ..evaluation.check import check
 
-    allow_own_code(score, reduction)
+    allow_trusted_code(score, reduction)
     if out is not None:
         make_folder(out)
     places = blocks_of(blocks)
@@ -180,7 +180,7 @@ def _line(row: dict[str, Any]) -> list[str]:
         same_interval(row),
         "-" if top5 is None else f"{top5['value']:.1%}",
         f"{agrees['change']['value']:.3f}",
-        figures(row["gmacs"]),
+        significant(row["gmacs"]),
         f"{row['ms_per_clip']:.2f}",
         f"{row['speedup']:.2f}x",
     ]

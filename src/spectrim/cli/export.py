@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..common.text import figures
+from ..common.text import significant
 from .calibration import CALIBRATION_CLIPS, Calibrate, calibration_clips
 from .options import (
     BlocksOrNone,
@@ -92,7 +92,7 @@ def command(
         return
     stdout().print(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; {said.input} to {len(said.labels)} classes; "
-        f"{loaded.plan}; {figures(said.macs / 1e9)} GMACs a clip of {said.frames} frames; "
+        f"{loaded.plan}; {significant(said.macs / 1e9)} GMACs a clip of {said.frames} frames; "
         f"quantization {said.quantization}.",
         markup=False,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..experiments.definition import Grid
+    from ..experiments.definition import Experiment
     from ..training.recipe import PretrainRecipe, Recipe
 
 EXAMPLE = "Example: spectrim grid run grids/miniature.yaml --out results/miniature --hours 2.5"
@@ -23,17 +23,17 @@ GridPath = Annotated[Path, typer.Argument(help="A grid file, such as grids/minia
 Out = Annotated[Path, typer.Option(help="Folder of the grid's results; what it holds goes on.")]
 
 
-def _read(path: Path) -> tuple[Grid, list[Recipe | PretrainRecipe]]:
+def _read(path: Path) -> tuple[Experiment, list[Recipe | PretrainRecipe]]:
     """A grid and its recipes, whose scores may be own code of the folder where one stands."""
     from ..experiments.definition import check_recipes, read_grid
-    from .options import allow_own_code
-    from .training import allow_own_code_of
+    from .options import allow_trusted_code
+    from .training import allow_trusted_code_of
 
     found = read_grid(path)
-    allow_own_code(*found.about.scores)
+    allow_trusted_code(*found.about.scores)
     recipes = check_recipes(found)
     for recipe in recipes:
-        allow_own_code_of(recipe)
+        allow_trusted_code_of(recipe)
     return found, recipes
 
 
@@ -49,12 +49,12 @@ def list_command(
     from .training import needed
 
     with needed():
-        from ..experiments.results import GridFolder
+        from ..experiments.results import ResultFolder
         from ..training.manifests import absent
 
         if out.exists() and not out.is_dir():
             raise SpectrimError(f"--out {out} is a file; wanted the folder of a grid's results.")
-        (found, recipes), results = _read(grid), GridFolder(out)
+        (found, recipes), results = _read(grid), ResultFolder(out)
         lacking = [name for recipe in recipes for name in absent(recipe.data)]
     if found.idle:
         complain("note", f"order: no cell fits {', '.join(found.idle)}.")

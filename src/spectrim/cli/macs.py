@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ..common.text import figures
+from ..common.text import significant
 from .options import (
     Blocks,
     Frames,
     Load,
     Reduction,
     Score,
-    allow_own_code,
+    allow_trusted_code,
     blocks_of,
     load_model,
     rates_of,
@@ -67,7 +67,7 @@ def command(
         config = loaded.config
         if loaded.plan.stages:
             complain("note", f"its saved plan ({loaded.plan}) is not used: see --keep-rates.")
-    allow_own_code(score, reduction)
+    allow_trusted_code(score, reduction)
     rows: list[dict[str, Any]] = []
     for rate in rates_of(keep_rates):
         plan = paper_plan(rate, score, blocks_of(blocks), reduction)
@@ -80,7 +80,7 @@ def command(
                 "keep_rate": rate,
                 "macs": macs(shape, plan),
                 "gmacs": macs(shape, plan) / 1e9,
-                "ranking_macs": ranking_macs(shape, plan, config.reads_class),
+                "ranking_macs": ranking_macs(shape, plan, config.has_class_token),
                 "patches": shape.patches,
                 "patches_left": counts[-1][1],
                 "plan": plan_record(plan),
@@ -99,7 +99,7 @@ def command(
         [
             [
                 str(row["keep_rate"]),
-                figures(row["gmacs"]),
+                significant(row["gmacs"]),
                 f"{row['macs'] / full:.1%}",
                 f"{row['patches_left']} of {row['patches']}",
             ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..audio.constants import SAMPLE_RATE, samples_of
+from ..audio.constants import SAMPLE_RATE, num_samples
 from .output import TableOrJson, print_json, print_table
 
 EXAMPLE = "Example: spectrim models ast-esc10"
@@ -36,7 +36,7 @@ def command(
                 each.name,
                 each.task,
                 str(each.classes),
-                f"{samples_of(each.frames) / SAMPLE_RATE:.2f} s",
+                f"{num_samples(each.frames) / SAMPLE_RATE:.2f} s",
                 f"{each.bytes / 1e6:.1f}",
                 *(f"{each.accuracy[rate]:.1f}%" for rate in rates),
                 each.held_out,

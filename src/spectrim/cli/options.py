@@ -47,7 +47,7 @@ Load = Annotated[
     list[str] | None,
     typer.Option(
         help="What the checkpoint does not say: mean=, std=, padding=, stride=, activation=, "
-        "metric=, labels= (a,b,c, a file of one a line, or audioset), own_code=true; may be "
+        "metric=, labels= (a,b,c, a file of one a line, or audioset), trust_code=true; may be "
         "repeated."
     ),
 ]
@@ -93,7 +93,7 @@ def blocks_of(text: str) -> list[int | str]:
     return listed(text, lambda part: part if part == "input" else int(part), "--blocks")
 
 
-def allow_own_code(*names: str) -> None:
+def allow_trusted_code(*names: str) -> None:
     """Let "module:name" be found in the folder where the command runs."""
     if any(":" in name for name in names) and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -109,7 +109,7 @@ def overrides_of(texts: list[str] | None) -> dict[str, Any]:
         "activation": str,
         "metric": str,
         "labels": _labels,
-        "own_code": lambda text: {"true": True, "false": False}[text.lower()],
+        "trust_code": lambda text: {"true": True, "false": False}[text.lower()],
     }
     found = {}
     for text in texts or []:
@@ -159,8 +159,8 @@ def load_model(
     if threads:
         torch.set_num_threads(threads)
     overrides = overrides_of(texts)
-    if overrides.get("own_code"):
-        allow_own_code(":")
+    if overrides.get("trust_code"):
+        allow_trusted_code(":")
     model = load(name, device=device, dtype=dtype, frames=frames, **overrides)
     if answers and model.labels == [NO_CLASSES]:
         raise SpectrimError(
@@ -190,7 +190,7 @@ def pruned_as_told(
         return model
     score = "attention" if score is None else score
     reduction = "keep-top" if reduction is None else reduction
-    allow_own_code(score, reduction)
+    allow_trusted_code(score, reduction)
     places = blocks_of("3,6,9" if blocks is None else blocks)
     return prune(model, keep_rate, score, places, reduction=reduction)
 

@@ -19,7 +19,7 @@ from .options import (
     Load,
     Split,
     Threads,
-    allow_own_code,
+    allow_trusted_code,
     blocks_of,
     fixed_in_file,
     is_onnx,
@@ -93,7 +93,7 @@ def command(
 
     wanted = listed(SCORES if scores is None else scores, str, "--scores")
     how = "keep-top" if reduction is None else reduction
-    allow_own_code(*wanted, how)
+    allow_trusted_code(*wanted, how)
     rates = rates_of(KEEP_RATES if keep_rates is None else keep_rates)
     places = blocks_of("3,6,9" if blocks is None else blocks)
     manifest = read_data(data or sample_pack())

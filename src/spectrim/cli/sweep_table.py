@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..common.text import figures
+from ..common.text import significant
 from .output import points, print_table, stdout
 
 Row = dict[str, Any]
@@ -54,7 +54,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         columns.append(("vs first" if "against" in rows[0] else "vs 1.0", _difference))
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
     columns += [
-        ("GMACs", lambda row: figures(row["gmacs"])),
+        ("GMACs", lambda row: significant(row["gmacs"])),
         ("ms/clip", lambda row: f"{row['ms_per_clip']:.2f}"),
         ("speed-up", lambda row: f"{row['speedup']:.2f}x"),
     ]

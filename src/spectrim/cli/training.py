@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..common.errors import SpectrimError
-from ..common.text import figures
-from .options import allow_own_code
+from ..common.text import significant
+from .options import allow_trusted_code
 from .output import complain, print_json, print_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def carry_out(
     from ..training.read_recipe import folder_of, read_recipe
 
     recipe = read_recipe(path, changes, kind)
-    allow_own_code_of(recipe)
+    allow_trusted_code_of(recipe)
     folder = out or folder_of(path, changes)
     if dry:
         from ..training.dry_run import dry_run
@@ -74,14 +74,14 @@ def carry_out(
         print_summary(summary, folder)
 
 
-def allow_own_code_of(recipe: Recipe | PretrainRecipe) -> None:
+def allow_trusted_code_of(recipe: Recipe | PretrainRecipe) -> None:
     """Let what a recipe, or a checkpoint that it allows to, names as "module:name" be found."""
     from ..training.recipe import Recipe
 
     if isinstance(recipe, Recipe):
-        allow_own_code(recipe.score, recipe.reduction)
-        if recipe.load.get("own_code") or recipe.teacher.load.get("own_code"):
-            allow_own_code(":")
+        allow_trusted_code(recipe.score, recipe.reduction)
+        if recipe.load.get("trust_code") or recipe.teacher.load.get("trust_code"):
+            allow_trusted_code(":")
 
 
 class Bars:
@@ -198,7 +198,7 @@ def print_dry_run(found: DryRun, folder: Path) -> None:
                 str(row["epoch"]),
                 " to ".join(f"{lr:.2e}" for lr in row["lr"]),
                 " to ".join(f"{rate:.3f}" for rate in row["keep_rate"]),
-                figures(row["gmacs"]),
+                significant(row["gmacs"]),
                 {True: "on", False: "off", None: "-"}[row.get("masking")],
             ]
             for row in found.epochs

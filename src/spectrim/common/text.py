@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def figures(value: float) -> str:
+def significant(value: float) -> str:
     """Three figures of a number, such as "0.0869", "48.6" and "131"."""
     return f"{value:#.3g}".rstrip(".")

@@ -40,7 +40,7 @@ class Clip:
         return limit if self.end is None else min(self.end, limit)
 
 
-def names_of(clips: Sequence[Clip]) -> list[str]:
+def clip_names(clips: Sequence[Clip]) -> list[str]:
     """A name a clip, none of them twice, and the same wherever the corpus lies.
 
     File names where these differ; else paths from the deepest folder that holds them all; where

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, samples_of
-from ..audio.decode import blocks, check_length, name_of
+from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples
+from ..audio.decode import blocks, check_length, sound_name
 from ..audio.filterbank import FilterBank, sound
 from ..common.errors import SpectrimError
 from .clip import Clip
@@ -125,10 +125,10 @@ def _measured(bank: FilterBank, clip: Clip, seconds: float | None) -> tuple[floa
     for block in blocks(clip.path, clip.start, clip.end_within(seconds)):
         held = np.concatenate([held, block])
         total += len(block)
-        while len(held) >= samples_of(PIECE):
-            sums += _sums(bank, held[: samples_of(PIECE)])
+        while len(held) >= num_samples(PIECE):
+            sums += _sums(bank, held[: num_samples(PIECE)])
             held = held[PIECE * SHIFT :]
-    check_length(total, name_of(clip.path))
+    check_length(total, sound_name(clip.path))
     return total / SAMPLE_RATE, sums + _sums(bank, held)
 
 

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, samples_of
+from ..audio.constants import SAMPLE_RATE, num_samples
 from ..common.errors import SpectrimError, nearest
 from ..common.files import save
 from ..models.build import macs
 from ..models.provenance import plan_record
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.scores import SCORES
-from ..pruning.stage import name_of
+from ..pruning.stage import part_name
 from ..version import __version__
 from .graph import FromFeatures, FromWaveforms
 from .onnx_metadata import Metadata
@@ -91,9 +91,9 @@ def _feeds(
     """What the graph takes, of each batch of waveforms."""
     for batch in calibration:
         if input == "features":
-            pair = tuple(part.numpy() for part in model.features_of(list(batch)))
+            pair = tuple(part.numpy() for part in model.features_from_waveforms(list(batch)))
         else:
-            pair = padded(batch, samples_of(model.config.frames))
+            pair = padded(batch, num_samples(model.config.frames))
         yield dict(zip(INPUTS[input].names, pair, strict=True))
 
 
@@ -106,7 +106,7 @@ def metadata_of(
         name=name or config.name,
         labels=model.labels,
         sampling_rate=SAMPLE_RATE,
-        window_samples=samples_of(config.frames),
+        window_samples=num_samples(config.frames),
         frames=config.frames,
         input=input,
         plan=plan_record(model.plan),
@@ -144,7 +144,7 @@ def _needed() -> None:
 def _traced(whole: FromFeatures) -> Any:
     """The module as an onnx.ModelProto."""
     plan = whole.model.plan
-    names = {name_of(part) for s in plan.stages for part in (s.score, s.reduction)}
+    names = {part_name(part) for s in plan.stages for part in (s.score, s.reduction)}
     own = sorted(names - {*SCORES, "keep-top"})
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..audio.constants import WINDOW, samples_of
+from ..audio.constants import WINDOW, num_samples
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
 from ..pruning.reductions import keep_top
@@ -53,16 +53,16 @@ class FromWaveforms(FromFeatures):
 
         What lies past a clip's length, or past the model's window, is ignored.
         """
-        window = samples_of(self.model.config.frames)
+        window = num_samples(self.model.config.frames)
         # Zeros behind and a cut make one length of any: no branch on the number of samples.
         behind = waveforms.new_zeros(waveforms.shape[0], window)
         waveforms = torch.cat([waveforms, behind], 1)[:, :window]
-        features, valid = self.model.hear(waveforms, lengths.clamp(max=window))
+        features, valid = self.model.features_from_batch(waveforms, lengths.clamp(max=window))
         return super().forward(features, valid)
 
     def examples(self) -> tuple[Tensor, Tensor]:
         """Inputs to trace with."""
-        samples = samples_of(self.model.config.frames) + WINDOW
+        samples = num_samples(self.model.config.frames) + WINDOW
         waveforms = torch.randn(2, samples, generator=_generator()) * 0.1
         return waveforms, torch.tensor([samples, samples // 2])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..audio.constants import SAMPLE_RATE
-from ..audio.decode import Sound, name_of
+from ..audio.decode import Sound, sound_name
 from ..audio.windows import Window, check_hop, windows
 from ..common.errors import SpectrimError, not_finite
 from .runner import Runner, runner_of
@@ -114,7 +114,7 @@ def _stream(
     sounds: Iterable[Sound], size: int, hop: int, failures: list[Failure] | None
 ) -> Iterator[tuple[int, str, Window]]:
     for number, sound in enumerate(sounds):
-        name = name_of(sound)
+        name = sound_name(sound)
         try:
             for window in windows(sound, size, hop):
                 yield number, name, window

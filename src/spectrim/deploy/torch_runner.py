@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio.constants import samples_of
+from ..audio.constants import num_samples
 from ..models.provenance import context_of
 from ..models.transformer import SpectrogramTransformer
 from .runner import Runner
@@ -25,7 +25,7 @@ class TorchRunner(Runner):
     def __init__(self, model: SpectrogramTransformer) -> None:
         self.model = model
         self.labels = model.labels
-        self.window = samples_of(model.config.frames)
+        self.window = num_samples(model.config.frames)
 
     @property
     def clips_at_once(self) -> int | None:
@@ -43,7 +43,9 @@ class TorchRunner(Runner):
         whole = max(1, len(waveforms))
         size = self.clips_at_once or whole
         parts = [waveforms[at : at + size] for at in range(0, whole, size)]
-        logits = torch.cat([self.model(*self.model.features_of(list(part))) for part in parts])
+        logits = torch.cat(
+            [self.model(*self.model.features_from_waveforms(list(part))) for part in parts]
+        )
         return self.model.probabilities(logits).cpu().numpy()
 
     def context(self, name: str, batch_size: int) -> dict[str, Any]:

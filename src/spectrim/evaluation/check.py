@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, samples_of
+from ..audio.constants import SAMPLE_RATE, num_samples
 from ..audio.decode import read
 from ..common.errors import SpectrimError
 from ..data.manifest import Clip, Manifest
@@ -140,9 +140,9 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
     if theirs.config.max_length != model.config.frames:
         reason = f"transformers' length is {theirs.config.max_length}, this is another"
         return {"status": "not checked", "reason": reason}
-    seconds = samples_of(model.config.frames) / SAMPLE_RATE
+    seconds = num_samples(model.config.frames) / SAMPLE_RATE
     sounds = [read(c.path, c.start, min(c.end or np.inf, (c.start or 0) + seconds)) for c in clips]
-    ours, valid = model.features_of(sounds)
+    ours, valid = model.features_from_waveforms(sounds)
     features = extract(sounds).to(ours)
     with torch.inference_mode():
         own = model(ours, valid)

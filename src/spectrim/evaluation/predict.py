@@ -9,12 +9,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, samples_of
+from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples
 from ..common.errors import not_finite
 from ..data.batches import Batch, batches
 from ..data.manifest import Clip
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.patches import PATCH, Grid
+from ..pruning.patches import PATCH, PatchGrid
 
 
 @dataclass
@@ -93,7 +93,7 @@ def _add(
         return
     model = variants[0]
     positions = [done_before + at for at in batch.positions]
-    features, valid = model.features_of(batch.waveforms)
+    features, valid = model.features_from_waveforms(batch.waveforms)
     target = on_target(model.config.grid, [clips[at] for at in positions])
     results = []
     for variant in variants:
@@ -121,16 +121,16 @@ def refuse_not_finite(outputs: np.ndarray, clips: Sequence[Clip]) -> None:
 
 def window_seconds(model: SpectrogramTransformer) -> float:
     """How much of a clip the model sees, and a little more for the resampler's edge."""
-    return samples_of(model.config.frames) / SAMPLE_RATE + 0.1
+    return num_samples(model.config.frames) / SAMPLE_RATE + 0.1
 
 
-def column_centres(grid: Grid) -> np.ndarray:
+def column_centres(grid: PatchGrid) -> np.ndarray:
     """(columns,) seconds at the centre of each time column of patches."""
     first = np.arange(grid.columns) * grid.stride[1]
     return ((first + (PATCH - 1) / 2) * SHIFT + WINDOW / 2) / SAMPLE_RATE
 
 
-def on_target(grid: Grid, clips: Sequence[Clip]) -> np.ndarray:
+def on_target(grid: PatchGrid, clips: Sequence[Clip]) -> np.ndarray:
     """(clips, patches) 1.0 where a patch's centre lies on the clip's target, NaN without one."""
     centres = column_centres(grid)
     column = grid.locate(torch.arange(grid.count))[:, 0].numpy()

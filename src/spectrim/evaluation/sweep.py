@@ -12,7 +12,7 @@ import torch
 
 from ..common.errors import SpectrimError
 from ..data.batches import batches
-from ..data.clip import names_of
+from ..data.clip import clip_names
 from ..data.manifest import Clip, Manifest, targets_of
 from ..metrics.classification import indicator, metric, paired_difference
 from ..models.build import macs, prune
@@ -50,7 +50,7 @@ class Sweep:
     Attributes:
         rows: one a variant, plain data, the unpruned model first.
         probabilities: one (clips, classes) float32 array a row.
-        paths, names: of the clips, in the order of the arrays; names as `names_of` gives them, so
+        paths, names: of the clips, in the order of the arrays; names as `clip_names` gives them, so
             that parts of one file are told apart.
         positions: their places in the manifest.
         failures: (path, message) of clips that could not be read.
@@ -132,7 +132,7 @@ def sweep(
         _row(name, variant, at, found, outputs, truth, timings[at], batch_size)
         for at, variant in enumerate(variants)
     ]
-    names = names_of(clips)
+    names = clip_names(clips)
     return Sweep(
         rows,
         outputs,
@@ -165,7 +165,7 @@ def _time(
 ) -> list[Timing]:
     """Time the models alone on real features; few clips are repeated to `batch_size`."""
     (batch,) = batches(clips, len(clips), window_seconds(models[0]))
-    features, valid = models[0].features_of(batch.waveforms)
+    features, valid = models[0].features_from_waveforms(batch.waveforms)
     repeat = torch.arange(batch_size) % len(features)
     features, valid = features[repeat], valid[repeat]
 

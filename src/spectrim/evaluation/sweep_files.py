@@ -11,7 +11,7 @@ import numpy as np
 from ..audio.constants import SAMPLE_RATE
 from ..common.errors import SpectrimError
 from ..data.batches import batches
-from ..data.clip import names_of
+from ..data.clip import clip_names
 from ..data.manifest import Manifest
 from ..deploy.onnx_model import OnnxModel
 from ..metrics.classification import metric, paired_difference
@@ -82,7 +82,7 @@ def sweep_files(
     if truth is not None:
         truth = truth[positions]
     paths = [str(manifest.clips[at].path) for at in positions]
-    called = names_of(manifest.clips)
+    called = clip_names(manifest.clips)
     failed = [(str(manifest.clips[at].path), text) for at, text in failures]
     return {
         name: Sweep(

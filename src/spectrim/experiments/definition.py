@@ -46,7 +46,7 @@ class Column:
 
 
 @dataclass
-class GridFile:
+class ExperimentFile:
     """What a grid file says.
 
     Attributes:
@@ -108,11 +108,11 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Experiment:
     """A grid file and its cells, in the order in which they are run."""
 
     path: Path
-    about: GridFile
+    about: ExperimentFile
     cells: tuple[Cell, ...]
 
     @property
@@ -135,7 +135,7 @@ class Grid:
         raise SpectrimError(f"{self.path}: no cell is called {name!r}; `grid list` names them.")
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path) -> Experiment:
     """Read a grid file.
 
     Raises:
@@ -143,7 +143,7 @@ def read_grid(path: Path) -> Grid:
     """
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        merged = OmegaConf.merge(OmegaConf.structured(GridFile), given)
+        merged = OmegaConf.merge(OmegaConf.structured(ExperimentFile), given)
         about: Any = OmegaConf.to_object(merged)
     except OSError as error:
         raise SpectrimError(f"{path}: {error.strerror}; wanted a grid file.") from error
@@ -165,10 +165,10 @@ def read_grid(path: Path) -> Grid:
         fits = (at for at, pattern in enumerate(about.order) if fnmatch(cell.name, pattern))
         return next(fits, len(about.order))
 
-    return Grid(path, about, tuple(sorted(cells, key=place)))  # sorted keeps equals in order
+    return Experiment(path, about, tuple(sorted(cells, key=place)))  # sorted keeps equals in order
 
 
-def check_recipes(grid: Grid) -> list[Recipe | PretrainRecipe]:
+def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
     """Read every column's recipe with all changes that its cells make to it; and return them.
 
     Raises:
@@ -199,11 +199,11 @@ def check_recipes(grid: Grid) -> list[Recipe | PretrainRecipe]:
 
 def _unknown_key(key: str) -> str:
     inside = key.split(".")[-1]
-    kind = Column if key.startswith("columns.") else GridFile
+    kind = Column if key.startswith("columns.") else ExperimentFile
     return f"a grid has no key {key!r}.{nearest(inside, [part.name for part in fields(kind)])}"
 
 
-def _check(path: Path, about: GridFile) -> None:
+def _check(path: Path, about: ExperimentFile) -> None:
     for rate in about.keep_rates:
         try:
             check_keep_rate(rate)
@@ -227,7 +227,7 @@ def _check(path: Path, about: GridFile) -> None:
             )
 
 
-def _cells(about: GridFile) -> list[Cell]:
+def _cells(about: ExperimentFile) -> list[Cell]:
     cells: list[Cell] = []
     if about.pretrain:
         for run, changes in enumerate(about.pretrain_runs):
@@ -241,7 +241,7 @@ def _cells(about: GridFile) -> list[Cell]:
     return cells
 
 
-def _of_column(about: GridFile, key: str, column: Column, run: int) -> list[Cell]:
+def _of_column(about: ExperimentFile, key: str, column: Column, run: int) -> list[Cell]:
     """The baseline of one repetition, and what is held against it."""
     own = (*column.changes, *column.runs[run])
     first = f"pretrain/{run}" if column.pretrained else None

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..metrics.classification import metric
 from ..metrics.pooled import Gap, Term, over_clips, over_runs
-from .definition import Cell, Grid
-from .results import GridFolder
+from .definition import Cell, Experiment
+from .results import ResultFolder
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Numbers:
     bootstrap's error. See `grid_gaps`.
     """
 
-    def __init__(self, grid: Grid, results: GridFolder) -> None:
+    def __init__(self, grid: Experiment, results: ResultFolder) -> None:
         self._runs: dict[Key, list[_Run]] = defaultdict(list)
         for cell in grid.cells:
             result = results.result(cell)
@@ -173,7 +173,9 @@ class _Run:
         return [*own, (-sign, self.reference, self.truth)]
 
 
-def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -> list[_Run]:
+def _runs(
+    grid: Experiment, cell: Cell, result: dict[str, Any], results: ResultFolder
+) -> list[_Run]:
     with np.load(results.outputs(cell), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     paths, truth, name = arrays["paths"], arrays["truth"], result["metric"]
@@ -192,7 +194,9 @@ def _runs(grid: Grid, cell: Cell, result: dict[str, Any], results: GridFolder) -
                  arrays["best"], best["selected_by"], early, reference)]  # fmt: skip
 
 
-def _reference(grid: Grid, cell: Cell, results: GridFolder, paths: np.ndarray) -> np.ndarray | None:
+def _reference(
+    grid: Experiment, cell: Cell, results: ResultFolder, paths: np.ndarray
+) -> np.ndarray | None:
     """Last outputs of what a cell is held against, in the order of `paths`."""
     if cell.kind not in ("tuned", "control"):
         return None
@@ -206,7 +210,7 @@ def _reference(grid: Grid, cell: Cell, results: GridFolder, paths: np.ndarray) -
         return file["last"][[place[path] for path in paths.tolist()]]
 
 
-def reference_of(grid: Grid, kind: str) -> str:
+def reference_of(grid: Experiment, kind: str) -> str:
     """The kind of cell that a trained one is held against.
 
     Extra epochs are no gain of pruning, so that a missing control is not replaced.

@@ -13,7 +13,7 @@ from ..training.read_recipe import content_of
 from .definition import Cell
 
 
-class GridFolder:
+class ResultFolder:
     """Where a grid's results lie.
 
     `cells/NAME.json` and `NAME.npz` are finished cells (small, to be kept), `claims/` what is

@@ -14,7 +14,7 @@ import torch
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, read_json, save, save_json
 from ..common.locks import claim
-from ..data.clip import names_of
+from ..data.clip import clip_names
 from ..evaluation.predict import predict
 from ..evaluation.sweep import variants_of
 from ..metrics.classification import indicator, metric, paired_difference
@@ -28,8 +28,8 @@ from ..training.recipe import PretrainRecipe, Recipe
 from ..training.reporting import Reporter
 from ..training.run import train
 from ..training.task import settle
-from .definition import Cell, Grid, check_recipes
-from .results import GridFolder, recipe_says
+from .definition import Cell, Experiment, check_recipes
+from .results import ResultFolder, recipe_says
 
 WAIT = 10.0  # seconds between looks at what other processes are at
 
@@ -42,7 +42,7 @@ class Ran(NamedTuple):
 
 
 def run_grid(
-    grid: Grid,
+    grid: Experiment,
     folder: Path,
     reporter: Callable[[Cell], Reporter],
     only: Sequence[str] | None = None,
@@ -64,7 +64,7 @@ def run_grid(
             other settings than the grid's; what is left can never be run.
     """
     check_recipes(grid)
-    results, finished, began = GridFolder(make_folder(folder)), 0, time.monotonic()
+    results, finished, began = ResultFolder(make_folder(folder)), 0, time.monotonic()
     failed: dict[str, str] = {}
     wanted = [cell for cell in grid.cells if only is None or cell.name in only]
     _check_same(grid, wanted, results)
@@ -105,7 +105,7 @@ def run_grid(
             time.sleep(WAIT)
 
 
-def starts_of(grid: Grid, cell: Cell) -> list[str]:
+def starts_of(grid: Experiment, cell: Cell) -> list[str]:
     """The cells that a cell needs: what it starts from, what that starts from, and so on."""
     found: list[str] = []
     while cell.start is not None:
@@ -114,7 +114,7 @@ def starts_of(grid: Grid, cell: Cell) -> list[str]:
     return found
 
 
-def _check_same(grid: Grid, wanted: Sequence[Cell], results: GridFolder) -> None:
+def _check_same(grid: Experiment, wanted: Sequence[Cell], results: ResultFolder) -> None:
     """Raise where a finished cell that is asked for, or is needed, is another grid's."""
     needed = {cell.name: cell for cell in wanted}
     needed |= {name: grid.cell(name) for cell in wanted for name in starts_of(grid, cell)}
@@ -129,7 +129,7 @@ def _check_same(grid: Grid, wanted: Sequence[Cell], results: GridFolder) -> None
         )
 
 
-def _check_hope(grid: Grid, left: Sequence[Cell], results: GridFolder) -> None:
+def _check_hope(grid: Experiment, left: Sequence[Cell], results: ResultFolder) -> None:
     """Raise where no cell that is left can ever be run.
 
     Another process may yet finish what a cell waits for, unless nobody is at it, or it is finished
@@ -158,7 +158,7 @@ def _check_hope(grid: Grid, left: Sequence[Cell], results: GridFolder) -> None:
 
 
 def _run(
-    grid: Grid, cell: Cell, results: GridFolder, reporter: Reporter, changes: Sequence[str]
+    grid: Experiment, cell: Cell, results: ResultFolder, reporter: Reporter, changes: Sequence[str]
 ) -> None:
     began, says = time.time(), recipe_says(cell)  # which may change while it runs
     cache = f"data.cache={results.folder / 'waveforms'}"
@@ -197,7 +197,7 @@ def _run(
 
 
 def _trained(
-    cell: Cell, results: GridFolder, changes: list[str], reporter: Reporter
+    cell: Cell, results: ResultFolder, changes: list[str], reporter: Reporter
 ) -> dict[str, Any]:
     out = results.run_of(cell.name)
     kind = PretrainRecipe if cell.kind == "pretrain" else Recipe
@@ -223,7 +223,7 @@ def _trained(
 
 
 def _shelf(
-    grid: Grid, cell: Cell, results: GridFolder, changes: list[str], reporter: Reporter
+    grid: Experiment, cell: Cell, results: ResultFolder, changes: list[str], reporter: Reporter
 ) -> dict[str, Any]:
     """The baseline, pruned without training: every score and keep-rate on the test clips."""
     assert cell.start is not None
@@ -233,7 +233,7 @@ def _shelf(
     about = read_json(results.run_of(cell.start) / "settled.json")
     task = settle(recipe, about)
     clips, targets = task.part("test")
-    names = names_of(clips)
+    names = clip_names(clips)
     rows: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     device = "cpu" if on_cpu(recipe.run) else "cuda"

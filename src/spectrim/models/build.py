@@ -94,7 +94,9 @@ def prune(
 
 def shape_of(config: ModelConfig) -> Shape:
     """What the cost of a model depends on."""
-    return Shape(config.grid.count, config.specials, config.width, config.depth, len(config.labels))
+    return Shape(
+        config.grid.count, config.num_prefix_tokens, config.width, config.depth, len(config.labels)
+    )
 
 
 def macs(model: SpectrogramTransformer) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..common.errors import SpectrimError, nearest
-from ..pruning.patches import Grid
+from ..pruning.patches import PatchGrid
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 AUDIOSET_CLASSES = 527
@@ -21,11 +21,12 @@ class ModelConfig:
 
     Attributes:
         name: preset or source, for people.
+        family: "ast", "audiomae"; which published results and findings a model belongs to.
         width, depth, heads: of the transformer; the MLP is 4 times as wide.
         frames, mels, stride: of the features and patches; stride is (frequency, time).
-        specials: special tokens in front; 2 for AST (class, distillation), 1 for AudioMAE.
-        frequency_major: order of patches, see `Grid`.
-        pool: "specials" (AST: LayerNorm, mean of the special tokens) or "patches" (AudioMAE:
+        num_prefix_tokens: prefix tokens in front; 2 for AST (class, distillation), 1 for AudioMAE.
+        frequency_major: order of patches, see `PatchGrid`.
+        pool: "prefix" (AST: LayerNorm, mean of the prefix tokens) or "patches" (AudioMAE:
             mean of the patches).
         learned_positions: False (AudioMAE): fixed 2-D sine and cosine.
         eps, head_eps: of the LayerNorms in the blocks, and of the one before the head.
@@ -37,15 +38,16 @@ class ModelConfig:
 
     name: str
     labels: tuple[str, ...]
+    family: str
     width: int = 768
     depth: int = 12
     heads: int = 12
     frames: int = 1024
     mels: int = 128
     stride: tuple[int, int] = (16, 16)
-    specials: int = 2
+    num_prefix_tokens: int = 2
     frequency_major: bool = True
-    pool: str = "specials"
+    pool: str = "prefix"
     learned_positions: bool = True
     eps: float = 1e-6
     head_eps: float = 1e-6
@@ -58,7 +60,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "stride", stride_pair(self.stride))
-        _one_of("pool", self.pool, ("specials", "patches"))
+        _one_of("pool", self.pool, ("prefix", "patches"))
         _one_of("activation", self.activation, ("sigmoid", "softmax"))
         _one_of("metric", self.metric, ("mAP", "accuracy"))
         _one_of("padding", self.padding, ("minimum", "zero"))
@@ -75,14 +77,14 @@ class ModelConfig:
         _ = self.grid  # raises where no patch fits
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> PatchGrid:
         """Where the patches lie."""
-        return Grid(self.frames, self.mels, self.stride, self.frequency_major)
+        return PatchGrid(self.frames, self.mels, self.stride, self.frequency_major)
 
     @property
-    def reads_class(self) -> bool:
-        """Whether the head reads special tokens (AST) rather than patches (AudioMAE)."""
-        return self.pool == "specials"
+    def has_class_token(self) -> bool:
+        """Whether the head reads prefix tokens (AST) rather than patches (AudioMAE)."""
+        return self.pool == "prefix"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -91,6 +93,7 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
         """Read what `to_dict` wrote; unknown or missing keys are errors that name them."""
+        data = _with_current_keys(data)
         known = [field.name for field in fields(cls)]
         for key in data:
             if key not in known:
@@ -99,6 +102,18 @@ class ModelConfig:
             if key not in data:
                 raise SpectrimError(f"the model's config lacks the key {key!r}.")
         return cls(**data)
+
+
+def _with_current_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename the keys and values of Spectrim 0.1: `specials`, pool "specials", no family."""
+    data = dict(data)
+    if "specials" in data:
+        data["num_prefix_tokens"] = data.pop("specials")
+    if data.get("pool") == "specials":
+        data["pool"] = "prefix"
+    if "family" not in data:  # 0.1 had two families, which the pooling tells apart
+        data["family"] = "ast" if data.get("pool", "prefix") == "prefix" else "audiomae"
+    return data
 
 
 def stride_pair(stride: Any) -> tuple[int, int]:
@@ -115,9 +130,14 @@ SIZES: dict[str, dict[str, int]] = {
     "tiny": {"width": 128, "depth": 12, "heads": 2},
 }
 FAMILIES: dict[str, dict[str, Any]] = {
-    "ast": {"specials": 2, "frequency_major": True, "pool": "specials", "learned_positions": True},
+    "ast": {
+        "num_prefix_tokens": 2,
+        "frequency_major": True,
+        "pool": "prefix",
+        "learned_positions": True,
+    },
     "audiomae": {
-        "specials": 1,
+        "num_prefix_tokens": 1,
         "frequency_major": False,
         "pool": "patches",
         "learned_positions": False,
@@ -140,7 +160,7 @@ def preset(name: str, labels: tuple[str, ...], **changes: Any) -> ModelConfig:
 
 def from_family(family: str, **values: Any) -> ModelConfig:
     """A config with what is common to a family ("ast", "audiomae")."""
-    return ModelConfig(**(FAMILIES[family] | values))
+    return ModelConfig(family=family, **(FAMILIES[family] | values))
 
 
 def activation_of(classes: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from .transformer import SpectrogramTransformer
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
-def moved(
+def to_device(
     model: SpectrogramTransformer,
     device: str | torch.device | None,
     dtype: str | torch.dtype | None,

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio.constants import samples_of
-from ..audio.decode import Sound, blocks, check_length, name_of
+from ..audio.constants import num_samples
+from ..audio.decode import Sound, blocks, check_length, sound_name
 from ..audio.filterbank import FilterBank, fit
 
 if TYPE_CHECKING:
     from .config import ModelConfig
 
 
-class Hearing:
+class FeatureExtraction:
     """The part of a model that turns sounds into features."""
 
     config: ModelConfig
@@ -41,32 +41,35 @@ class Hearing:
         if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
             sounds = [sounds]  # type: ignore[list-item]
         waveforms = [self._beginning(sound) for sound in sounds]
-        return self.features_of(waveforms)
+        return self.features_from_waveforms(waveforms)
 
-    def features_of(self, waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    def features_from_waveforms(self, waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
         """As `features`, from 16 kHz mono float32 waveforms, (samples,) each."""
         device = self.filterbank.mel.device
-        longest = samples_of(self.config.frames)
+        longest = num_samples(self.config.frames)
         waveforms = [waveform[:longest] for waveform in waveforms]
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=device)
         padded = np.zeros((len(waveforms), max(map(len, waveforms), default=0)), np.float32)
         for row, waveform in zip(padded, waveforms, strict=True):
             row[: len(waveform)] = waveform
-        return self.hear(torch.from_numpy(padded).to(device), lengths)
+        return self.features_from_batch(torch.from_numpy(padded).to(device), lengths)
 
-    def hear(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As `features_of`, from (batch, samples) of the window at most and (batch,) lengths."""
+    def features_from_batch(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `features_from_waveforms`, from (batch, samples) waveforms and (batch,) lengths.
+
+        Waveforms are at most as long as the model's window.
+        """
         features, valid = self.filterbank(waveforms, lengths)
         features, valid = fit(features, valid, self.config.frames, self.config.padding)
         return (features - self.config.mean) / (2 * self.config.std), valid
 
     def _beginning(self, sound: Sound) -> np.ndarray:
         """As many samples as the model's window holds; hours of sound are not decoded."""
-        wanted, parts, have = samples_of(self.config.frames), [], 0
+        wanted, parts, have = num_samples(self.config.frames), [], 0
         for block in blocks(sound):
             parts.append(block)
             have += len(block)
             if have >= wanted:
                 break
-        check_length(have, name_of(sound))
+        check_length(have, sound_name(sound))
         return np.concatenate(parts)[:wanted]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..pruning.patches import Grid
+from ..pruning.patches import PatchGrid
 
 
-def sine_cosine(grid: Grid, width: int, specials: int) -> Tensor:
-    """(1, specials + patches, width) fixed 2-D sine and cosine, zeros for special tokens.
+def sine_cosine(grid: PatchGrid, width: int, num_prefix_tokens: int) -> Tensor:
+    """(1, num_prefix_tokens + patches, width) fixed 2-D sine and cosine, zeros for prefix tokens.
 
     As in MAE (arXiv 2111.06377): half of the width encodes the frequency row, half the time
     column, each by sines and cosines of wavelengths up to 10000. For models made here, which
@@ -20,11 +20,11 @@ def sine_cosine(grid: Grid, width: int, specials: int) -> Tensor:
     rate = 10000.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
     angles = [place[:, axis, None] * rate for axis in (0, 1)]
     table = torch.cat([wave for a in angles for wave in (a.sin(), a.cos())], 1)
-    return nn.functional.pad(table, (0, width - table.shape[1], specials, 0)).float()[None]
+    return nn.functional.pad(table, (0, width - table.shape[1], num_prefix_tokens, 0)).float()[None]
 
 
-def adapt(positions: Tensor, specials: int, old: Grid, new: Grid) -> Tensor:
-    """(1, specials + old patches, width) to another number of time columns.
+def adapt(positions: Tensor, num_prefix_tokens: int, old: PatchGrid, new: PatchGrid) -> Tensor:
+    """(1, num_prefix_tokens + old patches, width) to another number of time columns.
 
     Frequency-major (AST): the middle columns when shorter. Time-major (AudioMAE): the first
     rows of the flat table when shorter, so that each token keeps the row that it was
@@ -33,7 +33,7 @@ def adapt(positions: Tensor, specials: int, old: Grid, new: Grid) -> Tensor:
     """
     if old.columns == new.columns:
         return positions
-    special, table = positions[:, :specials], positions[0, specials:]
+    special, table = positions[:, :num_prefix_tokens], positions[0, num_prefix_tokens:]
     cells = table.unflatten(
         0, (old.rows, old.columns) if old.frequency_major else (old.columns, old.rows)
     )

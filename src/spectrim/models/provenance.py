@@ -11,7 +11,7 @@ from ..common.versions import RESULT_VERSION as RESULT_VERSION
 from ..common.versions import processor as processor
 from ..common.versions import versions as versions_of_packages
 from ..pruning.plan import Plan
-from ..pruning.stage import name_of
+from ..pruning.stage import part_name
 from .transformer import SpectrogramTransformer
 
 
@@ -50,7 +50,7 @@ def context_of(model: SpectrogramTransformer, name: str, batch_size: int) -> dic
 def plan_record(plan: Plan) -> dict[str, Any]:
     """A plan as plain data; what no text names is called by its own name."""
     stages = [
-        {"at": s.at, "score": name_of(s.score), "reduction": name_of(s.reduction)}
+        {"at": s.at, "score": part_name(s.score), "reduction": part_name(s.reduction)}
         | ({"keep_rate": s.keep_rate} if s.count is None else {"count": s.count})
         for s in plan.stages
     ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..pruning.context import Context
-from ..pruning.patches import Grid
+from ..pruning.patches import PatchGrid
 from ..pruning.plan import Plan
 from ..pruning.scores import Score
 from ..pruning.stage import Stage
@@ -33,7 +33,7 @@ class Trace:
         losses: what scores and reductions added to the training loss.
     """
 
-    grid: Grid
+    grid: PatchGrid
     plan: Plan
     score: Score
     always: bool
@@ -66,7 +66,7 @@ class Trace:
         return self
 
 
-def record(plan: Plan, grid: Grid, score: str | Score | None) -> Trace:
+def record(plan: Plan, grid: PatchGrid, score: str | Score | None) -> Trace:
     """An empty trace for a plan; `score` as `SpectrogramTransformer.trace` says."""
     ranked = [stage for stage in plan.stages if stage.at != "input"]
     if score is None and ranked:

@@ -19,7 +19,7 @@ from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 from .config import ModelConfig
-from .features import Hearing
+from .features import FeatureExtraction
 from .loading.native import save_native
 from .positions import sine_cosine
 from .trace import Trace, record
@@ -75,7 +75,7 @@ class Block(nn.Module):
         return residual * stays / (1 - self.drop_path)
 
 
-class SpectrogramTransformer(Hearing, nn.Module):
+class SpectrogramTransformer(FeatureExtraction, nn.Module):
     """An audio spectrogram transformer that may prune.
 
     Attributes:
@@ -89,14 +89,16 @@ class SpectrogramTransformer(Hearing, nn.Module):
         self.grid = config.grid
         self.filterbank = FilterBank()
         self.patch = nn.Conv2d(1, config.width, 16, stride=(config.stride[1], config.stride[0]))
-        count = config.specials + self.grid.count
-        self.special = nn.Parameter(torch.zeros(1, config.specials, config.width))
+        count = config.num_prefix_tokens + self.grid.count
+        self.prefix_tokens = nn.Parameter(torch.zeros(1, config.num_prefix_tokens, config.width))
         self.positions = nn.Parameter(
             torch.zeros(1, count, config.width), requires_grad=config.learned_positions
         )
         blocks = [Block(config.width, config.heads, config.eps) for _ in range(config.depth)]
         self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))
-        self.norm = nn.LayerNorm(config.width, config.eps) if config.reads_class else nn.Identity()
+        self.norm = (
+            nn.LayerNorm(config.width, config.eps) if config.has_class_token else nn.Identity()
+        )
         self.head_norm = nn.LayerNorm(config.width, config.head_eps)
         self.head = nn.Linear(config.width, len(config.labels))
         self._initialise()
@@ -110,12 +112,12 @@ class SpectrogramTransformer(Hearing, nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.special.device
+        return self.prefix_tokens.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the weights are; filter bank and scores are float32 all the same."""
-        return self.special.dtype
+        return self.prefix_tokens.dtype
 
     def forward(
         self,
@@ -190,7 +192,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
             tokens = self._prune(first, tokens, Context(clips, tokens, "input"), watch)
         for index, block in enumerate(self.blocks):
             stage = plan.at(index)
-            explicit = stage is not None and stage.wants_map(tokens.count, clips.reads_class)
+            explicit = stage is not None and stage.wants_map(tokens.count, clips.has_class_token)
             tokens, context = block.attend(tokens, clips, index, explicit)
             tokens = self._prune(stage, tokens, context, watch)
             tokens = block.transform(tokens)
@@ -212,19 +214,19 @@ class SpectrogramTransformer(Hearing, nn.Module):
         return left
 
     def tokenize(self, features: Tensor) -> Tokens:
-        """(batch, frames, mels) to special tokens and patches, positions added."""
+        """(batch, frames, mels) to prefix tokens and patches, positions added."""
         cells = self.patch(features[:, None].to(self.dtype))
         patches = self.grid.flatten(cells.permute(0, 2, 3, 1))
         # shape[0] rather than len(), here and below: an exporter would fix the batch.
-        specials = self.special.expand(features.shape[0], -1, -1)
-        x = torch.cat([specials, patches], 1) + self.positions
+        num_prefix_tokens = self.prefix_tokens.expand(features.shape[0], -1, -1)
+        x = torch.cat([num_prefix_tokens, patches], 1) + self.positions
         origin = torch.arange(self.grid.count, device=x.device).expand(features.shape[0], -1)
-        return Tokens(x, self.config.specials, origin)
+        return Tokens(x, self.config.num_prefix_tokens, origin)
 
     def pool(self, tokens: Tokens) -> Tensor:
         """Tokens to (batch, width), normalised, what the linear head sees."""
-        if self.config.reads_class:
-            pooled = self.norm(tokens.x[:, : tokens.specials]).mean(1)
+        if self.config.has_class_token:
+            pooled = self.norm(tokens.x[:, : tokens.num_prefix_tokens]).mean(1)
         elif (weights := tokens.weights()) is None:
             pooled = tokens.patches.mean(1)
         else:
@@ -289,7 +291,7 @@ class SpectrogramTransformer(Hearing, nn.Module):
                 f"({len(features)},)."
             )
         valid = valid.to(features.device)
-        return Clips(features, valid, self.grid, self.config.reads_class, plan.seed)
+        return Clips(features, valid, self.grid, self.config.has_class_token, plan.seed)
 
     def _check_keep(self, clips: Clips, keep: Tensor | None, keep_after: int) -> None:
         if keep is None:
@@ -310,10 +312,10 @@ class SpectrogramTransformer(Hearing, nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.special, std=0.02)
+        nn.init.trunc_normal_(self.prefix_tokens, std=0.02)
         if self.config.learned_positions:
             nn.init.trunc_normal_(self.positions, std=0.02)
         else:
             with torch.no_grad():
-                table = sine_cosine(self.grid, self.config.width, self.config.specials)
+                table = sine_cosine(self.grid, self.config.width, self.config.num_prefix_tokens)
                 self.positions.copy_(table)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import save
-from ..experiments.definition import Grid
+from ..experiments.definition import Experiment
 from ..experiments.pooled import Entry
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
 KINDS = {"shelf": "off the shelf", "tuned": "fine-tuned"}
 
 
-def draw(grid: Grid, found: Sequence[Entry], path: Path) -> bool:
+def draw(grid: Experiment, found: Sequence[Entry], path: Path) -> bool:
     """Metric against GMACs, a panel a column, a colour a score, filled where fine-tuned.
 
     Fine-tuned figures are of the repetitions that have a control, so that the eye compares alike.

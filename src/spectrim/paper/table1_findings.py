@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..assets.published import paper_numbers
-from ..experiments.definition import Grid
+from ..experiments.definition import Experiment
 from ..experiments.pooled import Entry, Numbers
 from ..metrics.pooled import Gap, mean_of
 
@@ -51,7 +51,7 @@ class Case:
         return about | {"group": self.group, "paper": self.paper} | _plain(self.gap)
 
 
-def findings(grid: Grid, numbers: Numbers) -> list[Case]:
+def findings(grid: Experiment, numbers: Numbers) -> list[Case]:
     """Every case of every finding, fine-tuned cells first."""
     return [
         case
@@ -139,7 +139,7 @@ def _sorted(cases: list[Case]) -> Iterator[tuple[tuple[str, str], list[Case]]]:
             yield key, [case for case in cases if (case.finding, case.evidence) == key]
 
 
-def _attention(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
+def _attention(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[Case]:
     for entry in numbers.entries:
         if (entry.kind, entry.score) != (kind, "attention") or entry.keep_rate not in LOW:
             continue
@@ -152,7 +152,7 @@ def _attention(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
                 yield Case(ATTENTION, EVIDENCE[kind], name, entry.column, gap, theirs)
 
 
-def _within_a_point(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
+def _within_a_point(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[Case]:
     for entry in numbers.entries:
         full = numbers.get(entry.column, "baseline", None, 1.0)
         gap = numbers.from_reference(entry)
@@ -169,7 +169,7 @@ def _within_a_point(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
             yield Case(finding, EVIDENCE[kind], name, entry.column, more, theirs)
 
 
-def _sensitivity(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
+def _sensitivity(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[Case]:
     for ast, mae in _rivals(grid, numbers, kind):
         if gap := numbers.gap(ast, mae, from_reference=True):
             task = grid.about.columns[ast.column].task
@@ -185,7 +185,7 @@ def _sensitivity(grid: Grid, numbers: Numbers, kind: str) -> Iterator[Case]:
 Place = tuple[str | None, float]  # score and keep-rate
 
 
-def _paper(grid: Grid, column: str, kind: str) -> dict[Place, float]:
+def _paper(grid: Experiment, column: str, kind: str) -> dict[Place, float]:
     """The paper's percentages of a column; it has fine-tuned ones alone."""
     return paper_numbers(grid.about.columns[column].paper) if kind == "tuned" else {}
 
@@ -196,7 +196,7 @@ def _less(paper: dict[Place, float], one: Place, other: Place) -> float | None:
     return (paper[one] - paper[other]) / 100
 
 
-def _rivals(grid: Grid, numbers: Numbers, kind: str) -> Iterator[tuple[Entry, Entry]]:
+def _rivals(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[tuple[Entry, Entry]]:
     """AST's and AudioMAE's figures on one task, at low keep-rates."""
     columns = grid.about.columns
     for ast in numbers.entries:

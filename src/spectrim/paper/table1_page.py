@@ -8,10 +8,10 @@ from pathlib import Path
 from ..assets.published import paper_numbers
 from ..common.errors import SpectrimError
 from ..common.files import save_json, save_text
-from ..common.text import figures
-from ..experiments.definition import Grid
+from ..common.text import significant
+from ..experiments.definition import Experiment
 from ..experiments.pooled import Entry, Numbers, reference_of
-from ..experiments.results import GridFolder
+from ..experiments.results import ResultFolder
 from .table1_figure import draw
 from .table1_findings import answers, details, findings, summary
 from .table1_provenance import made
@@ -50,14 +50,14 @@ baseline), by the cluster-robust error of a mean (doi 10.1093/biomet/73.1.13), w
 SPLITS = {"valid": "validation", "test": "test"}
 BESIDE = """The paper's figures beside ours are of the epoch that scored best on the test clips (but
 AST's on SPC-2), ours of the last one. Its published code takes, by intensity and variation, patches
-one or two places beside those that it picked, and loses the special tokens; and it re-reads
+one or two places beside those that it picked, and loses the prefix tokens; and it re-reads
 AudioMAE's table of positions wrongly for clips as short as SPC-2's and ESC-50's. Its figures may
 carry both; ours do not. Its unpruned models keep SpecAugment to the end; its pruned AST drops it
 (its AudioMAE was meant to): what that wins or loses is in its differences, and not in ours.
 """
 
 
-def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
+def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
     """Write `page` (Markdown), beside it a figure and a JSON of all figures.
 
     Returns the paths written.
@@ -65,7 +65,7 @@ def report(grid: Grid, folder: Path, page: Path) -> list[Path]:
     Raises:
         SpectrimError: no cell is finished.
     """
-    results = GridFolder(folder)
+    results = ResultFolder(folder)
     if not any(results.result(cell) for cell in grid.cells):
         raise SpectrimError(
             f"{folder / 'cells'}: no finished cell of {grid.path}; `spectrim grid run` makes them."
@@ -133,7 +133,7 @@ def _under_figure(found: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _head(grid: Grid, results: GridFolder, found: Sequence[Entry]) -> str:
+def _head(grid: Experiment, results: ResultFolder, found: Sequence[Entry]) -> str:
     done = sum(results.result(cell) is not None for cell in grid.cells)
     held = "the baseline"
     if reference_of(grid, "tuned") == "control":
@@ -160,7 +160,7 @@ the difference of two values of a table. Under two standard errors it is no tren
 """
 
 
-def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
+def _table(grid: Experiment, name: str, found: Sequence[Entry]) -> str:
     column, paper = grid.about.columns[name], paper_numbers(grid.about.columns[name].paper)
     by = {(e.kind, e.score, e.keep_rate): e for e in found}
     lines = [f"## {column.model}, {column.task}\n"]
@@ -171,7 +171,7 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
                 f"{text}: **{entry.value:.1%}** ± {entry.error * 100:.1f} ({entry.metric}, last "
                 f"epoch; epoch chosen on {SPLITS[entry.chosen_on]}: {entry.chosen:.1%}; "
                 f"{entry.runs} repetition{'s' if entry.runs > 1 else ''}; {entry.clips} test "
-                f"clips; {figures(entry.gmacs)} GMACs)."
+                f"clips; {significant(entry.gmacs)} GMACs)."
             )
     unpruned = paper.get((None, 1.0))
     if unpruned is not None:
@@ -189,7 +189,7 @@ def _table(grid: Grid, name: str, found: Sequence[Entry]) -> str:
             if either is None:
                 continue
             value, difference = _pair(tuned, differ)
-            cells = [score, str(rate), figures(either.gmacs), *_pair(shelf, differ)]
+            cells = [score, str(rate), significant(either.gmacs), *_pair(shelf, differ)]
             chosen = f"{tuned.chosen:.1%}{' †' if tuned.early else ''}" if tuned else ""
             cells += [value, chosen, difference]
             cells += [str(paper.get((score, rate), ""))] if paper else []

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from ..experiments.definition import Cell, Grid
-from ..experiments.results import GridFolder
+from ..experiments.definition import Cell, Experiment
+from ..experiments.results import ResultFolder
 from ..models.provenance import machine_of
 from .table1_figure import KINDS
 
 
-def made(grid: Grid, results: GridFolder, data: str) -> str:
+def made(grid: Experiment, results: ResultFolder, data: str) -> str:
     """The page's section, in Markdown.
 
     Args:
@@ -60,7 +60,7 @@ def made(grid: Grid, results: GridFolder, data: str) -> str:
 
 
 def _machines(
-    grid: Grid, results: GridFolder, done: Sequence[tuple[Cell, dict[str, Any]]]
+    grid: Experiment, results: ResultFolder, done: Sequence[tuple[Cell, dict[str, Any]]]
 ) -> list[str]:
     """A line for each kind of machine and options: the command, and how many cells where."""
     cells: dict[tuple[str, str], list[Cell]] = defaultdict(list)
@@ -78,7 +78,7 @@ def _machines(
     return lines
 
 
-def _columns(grid: Grid, done: Sequence[tuple[Cell, dict[str, Any]]]) -> list[str]:
+def _columns(grid: Experiment, done: Sequence[tuple[Cell, dict[str, Any]]]) -> list[str]:
     """A table: what each column's baselines, and the encoders that some start from, were."""
     epochs = {
         (cell.kind, cell.column): found["epochs"] for cell, found in done if "epochs" in found
@@ -107,7 +107,7 @@ def _columns(grid: Grid, done: Sequence[tuple[Cell, dict[str, Any]]]) -> list[st
     return lines
 
 
-def _progress(grid: Grid, results: GridFolder) -> list[str]:
+def _progress(grid: Experiment, results: ResultFolder) -> list[str]:
     """A table: a line a kind of cell, a column a repetition."""
     runs = sorted({cell.run for cell in grid.cells})
     lines = ["| | " + " | ".join(f"repetition {run + 1}" for run in runs) + " |"]
@@ -122,7 +122,7 @@ def _progress(grid: Grid, results: GridFolder) -> list[str]:
     return lines
 
 
-def _missing(grid: Grid, results: GridFolder) -> list[str]:
+def _missing(grid: Experiment, results: ResultFolder) -> list[str]:
     """A table of what is missing: a line a column, a column a repetition; none if all is there."""
     runs = sorted({cell.run for cell in grid.cells})
     lines = []

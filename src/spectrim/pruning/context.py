@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..audio.filterbank import pad_with_minimum
 from ..common.errors import SpectrimError
-from .patches import Grid
+from .patches import PatchGrid
 from .tokens import Tokens
 
 MAP_ELEMENTS = 1_500_000  # of the attention maps that are computed at a time, 6 MB
@@ -29,14 +29,14 @@ class Clips:
         features: (batch, frames, mels) normalised log-mel, float32.
         valid: (batch,) frames that are sound.
         grid: where the patches lie.
-        reads_class: whether the model's head reads special tokens (AST) or patches (AudioMAE).
+        has_class_token: whether the model's head reads prefix tokens (AST) or patches (AudioMAE).
         seed: the plan's.
     """
 
     features: Tensor
     valid: Tensor
-    grid: Grid
-    reads_class: bool
+    grid: PatchGrid
+    has_class_token: bool
     seed: int = 0
     _cache: dict[str, Tensor] = field(default_factory=dict)
 
@@ -122,7 +122,7 @@ class Context:
 
     @property
     def q(self) -> Tensor:
-        """(batch, heads, tokens, width / heads) queries, special tokens first."""
+        """(batch, heads, tokens, width / heads) queries, prefix tokens first."""
         return self.attention.q
 
     @property
@@ -162,7 +162,7 @@ class Context:
                 return self.class_row()
         logits = (a.k.float() @ a.q[:, :, 0, :, None].float())[..., 0] * a.q.shape[-1] ** -0.5
         row = (logits if a.bias is None else logits + a.bias[:, :, 0].float()).softmax(-1)
-        return row.mean(1)[:, self.tokens.specials :]
+        return row.mean(1)[:, self.tokens.num_prefix_tokens :]
 
     def column_mean(self) -> Tensor:
         """(batch, patches) attention received from patches, mean over heads and queries.
@@ -177,7 +177,7 @@ class Context:
 
     def attention_received(self) -> Tensor:
         """(batch, patches) the paper's attention score: eq. 2b for AST, 2a for AudioMAE."""
-        return self.class_row() if self.clips.reads_class else self.column_mean()
+        return self.class_row() if self.clips.has_class_token else self.column_mean()
 
     def uniform(self) -> Tensor:
         """(batch, patches) draws from [0, 1), the same for a clip in any batch, float32.
@@ -226,7 +226,7 @@ def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
         logits = q @ k.transpose(1, 2)
         weights = (logits if bias is None else logits + bias).softmax(-1)
         mixed.append(weights @ v)
-        patches = weights[:, tokens.specials :, tokens.specials :]
+        patches = weights[:, tokens.num_prefix_tokens :, tokens.num_prefix_tokens :]
         patches = patches if queries is None else patches * queries
         received.append(patches.sum(1, dtype=torch.float32))
     total = torch.cat(received).unflatten(0, (batch, heads)).mean(1)
@@ -238,7 +238,7 @@ def _explicit_at_once(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The same for compilers and exporters: they do their own tiling, of any batch."""
     logits = (a.q * a.q.shape[-1] ** -0.5) @ a.k.transpose(-2, -1)
     weights = (logits if a.bias is None else logits + a.bias).softmax(-1)
-    patches = weights[:, :, tokens.specials :, tokens.specials :]
+    patches = weights[:, :, tokens.num_prefix_tokens :, tokens.num_prefix_tokens :]
     queries_of: Tensor | int = tokens.count
     if tokens.present is not None:
         patches = patches * tokens.present[:, None, :, None]

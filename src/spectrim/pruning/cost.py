@@ -13,7 +13,7 @@ class Shape:
     """What the cost of a transformer depends on."""
 
     patches: int
-    specials: int
+    num_prefix_tokens: int
     width: int
     depth: int
     classes: int
@@ -31,17 +31,17 @@ def macs(shape: Shape, plan: Plan) -> int:
     width = shape.width
     total = shape.patches * PATCH * PATCH * width + width * shape.classes
     for at_attention, at_mlp in plan.counts(shape.patches, shape.depth):
-        tokens, after = at_attention + shape.specials, at_mlp + shape.specials
+        tokens, after = at_attention + shape.num_prefix_tokens, at_mlp + shape.num_prefix_tokens
         total += 4 * tokens * width**2 + 2 * tokens**2 * width
         total += 2 * shape.mlp * after * width**2
     return total
 
 
-def ranking_macs(shape: Shape, plan: Plan, reads_class: bool) -> int:
+def ranking_macs(shape: Shape, plan: Plan, has_class_token: bool) -> int:
     """What ranking by attention adds: the class token's row; the full map is used anyway."""
     total = 0
     for block, (arriving, left) in enumerate(plan.counts(shape.patches, shape.depth)):
         stage = plan.at(block)
-        if stage is not None and left < arriving and reads_class and stage.score == "attention":
-            total += (arriving + shape.specials) * shape.width
+        if stage is not None and left < arriving and has_class_token and stage.score == "attention":
+            total += (arriving + shape.num_prefix_tokens) * shape.width
     return total

@@ -13,7 +13,7 @@ PATCH = 16  # frames and mel bins along a patch's sides
 
 
 @dataclass(frozen=True)
-class Grid:
+class PatchGrid:
     """The patches that a model cuts from (frames, mels) features.
 
     Attributes:

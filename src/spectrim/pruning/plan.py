@@ -12,7 +12,7 @@ from torch import nn
 from ..common.errors import SpectrimError
 from .reductions import Reduction
 from .scores import Score
-from .stage import Stage, is_int, name_of
+from .stage import Stage, is_int, part_name
 
 PLAN_VERSION = 1
 DEFAULT_BLOCKS = (3, 6, 9)
@@ -75,11 +75,11 @@ class Plan:
         return {"version": PLAN_VERSION, "seed": self.seed, "stages": stages}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], own_code: bool = False) -> Plan:
+    def from_dict(cls, data: Mapping[str, Any], trust_code: bool = False) -> Plan:
         """Read what `to_dict` wrote.
 
         Args:
-            own_code: whether "module:name" may be imported; not from files of strangers.
+            trust_code: whether "module:name" may be imported; not from files of strangers.
         """
         if data.get("version") != PLAN_VERSION:
             raise SpectrimError(
@@ -88,17 +88,17 @@ class Plan:
             )
         for stage in data["stages"]:
             for key in ("score", "reduction"):
-                if ":" in stage[key] and not own_code:
+                if ":" in stage[key] and not trust_code:
                     raise SpectrimError(
                         f"the saved plan names code outside Spectrim, {key} {stage[key]!r}; "
-                        "load it with own_code=True if you trust it."
+                        "load it with trust_code=True if you trust it."
                     )
         return cls(tuple(Stage(**stage) for stage in data["stages"]), data.get("seed", 0))
 
     def __str__(self) -> str:
         return (
             ", ".join(
-                f"{name_of(s.score)} {s.keep_rate if s.count is None else s.count} at {s.at}"
+                f"{part_name(s.score)} {s.keep_rate if s.count is None else s.count} at {s.at}"
                 for s in self.stages
             )
             or "no pruning"

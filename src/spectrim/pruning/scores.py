@@ -53,9 +53,9 @@ SCORES: dict[str, Score] = {
 }
 
 
-def wants_map(score: Score, reads_class: bool) -> bool:
+def wants_map(score: Score, has_class_token: bool) -> bool:
     """Whether a block should compute its attention map explicitly for this score."""
     score = getattr(score, "func", score)  # with options it is a functools.partial
     if score is attention:
-        return not reads_class
+        return not has_class_token
     return bool(getattr(score, "attention_map", False))

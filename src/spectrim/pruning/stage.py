@@ -95,13 +95,13 @@ class Stage:
         after = getattr(self.reduce, "tokens_after", None)
         return stays if after is None else int(after(arriving, stays))
 
-    def wants_map(self, arriving: int, reads_class: bool) -> bool:
+    def wants_map(self, arriving: int, has_class_token: bool) -> bool:
         """Whether its block should compute the attention map: it drops, and ranks by the map."""
-        return self.leaves(arriving) < arriving and wants_map(self.rank, reads_class)
+        return self.leaves(arriving) < arriving and wants_map(self.rank, has_class_token)
 
     def __call__(self, tokens: Tokens, context: Context) -> Tokens:
         """Rank the patches and leave fewer of them, the best first."""
-        arriving, name = tokens.count, name_of(self.score)
+        arriving, name = tokens.count, part_name(self.score)
         scores = self._scores(context)
         if scores.shape != tokens.origin.shape:
             raise SpectrimError(
@@ -112,7 +112,7 @@ class Stage:
         left = self._reduced(tokens, scores, context)
         if left.count != self.leaves(arriving):
             raise SpectrimError(
-                f"reduction {name_of(self.reduction)} left {left.count} tokens of {arriving}, "
+                f"reduction {part_name(self.reduction)} left {left.count} tokens of {arriving}, "
                 f"and said {self.leaves(arriving)}; give it tokens_after(arriving, count)."
             )
         if tokens.present is not None and left.present is not None:
@@ -147,7 +147,7 @@ class Stage:
         for key, value in (("score", self.score), ("reduction", self.reduction)):
             if not isinstance(value, str):
                 raise SpectrimError(
-                    f"the {key} {name_of(value)} is an object in memory; to save the plan, "
+                    f"the {key} {part_name(value)} is an object in memory; to save the plan, "
                     "give it as text 'package.module:name'."
                 )
             data[key] = value
@@ -165,7 +165,7 @@ def said_of(kind: str, part: str | Callable[..., Any]) -> Iterator[None]:
         raise
     except Exception as error:
         raise SpectrimError(
-            f"the {kind} {name_of(part)} failed: {type(error).__name__}: {error}."
+            f"the {kind} {part_name(part)} failed: {type(error).__name__}: {error}."
         ) from error
 
 
@@ -175,7 +175,7 @@ def check_keep_rate(rate: Any) -> None:
         raise SpectrimError(f"a keep-rate of {rate!r}; wanted a number above 0 and at most 1.")
 
 
-def name_of(part: str | Callable[..., Any]) -> str:
+def part_name(part: str | Callable[..., Any]) -> str:
     """How messages and result rows call a score or reduction."""
     if isinstance(part, str):
         return part

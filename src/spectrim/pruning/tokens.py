@@ -16,8 +16,8 @@ class Tokens:
     """Special tokens, which are never ranked nor dropped, then patches.
 
     Attributes:
-        x: (batch, specials + patches, width).
-        specials: how many special tokens stand in front.
+        x: (batch, num_prefix_tokens + patches, width).
+        num_prefix_tokens: how many prefix tokens stand in front.
         origin: (batch, patches) index of the input patch that each token stands for.
         sizes: (batch, patches) how many input patches each token stands for; None: one each.
             Attention and mean pooling weigh a token by it.
@@ -28,7 +28,7 @@ class Tokens:
     """
 
     x: Tensor
-    specials: int
+    num_prefix_tokens: int
     origin: Tensor
     sizes: Tensor | None = None
     present: Tensor | None = None
@@ -36,13 +36,13 @@ class Tokens:
 
     @property
     def count(self) -> int:
-        """Patches in the sequence, special tokens not counted."""
-        return self.x.shape[1] - self.specials
+        """Patches in the sequence, prefix tokens not counted."""
+        return self.x.shape[1] - self.num_prefix_tokens
 
     @property
     def patches(self) -> Tensor:
         """(batch, patches, width)."""
-        return self.x[:, self.specials :]
+        return self.x[:, self.num_prefix_tokens :]
 
     def with_x(self, x: Tensor) -> Tokens:
         """The same tokens with other values."""
@@ -61,7 +61,7 @@ class Tokens:
             bias = self.sizes.float().log()
         if self.present is not None:
             bias = torch.where(self.present, bias, -math.inf)
-        bias = torch.nn.functional.pad(bias, (self.specials, 0))
+        bias = torch.nn.functional.pad(bias, (self.num_prefix_tokens, 0))
         return bias[:, None, None].to(self.x.dtype)
 
     def weights(self) -> Tensor | None:
@@ -73,12 +73,12 @@ class Tokens:
         return weights if self.present is None else weights * self.present
 
     def take(self, index: Tensor) -> Tokens:
-        """The patches at `index` (batch, kept), in that order; special tokens stay in front."""
+        """The patches at `index` (batch, kept), in that order; prefix tokens stay in front."""
         rows = index[..., None].expand(-1, -1, self.x.shape[2])
         kept = self.patches.gather(1, rows)
         return Tokens(
-            x=torch.cat([self.x[:, : self.specials], kept], 1),
-            specials=self.specials,
+            x=torch.cat([self.x[:, : self.num_prefix_tokens], kept], 1),
+            num_prefix_tokens=self.num_prefix_tokens,
             origin=self.origin.gather(1, index),
             sizes=None if self.sizes is None else self.sizes.gather(1, index),
             present=None if self.present is None else self.present.gather(1, index),

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from ..common.errors import SpectrimError
 from ..common.files import save
 from ..data.batches import batches
-from ..data.clip import Clip, names_of
+from ..data.clip import Clip, clip_names
 from ..metrics.classification import indicator, metric
 from ..models.transformer import SpectrogramTransformer
 from .task import Task
@@ -69,7 +69,7 @@ def evaluate(
         count = len(batch.positions)
         if count:
             with accelerator.autocast():
-                found = model(*model.features_of(batch.waveforms)).float()
+                found = model(*model.features_from_waveforms(batch.waveforms)).float()
             logits[done : done + count] = found
             positions[done : done + count] = torch.from_numpy(own[batch.positions])
             done += count
@@ -90,12 +90,12 @@ def evaluate(
 def save_predictions(
     folder: Path, task: Task, labels: Sequence[str], found: Mapping[str, Evaluation]
 ) -> None:
-    """`predictions.npz`: of each split (clips, classes) logits and truth, paths, `names_of`."""
+    """`predictions.npz`: of each split (clips, classes) logits and truth, paths, `clip_names`."""
     arrays: dict[str, Any] = {}
     for name, result in found.items():
         clips, targets = task.part(name)
         arrays[f"{name}_paths"] = np.array([str(clips[at].path) for at in result.positions])
-        arrays[f"{name}_names"] = np.array(names_of(clips))[result.positions]
+        arrays[f"{name}_names"] = np.array(clip_names(clips))[result.positions]
         arrays[f"{name}_logits"] = result.logits
         truth = [targets[at] for at in result.positions]
         arrays[f"{name}_truth"] = indicator(truth, len(labels))

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..audio.constants import MELS, samples_of
+from ..audio.constants import MELS, num_samples
 from ..common.errors import SpectrimError
 from ..data.augment import Draw, FeatureAugment, WaveformAugment, apply
 from ..data.cache import Waveforms
@@ -123,7 +123,9 @@ class Supervision:
         if self.teacher:
             teacher = self.teacher.to(self.model.device)
             with torch.no_grad():
-                features, valid = teacher.features_of([item.waveform for item in batch.items])
+                features, valid = teacher.features_from_waveforms(
+                    [item.waveform for item in batch.items]
+                )
                 found["teacher"] = teacher(features, valid)
         return found
 
@@ -181,7 +183,7 @@ def _common(model: SpectrogramTransformer, batch: TrainBatch[Drawn]) -> dict[str
     config, device = model.config, model.device
     extras = [item.extra for item in batch.items]
     with torch.no_grad():
-        features, valid = model.features_of([item.waveform for item in batch.items])
+        features, valid = model.features_from_waveforms([item.waveform for item in batch.items])
         fill = -config.mean / (2 * config.std)
         features, valid = apply(features, valid, [extra.draw for extra in extras], fill)
     found: dict[str, Tensor | None] = {"features": features, "valid": valid}
@@ -200,7 +202,7 @@ def _loader(
 ) -> TrainLoader[Drawn]:
     part = recipe.augment
     waveforms = Waveforms(task.train, cache, task.seconds)
-    join = samples_of(task.frames) if part.join else 0
+    join = num_samples(task.frames) if part.join else 0
     augment = WaveformAugment(part.roll, part.gain, part.mixup, part.mixup_alpha, join)
     return TrainLoader(
         waveforms.__getitem__, len(waveforms), augment, extra, batch_size=recipe.optim.batch_size,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..pruning.patches import Grid
+from ..pruning.patches import PatchGrid
 
 
 def token_mask(
-    grid: Grid, columns: float, rows: float, rng: np.random.Generator
+    grid: PatchGrid, columns: float, rows: float, rng: np.random.Generator
 ) -> np.ndarray | None:
     """(patches,) bool: a random int(columns * T) time columns and int(rows * F) frequency rows.
 

@@ -111,7 +111,7 @@ class MaskedAutoEncoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         nn.init.normal_(self.mask_token, std=0.02)
         self.positions = nn.Parameter(
-            sine_cosine(config.grid, width, config.specials), requires_grad=False
+            sine_cosine(config.grid, width, config.num_prefix_tokens), requires_grad=False
         )
         layer = nn.TransformerEncoderLayer(
             width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True,
@@ -147,9 +147,9 @@ class MaskedAutoEncoder(nn.Module):
         """(batch, patches, 256) normalised values of all patches, float32."""
         tokens = self.model.encode(features, valid, keep=keep)
         seen = self.embed(self.norm(tokens.x))
-        width, specials = seen.shape[2], tokens.specials
+        width, num_prefix_tokens = seen.shape[2], tokens.num_prefix_tokens
         patches = self.mask_token.expand(len(seen), keep.shape[1], -1).to(seen.dtype)
         places = tokens.origin[..., None].expand(-1, -1, width)
-        patches = patches.scatter(1, places, seen[:, specials:])
-        x = torch.cat([seen[:, :specials], patches], 1) + self.positions
-        return self.predict(self.decoder_norm(self.decoder(x)))[:, specials:].float()
+        patches = patches.scatter(1, places, seen[:, num_prefix_tokens:])
+        x = torch.cat([seen[:, :num_prefix_tokens], patches], 1) + self.positions
+        return self.predict(self.decoder_norm(self.decoder(x)))[:, num_prefix_tokens:].float()

@@ -9,7 +9,7 @@ from torch import nn
 
 from .recipe import OptimPart
 
-TOKENS = ("special", "positions", "mask_token")
+TOKENS = ("prefix_tokens", "positions", "mask_token")
 
 
 def parameter_groups(
@@ -18,7 +18,7 @@ def parameter_groups(
     """Groups of a weight decay and a factor of the learning rate each.
 
     The factor is layer_decay ** (depth + 1 - layer): layer 0 holds the patches' embedding,
-    special tokens and positions, layer i + 1 block i, layer depth + 1 all else (BEiT's and
+    prefix tokens and positions, layer i + 1 block i, layer depth + 1 all else (BEiT's and
     MAE's rule). Biases, norms and tokens do not decay unless `decay_all`.
 
     Args:
@@ -53,7 +53,7 @@ def parameter_groups(
 def layer_of(name: str, depth: int) -> int:
     """The layer of a transformer's parameter, 0 to depth + 1."""
     first, _, rest = name.partition(".")
-    if first in ("special", "positions", "patch"):
+    if first in ("prefix_tokens", "positions", "patch"):
         return 0
     return int(rest.split(".", 1)[0]) + 1 if first == "blocks" else depth + 1
 

@@ -32,7 +32,7 @@ CHOICES = {
     "run.device": ("auto", "cpu"),
     "model.padding": ("minimum", "zero"),
 }
-LOAD = ("stride", "mean", "std", "padding", "labels", "activation", "metric", "own_code")
+LOAD = ("stride", "mean", "std", "padding", "labels", "activation", "metric", "trust_code")
 SHARES = (
     "augment.mixup", "augment.token_columns", "augment.token_rows", "data.holdout",
     "model.drop_path", "teacher.weight", "loss.smoothing", "mask",

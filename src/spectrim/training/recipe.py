@@ -219,7 +219,7 @@ class Recipe:
         epochs: how often each training clip is heard.
         init: built in, hub id, folder or file, as for `spectrim.load`; null: random weights.
         load: what a foreign checkpoint does not say: stride, mean, std, padding, labels,
-            activation, metric or own_code, as arguments of `spectrim.load`.
+            activation, metric or trust_code, as arguments of `spectrim.load`.
         keep_rate, score, reduction, blocks: the pruning that the schedule ends with, as arguments
             of `spectrim.prune`; 1.0: none.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.constants import SAMPLE_RATE, frames_of, samples_of
+from ..audio.constants import SAMPLE_RATE, num_frames, num_samples
 from ..audio.decode import duration_of
 from ..common.errors import SpectrimError
 from ..data.manifest import Clip, Manifest, targets_of
@@ -65,7 +65,7 @@ class Task:
     @property
     def seconds(self) -> float:
         """How much of a clip the network sees, and a little more for the resampler's edge."""
-        return samples_of(self.frames) / SAMPLE_RATE + 0.1
+        return num_samples(self.frames) / SAMPLE_RATE + 0.1
 
 
 def settle(
@@ -157,7 +157,7 @@ def features_of_data(
         if known is None:
             rng = np.random.default_rng(recipe.seed)
             sample = [train[at] for at in rng.permutation(len(train))[:MEASURED]]
-            stats = measure(sample, samples_of(frames) / SAMPLE_RATE + 0.1, tick=tick)
+            stats = measure(sample, num_samples(frames) / SAMPLE_RATE + 0.1, tick=tick)
             known = {"mean": round(stats.mean, 4), "std": round(stats.std, 4)}
             said.append(
                 f"mean {known['mean']} and std {known['std']} of the log-mel, measured on "
@@ -199,11 +199,11 @@ def _length(clips: Sequence[Clip]) -> tuple[int, str]:
         for clip in clips
     ]  # fmt: skip
     most = np.quantile(seconds, 0.95)
-    frames = frames_of(round(most * SAMPLE_RATE))
+    frames = num_frames(round(most * SAMPLE_RATE))
     frames = min(LONGEST, max(PATCH, -(-frames // PATCH) * PATCH))
-    cut = sum(second > samples_of(frames) / SAMPLE_RATE + 0.01 for second in seconds)
+    cut = sum(second > num_samples(frames) / SAMPLE_RATE + 0.01 for second in seconds)
     return frames, (
-        f"{frames} frames ({samples_of(frames) / SAMPLE_RATE:.2f} s) for clips of "
+        f"{frames} frames ({num_samples(frames) / SAMPLE_RATE:.2f} s) for clips of "
         f"{min(seconds):.2f} to {max(seconds):.2f} s; {cut} of {len(clips)} are cut at their end."
     )
 

@@ -125,7 +125,7 @@ def ablate(
     with contextlib.closing(Spool(len(cuts), len(manifest.clips), len(plain.labels))) as spool:
         for batch in batches(manifest.clips, batch_size, window_seconds(plain)):
             if batch.positions:
-                features, valid = plain.features_of(batch.waveforms)
+                features, valid = plain.features_from_waveforms(batch.waveforms)
                 keeps = _keeps(plain, view, clusters, features, valid)
                 if by_lot:
                     lots = [np.random.default_rng((seed, at)) for at in batch.positions]
@@ -159,7 +159,7 @@ def ablate(
         "failed": len(failures),
         "classes": len(plain.labels),
     }
-    about |= {"family": "AST" if plain.config.reads_class else "AudioMAE"}
+    about |= {"family": "AST" if plain.config.has_class_token else "AudioMAE"}
     about |= context_of(plain, name, batch_size)
     for row in rows:
         row["patches_dropped"] = shares.get(row["dropped"], 0.0)

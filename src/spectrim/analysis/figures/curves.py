@@ -54,7 +54,7 @@ def draw_tau(
     looks = _looks(found, pruned)
     for data in found:
         for subject in data.subjects:
-            family = subject.plain.config.reads_class
+            family = subject.plain.config.has_class_token
             for name, counts in _counted(data, subject, pruned):
                 lines.setdefault(family, []).append((name, counts.tau(definition), looks[name]))
     families = sorted(lines, reverse=True)

@@ -44,11 +44,11 @@ def stages(
         for file, clip in zip(files, clips, strict=True):
             soundfile.write(file, clip, FILE_RATE)
         waveforms = [read(file)[: runner.window] for file in files]
-        features, valid = model.features_of(waveforms)
+        features, valid = model.features_from_waveforms(waveforms)
         calls: list[Callable[[], object]] = [
             lambda: [read(file) for file in files],
             lambda: [read((clip, FILE_RATE)) for clip in clips],
-            lambda: model.features_of(waveforms),
+            lambda: model.features_from_waveforms(waveforms),
             lambda: model(features, valid),
         ]
         with torch.inference_mode():

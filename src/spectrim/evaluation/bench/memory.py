@@ -70,7 +70,7 @@ def _peak(
         if threads:
             torch.set_num_threads(threads)
         # The caller wrote the folder, of a model that runs here already.
-        runner = TorchRunner(load(source, device=device, dtype=dtype, own_code=True))
+        runner = TorchRunner(load(source, device=device, dtype=dtype, trust_code=True))
     else:
         from ...deploy.onnx_model import load_onnx
 

@@ -26,7 +26,7 @@ class Transformers:
 
     def __init__(self, model: SpectrogramTransformer) -> None:
         config = model.config
-        if not config.reads_class:
+        if not config.has_class_token:
             raise SpectrimError(
                 "transformers has no AudioMAE to compare with; bench an AST, or leave out "
                 "--against."

@@ -54,7 +54,7 @@ def read(
     state |= {
         "patch.weight": kernel,
         "patch.bias": weights.take("patch_embed.proj.bias", width),
-        "special": weights.take("cls_token", 1, 1, width),
+        "prefix_tokens": weights.take("cls_token", 1, 1, width),
         "positions": positions,
     }
     has_norm = any(name.startswith("fc_norm.") for name in weights.names)

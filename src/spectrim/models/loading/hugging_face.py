@@ -9,7 +9,7 @@ import torch
 
 from ...audio.constants import MELS
 from ...common.errors import SpectrimError
-from ...pruning.patches import PATCH, Grid
+from ...pruning.patches import PATCH, PatchGrid
 from ..config import activation_of, from_family
 from .infer import Labels, labels_for
 from .preprocessor import hearing
@@ -77,7 +77,7 @@ def read(
     pair = (size["frequency_stride"], size["time_stride"])
     if stride is not None and stride not in (pair, pair[0] if pair[0] == pair[1] else pair):
         raise SpectrimError(f"{where}: config.json says stride {pair}, so {stride} cannot be had.")
-    count = Grid(size["max_length"], MELS, pair).count
+    count = PatchGrid(size["max_length"], MELS, pair).count
     prefix = PREFIX if any(name.startswith(PREFIX) for name in weights.names) else ""
     inner = f"{prefix}embeddings."
     tokens = [
@@ -86,7 +86,7 @@ def read(
     patch = weights.layer("patch", f"{inner}patch_embeddings.projection", width, 1, PATCH, PATCH)
     patch["patch.weight"] = patch["patch.weight"].transpose(2, 3)  # theirs: (frequency, time)
     state: State = patch | {
-        "special": torch.cat(tokens, 1),
+        "prefix_tokens": torch.cat(tokens, 1),
         "positions": weights.take(f"{inner}position_embeddings", 1, count + 2, width),
     }
     bias = bool(config.get("qkv_bias", True))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...audio.constants import MELS
 from ...common.errors import SpectrimError
-from ...pruning.patches import PATCH, Grid
+from ...pruning.patches import PATCH, PatchGrid
 from ..build import default_labels
 from ..config import AUDIOSET_CLASSES, stride_pair
 
@@ -22,11 +22,11 @@ KNOWN_COUNTS = {
 Labels = Sequence[str] | int
 
 
-def lie(patches: int, stride: Any, where: str, frames: int | None = None) -> Grid:
+def lie(patches: int, stride: Any, where: str, frames: int | None = None) -> PatchGrid:
     """The stride and length that a number of patches means.
 
     Args:
-        patches: rows of the position embedding, special tokens not counted.
+        patches: rows of the position embedding, prefix tokens not counted.
         stride: as the caller says, or None: then the count must be a known one.
         frames: as the file's config says, or None.
 
@@ -54,7 +54,7 @@ def lie(patches: int, stride: Any, where: str, frames: int | None = None) -> Gri
     columns = patches // rows
     candidates = [frames, known[1] if known else None, (columns - 1) * pair[1] + PATCH]
     for length in filter(None, candidates):
-        if length >= PATCH and (grid := Grid(length, MELS, pair)).count == patches:
+        if length >= PATCH and (grid := PatchGrid(length, MELS, pair)).count == patches:
             return grid
     raise SpectrimError(f"{where}: {patches} patches; a model needs at least one column of them.")
 

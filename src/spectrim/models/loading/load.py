@@ -16,7 +16,7 @@ from ...common.errors import SpectrimError, SpectrimNotice, nearest
 from ...pruning.plan import Plan
 from ..builtin import builtin_names, builtin_root
 from ..config import PRESETS, ModelConfig, stride_pair, with_overrides
-from ..device import moved
+from ..device import to_device
 from ..positions import adapt
 from ..transformer import SpectrogramTransformer
 from . import audiomae, hub, hugging_face, official_ast
@@ -41,7 +41,7 @@ def load(
     metric: str | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    own_code: bool = False,
+    trust_code: bool = False,
 ) -> SpectrogramTransformer:
     """Load a model, in eval mode.
 
@@ -57,7 +57,7 @@ def load(
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy", which follows it.
         device: such as "cuda"; "auto": that where there is one; None: the CPU.
         dtype: such as "bfloat16"; None: float32, whatever the file holds.
-        own_code: whether a saved plan may import a score or reduction from outside Spectrim.
+        trust_code: whether a saved plan may import a score or reduction from outside Spectrim.
 
     Raises:
         SpectrimError: nothing bears that name, or a file is damaged, not of a known format, of
@@ -65,7 +65,7 @@ def load(
     """
     path = _locate(source)
     pair = None if stride is None else stride_pair(stride)
-    arrival = _from_path(path, os.fspath(source), pair, labels, own_code)
+    arrival = _from_path(path, os.fspath(source), pair, labels, trust_code)
     said = {"mean": mean, "std": std, "padding": padding, "activation": activation}
     said |= {"metric": metric, "frames": frames}
     _notify(arrival, said | {"labels": labels})
@@ -157,7 +157,7 @@ def _locate(source: str | os.PathLike[str]) -> Path:
 
 
 def _from_path(
-    path: Path, source: str, stride: tuple[int, int] | None, labels: Labels | None, own_code: bool
+    path: Path, source: str, stride: tuple[int, int] | None, labels: Labels | None, trust_code: bool
 ) -> _Arrived:
     if path.is_file() and path.name in PREFERRED and (path.parent / CONFIG).is_file():
         path = path.parent  # such a file is half of a model, the config beside it the other
@@ -165,15 +165,15 @@ def _from_path(
         return _foreign(path, None, None, source, stride, labels)
     config = read_object(path / CONFIG)
     if is_native(config):
-        return _native(path, config or {}, stride, labels, own_code)
+        return _native(path, config or {}, stride, labels, trust_code)
     file, preprocessor = weights_file(path), read_object(path / PREPROCESSOR)
     return _foreign(file, config, preprocessor, source, stride, labels)
 
 
 def _native(
-    path: Path, config: dict[str, Any], stride: Any, labels: Labels | None, own_code: bool
+    path: Path, config: dict[str, Any], stride: Any, labels: Labels | None, trust_code: bool
 ) -> _Arrived:
-    ours, state, plan = load_native(path, config, own_code)
+    ours, state, plan = load_native(path, config, trust_code)
     if stride not in (None, ours.stride):
         raise SpectrimError(f"{path}: its stride is {ours.stride}, so {stride} cannot be had.")
     names = labels_for(labels, len(ours.labels), str(path), ours.labels)
@@ -248,10 +248,10 @@ def _build(
         name: value.detach().to(torch.float32 if value.is_floating_point() else None, copy=True)
         for name, value in state.items()
     }
-    state["positions"] = adapt(state["positions"], config.specials, old.grid, config.grid)
+    state["positions"] = adapt(state["positions"], config.num_prefix_tokens, old.grid, config.grid)
     state = {name: value.contiguous() for name, value in state.items()}
     model.load_state_dict(state, assign=True)
-    return moved(model, device, dtype).eval()
+    return to_device(model, device, dtype).eval()
 
 
 class _Unfilled(TorchFunctionMode):

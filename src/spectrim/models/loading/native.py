@@ -51,13 +51,13 @@ def is_native(config: Any) -> bool:
 
 
 def load_native(
-    folder: Path, config: dict[str, Any], own_code: bool
+    folder: Path, config: dict[str, Any], trust_code: bool
 ) -> tuple[ModelConfig, dict[str, torch.Tensor], Plan]:
     """Read what `save_native` wrote.
 
     Raises:
         SpectrimError: another version, a key that is missing or wrong, damaged weights, or a
-            plan that names code from outside Spectrim, without `own_code`.
+            plan that names code from outside Spectrim, without `trust_code`.
     """
     where = folder / CONFIG
     if config.get("version") != FORMAT_VERSION:
@@ -66,7 +66,7 @@ def load_native(
             f"{FORMAT_VERSION}."
         )
     try:
-        plan = Plan.from_dict(config["plan"], own_code)
+        plan = Plan.from_dict(config["plan"], trust_code)
         ours = ModelConfig.from_dict(config["model"])
     except KeyError as error:
         raise SpectrimError(f"{where}: the key {error} is missing.") from error
@@ -74,7 +74,10 @@ def load_native(
         raise SpectrimError(f"{where}: not as Spectrim writes it ({error}).") from error
     except SpectrimError as error:
         raise SpectrimError(f"{where}: {error}") from error
-    return ours, read_safetensors(folder / WEIGHTS), plan
+    state = read_safetensors(folder / WEIGHTS)
+    if "special" in state:  # the name that Spectrim 0.1 wrote
+        state["prefix_tokens"] = state.pop("special")
+    return ours, state, plan
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -32,14 +32,16 @@ def read(weights: Weights, stride: Any = None, labels: Labels | None = None) -> 
     kernel = weights.take("v.patch_embed.proj.weight", None, 1, PATCH, PATCH)
     width = len(kernel)
     heads = heads_of(width, weights.where)
-    specials = [weights.take(f"v.{name}", 1, 1, width) for name in ("cls_token", "dist_token")]
+    num_prefix_tokens = [
+        weights.take(f"v.{name}", 1, 1, width) for name in ("cls_token", "dist_token")
+    ]
     positions = weights.take("v.pos_embed", 1, None, width)
-    grid = lie(positions.shape[1] - len(specials), stride, weights.where)
+    grid = lie(positions.shape[1] - len(num_prefix_tokens), stride, weights.where)
     depth, state = timm.blocks(weights, "v.", width)
     state |= {
         "patch.weight": kernel.transpose(2, 3),  # theirs is (frequency, time)
         "patch.bias": weights.take("v.patch_embed.proj.bias", width),
-        "special": torch.cat(specials, 1),
+        "prefix_tokens": torch.cat(num_prefix_tokens, 1),
         "positions": positions,
     }
     state |= weights.layer("norm", "v.norm", width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...pruning.patches import Grid
+from ...pruning.patches import PatchGrid
 from .infer import depth_of
 from .state_dict import AUDIOSET_SOUND, State, Weights, assumed_labels
 
@@ -24,7 +24,7 @@ def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
     return depth, state
 
 
-def assumed(grid: Grid, labels: tuple[str, ...], named: bool = False) -> dict[str, str]:
+def assumed(grid: PatchGrid, labels: tuple[str, ...], named: bool = False) -> dict[str, str]:
     """What such a file does not say, see `Arrival.assumed`.
 
     Args:
