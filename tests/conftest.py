@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from calls import call_spectrim
 from spectrim.models.config import from_family
 from spectrim.models.transformer import SpectrogramTransformer
 
@@ -87,3 +89,9 @@ def heard(clips: dict[str, Path], make: Callable[..., SpectrogramTransformer]):
             return model.features([clips[name] for name in names])
 
     return heard
+
+
+@pytest.fixture
+def run_spectrim(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_spectrim("train", ...)`: run a command in the test's own folder."""
+    return lambda *words: call_spectrim(words, tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sounds import burst, manifest, noise, silence
 
-from pruning import slow
+from pruning import oracle
 from spectrim.analysis.ablation.ablate import DROPPED, Cut, ablate, as_many, outputs
 from spectrim.analysis.first_pass import survey
 from spectrim.analysis.patches import View, patches_of
@@ -55,7 +55,7 @@ def test_masking_equals_removing_clip_by_clip(make, clips, family, after):
             def remove(pieces, _, row=row, keep=keep):
                 return [piece for piece in pieces if keep[row, piece.origin]]
 
-            logits = slow.forward(model, features[row], {("after", after - 1): remove})
+            logits = oracle.forward(model, features[row], {("after", after - 1): remove})
             alone = model.probabilities(logits[None])[0].numpy()
             np.testing.assert_allclose(together[row], alone, atol=1e-6)
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
-import sys
-import warnings
-from contextlib import redirect_stderr, redirect_stdout
-
 import numpy as np
 import pytest
 import soundfile
 import torch
 
 import spectrim
-from spectrim.cli.main import main
+from calls import call_spectrim
 
 
 @pytest.fixture(scope="session")
@@ -40,23 +34,6 @@ def folder(tmp_path_factory):
 def run(folder):
     """`run("tag", "a.wav")` in `folder`: status and output, as of a process.
 
-    In this process, since each of its own would import torch for seconds; what only a process
-    can show (signals, what is imported) has one.
+    What only a process can show (signals, what is imported) has one.
     """
-
-    def run(*words: str, cwd=folder) -> subprocess.CompletedProcess[str]:
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            patch.chdir(cwd)
-            patch.setattr(sys, "argv", ["spectrim", *words])
-            threads = torch.get_num_threads()
-            status = 0
-            with redirect_stdout(out), redirect_stderr(err):
-                try:
-                    main()
-                except SystemExit as end:
-                    status = end.code or 0
-            torch.set_num_threads(threads)
-        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
-
-    return run
+    return lambda *words, cwd=folder: call_spectrim(words, cwd)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import oracle
 import pytest
-import slow
 import torch
 
 from spectrim.models.build import prune
@@ -17,9 +17,9 @@ BLOCKS = (3, 6, 9)
 
 def slowly(model, features, valid, score, rates):
     """Slow logits and the pruning that made them, for one clip."""
-    told = slow.Pruning(model.config, features, int(valid), score)
+    told = oracle.Pruning(model.config, features, int(valid), score)
     reduce = {block: told.at(block, rate) for block, rate in rates.items()}
-    return slow.forward(model, features, reduce), told
+    return oracle.forward(model, features, reduce), told
 
 
 def picks(trace, model, block, row):
@@ -71,10 +71,10 @@ def test_five_seconds_at_stride_10_equal_the_slow_computation(make, heard, famil
     features, valid = heard("clock", frames=256)
     plan = Plan((Stage("input", 0.5, score="variation"), Stage(1, 0.55)))
     trace = model.with_plan(plan).trace(features, valid)
-    told = slow.Pruning(model.config, features[0], int(valid[0]), "variation")
-    then = slow.Pruning(model.config, features[0], int(valid[0]), "attention")
+    told = oracle.Pruning(model.config, features[0], int(valid[0]), "variation")
+    then = oracle.Pruning(model.config, features[0], int(valid[0]), "attention")
     reduce = {"input": told.at("input", 0.5), 1: then.at(1, 0.55)}
-    logits = slow.forward(model, features[0], reduce)
+    logits = oracle.forward(model, features[0], reduce)
     assert picks(trace, model, "input", 0) == told.picks["input"]
     assert set(picks(trace, model, 1, 0)) == set(then.picks[1])
     assert torch.allclose(trace.logits[0].double(), logits, atol=1e-5, rtol=0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import oracle
 import pytest
-import slow
 import torch
 
 from spectrim.common.errors import SpectrimError
@@ -45,7 +45,7 @@ def test_keep_equals_the_slow_removal_of_patches(make, heard, family, keep_after
             return [piece for piece in pieces if keep[row, piece.origin]]
 
         at = ("after", keep_after - 1) if keep_after else "input"
-        assert close(logits[row].double(), slow.forward(model, features[row], {at: remove}))
+        assert close(logits[row].double(), oracle.forward(model, features[row], {at: remove}))
     if counts != (30, 30, 30) and (keep_after < 12 or family == "audiomae"):
         assert not close(logits, model(features, valid))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
+import oracle
 import pytest
-import slow
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -102,7 +102,7 @@ def test_merging_equals_a_slow_loop(make, heard, family):
     for row in range(len(features)):
         left = {}
         reduce = {block: slow_merge(0.7, left, block) for block in (3, 6, 9)}
-        logits = slow.forward(model, features[row], reduce)
+        logits = oracle.forward(model, features[row], reduce)
         assert torch.allclose(trace.logits[row].double(), logits, atol=1e-5, rtol=0)
         for block, pieces in left.items():
             members = trace.members[block][row].tolist()
@@ -140,8 +140,8 @@ def slow_merge(rate, left, block):
             size = sum(p.size for p in group)
             x = sum(p.x * p.size for p in group) / size
             members = [m for p in group for m in p.members]
-            result.append(slow.Piece(x, pieces[j].origin, members))
-        left[block] = [slow.Piece(p.x, p.origin, list(p.members)) for p in result]
+            result.append(oracle.Piece(x, pieces[j].origin, members))
+        left[block] = [oracle.Piece(p.x, p.origin, list(p.members)) for p in result]
         return result
 
     return reduce
@@ -156,9 +156,9 @@ def test_merged_tokens_can_be_pruned_later(make, heard, family):
     trace = model.with_plan(plan).trace(features, valid)
     for row in range(2):
         left = {}
-        told = slow.Pruning(model.config, features[row], int(valid[row]), "attention")
+        told = oracle.Pruning(model.config, features[row], int(valid[row]), "attention")
         reduce = {1: slow_merge(0.7, left, 1), 2: told.at(2, 0.5), 3: told.at(3, 0.5)}
-        logits = slow.forward(model, features[row], reduce)
+        logits = oracle.forward(model, features[row], reduce)
         assert torch.allclose(trace.logits[row].double(), logits, atol=1e-5, rtol=0)
         for block in (2, 3):
             members = trace.members[block][row]
@@ -190,17 +190,17 @@ def test_fused_tokens_equal_a_slow_loop(make, heard, family):
     logits = pruned(features, valid)
 
     def reduce(pieces, seen):
-        rank = slow.class_attention if family == "ast" else slow.received_attention
+        rank = oracle.class_attention if family == "ast" else oracle.received_attention
         scores = rank(pieces, seen)
         count = -(-len(pieces) * 6 // 10)
         order = sorted(range(len(pieces)), key=lambda j: -scores[j])
         rest = order[count:]
         x = sum(pieces[j].x * scores[j] for j in rest) / sum(scores[j] for j in rest)
-        fused = slow.Piece(x, pieces[rest[0]].origin, [rest[0]])
+        fused = oracle.Piece(x, pieces[rest[0]].origin, [rest[0]])
         return [pieces[j] for j in order[:count]] + [fused]
 
     for row in range(2):
-        slowly = slow.forward(model, features[row], {1: reduce, 2: reduce})
+        slowly = oracle.forward(model, features[row], {1: reduce, 2: reduce})
         assert torch.allclose(logits[row].double(), slowly, atol=1e-5, rtol=0)
 
 

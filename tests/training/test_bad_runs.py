@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from test_resume import same, steps_saved
 from tones import write_recipe, write_tones
 
-import spectrim as package
+import spectrim
 from spectrim.common.locks import claim
 
 
@@ -40,23 +40,27 @@ def changed(manifest: Path, old: str, new: str) -> Path:
     return manifest
 
 
-def test_a_row_without_its_file_is_named_before_anything_runs(own, tmp_path, spectrim) -> None:
+def test_a_row_without_its_file_is_named_before_anything_runs(own, tmp_path, run_spectrim) -> None:
     (own.parent / "low-train-1.wav").unlink()
-    done = spectrim("train", write_recipe(tmp_path, own), "--out", tmp_path / "run")
+    done = run_spectrim("train", write_recipe(tmp_path, own), "--out", tmp_path / "run")
     refused(done, "tones.csv", "1 of 18 files are missing", "row 3", "low-train-1.wav")
     assert not (tmp_path / "run" / "last").exists()
 
 
-def test_a_label_that_the_recipe_does_not_know_is_named(own, tmp_path, spectrim) -> None:
+def test_a_label_that_the_recipe_does_not_know_is_named(own, tmp_path, run_spectrim) -> None:
     recipe = write_recipe(tmp_path, changed(own, "high,test", "hihg,test"))
-    refused(spectrim("train", recipe), "'hihg' is none of the classes", "Did you mean 'high'")
-    done = spectrim("train", recipe, "data.labels=[low,high]")
+    refused(run_spectrim("train", recipe), "'hihg' is none of the classes", "Did you mean 'high'")
+    done = run_spectrim("train", recipe, "data.labels=[low,high]")
     refused(done, "'middle' is none of the classes", "row")
 
 
-def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(own, tmp_path, spectrim) -> None:
+def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(
+    own, tmp_path, run_spectrim
+) -> None:
     recipe = write_recipe(tmp_path, own)
-    refused(spectrim("train", recipe, "data.labels=[low,off]"), "data.labels holds False", "quotes")
+    refused(
+        run_spectrim("train", recipe, "data.labels=[low,off]"), "data.labels holds False", "quotes"
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,110 +72,112 @@ def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(own, tmp_path
         ("data.manifest=", "data.manifest is empty"),
     ],
 )
-def test_values_that_cannot_be_are_refused(change, said, own, tmp_path, spectrim) -> None:
-    refused(spectrim("train", write_recipe(tmp_path, own), "init=ast-digits", change), said)
+def test_values_that_cannot_be_are_refused(change, said, own, tmp_path, run_spectrim) -> None:
+    refused(run_spectrim("train", write_recipe(tmp_path, own), "init=ast-digits", change), said)
 
 
-def test_a_row_without_a_label_is_named(own, tmp_path, spectrim) -> None:
+def test_a_row_without_a_label_is_named(own, tmp_path, run_spectrim) -> None:
     recipe = write_recipe(tmp_path, changed(own, "low-train-0.wav,low", "low-train-0.wav,"))
-    refused(spectrim("train", recipe), "row 2", "low-train-0.wav", "no label", "pretrain")
+    refused(run_spectrim("train", recipe), "row 2", "low-train-0.wav", "no label", "pretrain")
 
 
-def test_several_labels_do_not_go_with_accuracy(own, tmp_path, spectrim) -> None:
+def test_several_labels_do_not_go_with_accuracy(own, tmp_path, run_spectrim) -> None:
     recipe = write_recipe(tmp_path, changed(own, "wav,low,", "wav,low;high,"))
-    refused(spectrim("train", recipe, "select.metric=accuracy"), "2 labels", "row 2")
-    refused(spectrim("train", recipe, "loss.name=ce"), "2 labels", "row 2")
+    refused(run_spectrim("train", recipe, "select.metric=accuracy"), "2 labels", "row 2")
+    refused(run_spectrim("train", recipe, "loss.name=ce"), "2 labels", "row 2")
 
 
 def test_validation_that_is_not_there_is_said_before_an_epoch_is_trained(
-    own, tmp_path, spectrim
+    own, tmp_path, run_spectrim
 ) -> None:
     recipe = write_recipe(tmp_path, own)
-    done = spectrim("train", recipe, "data.valid_split=dev", "select.split=valid", "--dry-run")
+    done = run_spectrim("train", recipe, "data.valid_split=dev", "select.split=valid", "--dry-run")
     refused(done, "select.split is 'valid'", "data.holdout=0.1")
 
 
-def test_a_fold_that_is_not_there_is_named(own, tmp_path, spectrim) -> None:
+def test_a_fold_that_is_not_there_is_named(own, tmp_path, run_spectrim) -> None:
     refused(
-        spectrim("train", write_recipe(tmp_path, own), "data.test_fold=7"),
+        run_spectrim("train", write_recipe(tmp_path, own), "data.test_fold=7"),
         "test_fold is 7",
         "no column",
     )
 
 
 @pytest.mark.parametrize("start", ["nowhere", "ast-tiny", "nothing.pth"])
-def test_a_start_that_is_not_there(start, own, tmp_path, spectrim) -> None:
-    done = spectrim("train", write_recipe(tmp_path, own), f"init={start}")
+def test_a_start_that_is_not_there(start, own, tmp_path, run_spectrim) -> None:
+    done = run_spectrim("train", write_recipe(tmp_path, own), f"init={start}")
     refused(done, start)
 
 
-def test_a_start_of_another_shape_is_named(own, tmp_path, spectrim) -> None:
-    folder = package.load("ast-digits").save(tmp_path / "bad")
+def test_a_start_of_another_shape_is_named(own, tmp_path, run_spectrim) -> None:
+    folder = spectrim.load("ast-digits").save(tmp_path / "bad")
     weights = load_file(folder / "model.safetensors")
     weights["blocks.4.fc1.weight"] = weights["blocks.4.fc1.weight"][:100].clone()
     save_file(weights, folder / "model.safetensors")
-    done = spectrim("train", write_recipe(tmp_path, own), f"init={folder}")
+    done = run_spectrim("train", write_recipe(tmp_path, own), f"init={folder}")
     refused(done, "blocks.4.fc1.weight", "(100, 128)")
 
 
-def test_a_teacher_of_other_classes_is_refused(own, tmp_path, spectrim) -> None:
-    done = spectrim("train", write_recipe(tmp_path, own), "teacher.model=ast-digits")
+def test_a_teacher_of_other_classes_is_refused(own, tmp_path, run_spectrim) -> None:
+    done = run_spectrim("train", write_recipe(tmp_path, own), "teacher.model=ast-digits")
     refused(done, "teacher.model ast-digits", "known to one of the two only")
 
 
-def test_a_folder_of_another_run_is_refused_and_left_alone(own, tmp_path, spectrim) -> None:
+def test_a_folder_of_another_run_is_refused_and_left_alone(own, tmp_path, run_spectrim) -> None:
     recipe, out = write_recipe(tmp_path, own), tmp_path / "run"
-    assert spectrim("train", recipe, "--out", out).returncode == 0
+    assert run_spectrim("train", recipe, "--out", out).returncode == 0
     before = (out / "last" / "model.safetensors").read_bytes()
-    done = spectrim("train", recipe, "optim.lr=1e-4", "--out", out)
+    done = run_spectrim("train", recipe, "optim.lr=1e-4", "--out", out)
     refused(done, "another recipe", "optim.lr: 0.001 there, 0.0001 now", "--out")
     assert (out / "last" / "model.safetensors").read_bytes() == before
     (out / "settled.json").rename(tmp_path / "settled.json")
-    refused(spectrim("train", recipe, "--out", out), "settled.json is gone", "--out")
+    refused(run_spectrim("train", recipe, "--out", out), "settled.json is gone", "--out")
     (tmp_path / "settled.json").rename(out / "settled.json")
     settled = (out / "settled.json").read_text()
     (out / "settled.json").write_text(settled.replace('"precision": "no"', '"precision": "bf16"'))
-    refused(spectrim("train", recipe, "--out", out), "begun in precision 'bf16'", "go on in 'no'")
+    refused(
+        run_spectrim("train", recipe, "--out", out), "begun in precision 'bf16'", "go on in 'no'"
+    )
     (out / "settled.json").write_text(settled)
-    same_again = spectrim("train", recipe, "run.save_every=1", "data.workers=1", "--out", out)
+    same_again = run_spectrim("train", recipe, "run.save_every=1", "data.workers=1", "--out", out)
     assert same_again.returncode == 0  # what changes nothing may differ
 
 
 @pytest.mark.parametrize("old, new", [("wav,low,", "wav,deep,"), ("low-train-0.wav,low,train", "")])
-def test_a_run_does_not_go_on_with_other_clips_or_classes(old, new, own, tmp_path, spectrim):
+def test_a_run_does_not_go_on_with_other_clips_or_classes(old, new, own, tmp_path, run_spectrim):
     recipe, out = write_recipe(tmp_path, own), tmp_path / "run"
-    assert spectrim("train", recipe, "--out", out).returncode == 0
+    assert run_spectrim("train", recipe, "--out", out).returncode == 0
     own.write_text(own.read_text().replace(old, new))
-    refused(spectrim("train", recipe, "--out", out), "other clips or labels", "--out")
+    refused(run_spectrim("train", recipe, "--out", out), "other clips or labels", "--out")
 
 
-def test_two_processes_do_not_train_in_one_folder(own, tmp_path, spectrim) -> None:
+def test_two_processes_do_not_train_in_one_folder(own, tmp_path, run_spectrim) -> None:
     out = tmp_path / "run"
     with claim(out / ".running"):
-        done = spectrim("train", write_recipe(tmp_path, own), "--out", out)
+        done = run_spectrim("train", write_recipe(tmp_path, own), "--out", out)
     refused(done, "trains there already", str(os.getpid()))
 
 
-def test_what_is_left_out_is_said(own, tmp_path, spectrim) -> None:
+def test_what_is_left_out_is_said(own, tmp_path, run_spectrim) -> None:
     (own.parent / "high-valid-0.wav").write_bytes(b"no sound")
     text = own.read_text().replace("low-train-0.wav,low,train", "low-train-0.wav,low,dev")
     own.write_text(text.replace("high-train-0.wav,high,", "high-train-0.wav,hihg,"))
     recipe = write_recipe(tmp_path, own)
-    done = spectrim("train", recipe, "--out", tmp_path / "run")
+    done = run_spectrim("train", recipe, "--out", tmp_path / "run")
     said = " ".join(done.stderr.split())
     assert "1 clips of split dev are not used" in said
     assert "1 clips of valid cannot be read" in said
     assert "a single clip to learn from: hihg" in said
-    dry = spectrim("train", recipe, "--dry-run")
+    dry = run_spectrim("train", recipe, "--dry-run")
     assert "1 files are no sound" in dry.stdout and "high-valid-0.wav" in dry.stdout
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_state(
-    own, tmp_path, spectrim
+    own, tmp_path, run_spectrim
 ) -> None:
     recipe, out = write_recipe(tmp_path, own), tmp_path / "run"
-    done = spectrim("train", recipe, "optim.lr=1e25", "optim.clip=null", "optim.warmup_epochs=0",
-                    "run.save_every=0", "--out", out)  # fmt: skip
+    words = ["optim.lr=1e25", "optim.clip=null", "optim.warmup_epochs=0", "run.save_every=0"]
+    done = run_spectrim("train", recipe, *words, "--out", out)
     refused(done, "is nan at step", "stopped", "intact", "optim.lr")
     for path in (out / "state").glob("step-*"):
         for value in load_file(path / "weights.safetensors").values():
@@ -179,7 +185,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_state(
 
 
 def test_a_full_disk_stops_the_run_and_it_goes_on_from_the_last_state(
-    own, tmp_path, spectrim, monkeypatch
+    own, tmp_path, run_spectrim, monkeypatch
 ) -> None:
     recipe, out = write_recipe(tmp_path, own), tmp_path / "run"
     write, saved = Path.write_bytes, []
@@ -192,26 +198,26 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_from_the_last_state(
         return write(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    done = spectrim("train", recipe, "run.save_every=0", "--out", out)
+    done = run_spectrim("train", recipe, "run.save_every=0", "--out", out)
     refused(done, "cannot save the state", "No space left on device", "intact", "make room")
     monkeypatch.undo()
     (kept,) = steps_saved(out)
-    done = spectrim("train", recipe, "run.save_every=0", "--out", out)
+    done = run_spectrim("train", recipe, "run.save_every=0", "--out", out)
     assert done.returncode == 0, done.stderr
     assert f"goes on from step {kept}" in done.stderr
-    assert spectrim("train", recipe, "--out", tmp_path / "whole").returncode == 0
+    assert run_spectrim("train", recipe, "--out", tmp_path / "whole").returncode == 0
     assert same(out / "last", tmp_path / "whole" / "last")
     assert [path for path in (out / "state").iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_damaged_clip_is_left_out_and_named_and_the_rest_is_trained_on(
-    own, tmp_path, spectrim
+    own, tmp_path, run_spectrim
 ) -> None:
     (own.parent / "low-train-1.wav").write_bytes(b"RIFF, and nothing more")
     soundfile.write(own.parent / "high-test-0.wav", np.full(9000, np.nan), 16_000, "FLOAT")
     out = tmp_path / "run"
     recipe = write_recipe(tmp_path, own)
-    done = spectrim("train", recipe, "augment.mixup=0", "--out", out)
+    done = run_spectrim("train", recipe, "augment.mixup=0", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "low-train-1.wav" in done.stderr and "left out" in done.stderr
     rows = [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
@@ -219,10 +225,10 @@ def test_a_damaged_clip_is_left_out_and_named_and_the_rest_is_trained_on(
     assert len(np.load(out / "last" / "predictions.npz")["test_paths"]) == 2  # of three
 
 
-def test_a_dry_run_writes_nothing_and_tells_all(own, tmp_path, spectrim) -> None:
+def test_a_dry_run_writes_nothing_and_tells_all(own, tmp_path, run_spectrim) -> None:
     recipe = write_recipe(tmp_path, own)
     before = sorted(tmp_path.rglob("*"))
-    done = spectrim("train", recipe, "--dry-run", "--json")
+    done = run_spectrim("train", recipe, "--dry-run", "--json")
     assert sorted(tmp_path.rglob("*")) == before
     found = json.loads(done.stdout)
     assert (found["steps_per_epoch"], found["steps"]) == (2, 4)  # 12 clips in batches of 8
@@ -232,16 +238,16 @@ def test_a_dry_run_writes_nothing_and_tells_all(own, tmp_path, spectrim) -> None
     assert first["keep_rate"] == [1.0, 1.0] and first["masking"]
     assert second["keep_rate"] == pytest.approx([0.8, 0.6])  # by hand: halfway, at the end
     assert second["gmacs"] < first["gmacs"] and not second["masking"]
-    count = sum(p.numel() for p in package.create("ast-tiny", frames=64, classes=3).parameters())
+    count = sum(p.numel() for p in spectrim.create("ast-tiny", frames=64, classes=3).parameters())
     assert sum(group["parameters"] for group in found["groups"]) == count
-    table = spectrim("train", recipe, "--dry-run").stdout
+    table = run_spectrim("train", recipe, "--dry-run").stdout
     for text in ("optim:", "weight decay", "1.000 to 1.000", "2 steps an epoch, 4 in all"):
         assert text in table
 
 
-def test_without_the_extra_the_way_out_is_said(own, tmp_path, spectrim, monkeypatch) -> None:
+def test_without_the_extra_the_way_out_is_said(own, tmp_path, run_spectrim, monkeypatch) -> None:
     for name in [name for name in sys.modules if name.startswith("spectrim.training")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "omegaconf", None)
-    done = spectrim("train", write_recipe(tmp_path, own))
+    done = run_spectrim("train", write_recipe(tmp_path, own))
     refused(done, "training needs the package omegaconf", "pip install 'spectrim[train]'")

@@ -157,11 +157,11 @@ def _bonett_price(change: np.ndarray) -> float:
 
 
 def test_the_page_has_tables_figure_and_what_is_missing(
-    folder: Path, done: ResultFolder, spectrim, tmp_path
+    folder: Path, done: ResultFolder, run_spectrim, tmp_path
 ) -> None:
     page = tmp_path / "docs" / "small.md"
     words = ("grid", "report", folder / "small.yaml", "--out", folder / "out", "--page", page)
-    assert spectrim(*words).returncode == 0
+    assert run_spectrim(*words).returncode == 0
     text = page.read_text()
     assert "9 of 22 cells" in text and "## AST, tones" in text and "## AudioMAE, tones" in text
     assert "The paper's AST, SPC-2, unpruned: 97.33." in text
@@ -176,12 +176,12 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     assert "In brackets" not in text, "all values stand on one repetition"
     idle = tmp_path / "idle.yaml"
     idle.write_text((folder / "small.yaml").read_text().replace("baseline/*/0", "baselin/*/0"))
-    listed = spectrim("grid", "list", idle, "--out", folder / "out")
+    listed = run_spectrim("grid", "list", idle, "--out", folder / "out")
     assert "9 of 22 are done" in listed.stdout and "no cell fits baselin/*/0" in listed.stderr
 
 
 def test_values_say_how_many_repetitions_they_have_where_they_differ(
-    folder: Path, done: ResultFolder, spectrim, tmp_path
+    folder: Path, done: ResultFolder, run_spectrim, tmp_path
 ) -> None:
     """A second repetition off the shelf, with the outputs of the first; none fine-tuned."""
     cells = tmp_path / "out" / "cells"
@@ -192,7 +192,7 @@ def test_values_say_how_many_repetitions_they_have_where_they_differ(
         (cells / f"{name}--1.json").write_text(text.replace("/ast-tones/0", "/ast-tones/1"))
     page = tmp_path / "small.md"
     words = ("grid", "report", folder / "small.yaml", "--out", tmp_path / "out", "--page", page)
-    assert spectrim(*words).returncode == 0
+    assert run_spectrim(*words).returncode == 0
     text = page.read_text().split("## AST, tones")[1]
     ast, other = text.split("## AudioMAE, tones")
     row = next(line for line in ast.splitlines() if line.startswith("| attention | 0.5"))
@@ -260,13 +260,13 @@ def test_without_its_control_a_fine_tuned_cell_has_no_difference(
 
 
 def test_a_grid_of_ones_own_is_not_held_against_the_paper(
-    folder: Path, done: ResultFolder, spectrim, tmp_path
+    folder: Path, done: ResultFolder, run_spectrim, tmp_path
 ) -> None:
     grid = tmp_path / "own.yaml"
     grid.write_text((folder / "small.yaml").read_text().replace('"AST, SPC-2"', '""'))
     words = ("grid", "report", grid, "--page", tmp_path / "a.md", "--out")
-    assert spectrim(*words, folder / "out").returncode == 0
+    assert run_spectrim(*words, folder / "out").returncode == 0
     text = (tmp_path / "a.md").read_text()
     assert "paper" not in text and "## AST, tones" in text
-    none = spectrim(*words, tmp_path / "none")
+    none = run_spectrim(*words, tmp_path / "none")
     assert none.returncode == 2 and "no finished cell" in " ".join(none.stderr.split())

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_grid(tmp_path_factory.mktemp("grid"))
 
 
-def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
+def test_wrong_calls_are_said(folder: Path, run_spectrim, tmp_path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("colums: {}")
     for words, text in (
@@ -35,7 +35,7 @@ def test_wrong_calls_are_said(folder: Path, spectrim, tmp_path) -> None:
         (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "shelf/ast-tones/0"),
          "waits for baseline/ast-tones/0"),
     ):  # fmt: skip
-        found = spectrim(*words)
+        found = run_spectrim(*words)
         assert found.returncode == 2 and text in " ".join(found.stderr.split()), found.stderr
 
 
@@ -71,10 +71,10 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
     assert read_grid(idle).idle == ["baselin/*/0"]
 
 
-def test_a_file_is_no_folder_of_results(folder: Path, spectrim) -> None:
+def test_a_file_is_no_folder_of_results(folder: Path, run_spectrim) -> None:
     file = folder / "tones.yaml"
     for command in ("list", "run"):
-        done = spectrim("grid", command, folder / "small.yaml", "--out", file)
+        done = run_spectrim("grid", command, folder / "small.yaml", "--out", file)
         assert done.returncode == 2 and str(file) in "".join(done.stderr.split("\n"))
 
 
@@ -107,7 +107,7 @@ def test_a_column_without_test_clips_is_refused_before_it_trains(folder: Path, t
 
 
 def test_a_cell_that_fails_stops_itself_and_what_starts_from_it_alone(
-    folder: Path, spectrim, tmp_path
+    folder: Path, run_spectrim, tmp_path
 ) -> None:
     """One column's learning rate is such that its loss is soon no number."""
     path = tmp_path / "wild.yaml"
@@ -116,7 +116,7 @@ def test_a_cell_that_fails_stops_itself_and_what_starts_from_it_alone(
     path.write_text(text.replace("pretrained: true, ", ""))
     names = ["baseline/ast-tones/0", "control/ast-tones/0", "baseline/audiomae-tones/0"]
     words = [word for name in names for word in ("--cell", name)]
-    done = spectrim("grid", "run", path, "--out", tmp_path / "out", *words)
+    done = run_spectrim("grid", "run", path, "--out", tmp_path / "out", *words)
     said = " ".join(done.stderr.split())
     assert done.returncode == 1 and "Traceback" not in said, said
     assert "error: baseline/ast-tones/0: " in said and "done: 1 cells finished here" in said
@@ -201,26 +201,26 @@ def test_a_run_killed_while_its_state_is_removed_counts_as_done(
     assert run_grid(grid, tmp_path, lambda cell: Silent(), [cell.name]).finished == 0
 
 
-def test_scores_of_ones_own_lie_where_one_stands(folder: Path, spectrim, tmp_path) -> None:
+def test_scores_of_ones_own_lie_where_one_stands(folder: Path, run_spectrim, tmp_path) -> None:
     path = tmp_path / "own.yaml"
     text = (folder / "small.yaml").read_text()
     (tmp_path / "my_scores.py").write_text("def mine(context):\n    return context.column_mean()\n")
     words = ("grid", "list", path, "--out", tmp_path / "out")
     path.write_text(text.replace("variation]", "my_scores:mine]"))
-    done = spectrim(*words)
+    done = run_spectrim(*words)
     assert done.returncode == 0 and "tuned/ast-tones/my_scores:mine-0.7/0" in done.stdout
     path.write_text(text.replace("variation]", "my_scores:yours]"))
-    done = spectrim(*words)
+    done = run_spectrim(*words)
     assert done.returncode == 2 and "yours" in done.stderr and "own.yaml" in done.stderr
 
 
-def test_missing_manifests_are_named_in_the_list(folder: Path, spectrim, tmp_path) -> None:
+def test_missing_manifests_are_named_in_the_list(folder: Path, run_spectrim, tmp_path) -> None:
     path = tmp_path / "away.yaml"
     column = "runs: [[seed=0], [seed=1]], changes: ["
     assert column in GRID
     text = GRID.replace(column, f"{column}data.test_manifest={tmp_path / 'gone.csv'}, ")
     path.write_text(text.replace("FOLDER", str(folder)))
-    done = spectrim("grid", "list", path, "--out", tmp_path / "out")
+    done = run_spectrim("grid", "list", path, "--out", tmp_path / "out")
     said = "".join(done.stderr.split())
     assert done.returncode == 0 and said.count("gone.csv") == 1, done.stderr
     assert "spectrimdataprepare" in said and "tones.csv" not in said
@@ -235,16 +235,16 @@ def test_an_interrupted_cell_says_how_far_it_is(folder: Path, tmp_path) -> None:
     assert results.status(cell) == "begun (2 epochs)"
 
 
-def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, spectrim, tmp_path) -> None:
+def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, run_spectrim, tmp_path) -> None:
     cells, base = tmp_path / "cells", read_grid(folder / "small.yaml").cell("baseline/ast-tones/0")
     finished(ResultFolder(tmp_path), base)
     shutil.rmtree(tmp_path / "runs")
     words = (folder / "small.yaml", "--out", tmp_path, "--cell", "shelf/ast-tones/0")
     (cells / "baseline--other--0.json").write_text("{}")
-    listed = spectrim("grid", "list", *words[:3])
+    listed = run_spectrim("grid", "list", *words[:3])
     assert "lost" in listed.stdout and "also holds 1 cells" in listed.stderr
     assert "baseline--other--0" in listed.stderr and "manifests" not in listed.stderr
-    found = spectrim("grid", "run", *words)
+    found = run_spectrim("grid", "run", *words)
     said = " ".join(found.stderr.split())
     assert found.returncode == 2 and "delete" in said and "another --out" in said, said
     assert "need the runs of baseline/ast-tones/0, which are finished but not in" in said

@@ -72,7 +72,7 @@ def whole(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(
-    recipe: Path, tmp_path: Path, whole: Path, kind: signal.Signals, spectrim: Call
+    recipe: Path, tmp_path: Path, whole: Path, kind: signal.Signals, run_spectrim: Call
 ) -> None:
     out = tmp_path / "run"
     process = start(recipe, out, "run.save_every=0")
@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     stopped = max(steps_saved(out))
     assert 0 < stopped < 6, errors.decode()
     assert process.returncode == (130 if kind == signal.SIGINT else -signal.SIGKILL)
-    done = spectrim("train", recipe, "--out", out)
+    done = run_spectrim("train", recipe, "--out", out)
     assert done.returncode == 0, done.stderr
     assert f"goes on from step {stopped} of 6" in done.stderr
     assert same(out / "last", whole / "last")
@@ -113,22 +113,22 @@ def test_a_run_stopped_at_an_epochs_end_has_that_epoch(
     assert same(out / "last", whole / "last")
 
 
-def test_a_finished_run_says_its_result_again(whole: Path, spectrim: Call) -> None:
+def test_a_finished_run_says_its_result_again(whole: Path, run_spectrim: Call) -> None:
     before = (whole / "last" / "model.safetensors").stat().st_mtime_ns
     recipe = whole.parent / "recipe.yaml"
-    done = spectrim("train", recipe, "--out", whole, "--json")
+    done = run_spectrim("train", recipe, "--out", whole, "--json")
     assert json.loads(done.stdout)["last"]["step"] == 6
     assert (whole / "last" / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_a_finished_run_without_its_state_is_not_trained_anew(
-    whole: Path, tmp_path: Path, spectrim: Call
+    whole: Path, tmp_path: Path, run_spectrim: Call
 ) -> None:
     """docs/training.md says to delete the state when one is done."""
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     shutil.rmtree(out / "state")
     (out / "last" / "model.safetensors").write_bytes(b"as it was")
-    found = spectrim("train", whole.parent / "recipe.yaml", "--out", out)
+    found = run_spectrim("train", whole.parent / "recipe.yaml", "--out", out)
     assert found.returncode == 0 and "is finished" in found.stderr, found.stderr
     assert (out / "last" / "model.safetensors").read_bytes() == b"as it was"

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tones import write_recipe
 
-import spectrim as package
+import spectrim
 from models import foreign
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.json_manifest import write_json_manifest
@@ -61,7 +61,7 @@ def test_the_tones_are_learned_and_the_models_load_and_agree(learned: Path, tone
     best = max(lines(learned), key=lambda row: row["valid"])  # the first of equals
     assert summary["best"]["epoch"] == best["epoch"]
     for name in ("last", "best"):
-        model = package.load(learned / name)
+        model = spectrim.load(learned / name)
         assert model.labels == ["high", "low", "middle"]
         test = read_data(tones).select(split="test").clips
         logits = model(*model.features([clip.path for clip in test]))
@@ -73,13 +73,13 @@ def test_the_tones_are_learned_and_the_models_load_and_agree(learned: Path, tone
 
 
 def test_pruning_holds_in_evaluation_and_in_the_model_from_the_first_epoch(
-    recipe: Path, tmp_path: Path, spectrim
+    recipe: Path, tmp_path: Path, run_spectrim
 ) -> None:
     out = tmp_path / "run"
-    done = spectrim("train", recipe, "score=variation", "--out", out, "--json")
+    done = run_spectrim("train", recipe, "score=variation", "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["last"] == lines(out)[-1]
-    model = package.load(out / "last")
+    model = spectrim.load(out / "last")
     assert [(s.score, s.keep_rate, s.at) for s in model.plan.stages] == [
         ("variation", 0.6, 3), ("variation", 0.6, 6), ("variation", 0.6, 9)
     ]  # fmt: skip
@@ -94,11 +94,11 @@ def package_manifest(recipe: Path) -> Path:
     return Path(text.split("manifest: ")[1].split(",")[0])
 
 
-def test_scalars_reach_tensorboard(recipe: Path, tmp_path: Path, spectrim) -> None:
+def test_scalars_reach_tensorboard(recipe: Path, tmp_path: Path, run_spectrim) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = tmp_path / "run"
-    assert spectrim("train", recipe, "run.tensorboard=true", "--out", out).returncode == 0
+    assert run_spectrim("train", recipe, "run.tensorboard=true", "--out", out).returncode == 0
     events = EventAccumulator(str(out / "tensorboard"))
     events.Reload()
     rates = [event.value for event in events.Scalars("train/keep_rate")]
@@ -108,7 +108,9 @@ def test_scalars_reach_tensorboard(recipe: Path, tmp_path: Path, spectrim) -> No
     np.testing.assert_allclose(found, [row["test"] for row in lines(out)], atol=1e-6)
 
 
-def test_ones_own_clips_need_a_manifest_and_a_start(tones: Path, tmp_path: Path, spectrim) -> None:
+def test_ones_own_clips_need_a_manifest_and_a_start(
+    tones: Path, tmp_path: Path, run_spectrim
+) -> None:
     """Classes, length, mean and std follow; a start of other classes and length is adapted."""
     rows = list(csv.DictReader(tones.open()))
     for row in rows:
@@ -120,7 +122,7 @@ def test_ones_own_clips_need_a_manifest_and_a_start(tones: Path, tmp_path: Path,
         writer.writerows(rows)
     finetune = ROOT / "recipes" / "finetune.yaml"
     out = tmp_path / "run"
-    done = spectrim(
+    done = run_spectrim(
         "train", finetune, f"data.manifest={mine}", "init=ast-digits", "epochs=1", "keep_rate=0.7",
         "schedule.start=0", "schedule.length=1", "run.threads=1", "--out", out,
     )  # fmt: skip
@@ -128,7 +130,7 @@ def test_ones_own_clips_need_a_manifest_and_a_start(tones: Path, tmp_path: Path,
     said = " ".join(done.stderr.split())
     assert "its length of 128 frames becomes 64" in said
     assert "its head of 10 classes goes; a fresh one of 3 classes is made" in said
-    model = package.load(out / "last")
+    model = spectrim.load(out / "last")
     assert model.config.frames == 64
     assert model.labels == ["high", "low", "middle"]
     assert model.config.activation == "softmax" and model.config.metric == "accuracy"
@@ -139,14 +141,14 @@ def test_ones_own_clips_need_a_manifest_and_a_start(tones: Path, tmp_path: Path,
 
 @pytest.mark.parametrize("kind", ["audiomae", "official_ast"])
 def test_a_recipe_of_the_paper_starts_from_a_published_checkpoint(
-    kind: str, tones: Path, tmp_path: Path, spectrim
+    kind: str, tones: Path, tmp_path: Path, run_spectrim
 ) -> None:
     """Files of the published formats, smaller; AudioMAE's without a head."""
     state = foreign.audiomae(head=False) if kind == "audiomae" else foreign.official_ast()
     path = tmp_path / "pretrained.pth"
     torch.save({"model": state} if kind == "audiomae" else state, path)
     name = "audiomae-esc50" if kind == "audiomae" else "ast-esc50"
-    done = spectrim(
+    done = run_spectrim(
         "train", ROOT / "recipes" / f"{name}.yaml", f"data.manifest={tones}", f"init={path}",
         "data.test_fold=null", "model.frames=64", "blocks=[1]", "epochs=2", "select.from_epoch=0",
         "schedule.start=0", "schedule.length=1", "keep_rate=0.5", "score=intensity",
@@ -156,25 +158,25 @@ def test_a_recipe_of_the_paper_starts_from_a_published_checkpoint(
     head = "it has no head" if kind == "audiomae" else "its head of 5 classes goes"
     assert f"{head}; a fresh one of 3 classes is made" in done.stderr
     assert "position embedding of 8 time columns to 4" in done.stderr
-    config = package.load(tmp_path / "run" / "last").config
+    config = spectrim.load(tmp_path / "run" / "last").config
     assert (config.padding, config.mean, config.std) == ("minimum", -6.6268077, 5.358466)
     assert config.has_class_token == (kind == "official_ast")
 
 
-def test_several_labels_a_clip_give_bce_and_map(tones: Path, tmp_path: Path, spectrim) -> None:
+def test_several_labels_a_clip_give_bce_and_map(tones: Path, tmp_path: Path, run_spectrim) -> None:
     text = tones.read_text().replace("high,train", "high;low,train")
     several = tones.with_name("several.csv")
     several.write_text(text)
     recipe = write_recipe(tmp_path, several, PLAIN)
-    done = spectrim("train", recipe, "epochs=1", "--out", tmp_path / "run")
+    done = run_spectrim("train", recipe, "epochs=1", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    config = package.load(tmp_path / "run" / "last").config
+    config = spectrim.load(tmp_path / "run" / "last").config
     assert (config.activation, config.metric) == ("sigmoid", "mAP")
     assert "loss bce" in done.stderr
 
 
 def test_a_pretrained_encoder_is_where_training_starts(
-    tones: Path, tmp_path: Path, spectrim
+    tones: Path, tmp_path: Path, run_spectrim
 ) -> None:
     text = """
 epochs: 3
@@ -191,12 +193,12 @@ run: {tensorboard: false, threads: 1}
     rows = list(csv.DictReader(tones.open()))
     unlabelled.write_text("path\n" + "".join(row["path"] + "\n" for row in rows))
     pre = tmp_path / "pre"
-    done = spectrim("pretrain", write_recipe(tmp_path, unlabelled, text), "--out", pre)
+    done = run_spectrim("pretrain", write_recipe(tmp_path, unlabelled, text), "--out", pre)
     assert done.returncode == 0, done.stderr
     losses = [row["loss"] for row in lines(pre)]
     assert losses[-1] < losses[0] < 1.5  # of values whose variance is 1
     recipe = write_recipe(tmp_path, tones, PLAIN)
-    done = spectrim("train", recipe, f"init={pre / 'last'}", "epochs=1", "optim.lr=1e-9",
+    done = run_spectrim("train", recipe, f"init={pre / 'last'}", "epochs=1", "optim.lr=1e-9",
                     "--out", tmp_path / "fine")  # fmt: skip
     assert done.returncode == 0, done.stderr
     before, after = (load_file(p / "last" / "model.safetensors") for p in (pre, tmp_path / "fine"))
@@ -206,7 +208,7 @@ run: {tensorboard: false, threads: 1}
 
 
 def test_a_teacher_of_the_same_classes_helps(
-    learned: Path, tones: Path, tmp_path: Path, spectrim
+    learned: Path, tones: Path, tmp_path: Path, run_spectrim
 ) -> None:
     """With all the weight on a teacher that knows the tones, they are learned without labels."""
     wrong = tones.with_name("wrong.csv")
@@ -219,7 +221,7 @@ def test_a_teacher_of_the_same_classes_helps(
             train = row["split"] == "train"
             writer.writerow(row | ({"label": turned[row["label"]]} if train else {}))
     recipe = write_recipe(tmp_path, wrong, PLAIN)
-    done = spectrim("train", recipe, f"teacher.model={learned / 'last'}", "teacher.weight=1.0",
+    done = run_spectrim("train", recipe, f"teacher.model={learned / 'last'}", "teacher.weight=1.0",
                     "--out", tmp_path / "run", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["last"]["test"] == 1.0
@@ -227,48 +229,48 @@ def test_a_teacher_of_the_same_classes_helps(
 
 @pytest.mark.parametrize("plan", ["score=extensions:Learned", "reduction=extensions:merge"])
 def test_a_score_or_reduction_of_ones_own_is_trained_with(
-    plan: str, recipe: Path, tmp_path: Path, spectrim
+    plan: str, recipe: Path, tmp_path: Path, run_spectrim
 ) -> None:
     out = tmp_path / "run"
-    done = spectrim("train", recipe, plan, "--out", out)
+    done = run_spectrim("train", recipe, plan, "--out", out)
     assert done.returncode == 0, done.stderr
-    model = package.load(out / "last", trust_code=True)
+    model = spectrim.load(out / "last", trust_code=True)
     if "Learned" in plan:
         torch.manual_seed(0)
-        fresh = package.prune(model, 0.6, score="extensions:Learned")
+        fresh = spectrim.prune(model, 0.6, score="extensions:Learned")
         assert len(model.learned) == len(fresh.learned) > 0
         assert any("learned" in name for name in load_file(out / "last" / "model.safetensors"))
 
 
-def test_a_batch_computed_in_pieces_is_the_same_batch(recipe, tmp_path, spectrim) -> None:
+def test_a_batch_computed_in_pieces_is_the_same_batch(recipe, tmp_path, run_spectrim) -> None:
     for name, size in (("whole", "null"), ("pieces", "3")):
-        done = spectrim("train", recipe, f"run.micro_batch={size}", "--out", tmp_path / name)
+        done = run_spectrim("train", recipe, f"run.micro_batch={size}", "--out", tmp_path / name)
         assert done.returncode == 0, done.stderr
     whole, pieces = ([row["loss"] for row in lines(tmp_path / n)] for n in ("whole", "pieces"))
     np.testing.assert_allclose(pieces, whole, atol=1e-4)
 
 
-def test_a_cache_that_cannot_be_written_stops_the_run(recipe, tmp_path, spectrim) -> None:
+def test_a_cache_that_cannot_be_written_stops_the_run(recipe, tmp_path, run_spectrim) -> None:
     (tmp_path / "file").write_text("no folder")
-    done = spectrim(
+    done = run_spectrim(
         "train", recipe, f"data.cache={tmp_path / 'file' / 'x'}", "--out", tmp_path / "r"
     )
     assert done.returncode == 2
     assert "data.cache" in done.stderr and "left out" not in done.stderr
 
 
-def test_a_small_clip_of_the_gradient_leaves_the_weights(recipe, tmp_path, spectrim) -> None:
+def test_a_small_clip_of_the_gradient_leaves_the_weights(recipe, tmp_path, run_spectrim) -> None:
     """Below Adam's epsilon a step is as small as the gradient is."""
     words = ["epochs=1", "optim.clip=1e-12", "optim.weight_decay=0"]
-    assert spectrim("train", recipe, *words, "--out", tmp_path / "run").returncode == 0
+    assert run_spectrim("train", recipe, *words, "--out", tmp_path / "run").returncode == 0
     made = read_recipe(recipe, words, Recipe)
     known = json.loads((tmp_path / "run" / "settled.json").read_text())
     start = begin(made, settle(made, known))[0].state_dict()
-    end = package.load(tmp_path / "run" / "last").state_dict()
+    end = spectrim.load(tmp_path / "run" / "last").state_dict()
     assert max((end[name] - start[name]).abs().max().item() for name in start) < 1e-5
 
 
-def test_corpora_with_a_file_a_split(tones: Path, tmp_path: Path, spectrim) -> None:
+def test_corpora_with_a_file_a_split(tones: Path, tmp_path: Path, run_spectrim) -> None:
     """The reference's JSON says no split: which file is the test is the recipe's to say."""
     clips = read_data(tones).clips
     for name in ("train", "valid", "test"):
@@ -295,26 +297,26 @@ def test_a_class_that_only_the_test_has_is_said(tones: Path, tmp_path: Path) -> 
 
 
 def test_a_run_of_a_spectrim_that_knew_fewer_keys_goes_on(
-    tones: Path, tmp_path: Path, spectrim
+    tones: Path, tmp_path: Path, run_spectrim
 ) -> None:
     recipe, out = write_recipe(tmp_path, tones, PLAIN), tmp_path / "run"
-    assert spectrim("train", recipe, "epochs=1", "--out", out).returncode == 0
+    assert run_spectrim("train", recipe, "epochs=1", "--out", out).returncode == 0
     settled = json.loads((out / "settled.json").read_text())
     del settled["recipe"]["data"]["test_manifest"], settled["recipe"]["teacher"]["load"]
     (out / "settled.json").write_text(json.dumps(settled))
-    assert "is finished" in spectrim("train", recipe, "epochs=1", "--out", out).stderr
-    done = spectrim("train", recipe, "epochs=1", "teacher.load={mean: 1}", "--out", out)
+    assert "is finished" in run_spectrim("train", recipe, "epochs=1", "--out", out).stderr
+    done = run_spectrim("train", recipe, "epochs=1", "teacher.load={mean: 1}", "--out", out)
     assert done.returncode == 2 and "another recipe" in done.stderr
     # Keys below `load`, which is empty by default, are no difference from themselves.
     words = ("train", recipe, "epochs=1", "load.padding=zero", "--out", tmp_path / "other")
-    assert spectrim(*words).returncode == 0
-    assert "is finished" in spectrim(*words).stderr
+    assert run_spectrim(*words).returncode == 0
+    assert "is finished" in run_spectrim(*words).stderr
 
 
 def test_a_teacher_whose_file_names_no_classes(learned: Path, tones: Path, tmp_path: Path) -> None:
-    teacher = package.load(learned / "last")
+    teacher = spectrim.load(learned / "last")
     named = list(teacher.labels)
-    package.load(learned / "last", labels=["class 0", "class 1", "class 2"]).save(tmp_path / "t")
+    spectrim.load(learned / "last", labels=["class 0", "class 1", "class 2"]).save(tmp_path / "t")
     recipe = write_recipe(tmp_path, tones, PLAIN)
     words = [f"teacher.model={tmp_path / 't'}", f"teacher.load.labels={json.dumps(named)}"]
     read = read_recipe(recipe, words, Recipe)
@@ -325,7 +327,7 @@ def test_a_teacher_whose_file_names_no_classes(learned: Path, tones: Path, tmp_p
 def test_a_teacher_sees_all_patches_whatever_plan_it_was_saved_with(
     learned: Path, tones: Path, tmp_path: Path
 ) -> None:
-    package.prune(package.load(learned / "last"), 0.5).save(tmp_path / "t")
+    spectrim.prune(spectrim.load(learned / "last"), 0.5).save(tmp_path / "t")
     read = read_recipe(write_recipe(tmp_path, tones, PLAIN), [f"teacher.model={tmp_path / 't'}"],
                        Recipe)  # fmt: skip
     made = Supervision(read, settle(read), tmp_path / "cache", 0, 1)
@@ -334,18 +336,18 @@ def test_a_teacher_sees_all_patches_whatever_plan_it_was_saved_with(
 
 
 def test_own_code_of_a_checkpoint_is_found_where_one_stands(
-    learned: Path, tones: Path, tmp_path: Path, spectrim
+    learned: Path, tones: Path, tmp_path: Path, run_spectrim
 ) -> None:
     """The recipe's own score is attention; only the model that it starts from has another."""
     (tmp_path / "my_scores.py").write_text("def mine(context):\n    return context.column_mean()\n")
-    folder = package.prune(package.load(learned / "last"), 0.5).save(tmp_path / "m")
+    folder = spectrim.prune(spectrim.load(learned / "last"), 0.5).save(tmp_path / "m")
     told = (folder / "config.json").read_text()
     assert '"attention"' in told
     (folder / "config.json").write_text(told.replace('"attention"', '"my_scores:mine"'))
     recipe = write_recipe(tmp_path, tones, PLAIN)
     words = ("train", recipe, f"init={tmp_path / 'm'}", "--dry-run")
-    assert spectrim(*words).returncode == 2
-    done = spectrim(*words, "load.trust_code=true")
+    assert run_spectrim(*words).returncode == 2
+    done = run_spectrim(*words, "load.trust_code=true")
     assert done.returncode == 0, done.stderr
 
 
