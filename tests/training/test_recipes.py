@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Iterator
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
-from spectrim.common.errors import SpectrimError
+import spectrim
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.training.ranges import Range
 from spectrim.training.read_recipe import folder_of, read_recipe, to_dict, to_yaml
-from spectrim.training.recipe import PretrainRecipe, Recipe
+from spectrim.training.recipe import LOAD_OPTIONS, PretrainRecipe, Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = sorted(path.name for path in RECIPES.glob("*.yaml"))
@@ -235,14 +241,65 @@ BAD_VALUES = [
     # what must not be given together, or not at all
     "optim.lr=null", "augment.join=true",
 ]  # fmt: skip
-UNNAMED = {
-    "keep_rate=0": "check_keep_rate says 'a keep-rate of 0.0', without key or file",
-    "keep_rate=1.5": "as above",
-    "keep_rate=-1": "as above",
-    "optim.lr=0": "'the learning rate is not above 0' names neither optim.lr nor optim.base_lr",
-    "optim.lr=-1": "as above",
-    "epochs=${epoch}": "names what is not found, not the key that asks for it",
-}
+
+
+def limited(part: object, limit: str, prefix: str = "") -> Iterator[tuple[str, Field]]:
+    """Key and field of every value whose metadata has a limit of this kind."""
+    for entry in fields(part):
+        value = getattr(part, entry.name)
+        if is_dataclass(value):
+            yield from limited(value, limit, f"{prefix}{entry.name}.")
+        elif limit in entry.metadata:
+            yield prefix + entry.name, entry
+
+
+def cases(limit: str) -> list:
+    return [
+        pytest.param(key, entry, kind, id=f"{kind.__name__}-{key}")
+        for kind in (Recipe, PretrainRecipe)
+        for key, entry in limited(kind(), limit)
+    ]
+
+
+@pytest.mark.parametrize(("key", "entry", "kind"), cases("range"))
+def test_every_range_of_a_recipe_is_enforced(recipe, key, entry, kind):
+    """Just outside each bound is refused with the key named; no default lies outside."""
+    bounds: Range = entry.metadata["range"]
+    step = 1 if "int" in entry.type else 1e-6
+    outside = [bounds.least - step, bounds.most + step, bounds.above, bounds.below]
+    outside = [value for value in outside if math.isfinite(value)]
+    assert outside
+    for value in outside:
+        given = f"[{value},0.5]" if "length" in entry.metadata else value
+        with pytest.raises(SpectrimError, match=f"{key} is .*; expected .*{bounds}"):
+            recipe(BASE, f"{key}={given}", kind=kind)
+    for value in (bounds.least, bounds.most):
+        assert not math.isfinite(value) or value in bounds
+
+
+@pytest.mark.parametrize(("key", "entry", "kind"), cases("choices"))
+def test_every_choice_of_a_recipe_is_enforced(recipe, key, entry, kind):
+    with pytest.raises(SpectrimError, match=f"{key} is 'neither'.*{entry.metadata['choices'][0]}"):
+        recipe(BASE, f"{key}=neither", kind=kind)
+    for choice in entry.metadata["choices"]:
+        recipe(BASE, f"{key}={choice}", kind=kind)
+
+
+@pytest.mark.parametrize(("key", "entry", "kind"), cases("keys"))
+def test_load_options_are_arguments_of_load_and_others_are_refused(recipe, key, entry, kind):
+    assert entry.metadata["keys"] == LOAD_OPTIONS
+    assert set(LOAD_OPTIONS) <= set(inspect.signature(spectrim.load).parameters)
+    with pytest.raises(SpectrimError, match=f"{key} has no key 'frames'"):
+        recipe(BASE, f"{key}.frames=96", kind=kind)
+
+
+@pytest.mark.parametrize("part", ["load", "teacher.load"])
+def test_the_old_name_of_trust_code_is_read_with_a_note(recipe, part):
+    outer = f"{part}: {{own_code: true}}" if part == "load" else "teacher: {load: {own_code: true}}"
+    for text, changes in ((BASE, [f"{part}.own_code=true"]), (f"{BASE}{outer}\n", [])):
+        with pytest.warns(SpectrimNotice, match=f"{part}.own_code is now called {part}.trust_code"):
+            read = recipe(text, *changes)
+        assert (read.load if part == "load" else read.teacher.load) == {"trust_code": True}
 
 
 @pytest.mark.parametrize(
@@ -250,7 +307,12 @@ UNNAMED = {
     [
         *BAD_VALUES,
         "keep_rate=nan",
-        *(change for change in UNNAMED),
+        "keep_rate=0",
+        "keep_rate=1.5",
+        "keep_rate=-1",
+        "optim.lr=0",
+        "optim.lr=-1",
+        "epochs=${epoch}",  # names what is not found, not the key that asks for it
     ],
 )
 def test_a_bad_value_is_refused_and_its_key_named(recipe, change):
@@ -343,7 +405,7 @@ def test_a_number_in_the_place_of_a_part_is_refused_by_its_key(recipe, key):
 
 @pytest.mark.parametrize("name", ["none.yaml", "."])
 def test_a_file_that_is_not_there_is_named(tmp_path, name):
-    with pytest.raises(SpectrimError, match="wanted a recipe"):
+    with pytest.raises(SpectrimError, match="expected a recipe"):
         read_recipe(tmp_path / name, (), Recipe)
 
 

@@ -1,9 +1,18 @@
-"""Recipes: every value of a training run, as typed data that a YAML file fills."""
+"""Recipes: every value of a training run, as typed data that a YAML file fills.
+
+The range or the choices of a value stand on its field; `ranges.check_values` enforces them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+
+from .ranges import Range, number, one_of
+
+# Load options a recipe may give: keyword arguments of `spectrim.load`. Length, device and dtype
+# follow from the task and the run.
+LOAD_OPTIONS = ("stride", "mean", "std", "padding", "labels", "activation", "metric", "trust_code")
 
 
 @dataclass
@@ -11,25 +20,27 @@ class ModelPart:
     """The network.
 
     Attributes:
-        preset: its size and family where `init` gives none, such as "ast-tiny".
-        frames: length of a clip, 10 ms each; null: what holds 95 % of the training clips.
-        stride: of the patches; null: 16, or what `init` has.
-        mean, std: of the log-mel; null: measured on the training clips.
-        padding: "minimum" or "zero", what the network is fed past a clip's end.
-        drop_path: of the last block, growing linearly from 0 in the first.
-        fresh_head: drop the head that `init` has; null: only where the classes differ.
-        head_std: of a fresh head's normal distribution, truncated.
+        preset: size and family of a model with random weights, such as "ast-tiny"; unused
+            with `init`.
+        frames: clip length in frames of 10 ms; null: the length that holds 95 % of the training
+            clips.
+        stride: of the patches; null: 16, or the stride of `init`.
+        mean, std: of the log-mel features; null: measured on the training clips.
+        padding: value after the end of a clip: "minimum" or "zero".
+        drop_path: rate of the last block, growing linearly from 0 in the first.
+        fresh_head: replace the head of `init`; null: only if the classes differ.
+        head_std: standard deviation of a fresh head's truncated normal distribution.
     """
 
     preset: str = "ast-base"
-    frames: int | None = None
-    stride: int | None = None
+    frames: int | None = number(None, least=1)
+    stride: int | None = number(None, least=1)
     mean: float | None = None
-    std: float | None = None
-    padding: str = "minimum"
-    drop_path: float = 0.0
+    std: float | None = number(None, above=0)
+    padding: str = one_of("minimum", "zero")
+    drop_path: float = number(0.0, least=0, below=1)
     fresh_head: bool | None = None
-    head_std: float = 0.02
+    head_std: float = number(0.02, least=0)
 
 
 @dataclass
@@ -37,17 +48,17 @@ class DataPart:
     """The clips.
 
     Attributes:
-        manifest: one or several; a relative path is looked up from where the command runs.
-        valid_manifest, test_manifest: one or several, all of whose rows choose the best epoch, or
-            are the test: for corpora with a file a split. Null: `manifest` holds these rows too.
+        manifest: one path or several, relative to the working directory.
+        valid_manifest, test_manifest: one or several manifests whose rows all belong to that
+            split, for corpora with one file per split. Null: `manifest` holds these rows too.
         train_split, valid_split, test_split: names in the column `split`.
-        test_fold: its rows are the test clips, all others are trained on.
-        valid_fold: its rows choose the best epoch, and are not trained on.
-        holdout: share of the training clips, class by class, that is held out to choose the
+        test_fold: fold of the test clips; all other folds are trained on.
+        valid_fold: fold that chooses the best epoch; it is not trained on.
+        holdout: fraction of the training clips of each class that is held out to choose the
             best epoch.
-        labels: the classes in the order of the logits, or "audioset", or a file of one a
+        labels: class names in the order of the logits, "audioset", or a file with one name per
             line; null: all labels of the training clips, sorted.
-        cache: folder of decoded waveforms, such as a RAM disk; null: beside the run's results.
+        cache: folder of decoded waveforms, such as a RAM disk; null: in the run's folder.
         workers: decoding threads.
     """
 
@@ -59,42 +70,42 @@ class DataPart:
     test_split: str = "test"
     test_fold: str | None = None
     valid_fold: str | None = None
-    holdout: float = 0.0
+    holdout: float = number(0.0, least=0, below=1)
     labels: Any = None
     cache: str | None = None
-    workers: int = 2
+    workers: int = number(2, least=1)
 
 
 @dataclass
 class AugmentPart:
-    """What is done to a clip before the network sees it.
+    """Random changes of a training clip.
 
     Attributes:
-        roll: turn the waveform by any amount.
-        gain: scale it by Beta(10, 10) + 0.5.
-        mixup: share of clips mixed with another one.
-        mixup_alpha: both parameters of the Beta distribution of the mixture.
-        spec_time, spec_frequency: SpecAugment's largest widths, in frames and mel bins.
-        noise: largest amplitude of uniform noise on the normalised features.
-        shift: largest turn of the features, in frames.
-        token_columns, token_rows: share of the time columns and frequency rows of patches that
-            stay, drawn anew for each clip.
-        join: fill the network's window: a short clip is followed by others, drawn at random. For
-            pre-training, as labels are not joined.
+        roll: rotate the waveform by a random number of samples.
+        gain: multiply it by Beta(10, 10) + 0.5.
+        mixup: fraction of clips that are mixed with another one.
+        mixup_alpha: both parameters of the Beta distribution of the mixing ratio.
+        spec_time, spec_frequency: maximum widths of SpecAugment's masks, in frames and mel bins.
+        noise: maximum amplitude of uniform noise on the normalised features.
+        shift: maximum rotation of the features, in frames.
+        token_columns, token_rows: fraction of time columns and frequency rows of patches to
+            keep, drawn again for each clip and epoch.
+        join: fill the network's window with further random clips. Only for pre-training, because
+            labels are not joined.
 
     SpecAugment and token masking end when pruning starts.
     """
 
     roll: bool = False
     gain: bool = False
-    mixup: float = 0.0
-    mixup_alpha: float = 10.0
-    spec_time: int = 0
-    spec_frequency: int = 0
-    noise: float = 0.0
-    shift: int = 0
-    token_columns: float = 1.0
-    token_rows: float = 1.0
+    mixup: float = number(0.0, least=0, most=1)
+    mixup_alpha: float = number(10.0, above=0)
+    spec_time: int = number(0, least=0)
+    spec_frequency: int = number(0, least=0)
+    noise: float = number(0.0, least=0)
+    shift: int = number(0, least=0)
+    token_columns: float = number(1.0, least=0, most=1)
+    token_rows: float = number(1.0, least=0, most=1)
     join: bool = False
 
 
@@ -103,94 +114,98 @@ class OptimPart:
     """Optimiser and learning rate.
 
     Attributes:
-        name: "adamw" or "adam" (whose weight decay is an L2 term of the gradient).
-        lr: learning rate; or base_lr: for 256 clips, scaled by the total batch.
-        batch_size: in total, over all processes.
-        betas, weight_decay: the optimiser's.
-        decay_all: whether biases, norms, tokens and positions decay too.
-        layer_decay: factor of the learning rate from each layer to the one under it.
-        schedule: "cosine" (to `min_lr`), "step" (`step_factor` after `step_start` epochs and
-            after every `step_every` more) or "constant".
-        warmup_epochs: the rate grows from 0 over so many epochs; or
-        warmup_steps: over so many steps, moving every `warmup_every`.
-        clip: largest norm of the gradient; null: any.
+        name: "adamw", or "adam", whose weight decay is an L2 term of the gradient.
+        lr: peak learning rate. Alternatively base_lr: for 256 clips, scaled by the batch size.
+        batch_size: total over all processes.
+        betas, weight_decay: of the optimiser.
+        decay_all: also decay biases, norms, prefix tokens and positions.
+        layer_decay: factor of the learning rate from each layer to the one below it.
+        schedule: "cosine" (to `min_lr`), "step" (times `step_factor` after `step_start` epochs
+            and again after every `step_every`) or "constant".
+        warmup_epochs: the rate grows from 0 for this many epochs. Alternatively warmup_steps:
+            for this many steps, changing every `warmup_every` steps.
+        clip: maximum norm of the gradient; null: no limit.
     """
 
-    name: str = "adamw"
-    lr: float | None = None
-    base_lr: float | None = None
-    batch_size: int = 32
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    weight_decay: float = 0.0
+    name: str = one_of("adamw", "adam")
+    lr: float | None = number(None, above=0)
+    base_lr: float | None = number(None, above=0)
+    batch_size: int = number(32, least=1)
+    betas: list[float] = field(
+        default_factory=lambda: [0.9, 0.999],
+        metadata={"range": Range(least=0, below=1), "length": 2},
+    )
+    weight_decay: float = number(0.0, least=0)
     decay_all: bool = False
-    layer_decay: float = 1.0
-    schedule: str = "cosine"
-    min_lr: float = 0.0
-    step_start: int = 1
-    step_every: int = 1
-    step_factor: float = 1.0
-    warmup_epochs: float = 0.0
-    warmup_steps: int = 0
-    warmup_every: int = 1
-    clip: float | None = None
+    layer_decay: float = number(1.0, above=0)
+    schedule: str = one_of("cosine", "step", "constant")
+    min_lr: float = number(0.0, least=0)
+    step_start: int = number(1, least=1)
+    step_every: int = number(1, least=1)
+    step_factor: float = number(1.0, least=0)
+    warmup_epochs: float = number(0.0, least=0)
+    warmup_steps: int = number(0, least=0)
+    warmup_every: int = number(1, least=1)
+    clip: float | None = number(None, above=0)
 
 
 @dataclass
 class RunPart:
-    """How it runs; none of these changes what is trained, but for rounding.
+    """How the run computes. Apart from rounding, none of these values changes the result.
 
     Attributes:
-        precision: "auto" (bf16 or else fp16 where a GPU has it), "no", "bf16" or "fp16"; a CPU
-            computes in float32 unless "bf16" is asked for, which pays where it has AMX.
+        precision: "auto" (on a GPU bf16 if supported, otherwise fp16), "no", "bf16" or "fp16".
+            A CPU uses float32 unless "bf16" is given, which is faster only with AMX.
         device: "auto" or "cpu".
-        threads: of the processor; null: as PyTorch chooses.
-        micro_batch: clips that a process computes at a time; null: its share of the batch. The
-            gradient is the same, but where model.drop_path draws other residuals to drop.
-        save_every: seconds between savings of the state, besides each epoch's end.
-        tensorboard: whether to write scalars for TensorBoard.
+        threads: CPU threads; null: PyTorch's default.
+        micro_batch: clips that a process computes at a time; null: its whole part of the batch.
+            The gradient is the same, except that model.drop_path draws other residuals.
+        save_every: seconds between saved states, in addition to the end of each epoch.
+        tensorboard: write scalars for TensorBoard.
     """
 
-    precision: str = "auto"
-    device: str = "auto"
-    threads: int | None = None
-    micro_batch: int | None = None
-    save_every: float = 300.0
+    precision: str = one_of("auto", "no", "bf16", "fp16")
+    device: str = one_of("auto", "cpu")
+    threads: int | None = number(None, least=1)
+    micro_batch: int | None = number(None, least=1)
+    save_every: float = number(300.0, least=0)
     tensorboard: bool = True
 
 
 @dataclass
 class SchedulePart:
-    """Keep-rate schedule, in epochs from 0: 1.0 until `start`, then falling for `length`.
+    """Keep-rate schedule in epochs, counted from 0.
 
-    From `start` on SpecAugment and token masking are off where patches are pruned, as in the paper;
-    with masks_end "always" at keep-rate 1.0 too, to compare with what pruned runs train on.
+    The keep rate is 1.0 until `start` and then falls for `length` epochs. From `start` on,
+    SpecAugment and token masking are off if patches are pruned, as in the paper. With masks_end
+    "always" they also end at keep rate 1.0: the control of pruned runs.
     """
 
-    start: float = 0.0
-    length: float = 0.0
-    masks_end: str = "pruned"
+    start: float = number(0.0, least=0)
+    length: float = number(0.0, least=0)
+    masks_end: str = one_of("pruned", "always")
 
 
 @dataclass
 class LossPart:
-    """ "bce", "ce", or "auto": by the labels; `smoothing` of the labels."""
+    """ "bce", "ce", or "auto" (by the labels); `smoothing` of the labels."""
 
-    name: str = "auto"
-    smoothing: float = 0.0
+    name: str = one_of("auto", "bce", "ce")
+    smoothing: float = number(0.0, least=0, most=1)
 
 
 @dataclass
 class TeacherPart:
-    """Distillation: the logits of another model, which hears the same waveforms.
+    """Distillation from the logits of another model, computed on the same waveforms.
 
-    `weight` is its share of the loss; both sides' logits are divided by `temperature`. `load` is
-    for what its file does not say, such as labels, as in `Recipe`.
+    `weight` is the teacher's fraction of the loss. The logits of both sides are divided by
+    `temperature`. `load` holds load options of the teacher, as in `Recipe`.
     """
 
     model: str | None = None
-    load: dict[str, Any] = field(default_factory=dict)
-    weight: float = 0.5
-    temperature: float = 1.0
+    load: dict[str, Any] = field(default_factory=dict, metadata={"keys": LOAD_OPTIONS})
+    weight: float = number(0.5, least=0, most=1)
+    temperature: float = number(1.0, above=0)
 
 
 @dataclass
@@ -198,37 +213,36 @@ class SelectPart:
     """The best epoch.
 
     Attributes:
-        split: "valid", "test" (as the paper does), or "auto": "valid" where there is one.
-        from_epoch: earlier ones are not eligible; from 0.
-        metric: "accuracy", "mAP", or "auto": by the labels.
-        every: evaluate after every so many epochs, and after the last.
+        split: "valid", "test" (as in the paper), or "auto": "valid" if there is one.
+        from_epoch: first eligible epoch, counted from 0.
+        metric: "accuracy", "mAP", or "auto" (by the labels).
+        every: evaluate every this many epochs, and after the last.
     """
 
-    split: str = "auto"
-    from_epoch: int = 0
-    metric: str = "auto"
-    every: int = 1
+    split: str = one_of("auto", "valid", "test")
+    from_epoch: int = number(0, least=0)
+    metric: str = one_of("auto", "accuracy", "mAP")
+    every: int = number(1, least=1)
 
 
 @dataclass
 class Recipe:
-    """A supervised run: from scratch, or from the checkpoint `init`.
+    """A supervised run, from random weights or from the checkpoint `init`.
 
     Attributes:
-        seed: of the weights, the order of the clips and every draw.
-        epochs: how often each training clip is heard.
-        init: built in, hub id, folder or file, as for `spectrim.load`; null: random weights.
-        load: what a foreign checkpoint does not say: stride, mean, std, padding, labels,
-            activation, metric or trust_code, as arguments of `spectrim.load`.
-        keep_rate, score, reduction, blocks: the pruning that the schedule ends with, as arguments
-            of `spectrim.prune`; 1.0: none.
+        seed: of the weights, the order of the clips and every random draw.
+        epochs: passes over the training clips.
+        init: built-in name, hub id, folder or file, as in `spectrim.load`; null: random weights.
+        load: load options, for settings that a foreign checkpoint does not store.
+        keep_rate, score, reduction, blocks: pruning at the end of the schedule, as arguments of
+            `spectrim.prune`; keep rate 1.0 prunes nothing.
     """
 
-    seed: int = 0
-    epochs: int = 30
+    seed: int = number(0, least=0)
+    epochs: int = number(30, least=1)
     init: str | None = None
-    load: dict[str, Any] = field(default_factory=dict)
-    keep_rate: float = 1.0
+    load: dict[str, Any] = field(default_factory=dict, metadata={"keys": LOAD_OPTIONS})
+    keep_rate: float = number(1.0, above=0, most=1)
     score: str = "attention"
     reduction: str = "keep-top"
     blocks: list[Any] = field(default_factory=lambda: [3, 6, 9])
@@ -249,18 +263,18 @@ class PretrainRecipe:
 
     Attributes:
         seed, epochs, init: as in `Recipe`.
-        mask: the share of patches to guess.
-        decoder_width, decoder_depth, decoder_heads: of the transformer that guesses them; it is
-            left out of the models that are saved.
+        mask: fraction of patches to reconstruct.
+        decoder_width, decoder_depth, decoder_heads: of the transformer that reconstructs them;
+            saved models do not contain it.
     """
 
-    seed: int = 0
-    epochs: int = 33
+    seed: int = number(0, least=0)
+    epochs: int = number(33, least=1)
     init: str | None = None
-    mask: float = 0.8
-    decoder_width: int = 512
-    decoder_depth: int = 8
-    decoder_heads: int = 16
+    mask: float = number(0.8, above=0, below=1)
+    decoder_width: int = number(512, least=1)
+    decoder_depth: int = number(8, least=1)
+    decoder_heads: int = number(16, least=1)
     model: ModelPart = field(default_factory=lambda: ModelPart(preset="audiomae-base"))
     data: DataPart = field(default_factory=DataPart)
     augment: AugmentPart = field(default_factory=AugmentPart)
