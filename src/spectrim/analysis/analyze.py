@@ -18,7 +18,7 @@ from ..metrics.jackknife import deal
 from ..models.build import prune
 from ..models.labels import audioset
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.plan import DEFAULT_BLOCKS
+from ..pruning.defaults import DEFAULT_BLOCKS
 from ..pruning.stage import part_name
 from .clusters import Clusters
 from .counts.batch import Look

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..common.errors import SpectrimError
+from ..pruning.defaults import SWEEP_KEEP_RATES, SWEEP_SCORES
 from .options import (
     DEFAULT_MODELS,
     Backend,
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --keep-rates 1.0,0.5"
 
-KEEP_RATES = "1.0,0.9,0.8,0.7,0.6,0.5,0.4"
-SCORES = "attention,intensity,variation,random"
+KEEP_RATES = ",".join(map(str, SWEEP_KEEP_RATES))
+SCORES = ",".join(SWEEP_SCORES)
 TIMING = 60.0  # seconds that all timed pairs may take, but for three rounds each
 
 

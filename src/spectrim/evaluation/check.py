@@ -17,7 +17,7 @@ from ..data.manifest import Clip, Manifest
 from ..models.builtin import builtin_names
 from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.plan import DEFAULT_BLOCKS
+from ..pruning.defaults import DEFAULT_BLOCKS, KEEP_RATES
 from .sweep import Steps, sweep, variants_of
 
 PARITY_CLIPS = 8
@@ -35,7 +35,7 @@ def check(
     manifest: Manifest,
     *,
     agreement: float = 0.95,
-    keep_rates: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
+    keep_rates: Sequence[float] = KEEP_RATES,
     score: str = "attention",
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     reduction: str = "keep-top",

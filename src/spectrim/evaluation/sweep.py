@@ -19,14 +19,13 @@ from ..models.build import macs, prune
 from ..models.labels import audioset
 from ..models.provenance import context_of
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.plan import DEFAULT_BLOCKS, Plan
+from ..pruning.defaults import DEFAULT_BLOCKS, SWEEP_KEEP_RATES, SWEEP_SCORES
+from ..pruning.plan import Plan
 from .agreement import agreement
 from .predict import Predictions, predict, window_seconds
 from .resume import Partial
 from .timing import Timing, interleaved
 
-KEEP_RATES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
-SCORES = ("attention", "intensity", "variation", "random")
 BATCH_SIZE = 16
 UNLABELLED = (
     "Name the model's classes with --load labels=, or give a folder, or a manifest without labels: "
@@ -70,8 +69,8 @@ Steps = Callable[[str, int], None]
 
 def variants_of(
     model: SpectrogramTransformer,
-    keep_rates: Sequence[float] = KEEP_RATES,
-    scores: Sequence[str] = SCORES,
+    keep_rates: Sequence[float] = SWEEP_KEEP_RATES,
+    scores: Sequence[str] = SWEEP_SCORES,
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     seed: int = 0,
     reduction: str = "keep-top",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ..common.errors import SpectrimError
 from ..pruning.cost import Shape
 from ..pruning.cost import macs as macs_of
-from ..pruning.plan import DEFAULT_BLOCKS, Plan, paper_plan
+from ..pruning.defaults import DEFAULT_BLOCKS
+from ..pruning.plan import Plan, paper_plan
 from ..pruning.reductions import Reduction
 from ..pruning.scores import Score
 from .config import AUDIOSET_CLASSES, ModelConfig, activation_of, preset, with_overrides

@@ -10,12 +10,12 @@ from typing import Any
 from torch import nn
 
 from ..common.errors import SpectrimError
+from .defaults import DEFAULT_BLOCKS, DEFAULT_REDUCTION, DEFAULT_SCORE
 from .reductions import Reduction
 from .scores import Score
 from .stage import Stage, is_int, part_name
 
 PLAN_VERSION = 1
-DEFAULT_BLOCKS = (3, 6, 9)
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Plan:
 
 def paper_plan(
     keep_rate: float | Sequence[float],
-    score: str | Score = "attention",
+    score: str | Score = DEFAULT_SCORE,
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
-    reduction: str | Reduction = "keep-top",
+    reduction: str | Reduction = DEFAULT_REDUCTION,
     seed: int = 0,
 ) -> Plan:
     """The paper's plan: the same ranking in a few blocks, one keep-rate or one each."""

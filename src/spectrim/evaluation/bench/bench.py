@@ -22,7 +22,8 @@ from ...deploy.torch_runner import TorchRunner
 from ...models.build import macs, prune
 from ...models.provenance import RESULT_VERSION, versions
 from ...models.transformer import SpectrogramTransformer
-from ...pruning.plan import DEFAULT_BLOCKS, Plan
+from ...pruning.defaults import BENCH_KEEP_RATES, DEFAULT_BLOCKS
+from ...pruning.plan import Plan
 from ..timing import Timing, interleaved
 from .machine import PRODUCT, matrix_product, stages
 from .memory import noise, peak_memory
@@ -54,7 +55,7 @@ def bench(
     name: str,
     *,
     backends: Sequence[str] | None = None,
-    keep_rates: Sequence[float] = (1.0, 0.7, 0.5),
+    keep_rates: Sequence[float] = BENCH_KEEP_RATES,
     score: str = "attention",
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     reduction: str = "keep-top",
