@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spectrim.common.errors import SpectrimError, nearest
-from spectrim.common.files import read_json, save, save_json, save_text, written_aside
+from spectrim.common.files import read_json, save, save_arrays, save_json, save_text, written_aside
 
 
 def names(folder: Path) -> list[str]:
@@ -22,6 +23,16 @@ def test_a_file_is_written_replaced_and_alone(tmp_path):
     save_text(path, "new")
     assert path.read_text() == "new"
     assert names(path.parent) == ["out.json"]
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "arrays", "arrays.bin"])
+@pytest.mark.parametrize("compress", [False, True])
+def test_arrays_lie_under_the_very_name(tmp_path, name, compress):
+    path = save_arrays(tmp_path / name, compress=compress, path=np.arange(3), texts=["a", "ü"])
+    assert names(tmp_path) == [name]
+    with np.load(path) as arrays:
+        assert arrays["path"].tolist() == [0, 1, 2]
+        assert arrays["texts"].tolist() == ["a", "ü"]
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, OSError, KeyboardInterrupt])

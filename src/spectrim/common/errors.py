@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .text import shortened
+
 SHOWN = 12  # known names that a message lists
 
 
@@ -35,6 +37,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    shown = ", ".join(map(repr, known[:SHOWN]))
-    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-    return f"{hint} Known: {shown}{more}."
+    return f"{hint} Known: {shortened(known, SHOWN)}."

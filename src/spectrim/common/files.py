@@ -69,6 +69,22 @@ def save_json(path: Path, value: Any) -> Path:
     return save_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def save_arrays(path: Path, /, *, compress: bool = False, **arrays: Any) -> Path:
+    """Write arrays by name into one file that `numpy.load` reads.
+
+    Args:
+        path: used as it is; NumPy would append ".npz" to a name without that suffix.
+        compress: smaller and slower to write; both kinds are read alike.
+        arrays: what `numpy.asarray` takes, never Python objects.
+    """
+    import numpy as np  # here, since errors and text need no NumPy
+
+    write = np.savez_compressed if compress else np.savez
+    with written_aside(path) as aside, aside.open("wb") as file:
+        write(file, **arrays)
+    return path
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 
