@@ -9,11 +9,15 @@ from functools import cache
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 
 from calls import call_spectrim
+from spectrim.data.builtin import sample_pack
+from spectrim.data.manifest import read_data
 from spectrim.models.config import from_family
 from spectrim.models.transformer import SpectrogramTransformer
 
@@ -34,17 +38,52 @@ CLIPS = {
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real recordings."""
-    default = TESTS.parent.parent / "shared" / "data"
-    folder = Path(os.environ.get("SPECTRIM_DATA", default))
+    folder = data_folder()
     if not (folder / "ESC-10").is_dir():
         pytest.skip(f"no real recordings: {folder}/ESC-10 is absent; set SPECTRIM_DATA")
     return folder
 
 
+def data_folder() -> Path:
+    """Where the real recordings are, if they are anywhere."""
+    return Path(os.environ.get("SPECTRIM_DATA", TESTS.parent.parent / "shared" / "data"))
+
+
 @pytest.fixture(scope="session")
-def clips(data: Path) -> dict[str, Path]:
-    """A handful of real recordings by name: dog, rain, clock (5 s); digit, word (short)."""
-    return {name: data / path for name, path in CLIPS.items()}
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A handful of clips by name: dog, rain, clock (5 s); digit, word (short).
+
+    Real recordings where they are at hand; on a plain clone clips of the same kind, made from the
+    built-in sample pack.
+    """
+    if (data_folder() / "ESC-10").is_dir():
+        return {name: data_folder() / path for name, path in CLIPS.items()}
+    return clips_from_sample_pack(tmp_path_factory.mktemp("clips"))
+
+
+def clips_from_sample_pack(folder: Path) -> dict[str, Path]:
+    """Write clips like those of `CLIPS`: as long, as silent and as noisy."""
+    pack = {clip.path.stem: clip for clip in read_data(sample_pack()).clips}
+
+    def samples(name: str) -> np.ndarray:
+        return soundfile.read(pack[name].path, dtype="float32")[0]
+
+    def word(name: str) -> np.ndarray:
+        start, end = pack[name].target_start, pack[name].target_end
+        return samples(name)[int(start * 16_000) : int(end * 16_000)]
+
+    five_seconds = 80_000
+    silence = np.zeros(five_seconds, np.float32)
+    waveforms = {
+        "dog": np.concatenate([samples("two-00"), silence])[:five_seconds],
+        "rain": np.concatenate([samples(f"six-{n:02}") for n in range(4)])[:five_seconds],
+        "clock": np.concatenate([samples(f"nine-{n:02}") for n in range(4)])[:five_seconds],
+        "digit": word("six-00"),
+        "word": word("seven-00"),
+    }
+    for name, waveform in waveforms.items():
+        soundfile.write(folder / f"{name}.wav", waveform, 16_000)
+    return {name: folder / f"{name}.wav" for name in waveforms}
 
 
 @cache
