@@ -24,11 +24,13 @@ from spectrim.data.loader import TrainBatch
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.build import macs
 from spectrim.models.provenance import versions
-from spectrim.training.jobs import Drawn, Supervision
-from spectrim.training.loop import backward, engine
+from spectrim.training.draws import AugmentDraw
+from spectrim.training.engine import engine
+from spectrim.training.jobs import Supervision
+from spectrim.training.loop import backward
 from spectrim.training.optim import optimiser, parameter_groups, set_lr
 from spectrim.training.recipe import AugmentPart, DataPart, ModelPart, OptimPart, Recipe, RunPart
-from spectrim.training.task import settle
+from spectrim.training.task import resolve
 
 AUGMENT = AugmentPart(roll=True, gain=True, mixup=0.5, spec_time=96, spec_frequency=24, noise=0.1)
 
@@ -43,19 +45,19 @@ def job(preset: str, keep_rate: float, args: argparse.Namespace, cache: Path) ->
         optim=OptimPart(lr=1e-5, batch_size=args.batch),
         run=RunPart(device=args.device),
     )
-    return Supervision(recipe, settle(recipe), cache, 0, 1)
+    return Supervision(recipe, resolve(recipe), cache)
 
 
-def stepper(work: Supervision, now: float = 0.0) -> Callable[[TrainBatch[Drawn]], None]:
+def stepper(work: Supervision, now: float = 0.0) -> Callable[[TrainBatch[AugmentDraw]], None]:
     """Whole training steps on the batches that come; `now`: epochs behind."""
-    accelerator = engine(work.recipe.run)
-    groups = parameter_groups(work.objective, work.model.config.depth, work.recipe.optim)
-    optim = optimiser(groups, work.recipe.optim)
+    accelerator = engine(work.run)
+    groups = parameter_groups(work.objective, work.model.config.depth, work.optim)
+    optim = optimiser(groups, work.optim)
     work.objective.to(accelerator.device).train()
     objective, wrapped = accelerator.prepare(work.objective, optim)
     set_lr(optim, 1e-5)
 
-    def step(batch: TrainBatch[Drawn]) -> None:
+    def step(batch: TrainBatch[AugmentDraw]) -> None:
         backward(accelerator, objective, work, batch, now)
         wrapped.step()
         wrapped.zero_grad()
@@ -74,7 +76,7 @@ def steps(preset: str, args: argparse.Namespace, cache: Path) -> list[dict[str, 
         rows.append(
             {
                 "model": preset,
-                "keep_rate": work.recipe.keep_rate,
+                "keep_rate": work.final_keep_rate,
                 "steps_per_s": 1 / timing.seconds,
                 "speedup": timing.speedup,
                 "mac_ratio": macs(works[0].model) / macs(work.model),
@@ -82,14 +84,14 @@ def steps(preset: str, args: argparse.Namespace, cache: Path) -> list[dict[str, 
             }
         )
         print(
-            f"{preset:14s} keep-rate {work.recipe.keep_rate}: {1 / timing.seconds:.3f} steps/s, "
+            f"{preset:14s} keep-rate {work.final_keep_rate}: {1 / timing.seconds:.3f} steps/s, "
             f"{timing.speedup:.2f} times unpruned (forward MACs {rows[-1]['mac_ratio']:.2f})"
         )
     return rows
 
 
 def speed(
-    batches: Iterator[TrainBatch[Drawn]], use: Callable[..., object], least: int = 4
+    batches: Iterator[TrainBatch[AugmentDraw]], use: Callable[..., object], least: int = 4
 ) -> float:
     """Clips/s of going through batches, for about ten seconds after the first."""
     next(batches)
@@ -110,7 +112,7 @@ def loading(args: argparse.Namespace, cache: Path) -> list[dict[str, object]]:
     bare.loader.batch_size, bare.loader.augment = 32, type(bare.loader.augment)()
     bare.loader.extra = lambda now, rng: None
 
-    def endless(loader: object) -> Iterator[TrainBatch[Drawn]]:
+    def endless(loader: object) -> Iterator[TrainBatch[AugmentDraw]]:
         return (batch for epoch in range(10**6) for batch in loader.epoch(epoch))
 
     rows = {

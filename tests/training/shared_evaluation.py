@@ -9,8 +9,8 @@ import numpy as np
 
 import spectrim
 from spectrim.data.manifest import read_data
+from spectrim.training.engine import engine
 from spectrim.training.evaluate import evaluate
-from spectrim.training.loop import engine
 from spectrim.training.recipe import RunPart
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from spectrim.common.errors import SpectrimError
-from spectrim.training.loop import engine, fit, slow_bf16
+from spectrim.training.engine import engine, slow_bf16
+from spectrim.training.loop import fit
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe, RunPart
 from spectrim.training.reporting import Silent

@@ -15,7 +15,7 @@ from spectrim.audio.decode import read
 from spectrim.training.jobs import Pretraining, Supervision
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import PretrainRecipe, Recipe
-from spectrim.training.task import settle, unlabelled
+from spectrim.training.task import resolve, resolve_pretraining
 
 CHANGES = ("model.mean=-5", "model.std=3", "optim.batch_size=8", "seed=3")
 
@@ -26,7 +26,7 @@ def job(recipe: Path, tmp_path: Path):
 
     def job(*changes: str) -> Supervision:
         read = read_recipe(recipe, (*CHANGES, *changes), Recipe)
-        return Supervision(read, settle(read), tmp_path / "cache", 0, 1)
+        return Supervision(read, resolve(read), tmp_path / "cache", 0, 1)
 
     return job
 
@@ -115,7 +115,7 @@ def test_without_augmentation_a_batch_is_what_the_model_hears(recipe, tmp_path):
     )
     recipe.write_text(plain)
     read_ = read_recipe(recipe, (*CHANGES, "keep_rate=1.0"), Recipe)
-    made = Supervision(read_, settle(read_), tmp_path / "cache", 0, 1)
+    made = Supervision(read_, resolve(read_), tmp_path / "cache", 0, 1)
     for _, batch, inputs in steps_of(made, 1):
         clips = [made.task.train[item.parts[0][0]] for item in batch.items]
         features, valid = made.model.features([(read(clip.path), 16_000) for clip in clips])
@@ -182,7 +182,7 @@ def test_pre_training_hides_so_many_patches_of_each_clip(tones, tmp_path):
         "optim: {lr: 1.0e-3, batch_size: 8}\n"
     )
     read_ = read_recipe(path, (), PretrainRecipe)
-    made = Pretraining(read_, unlabelled(read_), tmp_path / "cache", 0, 1)
+    made = Pretraining(read_, resolve_pretraining(read_), tmp_path / "cache", 0, 1)
     masks = []
     for now, _, inputs in steps_of(made, 2):
         assert inputs["keep"].sum(1).tolist() == [int(32 * 0.2)] * 8
@@ -209,7 +209,7 @@ def test_a_head_that_stays_has_targets_in_its_own_order(job, tmp_path: Path) -> 
 
 
 def test_mean_and_std_are_of_the_training_clips(recipe: Path) -> None:
-    task = settle(read_recipe(recipe, [], Recipe))
+    task = resolve(read_recipe(recipe, [], Recipe))
     mean, std = mean_and_std(task.train)
     assert (task.mean, task.std) == pytest.approx((mean, std), abs=1e-4)
     assert (task.mean, task.std) != pytest.approx(mean_and_std(task.train + task.test), abs=1e-4)
@@ -227,4 +227,4 @@ def test_the_length_is_of_the_parts_that_are_clips(tones, recipe, tmp_path, span
             path = str(tones.parent / row["path"])
             writer.writerow(row | {"path": path, "start": span[0], "end": span[1]})
     words = [f"data.manifest={part}", "model.frames=null", "model.mean=-5", "model.std=3"]
-    assert settle(read_recipe(recipe, words, Recipe)).frames == frames
+    assert resolve(read_recipe(recipe, words, Recipe)).frames == frames

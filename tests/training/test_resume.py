@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert process.returncode == (130 if kind == signal.SIGINT else -signal.SIGKILL)
     done = run_spectrim("train", recipe, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert f"goes on from step {stopped} of 6" in done.stderr
+    assert f"resumes from step {stopped} of 6" in done.stderr
     assert same(out / "last", whole / "last")
     assert same(out / "best", whole / "best")
     assert rows(out) == rows(whole)

@@ -174,7 +174,7 @@ def print_dry_run(found: DryRun, folder: Path) -> None:
     from .output import stdout
 
     stdout().print(found.recipe, markup=False)
-    for sentence in found.said:
+    for sentence in found.notes:
         stdout().print(sentence, markup=False, soft_wrap=True)
     stdout().print()
     print_table(

@@ -21,13 +21,13 @@ from ..metrics.classification import indicator, metric, paired_difference
 from ..models.build import macs
 from ..models.loading.load import load
 from ..models.provenance import RESULT_VERSION, versions
-from ..training.loop import on_cpu
+from ..training.engine import on_cpu
 from ..training.manifests import check_tested
 from ..training.read_recipe import read_recipe
 from ..training.recipe import PretrainRecipe, Recipe
 from ..training.reporting import Reporter
 from ..training.run import train
-from ..training.task import settle
+from ..training.task import resolve
 from .definition import Cell, Experiment, check_recipes
 from .results import ResultFolder, recipe_says
 
@@ -231,8 +231,8 @@ def _shelf(
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
     about = read_json(results.run_of(cell.start) / "settled.json")
-    task = settle(recipe, about)
-    clips, targets = task.part("test")
+    task = resolve(recipe, about)
+    clips, targets = task.split("test")
     names = clip_names(clips)
     rows: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""What a run would do, without training: sizes, rates, steps, MACs."""
+"""The plan of a run without training: sizes, rates, steps, MACs."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.decode import duration_of
-from ..models.build import macs
-from .jobs import Job, Pretraining, Supervision
+from .jobs import make_job
 from .optim import parameter_groups
 from .read_recipe import to_dict, to_yaml
 from .recipe import PretrainRecipe, Recipe
 from .schedules import lr_at, masks_ended, peak_lr
-from .task import settle, unlabelled
+from .task import SupervisedTask
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What would be done; `to_dict` for programs.
+    """The plan of a run; `to_dict` for programs.
 
     Attributes:
-        recipe: as YAML, every value written out.
-        said: what follows from the data and the start.
-        groups: layer, lr (at its peak), weight decay, tensors, parameters.
-        epochs: epoch, lr and keep_rate at its first and last step, gmacs at its last, whether
-            token masking and SpecAugment are on.
-        steps: an epoch's; total_steps.
+        recipe: as YAML, with every default; values: the same as plain data.
+        notes: what follows from the data and the initial model.
+        groups: layer, lr (peak), weight decay, tensors and parameters of each parameter group.
+        epochs: epoch, lr and keep_rate at its first and last step, gmacs at its last step, and
+            whether token masking and SpecAugment are on.
+        steps: per epoch; total_steps: of the run.
     """
 
     recipe: str
     values: dict[str, Any]
-    said: list[str]
+    notes: list[str]
     groups: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
     steps: int
@@ -41,7 +40,7 @@ class DryRun:
         """Plain data."""
         return {
             "recipe": self.values,
-            "said": self.said,
+            "said": self.notes,
             "groups": self.groups,
             "epochs": self.epochs,
             "steps_per_epoch": self.steps,
@@ -50,19 +49,13 @@ class DryRun:
 
 
 def dry_run(recipe: Recipe | PretrainRecipe, processes: int = 1) -> DryRun:
-    """Check the data and the start, and work out the schedules.
+    """Check the data and the initial model, and compute the schedules.
 
     Raises:
-        SpectrimError: as `train` would.
+        SpectrimError: as in `train`.
     """
-    nowhere = Path("unused")  # no waveform is decoded, so none is cached
-    if isinstance(recipe, Recipe):
-        task = settle(recipe)
-        job: Job = Supervision(recipe, task, nowhere, 0, processes)
-    else:
-        task = unlabelled(recipe)
-        job = Pretraining(recipe, task, nowhere, 0, processes)
-    steps, peak = job.loader.steps, peak_lr(recipe.optim)
+    job = make_job(recipe, Path("unused"), world=processes)  # nothing is decoded, so nothing cached
+    steps, peak = job.loader.steps, peak_lr(job.optim)
     groups = [
         {
             "layer": group["layer"],
@@ -71,26 +64,25 @@ def dry_run(recipe: Recipe | PretrainRecipe, processes: int = 1) -> DryRun:
             "tensors": len(group["params"]),
             "parameters": sum(p.numel() for p in group["params"]),
         }
-        for group in parameter_groups(job.objective, job.model.config.depth, recipe.optim)
+        for group in parameter_groups(job.objective, job.model.config.depth, job.optim)
     ]
     epochs = []
-    for epoch in range(recipe.epochs):
+    for epoch in range(job.epochs):
         first, last = epoch * steps, (epoch + 1) * steps - 1
-        rate = job.keep_rate(last / steps)
-        plan = job.model.plan.with_keep_rate(rate)
         row = {
             "epoch": epoch,
-            "lr": [lr_at(step, steps, recipe.epochs, recipe.optim) for step in (first, last)],
-            "keep_rate": [job.keep_rate(first / steps), rate],
-            "gmacs": macs(job.model.with_plan(plan)) / 1e9,
+            "lr": [lr_at(step, steps, job.epochs, job.optim) for step in (first, last)],
+            "keep_rate": [job.keep_rate(step / steps) for step in (first, last)],
+            "gmacs": job.gmacs(last / steps),
         }
         if isinstance(recipe, Recipe):
             row["masking"] = not masks_ended(epoch, recipe.keep_rate, recipe.schedule)
         epochs.append(row)
-    said = [*task.said, *job.said]
-    clips = (*task.train, *task.valid, *task.test)
+    notes, task = list(job.notes), job.task
+    tested = (*task.valid, *task.test) if isinstance(task, SupervisedTask) else ()
+    clips = (*task.train, *tested)
     if broken := [str(clip.path) for clip in clips if duration_of(clip.path) is None]:
-        said.append(f"{len(broken)} files are no sound that can be read: {', '.join(broken[:5])}.")
+        notes.append(f"{len(broken)} files cannot be read as audio: {', '.join(broken[:5])}.")
     return DryRun(
-        to_yaml(recipe), to_dict(recipe), said, groups, epochs, steps, steps * recipe.epochs
+        to_yaml(recipe), to_dict(recipe), notes, groups, epochs, steps, steps * job.epochs
     )

@@ -18,16 +18,20 @@ from ..data.batches import batches
 from ..data.clip import Clip, clip_names
 from ..metrics.classification import indicator, metric
 from ..models.transformer import SpectrogramTransformer
-from .task import Task
+from .task import SupervisedTask
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Logits (clips, classes) of the clips at `positions`, and the metric, 0 to 1."""
+    """Logits (clips, classes) of the clips at `positions`, and the metric, 0 to 1.
+
+    `left_out` clips could not be read.
+    """
 
     positions: np.ndarray
     logits: np.ndarray
     value: float
+    left_out: int = 0
 
 
 @torch.inference_mode()
@@ -44,60 +48,64 @@ def evaluate(
     workers: int = 2,
     tick: Callable[[int, int], None] = lambda done, clips: None,
 ) -> Evaluation:
-    """Run a model on clips, at its plan's keep-rate; every process gets the whole result.
+    """Run a model on clips with its plan; every process returns the whole result.
 
-    Clips that cannot be read are left out.
+    Unreadable clips are left out.
 
     Args:
         targets: class indices of each clip.
         name: "accuracy" or "mAP".
-        cache, seconds: as `Waveforms`.
-        tick: called after each batch with this process's clips done, and how many it has.
+        cache, seconds: as in `Waveforms`.
+        tick: called after each batch with the clips done by this process, and their total.
 
     Raises:
         SpectrimError: no clip could be read.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
-    own = np.arange(len(clips))[rank::world]
-    # One clip more for who has fewer, so that all processes gather the same shape.
-    share = -(-len(clips) // world)
-    positions = torch.full((share,), -1, dtype=torch.long, device=model.device)
-    logits = torch.zeros(share, len(model.labels), device=model.device)
+    mine = np.arange(len(clips))[rank::world]  # clips of this process
+    # Every process gathers a tensor of the same shape: rows without a clip have position -1.
+    rows = -(-len(clips) // world)
+    positions = torch.full((rows,), -1, dtype=torch.long, device=model.device)
+    logits = torch.zeros(rows, len(model.labels), device=model.device)
     was_training, done, seen = model.training, 0, 0
     model.eval()
-    for batch in batches([clips[at] for at in own], batch_size, seconds, workers, cache):
+    for batch in batches([clips[index] for index in mine], batch_size, seconds, workers, cache):
         count = len(batch.positions)
         if count:
             with accelerator.autocast():
-                found = model(*model.features_from_waveforms(batch.waveforms)).float()
-            logits[done : done + count] = found
-            positions[done : done + count] = torch.from_numpy(own[batch.positions])
+                output = model(*model.features_from_waveforms(batch.waveforms)).float()
+            logits[done : done + count] = output
+            positions[done : done + count] = torch.from_numpy(mine[batch.positions])
             done += count
         seen += count + len(batch.failures)
-        tick(seen, len(own))
+        tick(seen, len(mine))
     model.train(was_training)
-    whole, rows = accelerator.gather(positions).cpu(), accelerator.gather(logits).cpu()
-    order = whole.argsort()
-    order = order[whole[order] >= 0]
+    all_positions = accelerator.gather(positions).cpu()
+    all_logits = accelerator.gather(logits).cpu()
+    order = all_positions.argsort()
+    order = order[all_positions[order] >= 0]
     if not len(order):
         raise SpectrimError(f"none of {len(clips)} clips could be read, the first {clips[0].path}.")
-    at, values = whole[order].numpy(), rows[order].numpy()
-    truth = indicator([targets[i] for i in at], len(model.labels))
-    outputs = model.probabilities(torch.from_numpy(values)).numpy()
-    return Evaluation(at, values, metric(name, outputs, truth))
+    ordered = all_positions[order].numpy()
+    values = all_logits[order]
+    truth = indicator([targets[position] for position in ordered], len(model.labels))
+    outputs = model.probabilities(values).numpy()
+    value = metric(name, outputs, truth)
+    return Evaluation(ordered, values.numpy(), value, len(clips) - len(ordered))
 
 
 def save_predictions(
-    folder: Path, task: Task, labels: Sequence[str], found: Mapping[str, Evaluation]
+    folder: Path, task: SupervisedTask, evaluations: Mapping[str, Evaluation]
 ) -> None:
-    """`predictions.npz`: of each split (clips, classes) logits and truth, paths, `clip_names`."""
+    """Write `predictions.npz`: paths, names, logits and truth (clips, classes) of each split."""
     arrays: dict[str, Any] = {}
-    for name, result in found.items():
-        clips, targets = task.part(name)
-        arrays[f"{name}_paths"] = np.array([str(clips[at].path) for at in result.positions])
-        arrays[f"{name}_names"] = np.array(clip_names(clips))[result.positions]
-        arrays[f"{name}_logits"] = result.logits
-        truth = [targets[at] for at in result.positions]
-        arrays[f"{name}_truth"] = indicator(truth, len(labels))
+    for name, evaluation in evaluations.items():
+        clips, targets = task.split(name)
+        positions = evaluation.positions
+        arrays[f"{name}_paths"] = np.array([str(clips[index].path) for index in positions])
+        arrays[f"{name}_names"] = np.array(clip_names(clips))[positions]
+        arrays[f"{name}_logits"] = evaluation.logits
+        truth = [targets[index] for index in positions]
+        arrays[f"{name}_truth"] = indicator(truth, len(task.labels))
     if arrays:
         save(folder / "predictions.npz", partial(np.savez, **arrays))

@@ -1,133 +1,183 @@
-"""The two kinds of training: what a batch becomes, and how a model is judged."""
+"""The two kinds of training: how a batch becomes a loss, and how a model is evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..audio.constants import MELS, num_samples
+from ..audio.constants import num_samples
 from ..common.errors import SpectrimError
-from ..data.augment import Draw, FeatureAugment, WaveformAugment, apply
+from ..data.augment import WaveformAugment, apply
 from ..data.cache import Waveforms
 from ..data.loader import TrainBatch, TrainLoader
 from ..metrics.classification import indicator
+from ..models.build import shape_of
 from ..models.loading.load import load
 from ..models.transformer import SpectrogramTransformer
+from ..pruning.cost import macs
 from ..pruning.plan import Plan
-from .evaluate import Evaluation, evaluate
-from .initial_model import begin, begin_pretraining
-from .masking import random_mask, token_mask
+from .draws import AugmentDraw, Drawer, pretraining_drawer, supervised_drawer
+from .evaluate import Evaluation, evaluate, save_predictions
+from .initial_model import initial_classifier, initial_encoder
 from .objectives import MaskedAutoEncoder, Supervised
-from .recipe import AugmentPart, PretrainRecipe, Recipe
-from .schedules import keep_rate_at, masks_ended
-from .task import Task
+from .recipe import AugmentPart, PretrainRecipe, Recipe, TeacherPart
+from .schedules import keep_rate_at
+from .task import SupervisedTask, Task, Tick, no_tick, resolve, resolve_pretraining
 
 
-class Drawn(NamedTuple):
-    """What was drawn for a clip besides its waveform: changes of the features, patches kept."""
+class Job:
+    """What the loop trains: task, model, objective and batches.
 
-    draw: Draw
-    keep: np.ndarray | None
+    The base class neither prunes nor evaluates.
 
-
-class Job(Protocol):
-    """What the loop wants to know of a kind of training."""
+    Attributes:
+        notes: sentences about task and model for the user.
+        metric: that evaluates the model; None if nothing does.
+        first_eligible: first epoch that can be the best, counted from 0.
+    """
 
     task: Task
     model: SpectrogramTransformer
     objective: nn.Module
-    loader: TrainLoader[Drawn]
-    said: list[str]
+    loader: TrainLoader[AugmentDraw]
+    notes: list[str]
+    metric: str | None = None
+    first_eligible = 0
 
-    @property
-    def recipe(self) -> Recipe | PretrainRecipe:
-        """What it was made from."""
+    def __init__(self, recipe: Recipe | PretrainRecipe) -> None:
+        self.seed, self.epochs = recipe.seed, recipe.epochs
+        self.optim, self.run, self.data = recipe.optim, recipe.run, recipe.data
 
-    def inputs(self, batch: TrainBatch[Drawn], now: float) -> dict[str, Any]:
-        """Arguments of the objective, on the model's device; `now` is the epoch so far."""
+    def batches(
+        self, augment: AugmentPart, drawer: Drawer, cache: Path, rank: int, world: int
+    ) -> TrainLoader[AugmentDraw]:
+        """The loader of the training clips."""
+        waveforms = Waveforms(self.task.train, cache, self.task.seconds)
+        join = num_samples(self.task.frames) if augment.join else 0
+        of_waveforms = WaveformAugment(
+            augment.roll, augment.gain, augment.mixup, augment.mixup_alpha, join
+        )
+        return TrainLoader(
+            waveforms.__getitem__, len(waveforms), of_waveforms, drawer,
+            batch_size=self.optim.batch_size, seed=self.seed, rank=rank, world=world,
+            workers=self.data.workers,
+        )  # fmt: skip
 
     def keep_rate(self, now: float) -> float:
-        """The keep-rate of a step."""
+        """The keep rate of a step; `now` is the epoch with its fraction."""
+        return 1.0
+
+    def gmacs(self, now: float) -> float:
+        """Multiply-accumulates for one clip at this point of training, in 1e9."""
+        plan = self.model.plan.with_keep_rate(self.keep_rate(now))
+        return macs(shape_of(self.model.config), plan) / 1e9
+
+    def inputs(self, batch: TrainBatch[AugmentDraw], now: float) -> dict[str, Any]:
+        """Arguments of the objective, on the model's device, where features are computed."""
+        config, device = self.model.config, self.model.device
+        draws = [item.extra for item in batch.items]
+        with torch.no_grad():
+            waveforms = [item.waveform for item in batch.items]
+            features, valid = self.model.features_from_waveforms(waveforms)
+            # Masked bins are 0 before normalising by (x - mean) / (2 * std).
+            fill = -config.mean / (2 * config.std)
+            features, valid = apply(features, valid, [drawn.draw for drawn in draws], fill)
+        inputs: dict[str, Tensor | None] = {"features": features, "valid": valid}
+        inputs["weights"] = torch.from_numpy(batch.weights).to(device)
+        keeps = [drawn.keep for drawn in draws if drawn.keep is not None]
+        inputs["keep"] = torch.from_numpy(np.stack(keeps)).to(device) if keeps else None
+        return inputs
+
+    def evaluates(self, epoch: int) -> bool:
+        """Whether the model is evaluated after this epoch."""
+        return False
 
     def evaluate(
         self, accelerator: Accelerator, tick: Callable[[int, int], None]
     ) -> dict[str, Evaluation]:
-        """The model on each split that there is: "valid", "test"; `tick` as `evaluate`'s."""
+        """Results on each split that has clips: "valid", "test"; `tick` as in `evaluate`."""
+        return {}
+
+    def selected_by(self, row: Mapping[str, Any]) -> str | None:
+        """The split that chooses the best epoch; None if the row has no result of it."""
+        return None
+
+    def save_predictions(self, folder: Path, evaluations: Mapping[str, Evaluation]) -> None:
+        """Write the logits of an evaluation."""
 
 
-class Supervision:
-    """Fine-tuning, or training from scratch, with a keep-rate schedule."""
+class Supervision(Job):
+    """Fine-tuning, or training from random weights, with a keep-rate schedule."""
 
-    def __init__(self, recipe: Recipe, task: Task, cache: Path, rank: int, world: int) -> None:
-        self.recipe: Recipe = recipe
-        self.cache = cache
-        self.model, self.task, self.said = begin(recipe, task)
-        teacher, part = recipe.teacher, recipe.augment
-        self.teacher = self._teacher() if teacher.model else None
-        share = teacher.weight if self.teacher else 0.0
-        self.objective: nn.Module = Supervised(
-            self.model, task.loss, recipe.loss.smoothing, share, teacher.temperature
+    task: SupervisedTask
+
+    def __init__(
+        self, recipe: Recipe, task: SupervisedTask, cache: Path, rank: int = 0, world: int = 1
+    ) -> None:
+        super().__init__(recipe)
+        self.cache, self.select, self.schedule = cache, recipe.select, recipe.schedule
+        self.final_keep_rate, self.first_eligible = recipe.keep_rate, recipe.select.from_epoch
+        self.model, self.task, notes = initial_classifier(recipe, task)
+        self.notes, self.metric = [*task.notes, *notes], task.metric
+        self.teacher = self._teacher(recipe.teacher)
+        self.objective = Supervised(
+            self.model, task.loss, recipe.loss.smoothing,
+            recipe.teacher.weight if self.teacher else 0.0, recipe.teacher.temperature,
+        )  # fmt: skip
+        drawer = supervised_drawer(
+            recipe.augment, self.model.grid, task.frames, recipe.keep_rate, recipe.schedule
         )
-        augment = _features(part)
-        grid, frames = self.model.grid, self.task.frames
-
-        def extra(now: float, rng: np.random.Generator) -> Drawn:
-            masked = not masks_ended(now, recipe.keep_rate, recipe.schedule)
-            draw = augment.draw(frames, MELS, masked, rng)
-            stays = token_mask(grid, part.token_columns, part.token_rows, rng) if masked else None
-            return Drawn(draw, stays)
-
-        self.loader = _loader(recipe, self.task, cache, extra, rank, world)
+        self.loader = self.batches(recipe.augment, drawer, cache, rank, world)
         self.targets = indicator(self.task.targets, len(self.task.labels)).astype(np.float32)
 
-    def _teacher(self) -> SpectrogramTransformer:
-        """A teacher's classes may stand in another order; its length becomes ours."""
-        name = self.recipe.teacher.model
-        assert name is not None
-        teacher = load(name, frames=self.task.frames, **self.recipe.teacher.load)
+    def _teacher(self, part: TeacherPart) -> SpectrogramTransformer | None:
+        """The teacher at the task's length, its classes in the task's order."""
+        if part.model is None:
+            return None
+        teacher = load(part.model, frames=self.task.frames, **part.load)
         if teacher.plan.stages:
-            self.said.append(f"the teacher's own plan ({teacher.plan}) is left out: it sees all.")
+            self.notes.append(f"the teacher's own plan ({teacher.plan}) is left out: it sees all.")
             teacher = teacher.with_plan(Plan())
-        strangers = set(teacher.labels) ^ set(self.task.labels)
-        if strangers:
+        differing = set(teacher.labels) ^ set(self.task.labels)
+        if differing:
             raise SpectrimError(
-                f"teacher.model {name}: its classes are not the task's; {sorted(strangers)[0]!r} "
-                "is known to one of the two only."
+                f"teacher.model {part.model}: its classes are not the task's; only one of the two "
+                f"has {sorted(differing)[0]!r}."
             )
-        place = torch.tensor([teacher.labels.index(label) for label in self.task.labels])
+        order = torch.tensor([teacher.labels.index(label) for label in self.task.labels])
         with torch.no_grad():
-            teacher.head.weight.copy_(teacher.head.weight[place])
-            teacher.head.bias.copy_(teacher.head.bias[place])
+            teacher.head.weight.copy_(teacher.head.weight[order])
+            teacher.head.bias.copy_(teacher.head.bias[order])
         return teacher.requires_grad_(False)
 
     def keep_rate(self, now: float) -> float:
         """See `Job`."""
-        return keep_rate_at(now, self.recipe.keep_rate, self.recipe.schedule)
+        return keep_rate_at(now, self.final_keep_rate, self.schedule)
 
-    def inputs(self, batch: TrainBatch[Drawn], now: float) -> dict[str, Any]:
+    def inputs(self, batch: TrainBatch[AugmentDraw], now: float) -> dict[str, Any]:
         """See `Job`."""
-        targets = np.stack(
-            [
-                sum((share * self.targets[at] for at, share in item.parts), np.float32(0))
-                for item in batch.items
-            ]
-        )
-        found = _common(self.model, batch) | {"keep_rate": self.keep_rate(now)}
-        found["targets"] = torch.from_numpy(targets).to(self.model.device)
+        inputs = super().inputs(batch, now) | {"keep_rate": self.keep_rate(now)}
+        targets = [
+            sum((share * self.targets[position] for position, share in item.parts), np.float32(0))
+            for item in batch.items
+        ]
+        inputs["targets"] = torch.from_numpy(np.stack(targets)).to(self.model.device)
         if self.teacher:
             teacher = self.teacher.to(self.model.device)
             with torch.no_grad():
-                features, valid = teacher.features_from_waveforms(
-                    [item.waveform for item in batch.items]
-                )
-                found["teacher"] = teacher(features, valid)
-        return found
+                waveforms = [item.waveform for item in batch.items]
+                inputs["teacher"] = teacher(*teacher.features_from_waveforms(waveforms))
+        return inputs
+
+    def evaluates(self, epoch: int) -> bool:
+        """See `Job`."""
+        return epoch + 1 == self.epochs or (epoch + 1) % self.select.every == 0
 
     def evaluate(
         self, accelerator: Accelerator, tick: Callable[[int, int], None]
@@ -135,81 +185,63 @@ class Supervision:
         """See `Job`."""
         task, results = self.task, {}
         for name in ("valid", "test"):
-            clips, targets = task.part(name)
+            clips, targets = task.split(name)
             if clips:
+                # The batch size is fixed, so that the metric does not depend on the processes.
                 results[name] = evaluate(
                     accelerator, self.model, clips, targets, name=task.metric,
-                    batch_size=_evaluated(self.recipe), cache=self.cache, seconds=task.seconds,
-                    workers=self.recipe.data.workers, tick=tick,
+                    batch_size=min(32, self.run.micro_batch or 32), cache=self.cache,
+                    seconds=task.seconds, workers=self.data.workers, tick=tick,
                 )  # fmt: skip
         return results
 
+    def selected_by(self, row: Mapping[str, Any]) -> str | None:
+        """See `Job`."""
+        split = self.select.split
+        names = ("valid", "test") if split == "auto" else (split,)
+        return next((name for name in names if name in row), None)
 
-class Pretraining:
+    def save_predictions(self, folder: Path, evaluations: Mapping[str, Evaluation]) -> None:
+        """See `Job`."""
+        save_predictions(folder, self.task, evaluations)
+
+
+class Pretraining(Job):
     """Masked auto-encoding of clips without labels."""
 
     def __init__(
-        self, recipe: PretrainRecipe, task: Task, cache: Path, rank: int, world: int
+        self, recipe: PretrainRecipe, task: Task, cache: Path, rank: int = 0, world: int = 1
     ) -> None:
-        self.recipe, self.task = recipe, task
-        self.model, self.said = begin_pretraining(recipe, task)
-        size = recipe.decoder_width, recipe.decoder_depth, recipe.decoder_heads
-        self.objective: nn.Module = MaskedAutoEncoder(self.model, *size)
-        augment, patches, frames = _features(recipe.augment), self.model.grid.count, task.frames
-
-        def extra(now: float, rng: np.random.Generator) -> Drawn:
-            draw = augment.draw(frames, MELS, True, rng)
-            return Drawn(draw, random_mask(patches, recipe.mask, rng))
-
-        self.loader = _loader(recipe, task, cache, extra, rank, world)
-
-    def keep_rate(self, now: float) -> float:
-        """See `Job`; nothing is pruned."""
-        return 1.0
-
-    def inputs(self, batch: TrainBatch[Drawn], now: float) -> dict[str, Any]:
-        """See `Job`."""
-        return _common(self.model, batch)
-
-    def evaluate(
-        self, accelerator: Accelerator, tick: Callable[[int, int], None]
-    ) -> dict[str, Evaluation]:
-        """See `Job`; there is nothing to judge by but the loss."""
-        return {}
+        super().__init__(recipe)
+        self.task = task
+        self.model, notes = initial_encoder(recipe, task)
+        self.notes = [*task.notes, *notes]
+        self.objective = MaskedAutoEncoder(
+            self.model, recipe.decoder_width, recipe.decoder_depth, recipe.decoder_heads
+        )
+        patches = self.model.grid.count
+        drawer = pretraining_drawer(recipe.augment, patches, task.frames, recipe.mask)
+        self.loader = self.batches(recipe.augment, drawer, cache, rank, world)
 
 
-def _common(model: SpectrogramTransformer, batch: TrainBatch[Drawn]) -> dict[str, Any]:
-    """Features, valid frames, weights and the patches kept; the filter bank on the device."""
-    config, device = model.config, model.device
-    extras = [item.extra for item in batch.items]
-    with torch.no_grad():
-        features, valid = model.features_from_waveforms([item.waveform for item in batch.items])
-        fill = -config.mean / (2 * config.std)
-        features, valid = apply(features, valid, [extra.draw for extra in extras], fill)
-    found: dict[str, Tensor | None] = {"features": features, "valid": valid}
-    found["weights"] = torch.from_numpy(batch.weights).to(device)
-    keeps = [extra.keep for extra in extras if extra.keep is not None]
-    found["keep"] = torch.from_numpy(np.stack(keeps)).to(device) if keeps else None
-    return found
+def make_job(
+    recipe: Recipe | PretrainRecipe,
+    cache: Path,
+    rank: int = 0,
+    world: int = 1,
+    measured: dict[str, Any] | None = None,
+    tick: Tick = no_tick,
+) -> Job:
+    """Resolve a recipe and make its job.
 
+    Args:
+        cache: folder of decoded waveforms.
+        rank, world: this process, and the number of processes.
+        measured, tick: as in `resolve`.
 
-def _features(part: AugmentPart) -> FeatureAugment:
-    return FeatureAugment(part.spec_time, part.spec_frequency, part.noise, part.shift)
-
-
-def _loader(
-    recipe: Recipe | PretrainRecipe, task: Task, cache: Path, extra: Any, rank: int, world: int
-) -> TrainLoader[Drawn]:
-    part = recipe.augment
-    waveforms = Waveforms(task.train, cache, task.seconds)
-    join = num_samples(task.frames) if part.join else 0
-    augment = WaveformAugment(part.roll, part.gain, part.mixup, part.mixup_alpha, join)
-    return TrainLoader(
-        waveforms.__getitem__, len(waveforms), augment, extra, batch_size=recipe.optim.batch_size,
-        seed=recipe.seed, rank=rank, world=world, workers=recipe.data.workers,
-    )  # fmt: skip
-
-
-def _evaluated(recipe: Recipe) -> int:
-    """Clips at a time in evaluation; fixed, so that the metric does not depend on processes."""
-    return min(32, recipe.run.micro_batch or 32)
+    Raises:
+        SpectrimError: as `resolve`; no such checkpoint, or one that cannot be adapted.
+    """
+    if isinstance(recipe, Recipe):
+        return Supervision(recipe, resolve(recipe, measured, tick), cache, rank, world)
+    return Pretraining(recipe, resolve_pretraining(recipe, measured, tick), cache, rank, world)

@@ -82,7 +82,7 @@ def check_tested(recipe: Recipe, name: str) -> None:
         SpectrimError: there is none; the message begins with `name`.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpectrimNotice)  # `settle` will say it
+        warnings.simplefilter("ignore", SpectrimNotice)  # `resolve` prints them
         parts = splits_of(recipe.data, recipe.seed)
     if not any(part.test.clips for part in parts):
         found = ", ".join(str(part.test.source) for part in parts)

@@ -1,9 +1,8 @@
-"""From a recipe to a trained model: the parts put together."""
+"""A whole run, from a recipe to a trained model, and the record it leaves in its folder."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,48 +15,51 @@ from omegaconf import OmegaConf
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, read_json, save_json, save_text
 from ..common.locks import claim, holder
+from ..data.clip import Clip
+from ..models.config import NO_CLASSES
 from ..models.provenance import versions
-from .jobs import Pretraining, Supervision
-from .loop import engine, fit, slow_bf16
-from .read_recipe import to_dict, to_yaml
+from .engine import engine, slow_bf16
+from .jobs import Job, make_job
+from .loop import fit
+from .read_recipe import to_dict, to_yaml, with_new_names
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter, Silent
-from .task import Task, settle, unlabelled
+from .task import SupervisedTask, Task, Tick, no_tick
 
 RECIPE, SETTLED, SUMMARY = "recipe.yaml", "settled.json", "summary.json"
-HARMLESS = ("run.", "data.cache", "data.workers")  # may change between two starts of a run
+MAY_CHANGE = ("run.", "data.cache", "data.workers")  # keys that two starts of a run may differ in
 
 
 def train(
     recipe: Recipe | PretrainRecipe,
     out: Path,
     reporter: Reporter,
-    tick: Callable[[int], None] = lambda clips: None,
+    tick: Tick = no_tick,
 ) -> dict[str, Any] | None:
-    """Run a recipe, or go on where the folder's run was interrupted.
+    """Run a recipe, or resume the interrupted run of the folder.
 
     Args:
-        out: `recipe.yaml` (every value), `settled.json` (what followed from the data),
-            `epochs.jsonl`, `summary.json`, `last/`, `best/`, `tensorboard/`, `state/`.
-        tick: called with clips whose log-mel was measured.
+        out: gets `recipe.yaml` (every value), `settled.json` (values resolved from the data),
+            `epochs.jsonl`, `summary.json`, `last/`, `best/`, `tensorboard/` and `state/`.
+        tick: called with the number of clips whose log-mel was measured since the last call.
 
     Returns:
-        What `summary.json` holds; None in processes beside the first.
+        The content of `summary.json`; None in all processes but the first.
 
     Raises:
-        SpectrimError: see `read_recipe`, `settle`, `begin`, `fit`; or `out` holds another run.
+        SpectrimError: as `make_job` and `fit`; or `out` holds another run.
     """
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
-    learned = isinstance(recipe, Recipe) and ":" in recipe.score + recipe.reduction
-    accelerator = engine(recipe.run, find_unused=learned)
+    has_user_code = isinstance(recipe, Recipe) and ":" in recipe.score + recipe.reduction
+    accelerator = engine(recipe.run, find_unused=has_user_code)
     main = accelerator.is_main_process
     reporter = reporter if main else Silent()
     make_folder(out)
     with claim(out / ".running") if main else nullcontext(True) as mine:
         if not mine:
             who = holder(out / ".running")
-            raise SpectrimError(f"{out}: a process trains there already ({who}); wait, or stop it.")
+            raise SpectrimError(f"{out}: a process trains there already ({who}). Wait, or stop it.")
         return _train(recipe, out, reporter, tick, accelerator)
 
 
@@ -65,77 +67,53 @@ def _train(
     recipe: Recipe | PretrainRecipe,
     out: Path,
     reporter: Reporter,
-    tick: Callable[[int], None],
+    tick: Tick,
     accelerator: Accelerator,
 ) -> dict[str, Any] | None:
     main = accelerator.is_main_process
     known = same_run(recipe, out)
     if len(set(gather_object([known is not None]))) > 1:
         raise SpectrimError(
-            f"{out}: not every process sees the run that was begun there; name an --out that all "
+            f"{out}: not every process sees the run that was started there. Name an --out that all "
             "machines share."
         )
     precision, cpu = accelerator.mixed_precision, accelerator.device.type == "cpu"
-    begun = (known or {}).get("precision", precision)  # older runs do not say
-    if begun != precision:
-        cure = "Go on on a GPU" if begun == "fp16" and cpu else f"Give run.precision={begun}"
+    before = (known or {}).get("precision", precision)  # early versions did not store it
+    if before != precision:
+        cure = "Resume on a GPU" if before == "fp16" and cpu else f"Add run.precision={before}"
         raise SpectrimError(
-            f"{out}: this run was begun in precision {begun!r} and would go on in {precision!r}. "
-            f"{cure}, or name another --out."
+            f"{out}: this run was started in precision {before!r} and would resume in "
+            f"{precision!r}. {cure}, or name another --out."
         )
     cache = Path(recipe.data.cache or out / "waveforms")
-    ranks = accelerator.process_index, accelerator.num_processes
-    if isinstance(recipe, Recipe):
-        task = settle(recipe, known, tick)
-        job: Supervision | Pretraining = Supervision(recipe, task, cache, *ranks)
-    else:
-        task = unlabelled(recipe, known, tick)
-        job = Pretraining(recipe, task, cache, *ranks)
-    clips = fingerprint(task)
-    if known is not None and known.get("clips_digest") != clips:
+    job = make_job(recipe, cache, accelerator.process_index, accelerator.num_processes, known, tick)
+    digest = clips_digest(job.task)
+    if known is not None and known.get("clips_digest") != digest:
         raise SpectrimError(
-            f"{out} holds a run on other clips or labels: the manifest has changed since. Name "
+            f"{out} holds a run on other clips or labels, because the manifest has changed. Name "
             "another --out, or delete that folder."
         )
     if known is not None and (done := finished(out, recipe.epochs)):
-        reporter.note(f"is finished: {out / SUMMARY}. To train anew, delete {out}.")
+        reporter.note(f"is finished: {out / SUMMARY}. To train again, delete {out}.")
         accelerator.end_training()
         return done if main else None
-    for sentence in (*task.said, *job.said):
+    for sentence in job.notes:
         reporter.note(sentence)
     if slow := slow_bf16(accelerator.device, accelerator.mixed_precision):
         reporter.note(slow)
-    settled = {
-        "recipe": to_dict(recipe),
-        "mean": task.mean,
-        "std": task.std,
-        "frames": task.frames,
-        "labels": list(job.model.labels),
-        "loss": task.loss,
-        "activation": task.activation,
-        "metric": task.metric,
-        "clips": {name: len(getattr(task, name)) for name in ("train", "valid", "test")},
-        "clips_digest": clips,
-        "precision": precision,
-        "said": known["said"] if known else [*task.said, *job.said],
-        "versions": versions(),
-    }
     accelerator.wait_for_everyone()
     if main:
         save_text(out / RECIPE, to_yaml(recipe))
-        save_json(out / SETTLED, settled)
+        save_json(out / SETTLED, _resolved(recipe, job, digest, precision, known))
     progress = fit(job, accelerator, out, reporter)
-    first = recipe.select.from_epoch if isinstance(recipe, Recipe) else 0
+    eligible = [row for row in progress.rows if row["epoch"] >= job.first_eligible]
+    tested = [row for row in eligible if "test" in row]
     summary = {
         "epochs": len(progress.rows),
-        "metric": task.metric,
+        "metric": job.model.config.metric,
         "last": progress.rows[-1],
         "best": progress.best,
-        "best_on_test": max(
-            (row for row in progress.rows if "test" in row and row["epoch"] >= first),
-            key=lambda row: row["test"],
-            default=None,
-        ),
+        "best_on_test": max(tested, key=lambda row: row["test"], default=None),
         "seconds": round(sum(row["seconds"] for row in progress.rows), 1),
         "devices": accelerator.num_processes,
         "device": str(accelerator.device),
@@ -149,19 +127,54 @@ def _train(
     return summary if main else None
 
 
-def fingerprint(task: Task) -> str:
-    """A checksum of the clips of each split, in order, and their classes by name."""
+def _resolved(
+    recipe: Recipe | PretrainRecipe,
+    job: Job,
+    digest: str,
+    precision: str,
+    known: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The content of `settled.json`; `known` is that of an earlier start."""
+    task, config = job.task, job.model.config
+    supervised = {"loss": task.loss} if isinstance(task, SupervisedTask) else {}
+    return {
+        "recipe": to_dict(recipe),
+        "mean": task.mean,
+        "std": task.std,
+        "frames": task.frames,
+        "labels": list(config.labels),
+        **supervised,
+        "activation": config.activation,
+        "metric": config.metric,
+        "clips": {name: len(clips) for name, (clips, _) in splits_with_classes(task).items()},
+        "clips_digest": digest,
+        "precision": precision,
+        "said": known["said"] if known else job.notes,
+        "versions": versions(),
+    }
+
+
+def clips_digest(task: Task) -> str:
+    """A checksum of the clips of each split, in order, and of their class names."""
     digest = hashlib.blake2b(digest_size=16)
-    for name in ("train", "valid", "test"):
-        for clip, target in zip(*task.part(name), strict=True):
-            labels = sorted(task.labels[at] for at in target)
-            digest.update(repr((name, str(clip.path), clip.start, clip.end, labels)).encode())
-    digest.update(repr(sorted(task.labels)).encode())
+    names = task.labels if isinstance(task, SupervisedTask) else (NO_CLASSES,)
+    for split, (clips, targets) in splits_with_classes(task).items():
+        for clip, classes in zip(clips, targets, strict=True):
+            labels = sorted(names[index] for index in classes)
+            digest.update(repr((split, str(clip.path), clip.start, clip.end, labels)).encode())
+    digest.update(repr(sorted(names)).encode())
     return digest.hexdigest()
 
 
+def splits_with_classes(task: Task) -> dict[str, tuple[tuple[Clip, ...], list[list[int]]]]:
+    """Clips and class indices of "train", "valid" and "test"; pre-training has no classes."""
+    if isinstance(task, SupervisedTask):
+        return {name: task.split(name) for name in ("train", "valid", "test")}
+    return {"train": (task.train, [[] for _ in task.train]), "valid": ((), []), "test": ((), [])}
+
+
 def finished(out: Path, epochs: int) -> dict[str, Any] | None:
-    """The summary of a run that came to its end and whose state was then deleted."""
+    """The summary of a finished run whose state was deleted; None if there is none."""
     if any((out / "state").glob("step-*")) or not (out / SUMMARY).is_file():
         return None
     summary: dict[str, Any] = read_json(out / SUMMARY)
@@ -169,7 +182,7 @@ def finished(out: Path, epochs: int) -> dict[str, Any] | None:
 
 
 def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | None:
-    """What an earlier start of this run settled; None where there is none.
+    """The `settled.json` of an earlier start of this run; None if there is none.
 
     Raises:
         SpectrimError: the folder holds a run of another recipe; the message names the keys.
@@ -177,18 +190,19 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
     if not (out / SETTLED).is_file():
         if any((out / "state").glob("step-*")):
             raise SpectrimError(
-                f"{out / 'state'} is of a run whose {SETTLED} is gone, so nobody knows which. Name "
+                f"{out / 'state'} belongs to an unknown recipe, because {SETTLED} is gone. Name "
                 "another --out, or delete that folder."
             )
         return None
     known = read_json(out / SETTLED)
-    # A key that the run's Spectrim did not know yet is as its default.
-    whole = OmegaConf.merge(to_dict(type(recipe)()), known["recipe"])
+    # Keys that are newer than the run have their default.
+    stored = with_new_names(OmegaConf.create(known["recipe"]), None)
+    whole = OmegaConf.merge(to_dict(type(recipe)()), stored)
     old, new = _leaves(OmegaConf.to_container(whole)), _leaves(to_dict(recipe))
     changed = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(HARMLESS)
+        if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)
     ]
     if changed:
         raise SpectrimError(
@@ -199,8 +213,10 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
 
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones, such as {"a": {"b": 1}} to {"a.b": 1}."""
     if not isinstance(value, dict) or not value:
         return {prefix.rstrip("."): value}
-    return {
-        k: v for key, part in value.items() for k, v in _leaves(part, f"{prefix}{key}.").items()
-    }
+    leaves: dict[str, Any] = {}
+    for key, part in value.items():
+        leaves |= _leaves(part, f"{prefix}{key}.")
+    return leaves

@@ -19,6 +19,7 @@ from ..common.files import read_json
 from ..models.loading.native import read_safetensors
 
 STATE_VERSION = 1
+RENAMED = {"model.special": "model.prefix_tokens"}  # tensors that Spectrim 0.1 wrote
 WEIGHTS, OPTIMISER, PROGRESS = "weights.safetensors", "optimiser.safetensors", "progress.json"
 
 
@@ -126,7 +127,9 @@ class StateFolder:
                 f"{STATE_VERSION}. Name another --out to start anew."
             )
         try:
-            module.load_state_dict(read_safetensors(path / WEIGHTS))
+            weights = read_safetensors(path / WEIGHTS)
+            weights = {RENAMED.get(name, name): value for name, value in weights.items()}
+            module.load_state_dict(weights)
             _fill(optimiser, read_safetensors(path / OPTIMISER), about["optimiser"])
             return Progress(**about["progress"]), about["scaler"]
         except (RuntimeError, KeyError, ValueError, TypeError) as error:

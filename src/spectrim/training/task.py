@@ -1,10 +1,11 @@
-"""What follows from the clips: classes, loss, activation, metric, length, mean and std."""
+"""What a recipe's clips decide: classes, loss, activation, metric, length, mean and std."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,35 +16,60 @@ from ..common.errors import SpectrimError
 from ..data.manifest import Clip, Manifest, targets_of
 from ..data.splits import Splits
 from ..data.stats import measure
-from ..models.config import NO_CLASSES
+from ..models.labels import audioset, audioset_labels, labels_in
 from ..pruning.patches import PATCH
-from .classes import classes_of
 from .manifests import check_files, splits_of
-from .recipe import DataPart, PretrainRecipe, Recipe
+from .recipe import DataPart, LossPart, ModelPart, PretrainRecipe, Recipe, SelectPart
 
-MEASURED = 2000  # clips that mean and std are measured on, at most
-LONGEST = 1024  # frames that a length chosen by itself never exceeds
+MEASURED_CLIPS = 2000  # maximum number of clips that mean and std are measured on
+MAX_FRAMES = 1024  # maximum length chosen from the clips
 CLASSES_SHOWN = 12
-STRANGE = (
-    "The classes are those of the training clips, or data.labels: name them all there, or take the "
-    "row out."
+RESAMPLING_EDGE = 0.1  # seconds read beyond the window, for the edge of the resampling filter
+UNKNOWN_LABEL = (
+    "The classes are those of the training clips, or data.labels. List every class in data.labels, "
+    "or remove the row."
 )
+Tick = Callable[[int], None]
 
 
-@dataclass(frozen=True)
+def no_tick(clips: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """A supervised task.
+    """Clips to train on, and the settings of their features.
 
     Attributes:
-        train, valid, test: clips; the last two may be empty.
-        targets: class indices of each clip of `train + valid + test`.
-        labels: names of the classes, in the order of the logits.
-        loss: "bce" or "ce"; activation, metric: as `ModelConfig`.
+        train: clips.
         frames, mean, std: of the features.
-        said: sentences about what was chosen, and why.
+        notes: sentences about what was chosen, and why.
     """
 
     train: tuple[Clip, ...]
+    frames: int
+    mean: float
+    std: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds to read of each clip: the network's window and the resampler's edge."""
+        return window_seconds(self.frames) + RESAMPLING_EDGE
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedTask(Task):
+    """Clips with classes, and how a model of them is trained and evaluated.
+
+    Attributes:
+        valid, test: clips; both may be empty.
+        targets: class indices of each clip of `train + valid + test`.
+        labels: class names, in the order of the logits.
+        loss: "bce" or "ce".
+        activation, metric: as in `ModelConfig`.
+    """
+
     valid: tuple[Clip, ...]
     test: tuple[Clip, ...]
     targets: list[list[int]]
@@ -51,165 +77,200 @@ class Task:
     loss: str
     activation: str
     metric: str
-    frames: int
-    mean: float
-    std: float
-    said: tuple[str, ...] = ()
 
-    def part(self, name: str) -> tuple[tuple[Clip, ...], list[list[int]]]:
-        """Clips of "train", "valid" or "test", and class indices of each."""
+    def split(self, name: str) -> tuple[tuple[Clip, ...], list[list[int]]]:
+        """Clips of "train", "valid" or "test", and the class indices of each."""
         begin = {"train": 0, "valid": len(self.train), "test": len(self.train) + len(self.valid)}
         clips: tuple[Clip, ...] = getattr(self, name)
         return clips, self.targets[begin[name] : begin[name] + len(clips)]
 
-    @property
-    def seconds(self) -> float:
-        """How much of a clip the network sees, and a little more for the resampler's edge."""
-        return num_samples(self.frames) / SAMPLE_RATE + 0.1
+    def with_labels(self, labels: Sequence[str]) -> SupervisedTask:
+        """The same task with its classes in another order."""
+        index = {label: number for number, label in enumerate(labels)}
+        new_index = [index[label] for label in self.labels]
+        targets = [sorted(new_index[old] for old in classes) for classes in self.targets]
+        return replace(self, labels=tuple(labels), targets=targets)
 
 
-def settle(
-    recipe: Recipe,
-    known: dict[str, Any] | None = None,
-    tick: Callable[[int], None] = lambda n: None,
-) -> Task:
-    """Read the clips and decide what the recipe leaves open.
+def resolve(
+    recipe: Recipe, measured: dict[str, Any] | None = None, tick: Tick = no_tick
+) -> SupervisedTask:
+    """Read the clips and decide the values that the recipe leaves open.
 
     Args:
-        known: mean and std measured by an earlier start of the same run.
-        tick: called with clips whose log-mel was measured.
+        measured: mean and std from an earlier start of the same run.
+        tick: called with the number of clips whose log-mel was measured since the last call.
 
     Raises:
-        SpectrimError: clips without a label or with one that is no class, missing files.
+        SpectrimError: clips without a label or with an unknown one, or missing files.
     """
-    parts = splits_of(recipe.data, recipe.seed)
-    said = [_counts(parts), *_unused_folds(recipe.data, parts)]
-    labels, aliases = classes_of(recipe.data.labels, parts)
-    single = all(len(clip.labels) == 1 for part in parts for clip in part.all())
-    loss = recipe.loss.name if recipe.loss.name != "auto" else ("ce" if single else "bce")
-    metric = recipe.select.metric
-    if metric == "auto":
-        metric = "accuracy" if single else "mAP"
-    if loss == "bce" and recipe.loss.smoothing:
-        raise SpectrimError("loss.smoothing goes with loss.name=ce; set one of the two.")
-    activation = "softmax" if loss == "ce" else "sigmoid"
-    why = "one label a clip" if single else "several labels a clip"
+    divided = splits_of(recipe.data, recipe.seed)
+    labels, aliases = classes_of(recipe.data.labels, divided)
+    loss, activation, metric, why = _objective(recipe.loss, recipe.select, divided)
     shown = ", ".join(labels[:CLASSES_SHOWN]) + (", ..." if len(labels) > CLASSES_SHOWN else "")
-    said.append(f"{len(labels)} classes ({shown}), {why}: loss {loss}, {activation}, {metric}.")
-    counts = Counter(label for part in parts for clip in part.train.clips for label in clip.labels)
-    if rare := [label for label in labels if counts[label] == 1]:
-        said.append(f"a single clip to learn from: {', '.join(rare[:CLASSES_SHOWN])}. A typo?")
-    groups: tuple[list[Clip], list[Clip], list[Clip]] = ([], [], [])
-    targets: tuple[list[list[int]], ...] = ([], [], [])
-    strict = loss == "ce" or metric == "accuracy"
-    for part in parts:
-        for clips, found, manifest in zip(
-            groups, targets, (part.train, part.valid, part.test), strict=True
-        ):
+    notes = [
+        _split_sizes(divided),
+        *_unused_folds(recipe.data, divided),
+        f"{len(labels)} classes ({shown}), {why}: loss {loss}, {activation}, {metric}.",
+        *_rare_classes(labels, divided),
+    ]
+    single_label = loss == "ce" or metric == "accuracy"
+    clips: dict[str, list[Clip]] = {"train": [], "valid": [], "test": []}
+    targets: dict[str, list[list[int]]] = {"train": [], "valid": [], "test": []}
+    for splits in divided:
+        for name in clips:
+            manifest: Manifest = getattr(splits, name)
             _check_labelled(manifest)
-            clips += manifest.clips
-            found += targets_of(manifest, labels, strict, aliases, STRANGE)
-    train, valid, test = map(tuple, groups)
-    if {"valid": valid, "test": test}.get(recipe.select.split) == ():
+            clips[name] += manifest.clips
+            targets[name] += targets_of(manifest, labels, single_label, aliases, UNKNOWN_LABEL)
+    chosen_by = recipe.select.split
+    if chosen_by in clips and not clips[chosen_by]:
         raise SpectrimError(
-            f"select.split is {recipe.select.split!r}, and there is no such clip; data.holdout=0.1 "
-            "holds a part of the training clips out as 'valid'."
+            f"select.split is {chosen_by!r}, but there is no such clip. Add data.holdout=0.1 to "
+            "hold out a tenth of the training clips as 'valid'."
         )
-    check_files([part for splits in parts for part in (splits.train, splits.valid, splits.test)])
-    frames, mean, std, more = features_of_data(recipe, train, known, tick)
-    return Task(
-        train, valid, test, [t for found in targets for t in found], labels, loss, activation,
-        metric, frames, mean, std, (*said, *more),
+    check_files([getattr(splits, name) for splits in divided for name in clips])
+    train = tuple(clips["train"])
+    frames, mean, std, more = _features(recipe.model, recipe.seed, train, measured, tick)
+    return SupervisedTask(
+        train=train, valid=tuple(clips["valid"]), test=tuple(clips["test"]),
+        targets=[classes for name in targets for classes in targets[name]], labels=labels,
+        loss=loss, activation=activation, metric=metric, frames=frames, mean=mean, std=std,
+        notes=(*notes, *more),
     )  # fmt: skip
 
 
-def unlabelled(
-    recipe: PretrainRecipe,
-    known: dict[str, Any] | None = None,
-    tick: Callable[[int], None] = lambda n: None,
+def resolve_pretraining(
+    recipe: PretrainRecipe, measured: dict[str, Any] | None = None, tick: Tick = no_tick
 ) -> Task:
-    """As `settle`, for pre-training: the training clips of every manifest, labels left aside."""
-    parts = splits_of(recipe.data, recipe.seed)
-    check_files([part.train for part in parts])
-    train = tuple(clip for part in parts for clip in part.train.clips)
-    frames, mean, std, more = features_of_data(recipe, train, known, tick)
-    said = (f"{len(train)} clips to pre-train on, without their labels.", *more)
-    return Task(
-        train, (), (), [[] for _ in train], (NO_CLASSES,), "ce", "softmax",
-        "accuracy", frames, mean, std, said,
-    )  # fmt: skip
+    """As `resolve`, for pre-training: the training clips of every manifest, without labels."""
+    divided = splits_of(recipe.data, recipe.seed)
+    check_files([splits.train for splits in divided])
+    train = tuple(clip for splits in divided for clip in splits.train.clips)
+    frames, mean, std, more = _features(recipe.model, recipe.seed, train, measured, tick)
+    notes = (f"{len(train)} clips to pre-train on, without their labels.", *more)
+    return Task(train=train, frames=frames, mean=mean, std=std, notes=notes)
 
 
-def features_of_data(
-    recipe: Recipe | PretrainRecipe,
-    train: Sequence[Clip],
-    known: dict[str, Any] | None,
-    tick: Callable[[int], None],
+def classes_of(labels: Any, divided: Sequence[Splits]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Class names in the order of the logits, and aliases of the names.
+
+    Args:
+        labels: `data.labels` of a recipe: names, "audioset" or a file of names; None: all labels
+            of the training clips, sorted.
+
+    Raises:
+        SpectrimError: the file does not exist, or a name occurs twice or is not text.
+    """
+    if labels == "audioset":
+        return audioset_labels(), dict(audioset())
+    if labels is None:
+        return tuple(sorted({name for splits in divided for name in splits.train.labels()})), {}
+    if isinstance(labels, str):
+        if not Path(labels).is_file():
+            raise SpectrimError(
+                f"data.labels is {labels!r}; expected a list of names, 'audioset', or a file with "
+                "one name per line."
+            )
+        labels = labels_in(Path(labels))
+    if wrong := [name for name in labels if isinstance(name, bool) or name is None]:
+        raise SpectrimError(
+            f"data.labels holds {wrong[0]!r}, because YAML reads yes, no, on, off and null so. "
+            "Put such names in quotes."
+        )
+    names = tuple(str(name) for name in labels)
+    if len(set(names)) != len(names):
+        raise SpectrimError("data.labels names a class twice.")
+    return names, {}
+
+
+def window_seconds(frames: int) -> float:
+    """Seconds of audio in a number of frames."""
+    return num_samples(frames) / SAMPLE_RATE
+
+
+def _objective(
+    loss_part: LossPart, select: SelectPart, divided: Sequence[Splits]
+) -> tuple[str, str, str, str]:
+    """Loss, activation and metric, and what the clips say about the first and the last."""
+    single = all(len(clip.labels) == 1 for splits in divided for clip in splits.all())
+    loss = loss_part.name if loss_part.name != "auto" else ("ce" if single else "bce")
+    metric = select.metric if select.metric != "auto" else ("accuracy" if single else "mAP")
+    if loss == "bce" and loss_part.smoothing:
+        raise SpectrimError("loss.smoothing requires loss.name=ce. Change one of the two.")
+    activation = "softmax" if loss == "ce" else "sigmoid"
+    return loss, activation, metric, f"{'one label' if single else 'several labels'} per clip"
+
+
+def _features(
+    model: ModelPart, seed: int, train: Sequence[Clip], measured: dict[str, Any] | None, tick: Tick
 ) -> tuple[int, float, float, list[str]]:
-    """Length, mean and std: as the recipe says, else measured on the training clips."""
-    said, model = [], recipe.model
-    frames = model.frames
+    """Length, mean and std (from the recipe, else from the training clips), and notes."""
+    notes, frames = [], model.frames
     if frames is None:
         frames, text = _length(train)
-        said.append(text)
+        notes.append(text)
     mean, std = model.mean, model.std
     if mean is None or std is None:
-        if known is None:
-            rng = np.random.default_rng(recipe.seed)
-            sample = [train[at] for at in rng.permutation(len(train))[:MEASURED]]
-            stats = measure(sample, num_samples(frames) / SAMPLE_RATE + 0.1, tick=tick)
-            known = {"mean": round(stats.mean, 4), "std": round(stats.std, 4)}
-            said.append(
-                f"mean {known['mean']} and std {known['std']} of the log-mel, measured on "
-                f"{len(sample)} training clips."
+        if measured is None:
+            order = np.random.default_rng(seed).permutation(len(train))
+            sample = [train[position] for position in order[:MEASURED_CLIPS]]
+            stats = measure(sample, window_seconds(frames) + RESAMPLING_EDGE, tick=tick)
+            measured = {"mean": round(stats.mean, 4), "std": round(stats.std, 4)}
+            notes.append(
+                f"mean {measured['mean']} and std {measured['std']} of the log-mel features, "
+                f"measured on {len(sample)} training clips."
             )
-        mean = known["mean"] if mean is None else mean
-        std = known["std"] if std is None else std
-    return frames, float(mean), float(std), said
+        mean = measured["mean"] if mean is None else mean
+        std = measured["std"] if std is None else std
+    return frames, float(mean), float(std), notes
 
 
-def _counts(parts: Sequence[Splits]) -> str:
+def _length(clips: Sequence[Clip]) -> tuple[int, str]:
+    """The number of frames that holds 95 % of the clips, a multiple of a patch; and a note."""
+    seconds = [
+        clip.end - (clip.start or 0.0) if clip.end is not None
+        else max(0.0, (duration_of(clip.path) or 0.0) - (clip.start or 0.0))
+        for clip in clips
+    ]  # fmt: skip
+    frames = num_frames(round(np.quantile(seconds, 0.95) * SAMPLE_RATE))
+    frames = min(MAX_FRAMES, max(PATCH, -(-frames // PATCH) * PATCH))
+    cut = sum(second > window_seconds(frames) + 0.01 for second in seconds)
+    return frames, (
+        f"{frames} frames ({window_seconds(frames):.2f} s) for clips of {min(seconds):.2f} to "
+        f"{max(seconds):.2f} s; the end of {cut} of {len(clips)} clips is cut off."
+    )
+
+
+def _split_sizes(divided: Sequence[Splits]) -> str:
     train, valid, test = (
-        sum(len(getattr(part, name).clips) for part in parts) for name in ("train", "valid", "test")
+        sum(len(getattr(splits, name).clips) for splits in divided)
+        for name in ("train", "valid", "test")
     )
     return f"{train} clips to train on, {valid} to choose the best epoch, {test} to test."
 
 
-def _unused_folds(data: DataPart, parts: Sequence[Splits]) -> list[str]:
-    folds = sorted({clip.fold for part in parts for clip in part.all() if clip.fold})
+def _unused_folds(data: DataPart, divided: Sequence[Splits]) -> list[str]:
+    folds = sorted({clip.fold for splits in divided for clip in splits.all() if clip.fold})
     if not folds or data.test_fold is not None or data.valid_fold is not None:
         return []
-    return [f"the folds {', '.join(folds)} are not told apart; data.test_fold={folds[0]} would."]
+    names = ", ".join(folds)
+    return [f"the folds {names} are not used; data.test_fold={folds[0]} holds one out as the test."]
+
+
+def _rare_classes(labels: Sequence[str], divided: Sequence[Splits]) -> list[str]:
+    counts = Counter(
+        label for splits in divided for clip in splits.train.clips for label in clip.labels
+    )
+    rare = [label for label in labels if counts[label] == 1]
+    names = ", ".join(rare[:CLASSES_SHOWN])
+    return [f"only one training clip each: {names}. Is that a typo?"] if rare else []
 
 
 def _check_labelled(manifest: Manifest) -> None:
     for clip in manifest.clips:
         if not clip.labels:
             raise SpectrimError(
-                f"{manifest.source}, row {clip.row} ({clip.path.name}): no label; training needs "
-                "one in every row. `spectrim pretrain` learns from clips without."
+                f"{manifest.source}, row {clip.row} ({clip.path.name}): no label. Training needs "
+                "one in every row; `spectrim pretrain` learns from clips without labels."
             )
-
-
-def _length(clips: Sequence[Clip]) -> tuple[int, str]:
-    """Frames that hold 95 % of the clips, as a multiple of a patch."""
-    seconds = [
-        clip.end - (clip.start or 0.0) if clip.end is not None
-        else max(0.0, (duration_of(clip.path) or 0.0) - (clip.start or 0.0))
-        for clip in clips
-    ]  # fmt: skip
-    most = np.quantile(seconds, 0.95)
-    frames = num_frames(round(most * SAMPLE_RATE))
-    frames = min(LONGEST, max(PATCH, -(-frames // PATCH) * PATCH))
-    cut = sum(second > num_samples(frames) / SAMPLE_RATE + 0.01 for second in seconds)
-    return frames, (
-        f"{frames} frames ({num_samples(frames) / SAMPLE_RATE:.2f} s) for clips of "
-        f"{min(seconds):.2f} to {max(seconds):.2f} s; {cut} of {len(clips)} are cut at their end."
-    )
-
-
-def with_labels(task: Task, labels: Sequence[str]) -> Task:
-    """The same task with its classes in another order."""
-    place = {label: at for at, label in enumerate(labels)}
-    moved = [sorted(place[task.labels[at]] for at in clip) for clip in task.targets]
-    return replace(task, labels=tuple(labels), targets=moved)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spectrim.pruning.patches import PatchGrid
-from spectrim.training.masking import random_mask, token_mask
+from spectrim.training.draws import random_mask, token_mask
 
 
 def table(stays: np.ndarray, grid: PatchGrid) -> np.ndarray:

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from spectrim import create
-from spectrim.training.attention import kernel
+from spectrim.training.engine import attention_kernel
 
 
 def gradients(model, batch, patches):
     model.zero_grad()
-    with kernel(torch.device("cpu"), patches, "bf16"):
+    with attention_kernel(torch.device("cpu"), patches, "bf16"):
         used = torch.backends.cuda.flash_sdp_enabled()
         model(batch).square().mean().backward()
     return used, torch.cat(
@@ -33,5 +33,5 @@ def test_short_clips_get_the_plain_kernel_and_the_same_gradients(preset):
 
 @pytest.mark.parametrize("device, precision", [("cuda", "bf16"), ("cpu", "no")])
 def test_elsewhere_pytorch_chooses(device, precision):
-    with kernel(torch.device(device), 64, precision):
+    with attention_kernel(torch.device(device), 64, precision):
         assert torch.backends.cuda.flash_sdp_enabled()
