@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spectrim.common.errors import SpectrimError
@@ -110,6 +111,18 @@ def test_a_fresh_optimiser_takes_a_state(run, stepped, tmp_path):
     assert same(fresh.bits(), stepped.bits())
     groups = [group["scale"] for group in fresh.optimiser.param_groups]
     assert groups == [group["scale"] for group in stepped.optimiser.param_groups]
+
+
+def test_a_state_with_the_old_name_of_the_prefix_tokens_is_read(run, stepped, tmp_path):
+    """Spectrim 0.1 called them `special`; a run that it began can be resumed."""
+    folder = StateFolder(tmp_path)
+    path = folder.save(stepped.module, stepped.optimiser, Progress(step=2)) / "weights.safetensors"
+    weights = load_file(path)
+    weights["model.special"] = weights.pop("model.prefix_tokens")
+    save_file(weights, path)
+    fresh = run()
+    folder.restore(fresh.module, fresh.optimiser)
+    assert same(fresh.bits(), stepped.bits())
 
 
 def test_saving_changes_nothing(stepped, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from ..common.errors import SpectrimError
-from ..common.files import save
+from ..common.files import save_arrays
 from ..data.batches import batches
 from ..data.clip import Clip, clip_names
 from ..metrics.classification import indicator, metric
@@ -108,4 +107,4 @@ def save_predictions(
         truth = [targets[index] for index in positions]
         arrays[f"{name}_truth"] = indicator(truth, len(task.labels))
     if arrays:
-        save(folder / "predictions.npz", partial(np.savez, **arrays))
+        save_arrays(folder / "predictions.npz", **arrays)
