@@ -11,6 +11,7 @@ import torch
 
 from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples
 from ..common.errors import not_finite
+from ..common.hooks import pass_point
 from ..data.batches import Batch, batches
 from ..data.manifest import Clip
 from ..models.transformer import SpectrogramTransformer
@@ -72,6 +73,7 @@ def predict(
         for batch in batches(clips[done:], batch_size, window_seconds(variants[0])):
             _add(found, variants, clips, batch, done_before=done)
             tick(len(batch.positions) + len(batch.failures))
+            pass_point("sweep:clips", len(batch.positions) + len(batch.failures))
             if keeper:
                 keeper.save(found, len(found.positions) + len(found.failures))
     finally:

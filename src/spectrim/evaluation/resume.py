@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import time
 import warnings
@@ -18,14 +17,13 @@ import torch
 
 from ..common.errors import SpectrimNotice
 from ..common.files import save
+from ..common.hooks import seconds_between_saves
 from ..data.manifest import Clip
 from ..models.provenance import plan_record, versions
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.reductions import REDUCTIONS
 from ..pruning.scores import SCORES
 from .predict import Predictions
-
-EVERY = float(os.environ.get("SPECTRIM_SAVE_EVERY", 30.0))  # seconds between savings
 
 
 class Partial:
@@ -63,7 +61,8 @@ class Partial:
 
     def save(self, found: Predictions, done: int, force: bool = False) -> None:
         """Save once in a while."""
-        if not found.positions or not (force or time.monotonic() - self.saved > EVERY):
+        due = time.monotonic() - self.saved > seconds_between_saves()
+        if not found.positions or not (force or due):
             return
         arrays = {
             "key": np.array(self.key),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..common.errors import SpectrimError
+from ..common.hooks import pass_point
 from ..data.batches import batches
 from ..data.clip import clip_names
 from ..data.manifest import Clip, Manifest, targets_of
@@ -122,7 +123,12 @@ def sweep(
         )
     clips = manifest.clips
     readable = [clips[at] for at in found.positions[:batch_size]]
-    timings = _time(parts, readable, batch_size, rounds, budget, lambda: steps("rounds", 1))
+
+    def tick() -> None:
+        steps("rounds", 1)
+        pass_point("sweep:rounds")
+
+    timings = _time(parts, readable, batch_size, rounds, budget, tick)
     logits = [torch.from_numpy(np.concatenate(parts)) for parts in found.logits]
     outputs = [model.probabilities(values).numpy() for values in logits]
     if truth is not None:

@@ -1,0 +1,47 @@
+"""Hooks that environment variables set: how often long work is saved, and where to stop it.
+
+`SPECTRIM_SAVE_EVERY=SECONDS` sets how often an unfinished sweep saves its predictions (default 30).
+
+`SPECTRIM_STOP_AT=POINT:COUNT` interrupts the process as Ctrl-C does, at a known place: when the
+process has passed POINT so many times. Tests of interruptions use it, so that none depends on
+timing. The points, and what one step of each is:
+
+    sweep:clips     a clip evaluated, over all models of the sweep
+    sweep:rounds    a timed pair, over all models of the sweep
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+from .errors import SpectrimError
+
+POINTS = ("sweep:clips", "sweep:rounds")
+_steps: Counter[str] = Counter()  # steps that this process has passed, by point
+
+
+def seconds_between_saves() -> float:
+    """Seconds between two saves of unfinished work."""
+    return float(os.environ.get("SPECTRIM_SAVE_EVERY", 30.0))
+
+
+def pass_point(point: str, steps: int = 1) -> None:
+    """Count steps of a point; send SIGINT to this process once `SPECTRIM_STOP_AT` is reached.
+
+    Raises:
+        SpectrimError: `SPECTRIM_STOP_AT` names no point, or no count.
+    """
+    text = os.environ.get("SPECTRIM_STOP_AT")
+    if text is None:
+        return
+    stop_point, _, count = text.rpartition(":")
+    if stop_point not in POINTS or not count.isdecimal():
+        raise SpectrimError(
+            f"SPECTRIM_STOP_AT is {text!r}; expected POINT:COUNT with one of {', '.join(POINTS)}."
+        )
+    before = _steps[point]
+    _steps[point] += steps
+    if point == stop_point and before < int(count) <= _steps[point]:
+        signal.raise_signal(signal.SIGINT)
