@@ -59,7 +59,7 @@ def test_analyze_prints_tables_and_names_what_it_skips(run, folder, tmp_path, mo
     assert "Kendall's tau" in done.stdout and "AS-20K (paper)" in done.stdout
     said = " ".join(done.stderr.split())
     assert "model is not run on strange, whose labels it does not know" in said
-    assert "'zebra'" in said and "keep-rate 1.0 drops nothing" in said
+    assert "'zebra'" in said and "keep rate 1.0 drops nothing" in said
     (pair,) = json.loads((tmp_path / "o" / "results.json").read_text())["skipped"]
     assert (pair["model"], pair["data"], pair["unknown_labels"]) == ("model", "strange", ["zebra"])
     report = (tmp_path / "o" / "report.html").read_text()
@@ -84,7 +84,9 @@ def test_bad_clips_are_reported_and_the_rest_done(run, folder, tmp_path, monkeyp
 def test_ablate_writes_rows_a_table_and_a_figure(run, tmp_path):
     done = run(*ABLATE, "--out", str(tmp_path), "--after", "1,11", "--paper")
     assert done.returncode == 0, done.stderr
-    assert "low (C1, C2)" in done.stdout and "no patch left" in done.stdout
+    assert "low (C1, C2)" in done.stdout and "clips without a patch left" in " ".join(
+        done.stdout.split()
+    )
     whole = json.loads((tmp_path / "ablation.json").read_text())
     rows = whole["rows"]
     assert whole["skipped"] == [] and whole["command"].startswith("spectrim ablate --model model")
@@ -124,7 +126,7 @@ def test_ablate_keeps_what_is_measured_when_a_later_set_fails(run, folder, tmp_p
         ((*ANALYZE, "--keep-rate", "nan"), "keep-rate of nan"),
         ((*ANALYZE, "--scores", "atention"), "Did you mean 'attention'"),
         ((*ANALYZE, "--blocks", "3,99"), "count from 0 to 11"),
-        ((*ANALYZE, "--own-plan"), "never prunes; give a keep-rate"),
+        ((*ANALYZE, "--saved-plan"), "never prunes; give a keep-rate"),
         ((*ANALYZE, "--clip", "9.wav"), "no clip called '9.wav'"),
         ((*ANALYZE, "--fold", "7"), "no column fold"),
         ((*ANALYZE, "--data", "clips", "--fold", "7"), "no manifest has a column fold"),

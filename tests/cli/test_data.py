@@ -32,7 +32,8 @@ def test_prepare_names_what_is_missing_and_ends_with_1(run, tmp_path):
     assert done.returncode == 1
     assert done.stdout.split() == ["out/speechcommands.csv"]
     said = " ".join(done.stderr.split())
-    assert "2 missing: bed/a1b2c3d4_nohash_0.wav, bed/ffffffff_nohash_0.wav; left out" in said
+    assert "2 clips of the corpus are missing" in said
+    assert "left out: bed/a1b2c3d4_nohash_0.wav, bed/ffffffff_nohash_0.wav." in said
     assert "out/speechcommands-missing.txt" in said
     listed = (tmp_path / "out" / "speechcommands-missing.txt").read_text().splitlines()
     assert listed == ["bed/a1b2c3d4_nohash_0.wav", "bed/ffffffff_nohash_0.wav"]

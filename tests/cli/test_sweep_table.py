@@ -7,8 +7,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from spectrim.cli.output import complain, points, print_table, progress
-from spectrim.cli.sweep_table import _caption
+from spectrim.cli.output import complain, points, progress
+from spectrim.cli.sweep_table import caption, noise_note
+from spectrim.cli.tables import print_table
 from spectrim.common.text import significant
 from spectrim.metrics.classification import paired_difference
 
@@ -36,8 +37,9 @@ def test_an_interval_that_lies_askew_is_written_out():
 def test_shares_on_the_target_are_each_models_own():
     each = [row | {"model": name, "kept_on_target": 0.5, "all_on_target": share}
             for name, share in (("a", 0.25), ("b", 0.125)) for row in rows(0.0)]  # fmt: skip
-    assert "of all patches 25.0% do (a), 12.5% do (b)." in _caption(each)
-    assert "of all patches 25.0% do." in _caption(each[:4])
+    assert "of all patches: 25.0% (a), 12.5% (b)." in caption(each)
+    assert "of all patches: 25.0%." in caption(each[:4])
+    assert len(caption(each).splitlines()) == 2
 
 
 def test_three_figures_of_a_number_end_in_no_point():
@@ -69,10 +71,10 @@ def test_without_a_terminal_progress_is_a_line_a_minute(capsys):
 
 @pytest.mark.parametrize("spread, said", [(0.05, False), (0.4, True)])
 def test_a_busy_machine_is_named(spread, said):
-    text = _caption(rows(spread))
-    assert ("spans 40% of its speed-up" in text) == said
-    assert ("Times scatter" in text) == said
+    text = noise_note(rows(spread))
+    assert ("interquartile range is 40 % of the speed-up" in text) == said
+    assert ("noisy" in text) == said
 
 
 def test_one_row_has_nothing_to_scatter():
-    assert "scatter" not in _caption(rows(0.4)[:1])
+    assert noise_note(rows(0.4)[:1]) == ""

@@ -1,4 +1,4 @@
-"""`spectrim ablate`: Table IV, what is lost without patches of low or of high intensity."""
+"""`spectrim ablate`: Table IV, the loss without the quiet or without the loud patches."""
 
 from __future__ import annotations
 
@@ -11,67 +11,56 @@ import typer
 from .options import (
     DEFAULT_MODEL,
     BatchSize,
-    Device,
-    Dtype,
-    Fold,
-    Frames,
-    Load,
-    Manifests,
+    DataPart,
+    Loading,
+    ManifestPaths,
     Models,
-    Split,
-    Threads,
     listed,
-    load_model,
 )
-from .output import (
-    TableOrJson,
-    begins_anew,
-    complain,
-    points,
-    print_json,
-    print_table,
-    progress,
-    this_call,
-)
+from .output import Output, begins_anew, complain, end_with_failures, points, progress, this_call
+from .tables import print_table
 
 EXAMPLE = "Example: spectrim ablate --model ast-digits --data clips.csv --after 1,5,11"
 
-WORDS = {
+DROPPED = {
     None: "nothing",
     "low": "low (C1, C2)",
     "high": "high (C4, C5)",
-    "random-low": "as many as low, by lot",
-    "random-high": "as many as high, by lot",
+    "random-low": "random, as many as low",
+    "random-high": "random, as many as high",
 }
 
 
 def command(
+    data_part: DataPart,
+    loading: Loading,
+    output: Output,
     model: Models = None,
-    data: Manifests = None,
-    split: Split = None,
-    fold: Fold = None,
+    data: ManifestPaths = None,
     after: Annotated[
-        str, typer.Option(help="How many blocks still see every patch; comma-separated.")
+        str,
+        typer.Option(
+            help="Number of blocks that still process every patch before the patches are dropped; "
+            "comma-separated."
+        ),
     ] = "1,3,5,7,9,11",
-    by_lot: Annotated[
-        bool, typer.Option("--by-lot", help="Also drop as many patches of each clip by lot.")
+    random_control: Annotated[
+        bool,
+        typer.Option("--random-control", help="Also drop the same number of random patches."),
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-ablation"),
     paper: Annotated[
-        bool, typer.Option("--paper", help="Draw the paper's own numbers beside ours.")
+        bool, typer.Option("--paper", help="Draw the paper's results beside ours.")
     ] = False,
-    sample: Annotated[int, typer.Option(min=100, help="Patches that K-means sees.")] = 100_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of that sample, and of lots.")] = 0,
-    format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
-    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
-    frames: Frames = None,
-    load: Load = None,
+    sample: Annotated[
+        int, typer.Option(min=100, help="Number of patches that K-means clusters.")
+    ] = 100_000,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed for K-means sampling and random controls.")
+    ] = 0,
     batch_size: BatchSize = 16,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    threads: Threads = None,
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-ablation"),
 ) -> None:
-    """Drop the patches of clusters C1 and C2 (low), or C4 and C5 (high), and measure."""
+    """Measure the metric without low-intensity (C1, C2) or high-intensity (C4, C5) patches."""
     from ..analysis.ablation.ablate import ablate, check
     from ..analysis.ablation.results import save_ablations
     from ..analysis.analyze import knows, skipped
@@ -81,14 +70,11 @@ def command(
     from ..common.files import make_folder
 
     blocks = listed(after, int, "--after")
-    sets = manifests(data or [], split, fold)
+    sets = manifests(data or [], data_part.split, data_part.fold)
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     names = short_names(sources)
-    models = {
-        name: load_model(source, device, dtype, threads, frames, load)
-        for name, source in zip(names, sources, strict=True)
-    }
+    models = {name: loading.classifier(source) for name, source in zip(names, sources, strict=True)}
     pairs = skipped(models, sets)
     for pair in pairs:
         complain("note", not_run(pair))
@@ -99,46 +85,40 @@ def command(
         )
     for data_name, name in known:
         check(models[name], name, sets[data_name], blocks)
-    found, wrong = [], []
+    results, failed_pairs = [], []
     for data_name, name in known:
-        one, manifest = models[name], sets[data_name]
-        if one.plan.stages:
-            complain("note", f"{name}: its saved plan ({one.plan}) is not used.")
+        loaded, manifest = models[name], sets[data_name]
+        if loaded.plan.stages:
+            complain("note", f"{name}: the saved plan ({loaded.plan}) is not used.")
         try:
             with begins_anew(), progress() as bar:
                 text = f"{name}, {data_name}: two passes over the clips, then intervals"
                 task = bar.add_task(text, total=2 * len(manifest.clips))
-                found.append(
+                results.append(
                     ablate(
-                        one,
+                        loaded,
                         name,
                         data_name,
                         manifest,
                         after=blocks,
-                        by_lot=by_lot,
+                        by_lot=random_control,
                         batch_size=batch_size,
                         sample=sample,
                         seed=seed,
                         tick=partial(bar.advance, task),
                     )
                 )
-        except SpectrimError as error:  # what is measured already is not lost for it
-            wrong.append({"model": name, "data": data_name, "error": str(error)})
-    if not found:
-        raise SpectrimError(wrong[0]["error"])
-    written = save_ablations(out, found, paper, pairs, this_call(), wrong)
-    rows = [row for one in found for row in one.rows]
-    if json or format is TableOrJson.json:
-        print_json({"rows": rows, "not_measured": wrong})
-    else:
-        _print(rows)
+        except SpectrimError as error:  # the pairs that are measured already are kept
+            failed_pairs.append({"model": name, "data": data_name, "error": str(error)})
+    if not results:
+        raise SpectrimError(failed_pairs[0]["error"])
+    written = save_ablations(out, results, paper, pairs, this_call(), failed_pairs)
+    rows = [row for result in results for row in result.rows]
+    output.emit({"rows": rows, "not_measured": failed_pairs}, lambda: _print(rows))
     complain("written", ", ".join(str(path) for path in written))
-    failures = [f"{pair['model']} on {pair['data']}: {pair['error']}" for pair in wrong]
-    failures += dict.fromkeys(text for one in found for _, text in one.failures)
-    for message in failures:
-        complain("failed", message)
-    if failures:
-        raise typer.Exit(1)
+    failures = [f"{pair['model']} on {pair['data']}: {pair['error']}" for pair in failed_pairs]
+    failures += dict.fromkeys(text for result in results for _, text in result.failures)
+    end_with_failures(failures)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -151,33 +131,26 @@ def _print(rows: list[dict[str, Any]]) -> None:
         if last not in (None, section):
             lines.append(None)
         last = section
-        which = WORDS[row["dropped"]]
+        difference = None if row["dropped"] is None else row["difference"]
         lines.append(
             [
                 row["model"],
                 row["data"],
-                which,
+                DROPPED[row["dropped"]],
                 "-" if row["after_blocks"] is None else str(row["after_blocks"]),
                 f"{row['patches_dropped']:.1%}",
                 row["metric"],
                 with_error(row["value"], row["error"], 100, 1),
-                _difference(row),
+                "-" if difference is None else points(difference),
                 str(row["clips"]),
                 str(row["no_patch_left"]),
             ]
         )
-    columns = ["model", "data", "dropped", "after block", "patches", "metric", "%", "vs unpruned",
-               "clips", "no patch left"]  # fmt: skip
+    columns = ["model", "data", "dropped", "after", "patches", "metric", "%", "vs unpruned",
+               "clips", "empty"]  # fmt: skip
     caption = (
-        "patches: share dropped, over all clips. %: with one standard error. vs unpruned: points "
-        "on the same clips, 95 % interval. no patch left: clips all of whose patches were dropped; "
-        "they are left out of that row and of what it is compared with."
+        "after: blocks before the drop. patches: fraction dropped. %: metric ± standard error. "
+        "vs unpruned: points on the same clips, 95 % interval.\n"
+        "empty: clips without a patch left; they are excluded from the row and its comparison."
     )
     print_table(columns, lines, caption, left=["data", "dropped", "metric"])
-
-
-def _difference(row: dict[str, Any]) -> str:
-    found = row["difference"]
-    if found is None or row["dropped"] is None:
-        return "-"
-    return points(found)

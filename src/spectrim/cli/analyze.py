@@ -7,77 +7,73 @@ from typing import Annotated
 
 import typer
 
+from ..pruning.defaults import SWEEP_SCORES
 from .options import (
+    BLOCKS,
     DEFAULT_MODEL,
     BatchSize,
-    Blocks,
-    Device,
-    Dtype,
-    Fold,
-    Frames,
-    Load,
-    Manifests,
+    DataPart,
+    Loading,
+    ManifestPaths,
     Models,
-    Split,
-    Threads,
     allow_trusted_code,
     blocks_of,
+    comma_separated,
     listed,
-    load_model,
+    pruning_option,
 )
-from .output import (
-    TableOrJson,
-    begins_anew,
-    complain,
-    print_json,
-    print_table,
-    progress,
-    stdout,
-    this_call,
-)
+from .output import Output, begins_anew, complain, end_with_failures, progress, this_call
+from .tables import print_table, print_text
 
 EXAMPLE = "Example: spectrim analyze --model ast-digits --data clips.csv --keep-rate 0.5 --out DIR"
+SCORES = comma_separated([score for score in SWEEP_SCORES if score != "random"])
+TEXT_COLUMNS = ("data", "score", "against", "definition")
 
 
 def command(
+    data_part: DataPart,
+    loading: Loading,
+    output: Output,
     model: Models = None,
-    data: Manifests = None,
-    split: Split = None,
-    fold: Fold = None,
+    data: ManifestPaths = None,
     keep_rate: Annotated[
-        float, typer.Option(help="Share of patches that stays in each of --blocks.")
+        float,
+        pruning_option(
+            help="Fraction of patches that each of --blocks keeps, above 0 and at most 1."
+        ),
     ] = 0.5,
-    own_plan: Annotated[
-        bool, typer.Option("--own-plan", help="Prune by the plans saved with the models instead.")
+    saved_plan: Annotated[
+        bool,
+        pruning_option("--saved-plan", help="Prune with the plan saved with each model instead."),
     ] = False,
     scores: Annotated[
-        str, typer.Option(help="Comma-separated; your own is package.module:name.")
-    ] = "attention,intensity,variation",
-    blocks: Blocks = "3,6,9",
-    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-analysis"),
-    examples: Annotated[int, typer.Option(min=0, help="Clips drawn by lot for Figure 3.")] = 3,
+        str,
+        pruning_option(help="Scores, comma-separated; a score of your own is package.module:name."),
+    ] = SCORES,
+    blocks: Annotated[
+        str, pruning_option(help="Blocks that prune, counted from 0, or 'input'; comma-separated.")
+    ] = BLOCKS,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Number of random clips to draw in Figure 3.")
+    ] = 3,
     clip: Annotated[
         list[str] | None,
-        typer.Option(help="A clip for Figure 3 instead, by its file's name; may be repeated."),
+        typer.Option(help="File name of a clip to draw in Figure 3 instead. Repeatable."),
     ] = None,
     tau_pruned: Annotated[
-        bool, typer.Option("--tau-pruned", help="Figure 4 of the pruned models too.")
+        bool, typer.Option("--tau-pruned", help="Also compute Figure 4 for the pruned models.")
     ] = False,
     paper: Annotated[
-        bool, typer.Option("--paper", help="Draw the paper's own curves into Figure 4.")
+        bool, typer.Option("--paper", help="Draw the paper's curves into Figure 4.")
     ] = False,
-    sample: Annotated[int, typer.Option(min=100, help="Patches that K-means sees.")] = 100_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of samples and random scores.")] = 0,
-    format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
-    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
-    frames: Frames = None,
-    load: Load = None,
+    sample: Annotated[
+        int, typer.Option(min=100, help="Number of patches that K-means clusters.")
+    ] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for samples and random scores.")] = 0,
     batch_size: BatchSize = 16,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    threads: Threads = None,
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-analysis"),
 ) -> None:
-    """Show which patches models keep: figures 3 to 6 of the paper, tables, one HTML report."""
+    """Show which patches models keep: Figures 3 to 6 of the paper, tables, one HTML report."""
     from ..analysis.analyze import Settings, analyze, knows, skipped
     from ..analysis.inputs import manifests, short_names
     from ..analysis.report import published_clusters
@@ -87,19 +83,16 @@ def command(
     from ..pruning.stage import check_keep_rate
 
     check_keep_rate(keep_rate)
-    wanted = listed(scores, str, "--scores")
-    allow_trusted_code(*wanted)
-    sets = manifests(data or [], split, fold)
+    score_names = listed(scores, str, "--scores")
+    allow_trusted_code(*score_names)
+    sets = manifests(data or [], data_part.split, data_part.fold)
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     names = short_names(sources)
-    models = {
-        name: load_model(source, device, dtype, threads, frames, load, answers=False)
-        for name, source in zip(names, sources, strict=True)
-    }
+    models = {name: loading.model(source) for name, source in zip(names, sources, strict=True)}
     settings = Settings(
-        keep_rate=None if own_plan else keep_rate,
-        scores=wanted,
+        keep_rate=None if saved_plan else keep_rate,
+        scores=score_names,
         blocks=blocks_of(blocks),
         batch_size=batch_size,
         sample=sample,
@@ -116,23 +109,20 @@ def command(
     clips = sum(
         2 * len(manifest.clips)
         for manifest in sets.values()
-        if any(knows(one, manifest) for one in models.values())
+        if any(knows(loaded, manifest) for loaded in models.values())
     )
-    if keep_rate == 1.0 and not own_plan:
-        complain("note", "keep-rate 1.0 drops nothing; what shows dropped patches is left out.")
+    if keep_rate == 1.0 and not saved_plan:
+        complain("note", "keep rate 1.0 drops nothing; figures of the dropped patches are omitted.")
     with begins_anew(), progress() as bar:
         task = bar.add_task("two passes over the clips", total=clips)
-        found = analyze(models, sets, settings, lambda _, done: bar.advance(task, done))
-    numbers, written = save_analysis(out, found, settings, paper, pairs)
-    if json or format is TableOrJson.json:
-        print_json(numbers)
-    else:
+        analysis = analyze(models, sets, settings, lambda _, done: bar.advance(task, done))
+    numbers, written = save_analysis(out, analysis, settings, paper, pairs)
+
+    def print_summaries() -> None:
         for title, columns, rows in summaries(numbers, published_clusters()):
-            left = [name for name in columns if name in ("data", "score", "against", "definition")]
-            stdout().print(f"\n{title}:", markup=False)
-            print_table(columns, rows, left=left)
-    complain("written", f"{written[0]}, and {len(written) - 1} files beside it")
-    for entry in numbers["failures"]:
-        complain("failed", entry["error"])
-    if numbers["failures"]:
-        raise typer.Exit(1)
+            print_text(f"\n{title}:")
+            print_table(columns, rows, left=[name for name in columns if name in TEXT_COLUMNS])
+
+    output.emit(numbers, print_summaries)
+    complain("written", f"{written[0]} and {len(written) - 1} more files in the same folder")
+    end_with_failures(entry["error"] for entry in numbers["failures"])

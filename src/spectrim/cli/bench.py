@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .calibration import Calibrate, calibration_clips
+from ..pruning.defaults import BENCH_KEEP_RATES
+from .calibration import calibration_clips
 from .options import (
-    Blocks,
-    Dtype,
-    Frames,
-    Load,
-    Reduction,
-    Score,
-    Threads,
-    allow_trusted_code,
-    blocks_of,
+    Calibrate,
+    KeepRates,
+    Loading,
+    Pruning,
+    Rounds,
+    StrideOfPreset,
+    comma_separated,
     listed,
-    load_model,
+    model_option,
     rates_of,
+    timing_option,
 )
-from .output import TableOrJson, begins_anew, complain, print_json, print_table, progress
+from .output import Output, begins_anew, complain, progress
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
@@ -30,96 +32,108 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: spectrim bench --model ast-base --against transformers --keep-rates 1.0,0.5"
 
 
-def command(
-    model: Annotated[
-        str, typer.Option(help="A preset (random weights), built in, hub id, folder or file.")
-    ] = "ast-base",
-    against: Annotated[str | None, typer.Option(help="transformers: its AST, same shape.")] = None,
-    keep_rates: Annotated[str, typer.Option(help="Comma-separated.")] = "1.0,0.7,0.5",
-    score: Score = "attention",
-    blocks: Blocks = "3,6,9",
-    reduction: Reduction = "keep-top",
-    backends: Annotated[
-        str | None, typer.Option(help="Of torch,onnxruntime,openvino; else all installed.")
-    ] = None,
-    quantize: Annotated[str, typer.Option(help="none, int8, or none,int8.")] = "none",
-    calibrate: Calibrate = None,
-    batch_sizes: Annotated[str, typer.Option(help="Comma-separated.")] = "1,8",
-    stride: Annotated[int | None, typer.Option(help="Of a preset's patches: 16 or 10.")] = None,
-    frames: Frames = None,
-    load: Load = None,
+KEEP_RATES = comma_separated(BENCH_KEEP_RATES)
+
+
+@dataclass(frozen=True)
+class BenchLoading(Loading):
+    """As for other commands, but PyTorch runs on the CPU by default, like the other backends."""
+
     device: Annotated[
-        str, typer.Option(help="Of torch: cpu, cuda, cuda:1, mps, auto; all else runs on the CPU.")
-    ] = "cpu",
-    dtype: Dtype = "float32",
-    rounds: Annotated[int, typer.Option(min=1, help="Timed pairs a row, at most.")] = 20,
+        str,
+        model_option(
+            help="Device for PyTorch: cpu, cuda, cuda:1, mps or auto. Other backends use the CPU."
+        ),
+    ] = "cpu"
+
+
+def command(
+    loading: BenchLoading,
+    pruning: Pruning,
+    output: Output,
+    model: Annotated[
+        str,
+        model_option(
+            help="A preset with random weights, such as ast-base; or a built-in name, Hugging "
+            "Face hub id, folder or checkpoint file."
+        ),
+    ] = "ast-base",
+    stride: StrideOfPreset = None,
+    keep_rates: KeepRates = KEEP_RATES,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Reference implementation to time as well: transformers (AST of the same shape)."
+        ),
+    ] = None,
+    backends: Annotated[
+        str | None,
+        typer.Option(
+            help="torch, onnxruntime or openvino; comma-separated. Default: all installed."
+        ),
+    ] = None,
+    quantize: Annotated[str, typer.Option(help="none, int8 or none,int8.")] = "none",
+    calibrate: Calibrate = None,
+    batch_sizes: Annotated[str, timing_option(help="Clips per batch; comma-separated.")] = "1,8",
+    rounds: Rounds = 20,
     budget: Annotated[
-        float, typer.Option(min=0, help="Seconds for the pairs of a backend and batch size.")
+        float,
+        timing_option(min=0, help="Time limit in seconds for each backend and batch size."),
     ] = 120.0,
-    memory: Annotated[bool, typer.Option(help="Measure peak memory.")] = True,
-    product: Annotated[
-        int, typer.Option(min=64, help="Side of the product that tells the machine's rate.")
+    memory: Annotated[bool, timing_option(help="Measure peak memory.")] = True,
+    matmul_size: Annotated[
+        int,
+        timing_option(min=64, help="Matrix size used to measure the peak matmul throughput."),
     ] = 4096,
-    threads: Threads = None,
     out: Annotated[Path | None, typer.Option(help="Folder for bench.json.")] = None,
-    format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
-    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
 ) -> None:
-    """Time keep-rates and backends side by side, stage by stage; run it on a quiet machine."""
+    """Time keep rates and backends side by side, and each stage. Run it on an idle machine."""
     from ..common.files import make_folder, save_json
     from ..evaluation.bench.bench import bench
     from ..evaluation.predict import window_seconds
 
-    rates, places = rates_of(keep_rates), blocks_of(blocks)
+    rates = rates_of(keep_rates)
     sizes = listed(batch_sizes, int, "--batch-sizes")
-    allow_trusted_code(score, reduction)
+    pruning.check()
     if out:
         make_folder(out)
-    kinds, clips = listed(quantize, str, "--quantize"), None
-    made = _made(model, stride, frames, load, device, dtype, threads)
+    quantizations, clips = listed(quantize, str, "--quantize"), None
+    timed = _preset_or_checkpoint(model, stride, loading)
     if calibrate is not None:
-        clips = calibration_clips(calibrate, window_seconds(made))
-    elif "int8" in kinds and (backends is None or "openvino" in backends):
-        complain("note", "without --calibrate int8 is timed in onnxruntime alone, not in openvino.")
+        clips = calibration_clips(calibrate, window_seconds(timed))
+    elif "int8" in quantizations and (backends is None or "openvino" in backends):
+        complain(
+            "note", "without --calibrate, int8 is timed with onnxruntime only, not with openvino."
+        )
     with begins_anew(), progress() as bar:
         task = bar.add_task("preparing", total=None)
         result = bench(
-            made,
+            timed,
             model,
             backends=None if backends is None else listed(backends, str, "--backends"),
             keep_rates=rates,
-            score=score,
-            blocks=places,
-            reduction=reduction,
-            quantize=kinds,
+            score=pruning.score,
+            blocks=pruning.blocks,
+            reduction=pruning.reduction,
+            quantize=quantizations,
             calibration=clips,
             against=against,
             batch_sizes=sizes,
             rounds=rounds,
             budget=budget,
-            threads=threads,
+            threads=loading.threads,
             memory=memory,
-            product=product,
-            steps=lambda what: bar.update(task, description=what),
+            product=matmul_size,
+            steps=lambda step: bar.update(task, description=step),
         )
-    if out:
-        path = save_json(out / "bench.json", result)
-    if json or format is TableOrJson.json:
-        print_json(result)
-    else:
-        _print(result)
-    if out:
+    path = save_json(out / "bench.json", result) if out else None
+    output.emit(result, lambda: _print(result))
+    if path:
         complain("written", str(path))
 
 
-def _made(
-    model: str,
-    stride: int | None,
-    frames: int | None,
-    load: list[str] | None,
-    device: str,
-    dtype: str,
-    threads: int | None,
+def _preset_or_checkpoint(
+    model: str, stride: int | None, loading: Loading
 ) -> SpectrogramTransformer:
     from ..common.errors import SpectrimError
     from ..models.build import create
@@ -128,24 +142,21 @@ def _made(
 
     if model not in PRESETS:
         if stride is not None:
-            raise SpectrimError(f"--stride is for presets; {model} has its own.")
-        return load_model(model, device, dtype, threads, frames, load, answers=False)
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
-    return to_device(create(model, frames=frames or 1024, stride=stride or 16), device, dtype)
+            raise SpectrimError(f"--stride applies to presets only; {model} has its own stride.")
+        return loading.model(model)
+    loading.set_threads()
+    created = create(model, frames=loading.frames or 1024, stride=stride or 16)
+    return to_device(created, loading.device, loading.dtype)
 
 
 def _print(result: dict[str, Any]) -> None:
     from ..models.provenance import machine_of
 
-    rows = result["rows"]
-    columns = ["backend", "keep", "batch", "ms/clip", "clips/s", "GMAC/s", "of machine"]
-    columns += ["vs unpruned (quartiles)", "MACs"]
-    rival = result["against"]
-    columns += ["vs transformers (quartiles)"] if rival else []
-    columns += ["MB"] if any("peak_mb" in row for row in rows) else []
+    rows, reference = result["rows"], result["against"]
+    with_memory = any("peak_mb" in row for row in rows)
+    columns = ["backend", "keep rate", "batch", "ms/clip", "clips/s", "speed-up (quartiles)"]
+    columns += ["vs " + reference] if reference else []
+    columns += ["MACs", "% of peak"] + (["MB"] if with_memory else [])
     lines: list[list[str] | None] = []
     last = None
     for row in rows:
@@ -160,14 +171,12 @@ def _print(result: dict[str, Any]) -> None:
             str(row["batch_size"]),
             f"{row['ms_per_clip']:.1f}",
             f"{row['clips_per_s']:.2f}",
-            f"{row['gmac_per_s']:.1f}",
-            f"{row['share_of_machine']:.0%}",
             _ratio(row["speedup"], row["speedup_quartiles"]),
-            f"{row['mac_ratio']:.2f}x",
         ]
-        if rival:
-            cells.append(_ratio(row["speedup_against"], row["speedup_against_quartiles"]))
-        if "MB" in columns:
+        if reference:
+            cells.append(f"{row['speedup_against']:.2f}x")
+        cells += [f"{row['mac_ratio']:.2f}x", f"{row['share_of_machine']:.0%}"]
+        if with_memory:
             peak = row.get("peak_mb")
             cells.append("-" if peak is None else f"{peak:.0f}")
         lines.append(cells)
@@ -175,14 +184,14 @@ def _print(result: dict[str, Any]) -> None:
         columns,
         lines,
         f"{result['model']}, {result['frames']} frames, {result['timed']}; {result['dtype']} on "
-        f"{machine_of(result)}; the machine: "
-        f"{result['machine_gmac_per_s']:.1f} GMAC/s in a product of {result['machine_product']} "
-        f"a side. {'Against ' + rival + '. ' if rival else ''}Medians of interleaved pairs.\n",
+        f"{machine_of(result)}; medians of interleaved pairs against the unpruned model.\n"
+        f"MACs: reduction against unpruned. % of peak: of {result['machine_gmac_per_s']:.1f} "
+        f"GMAC/s in a matmul of size {result['machine_product']}.",
     )
     print_table(
         ["stage", "ms/clip"],
-        [[part["stage"], f"{part['ms_per_clip']:.2f}"] for part in result["stages"]],
-        f"torch, unpruned, batch {result['stages'][0]['batch_size']}; 44.1 kHz WAV files.",
+        [[stage["stage"], f"{stage['ms_per_clip']:.2f}"] for stage in result["stages"]],
+        f"PyTorch, unpruned, batch size {result['stages'][0]['batch_size']}; 44.1 kHz WAV files.",
     )
 
 

@@ -1,12 +1,10 @@
-"""Clips that fix the ranges of int8: an option of export and bench."""
+"""Clips that set the value ranges of int8, for export and bench."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from .output import complain
 
@@ -14,11 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 CALIBRATION_BATCH, CALIBRATION_CLIPS = 8, 128
-
-Calibrate = Annotated[
-    Path | None,
-    typer.Option(help="With int8: a manifest or folder of typical clips to fix ranges by."),
-]
 
 
 def calibration_clips(

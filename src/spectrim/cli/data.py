@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import TableOrJson, complain, print_json, print_table, progress
+from ..data.corpora import CORPORA
+from .commands import with_bundles
+from .output import Output, complain, end_with_failures, progress
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ..data.stats import Stats
 
 EXAMPLE = "Example: spectrim data prepare fsdd free-spoken-digit-dataset --out manifests"
 STATS_EXAMPLE = "Example: spectrim data stats manifests/fsdd-digit.csv --split train"
-SHOWN = 3  # missing names that the terminal shows; the rest is in a file
+SHOWN = 3  # missing names that are printed; the rest is in a file
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Manifests: make them from the public corpora, and see what they hold.",
+    help="Make manifests of public corpora, and measure what manifests hold.",
     epilog=EXAMPLE,
 )
 
 
-class Form(StrEnum):
+class ManifestFormat(StrEnum):
     """How a manifest is written."""
 
     csv = "csv"
@@ -33,16 +36,15 @@ class Form(StrEnum):
 
 @app.command("prepare", epilog=EXAMPLE)
 def prepare_command(
-    corpus: Annotated[
-        str, typer.Argument(help="esc50, esc10, speechcommands, audioset, voxceleb1 or fsdd.")
-    ],
-    folder: Annotated[Path, typer.Argument(help="Where the corpus lies; it is only read.")],
-    out: Annotated[Path, typer.Option(help="Where the manifests go.")],
+    corpus: Annotated[str, typer.Argument(help=f"One of {', '.join(CORPORA)}.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the corpus; nothing is written to it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the manifests.")],
     format: Annotated[
-        Form, typer.Option(help="json: the reference's form, one file a split or fold.")
-    ] = Form.csv,
+        ManifestFormat,
+        typer.Option(help="csv, or json for the reference's format, one file per split or fold."),
+    ] = ManifestFormat.csv,
 ) -> None:
-    """Write manifests of a corpus, from its official lists, and print their paths."""
+    """Write manifests of a corpus from its official lists, and print their paths."""
     from ..data.corpora import prepare
 
     with progress() as bar:
@@ -57,30 +59,29 @@ def prepare_command(
     for path in result.paths:
         typer.echo(path)
     for name, counts in result.counts.items():
-        parts = ", ".join(f"{part or 'all'} {count}" for part, count in counts.items())
-        complain("note", f"{name}: {sum(counts.values())} clips ({parts}).")
-    for message in result.failures:
-        complain("failed", message)
+        texts = ", ".join(f"{part or 'all'} {count}" for part, count in counts.items())
+        complain("note", f"{name}: {sum(counts.values())} clips ({texts}).")
+    failures = list(result.failures)
     if result.missing:
         more = ", ..." if len(result.missing) > SHOWN else ""
-        complain(
-            "failed",
-            f"{len(result.missing)} missing: {', '.join(result.missing[:SHOWN])}{more}; left out, "
-            f"and all named in {result.missing_list}.",
+        failures.append(
+            f"{len(result.missing)} clips of the corpus are missing and left out: "
+            f"{', '.join(result.missing[:SHOWN])}{more}. {result.missing_list} lists all of them."
         )
-    if result.missing or result.failures:
-        raise typer.Exit(1)
+    end_with_failures(failures)
 
 
 @app.command("stats", epilog=STATS_EXAMPLE)
+@with_bundles
 def stats_command(
-    manifest: Annotated[Path, typer.Argument(help="CSV or JSON, or a folder of sound.")],
-    split: Annotated[str | None, typer.Option(help="Only the clips of this split.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Only the clips of this fold.")] = None,
-    format: Annotated[TableOrJson, typer.Option()] = TableOrJson.table,
-    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV or JSON manifest, or a folder of sound files.")
+    ],
+    output: Output,
+    split: Annotated[str | None, typer.Option(help="Measure only clips of this split.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Measure only clips of this fold.")] = None,
 ) -> None:
-    """Clips, hours, classes and lengths, and the filter bank's mean and standard deviation."""
+    """Measure clips, hours, classes, lengths, and the mean and standard deviation of log-mel."""
     from dataclasses import asdict
 
     from ..data.manifest import read_data
@@ -91,43 +92,38 @@ def stats_command(
     with progress() as bar:
         task = bar.add_task("reading", total=len(clips))
         stats = measure(clips, tick=lambda done: bar.advance(task, done))
-    if json or format is TableOrJson.json:
-        row = {"manifest": str(manifest), "split": split, "fold": fold} | asdict(stats)
-        row["failures"] = [
-            {"file": str(clips[at].path), "row": clips[at].row, "error": message}
-            for at, message in stats.failures
-        ]
-        print_json({"rows": [row | {"versions": versions(), "format_version": RESULT_VERSION}]})
-    else:
-        _print(stats, str(manifest))
-    for _, message in stats.failures:
-        complain("failed", message)
-    if stats.failures:
-        raise typer.Exit(1)
+    row = {"manifest": str(manifest), "split": split, "fold": fold} | asdict(stats)
+    row["failures"] = [
+        {"file": str(clips[index].path), "row": clips[index].row, "error": message}
+        for index, message in stats.failures
+    ]
+    row |= {"versions": versions(), "format_version": RESULT_VERSION}
+    output.emit({"rows": [row]}, lambda: _print(stats, str(manifest)))
+    end_with_failures(message for _, message in stats.failures)
 
 
 def _print(stats: Stats, name: str) -> None:
     rows: list[list[str] | None] = [
         ["clips", str(stats.clips)],
-        ["hours", f"{stats.seconds / 3600:.3f}"],
+        ["duration in h", f"{stats.seconds / 3600:.3f}"],
         ["classes", str(len(stats.classes))],
-        ["shortest s", f"{stats.shortest:.2f}"],
-        ["median s", f"{stats.median:.2f}"],
-        ["95 % within s", f"{stats.p95:.2f}"],
-        ["longest s", f"{stats.longest:.2f}"],
+        ["shortest in s", f"{stats.shortest:.2f}"],
+        ["median in s", f"{stats.median:.2f}"],
+        ["95th percentile in s", f"{stats.p95:.2f}"],
+        ["longest in s", f"{stats.longest:.2f}"],
         ["mean", f"{stats.mean:.4f}"],
         ["std", f"{stats.std:.4f}"],
     ]
-    for what, counts in (
+    for kind, counts in (
         ("split", stats.splits),
         ("fold", stats.folds),
         ("class", stats.classes),
     ):
         if counts:
             rows.append(None)
-            rows.extend([f"{what} {key}", str(count)] for key, count in counts.items())
+            rows.extend([f"{kind} {key}", str(count)] for key, count in counts.items())
     print_table(
         [name, "value"],
         rows,
-        caption="mean and std: of the log-mel filter bank, over frames that are sound, unpadded",
+        "mean, std: of the log-mel features, over the frames that contain sound (no padding).",
     )

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .output import Output, complain
+from .tables import print_table
+from .training import allow_trusted_code_of, needs_training_extra
+
 if TYPE_CHECKING:
     from ..experiments.definition import Experiment
     from ..training.recipe import PretrainRecipe, Recipe
@@ -16,106 +20,102 @@ LIST = "Example: spectrim grid list grids/miniature.yaml --out results/miniature
 REPORT = LIST.replace(" list ", " report ")
 
 app = typer.Typer(
-    no_args_is_help=True, help="Tables of runs: run them cell by cell, report.", epilog=EXAMPLE
+    no_args_is_help=True, help="Run a table of trainings cell by cell, and report.", epilog=EXAMPLE
 )
 
 GridPath = Annotated[Path, typer.Argument(help="A grid file, such as grids/miniature.yaml.")]
-Out = Annotated[Path, typer.Option(help="Folder of the grid's results; what it holds goes on.")]
+Out = Annotated[
+    Path, typer.Option(help="Folder of the results; finished cells in it are not run again.")
+]
 
 
 def _read(path: Path) -> tuple[Experiment, list[Recipe | PretrainRecipe]]:
-    """A grid and its recipes, whose scores may be own code of the folder where one stands."""
+    """An experiment and its recipes; their scores may be code of the current folder."""
     from ..experiments.definition import check_recipes, read_grid
     from .options import allow_trusted_code
-    from .training import allow_trusted_code_of
 
-    found = read_grid(path)
-    allow_trusted_code(*found.about.scores)
-    recipes = check_recipes(found)
+    experiment = read_grid(path)
+    allow_trusted_code(*experiment.about.scores)
+    recipes = check_recipes(experiment)
     for recipe in recipes:
         allow_trusted_code_of(recipe)
-    return found, recipes
+    return experiment, recipes
 
 
 @app.command("list", epilog=LIST)
 def list_command(
     grid: GridPath,
     out: Out,
-    json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """List the cells in their order, and how far each is."""
+    """List the cells in the order in which they run, and the status of each."""
     from ..common.errors import SpectrimError
-    from .output import complain, print_json, print_table
-    from .training import needed
 
-    with needed():
+    with needs_training_extra():
         from ..experiments.results import ResultFolder
         from ..training.manifests import absent
 
         if out.exists() and not out.is_dir():
-            raise SpectrimError(f"--out {out} is a file; wanted the folder of a grid's results.")
-        (found, recipes), results = _read(grid), ResultFolder(out)
-        lacking = [name for recipe in recipes for name in absent(recipe.data)]
-    if found.idle:
-        complain("note", f"order: no cell fits {', '.join(found.idle)}.")
-    if lacking:
+            raise SpectrimError(f"--out {out} is a file. Give the folder of the grid's results.")
+        (experiment, recipes), results = _read(grid), ResultFolder(out)
+        missing = dict.fromkeys(name for recipe in recipes for name in absent(recipe.data))
+    if experiment.idle:
+        complain("note", f"order: no cell matches {', '.join(experiment.idle)}.")
+    if missing:
         complain(
-            "note", f"not there: {', '.join(dict.fromkeys(lacking))}; their cells cannot be run "
-            "yet (`spectrim data prepare` writes the manifests of known corpora).",
-        )  # fmt: skip
-    if others := results.strangers(found.cells):
+            "note",
+            f"missing manifests: {', '.join(missing)}. Their cells cannot be run yet; `spectrim "
+            "data prepare` writes the manifests of public corpora.",
+        )
+    if others := results.strangers(experiment.cells):
         complain(
-            "note", f"{out / 'cells'} also holds {len(others)} cells that are not of this grid "
-            f"({others[0]}, ...); they are let be.",
-        )  # fmt: skip
+            "note",
+            f"{out / 'cells'} also holds {len(others)} cells of another grid ({others[0]}, ...); "
+            "they are ignored.",
+        )
     rows = [
         {"cell": cell.name, "status": results.status(cell), "changes": list(cell.changes)}
-        for cell in found.cells
+        for cell in experiment.cells
     ]
-    if json:
-        print_json({"rows": rows})
-        return
-    done = sum(row["status"] == "done" for row in rows)
-    print_table(
-        ["cell", "status"],
-        [[str(row["cell"]), str(row["status"])] for row in rows],
-        caption=f"{done} of {len(rows)} are done.",
-        left=["status"],
+    statuses = [str(row["status"]) for row in rows]
+    lines = [[str(row["cell"]), status] for row, status in zip(rows, statuses, strict=True)]
+    caption = f"{statuses.count('done')} of {len(rows)} cells are done."
+    if "lost" in statuses:
+        caption += (
+            f"\nlost: the cell starts from a finished run whose weights are not in {out / 'runs'}."
+        )
+    Output(json=json).emit(
+        {"rows": rows}, lambda: print_table(["cell", "status"], lines, caption, left=["status"])
     )
-    if any(row["status"] == "lost" for row in rows):
-        complain(
-            "note", "lost: what such a cell starts from is finished, and its weights are not in "
-            f"{out / 'runs'}: they are not kept with the results.",
-        )  # fmt: skip
 
 
 @app.command("run", epilog=EXAMPLE)
 def run_command(
     grid: GridPath,
     out: Out,
-    cell: Annotated[list[str] | None, typer.Option(help="Only this cell; may be repeated.")] = None,
+    cell: Annotated[list[str] | None, typer.Option(help="Run only this cell. Repeatable.")] = None,
     hours: Annotated[
-        float | None, typer.Option(min=0, help="Begin no cell after so many hours.")
+        float | None, typer.Option(min=0, help="Start no further cell after this many hours.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Number of CPU threads.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="Of training: auto, no, bf16 or fp16; see docs/training.md.")
+        str | None,
+        typer.Option(help="Precision of training: auto, no, bf16 or fp16. Default: the recipe's."),
     ] = None,
 ) -> None:
-    """Run what is not finished; start it several times to share the cells among processes."""
+    """Run the unfinished cells. Start it several times to share the cells between processes."""
     from rich.console import Console
 
-    from .output import complain
-    from .training import Bars, needed
+    from .training import Bars
 
-    with needed():
+    with needs_training_extra():
         from ..experiments.definition import Cell
         from ..experiments.run import run_grid
         from ..training.reporting import Reporter
 
-        found, _ = _read(grid)
+        experiment, _ = _read(grid)
         for name in cell or []:
-            found.cell(name)
+            experiment.cell(name)
         bars = Bars(Console(stderr=True))
 
         def reporter(cell: Cell) -> Reporter:
@@ -126,10 +126,14 @@ def run_command(
         changes = [f"run.{key}={value}" for key, value in options.items() if value is not None]
         seconds = None if hours is None else hours * 3600
         with bars:
-            ran = run_grid(found, out, reporter, cell, seconds, changes)
+            ran = run_grid(experiment, out, reporter, cell, seconds, changes)
     for name, text in ran.failed.items():
         complain("error", f"{name}: {text}")
-    complain("done", f"{ran.finished} cells finished here; spectrim grid list {grid} --out {out}")
+    complain(
+        "done",
+        f"{ran.finished} cells finished by this process. To see all: spectrim grid list {grid} "
+        f"--out {out}",
+    )
     if ran.failed:
         raise typer.Exit(1)
 
@@ -139,13 +143,11 @@ def report_command(
     grid: GridPath,
     out: Out,
     page: Annotated[
-        Path | None, typer.Option(help="The page; by default docs/NAME.md of the grid file.")
+        Path | None, typer.Option(help="Markdown file to write. Default: docs/GRID.md.")
     ] = None,
 ) -> None:
-    """Write the page: tables, figure, the paper's numbers beside, findings."""
-    from .training import needed
-
-    with needed():
+    """Write a page: tables, a figure, the paper's results beside ours, findings."""
+    with needs_training_extra():
         from ..experiments.definition import read_grid
         from ..paper.table1_page import report
 

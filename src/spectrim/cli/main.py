@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
@@ -12,22 +13,26 @@ import typer
 
 from ..common.errors import SpectrimError, SpectrimNotice
 from ..version import __version__
-from . import (
-    ablate,
-    analyze,
-    bench,
-    check,
-    data,
-    export,
-    grid,
-    macs,
-    models,
-    pretrain,
-    sweep,
-    tag,
-    train,
-)
+from .commands import Command, with_bundles
 from .output import complain
+
+# Modules of this folder, in the order of `spectrim --help`. Each has `command` and EXAMPLE, or
+# `app` with commands of its own.
+COMMANDS = (
+    "sweep",
+    "tag",
+    "check",
+    "analyze",
+    "ablate",
+    "export",
+    "bench",
+    "macs",
+    "models",
+    "train",
+    "pretrain",
+    "grid",
+    "data",
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,23 +41,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
-app.command("sweep", epilog=sweep.EXAMPLE)(sweep.command)
-app.command("tag", epilog=tag.EXAMPLE)(tag.command)
-app.command("check", epilog=check.EXAMPLE)(check.command)
-app.command("analyze", epilog=analyze.EXAMPLE)(analyze.command)
-app.command("ablate", epilog=ablate.EXAMPLE)(ablate.command)
-app.command("export", epilog=export.EXAMPLE)(export.command)
-app.command("bench", epilog=bench.EXAMPLE)(bench.command)
-app.command("macs", epilog=macs.EXAMPLE)(macs.command)
-app.command("models", epilog=models.EXAMPLE)(models.command)
-app.command("train", epilog=train.EXAMPLE)(train.command)
-app.command("pretrain", epilog=pretrain.EXAMPLE)(pretrain.command)
-app.add_typer(grid.app, name="grid")
-app.add_typer(data.app, name="data")
+for name in COMMANDS:
+    module = importlib.import_module(f".{name}", __package__)
+    if hasattr(module, "app"):
+        app.add_typer(module.app, name=name)
+    else:
+        app.command(name, cls=Command, epilog=module.EXAMPLE)(with_bundles(module.command))
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"spectrim {__version__}")
         raise typer.Exit
 
@@ -60,25 +58,28 @@ def _version(wanted: bool) -> None:
 @app.callback(epilog="Example: spectrim sweep --model ast-digits --data clips.csv")
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """Cheaper audio spectrogram transformers, by dropping the patches that do not matter."""
+    """Make audio spectrogram transformers cheaper by dropping patches that do not matter."""
 
 
 def main() -> None:
     """Run the command line: exit status 2 for a wrong call, 1 when some items failed."""
     warnings.simplefilter("always", SpectrimNotice)
-    plain = warnings.showwarning
+    original_showwarning = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *rest: object) -> None:
         if issubclass(category, SpectrimNotice):
             complain("note", str(message))
         else:
-            plain(message, category, *rest)  # type: ignore[arg-type]
+            original_showwarning(message, category, *rest)  # type: ignore[arg-type]
 
     warnings.showwarning = show  # type: ignore[assignment]
-    for stream in (sys.stdout, sys.stderr):  # a file's name need not be text in the terminal's code
+    for stream in (sys.stdout, sys.stderr):  # a file name may not be text in the terminal's code
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -87,16 +88,16 @@ def main() -> None:
         complain("error", str(error))
         sys.exit(2)
     except SystemExit as end:
-        if (stop := _interruption(end)) is not None:
-            complain("stopped", str(stop) or "interrupted.")
+        if (interruption := _interruption(end)) is not None:
+            complain("stopped", str(interruption) or "interrupted.")
         raise
-    except BrokenPipeError:  # the reader of a pipe, such as head, has gone
+    except BrokenPipeError:  # the reader of the pipe, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _interruption(end: BaseException | None) -> KeyboardInterrupt | None:
-    """The Ctrl-C that typer has made an exit status of."""
-    while end is not None and not isinstance(end, KeyboardInterrupt):
-        end = end.__cause__ or end.__context__
-    return end
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that typer turned into an exit status."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error

@@ -1,15 +1,20 @@
-"""Options that several commands share, and how their texts are read."""
+"""Options that several commands share: single ones as aliases, those that belong together as
+dataclasses, which `with_bundles` turns into options."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from ..common.errors import SpectrimError, nearest
+from ..pruning.defaults import DEFAULT_BLOCKS, DEFAULT_REDUCTION, DEFAULT_SCORE
+from .output import complain
 
 if TYPE_CHECKING:
     from ..deploy.onnx_model import OnnxModel
@@ -19,88 +24,292 @@ DEFAULT_MODEL = "ast-digits"
 DEFAULT_MODELS = (DEFAULT_MODEL, "audiomae-digits")
 Value = TypeVar("Value")
 
-KeepRate = Annotated[
-    float | None, typer.Option(help="Share of patches that stays in each of --blocks.")
-]
-Score = Annotated[
-    str, typer.Option(help="attention, intensity, variation, random, or package.module:name.")
-]
-Blocks = Annotated[
-    str, typer.Option(help="Blocks that prune, from 0, or 'input'; comma-separated.")
-]
-Reduction = Annotated[str, typer.Option(help="keep-top, or package.module:name.")]
-ScoreOrNone = Annotated[str | None, typer.Option(help="With --keep-rate; else attention.")]
-BlocksOrNone = Annotated[str | None, typer.Option(help="With --keep-rate; else 3,6,9.")]
-ReductionOrNone = Annotated[
-    str | None, typer.Option(help="With --keep-rate; else keep-top. Or package.module:name.")
-]
-Device = Annotated[
-    str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is cuda where there is one.")
-]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.")]
-Backend = Annotated[
-    str | None, typer.Option(help="What runs an ONNX file: onnxruntime (default) or openvino.")
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Clips or windows at a time.")]
-Load = Annotated[
+
+def comma_separated(values: Sequence[object]) -> str:
+    """Values as a user types them, such as "3,6,9"."""
+    return ",".join(map(str, values))
+
+
+BLOCKS = comma_separated(DEFAULT_BLOCKS)
+MODEL_HELP = "Built-in name, Hugging Face hub id, folder or checkpoint file."
+
+model_option = partial(typer.Option, rich_help_panel="Model and device")
+pruning_option = partial(typer.Option, rich_help_panel="Pruning")
+data_option = partial(typer.Option, rich_help_panel="Data")
+output_option = partial(typer.Option, rich_help_panel="Output")
+timing_option = partial(typer.Option, rich_help_panel="Timing")
+
+ModelName = Annotated[str, typer.Argument(help=MODEL_HELP)]
+Models = Annotated[
     list[str] | None,
-    typer.Option(
-        help="What the checkpoint does not say: mean=, std=, padding=, stride=, activation=, "
-        "metric=, labels= (a,b,c, a file of one a line, or audioset), trust_code=true; may be "
-        "repeated."
+    model_option("--model", help=f"{MODEL_HELP} Repeatable. Default: {DEFAULT_MODEL}."),
+]
+ModelFrames = Annotated[
+    int | None,
+    model_option(min=16, help="Input length in frames of 10 ms. Default: the length of the model."),
+]
+ModelLoad = Annotated[
+    list[str] | None,
+    model_option(
+        metavar="KEY=VALUE",
+        help="A setting that the checkpoint does not store: mean, std, padding, stride, "
+        "activation, metric, labels (a,b,c, or a file with one label per line, or audioset) or "
+        "trust_code. Repeatable.",
     ),
 ]
-Models = Annotated[
-    list[str] | None, typer.Option(help="Built in, hub id, folder or file; may be repeated.")
+Device = Annotated[
+    str, model_option(help="cpu, cuda, cuda:1 or mps; auto uses CUDA if it is available.")
 ]
-Manifests = Annotated[
+Dtype = Annotated[str, model_option(help="float32, bfloat16 or float16.")]
+Threads = Annotated[int | None, model_option(min=1, help="Number of CPU threads.")]
+Backend = Annotated[
+    str | None,
+    model_option(help="Backend for ONNX files: onnxruntime or openvino. Default: onnxruntime."),
+]
+BatchSize = Annotated[int, model_option(min=1, help="Clips or windows per batch.")]
+StrideOfPreset = Annotated[
+    int | None, model_option(help="Patch stride of a preset, 16 or 10. Default: 16.")
+]
+KeepRates = Annotated[
+    str, pruning_option(help="Keep rates above 0 and at most 1, comma-separated.")
+]
+Rounds = Annotated[int, timing_option(min=1, help="Maximum number of timed pairs per row.")]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(
+        help="Manifest or folder of typical clips that set the value ranges of int8. Requires "
+        "--quantize int8.",
+    ),
+]
+ManifestPaths = Annotated[
     list[Path] | None,
-    typer.Option(help="A manifest, or a folder of sound files; may be repeated."),
+    data_option(
+        "--data",
+        help="Manifest or folder of sound files. Repeatable. Default: the built-in sample pack.",
+    ),
 ]
-Split = Annotated[
-    str | None, typer.Option(help="Rows of this split only; 'test' where there is one.")
+ManifestPath = Annotated[
+    Path | None,
+    data_option(help="Manifest or folder of sound files. Default: the built-in sample pack."),
 ]
-Fold = Annotated[str | None, typer.Option(help="Rows of this fold only.")]
-Frames = Annotated[
-    int | None, typer.Option(min=16, help="Length in frames of 10 ms; adapts the model's.")
-]
+
+
+@dataclass(frozen=True)
+class DataPart:
+    """Which rows of a manifest are used."""
+
+    split: Annotated[
+        str | None,
+        data_option(help="Use only rows of this split. Default: test, if the manifest has it."),
+    ] = None
+    fold: Annotated[str | None, data_option(help="Use only rows of this fold.")] = None
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How patches are ranked and removed; the command adds the keep rates."""
+
+    score: Annotated[
+        str,
+        pruning_option(
+            help="Score that ranks the patches: attention, intensity, variation, random or "
+            "package.module:name."
+        ),
+    ] = DEFAULT_SCORE
+    block_list: Annotated[
+        str,
+        pruning_option(
+            "--blocks", help="Blocks that prune, counted from 0, or 'input'; comma-separated."
+        ),
+    ] = BLOCKS
+    reduction: Annotated[
+        str, pruning_option(help="How patches are removed: keep-top or package.module:name.")
+    ] = DEFAULT_REDUCTION
+
+    @property
+    def blocks(self) -> list[int | str]:
+        """The blocks that prune."""
+        return blocks_of(self.block_list)
+
+    def check(self) -> None:
+        """Refuse wrong blocks, and let the user's own code be imported."""
+        blocks_of(self.block_list)
+        allow_trusted_code(self.score, self.reduction)
+
+
+@dataclass(frozen=True)
+class NewPlan:
+    """A plan that replaces the one saved with the model."""
+
+    keep_rate: Annotated[
+        float | None,
+        pruning_option(
+            help="Fraction of patches that each of --blocks keeps, above 0 and at most 1. "
+            "Default: the saved plan."
+        ),
+    ] = None
+    score: Annotated[
+        str | None,
+        pruning_option(
+            help=f"Score that ranks the patches. Requires --keep-rate. Default: {DEFAULT_SCORE}."
+        ),
+    ] = None
+    blocks: Annotated[
+        str | None,
+        pruning_option(
+            help="Blocks that prune, counted from 0, or 'input'; comma-separated. Requires "
+            f"--keep-rate. Default: {BLOCKS}."
+        ),
+    ] = None
+    reduction: Annotated[
+        str | None,
+        pruning_option(
+            help="How patches are removed: keep-top or package.module:name. Requires "
+            f"--keep-rate. Default: {DEFAULT_REDUCTION}."
+        ),
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """Values by the names of their options."""
+        return {
+            "--keep-rate": self.keep_rate,
+            "--score": self.score,
+            "--blocks": self.blocks,
+            "--reduction": self.reduction,
+        }
+
+    def apply(self, model: SpectrogramTransformer) -> SpectrogramTransformer:
+        """The model with this plan; without --keep-rate, the model with its saved plan."""
+        from ..models.build import prune
+
+        if self.keep_rate is None:
+            for option, value in self.options().items():
+                if value is not None:
+                    raise SpectrimError(
+                        f"{option} {value} requires --keep-rate; without it the plan saved with "
+                        "the model is used."
+                    )
+            return model
+        score, reduction = self.score or DEFAULT_SCORE, self.reduction or DEFAULT_REDUCTION
+        allow_trusted_code(score, reduction)
+        return prune(
+            model, self.keep_rate, score, blocks_of(self.blocks or BLOCKS), reduction=reduction
+        )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a model's file does not store."""
+
+    frames: ModelFrames = None
+    load: ModelLoad = None
+
+    def model(self, name: str) -> SpectrogramTransformer:
+        """Load a model, with or without classes, on the CPU."""
+        return _load(name, self)
+
+    def classifier(self, name: str) -> SpectrogramTransformer:
+        """Load a model that has classes."""
+        return _with_classes(self.model(name), name)
+
+
+@dataclass(frozen=True)
+class Loading(ModelSettings):
+    """What a model's file does not store, and where the model runs."""
+
+    device: Device = "auto"
+    dtype: Dtype = "float32"
+    threads: Threads = None
+
+    def model(self, name: str) -> SpectrogramTransformer:
+        """Load a model, with or without classes."""
+        self.set_threads()
+        return _load(name, self, device=self.device, dtype=self.dtype)
+
+    def set_threads(self) -> None:
+        """Let torch use as many threads as --threads says."""
+        if self.threads:
+            import torch
+
+            torch.set_num_threads(self.threads)
+
+    def onnx_model(self, name: str, backend: str | None) -> OnnxModel:
+        """Open an exported file, which runs on the CPU in its own precision, without torch."""
+        from ..deploy.onnx_model import load_onnx
+
+        refuse_for_onnx(
+            {
+                "--frames": self.frames,
+                "--load": self.load,
+                "--device": None if self.device in ("auto", "cpu") else self.device,
+                "--dtype": None if self.dtype == "float32" else self.dtype,
+            }
+        )
+        return load_onnx(name, backend or "onnxruntime", self.threads)
+
+
+def _load(name: str, settings: ModelSettings, **placement: Any) -> SpectrogramTransformer:
+    from ..models.loading.load import load
+
+    options = load_options(settings.load)
+    if options.get("trust_code"):
+        allow_trusted_code(":")
+    return load(name, frames=settings.frames, **placement, **options)
+
+
+def _with_classes(model: SpectrogramTransformer, name: str) -> SpectrogramTransformer:
+    from ..models.config import NO_CLASSES
+
+    if model.labels == [NO_CLASSES]:
+        raise SpectrimError(
+            f"{name} was only pre-trained and has no classes yet. Fine-tune it first: spectrim "
+            f"train RECIPE init={name}."
+        )
+    return model
+
+
+def note_unused_plan(name: str, model: SpectrogramTransformer) -> None:
+    """Say that a command does not use the plan saved with a model, if there is one."""
+    if model.plan.stages:
+        complain("note", f"{name}: the saved plan ({model.plan}) is not used.")
 
 
 def listed(text: str, kind: Callable[[str], Value], option: str) -> list[Value]:
-    """A comma-separated text to values."""
+    """The values of a comma-separated text."""
     try:
-        values = [kind(part.strip()) for part in text.split(",") if part.strip()]
+        values = [kind(item.strip()) for item in text.split(",") if item.strip()]
     except ValueError:
-        raise SpectrimError(f"{option} {text!r}; wanted numbers, comma-separated.") from None
+        raise SpectrimError(
+            f"{option} {text!r} is not a comma-separated list of numbers."
+        ) from None
     if not values:
-        raise SpectrimError(f"{option} is empty; wanted comma-separated values.")
+        raise SpectrimError(f"{option} is empty. Give at least one value, comma-separated.")
     return values
 
 
-def rates_of(text: str, option: str = "--keep-rates") -> list[float]:
-    """Keep-rates above 0 and at most 1, such as "1.0,0.7"."""
+def rates_of(text: str) -> list[float]:
+    """Keep rates above 0 and at most 1, such as "1.0,0.7"."""
     from ..pruning.stage import check_keep_rate
 
-    rates = listed(text, float, option)
+    rates = listed(text, float, "--keep-rates")
     for rate in rates:
         check_keep_rate(rate)
     return rates
 
 
 def blocks_of(text: str) -> list[int | str]:
-    """Places of stages, such as "3,6,9" or "input,6"."""
-    return listed(text, lambda part: part if part == "input" else int(part), "--blocks")
+    """The blocks that prune, such as "3,6,9" or "input,6"."""
+    return listed(text, lambda item: item if item == "input" else int(item), "--blocks")
 
 
 def allow_trusted_code(*names: str) -> None:
-    """Let "module:name" be found in the folder where the command runs."""
+    """Let "module:name" be imported from the current folder."""
     if any(":" in name for name in names) and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
 
 
-def overrides_of(texts: list[str] | None) -> dict[str, Any]:
-    """`--load` options, such as "padding=minimum", to arguments of `spectrim.load`."""
+def load_options(texts: list[str] | None) -> dict[str, Any]:
+    """Arguments of `spectrim.load` from `--load` options such as "padding=minimum"."""
     kinds: dict[str, Callable[[str], Any]] = {
         "mean": float,
         "std": float,
@@ -111,20 +320,23 @@ def overrides_of(texts: list[str] | None) -> dict[str, Any]:
         "labels": _labels,
         "trust_code": lambda text: {"true": True, "false": False}[text.lower()],
     }
-    found = {}
+    options = {}
     for text in texts or []:
         key, _, value = text.partition("=")
+        if key == "own_code":
+            complain("note", "--load own_code is deprecated: use --load trust_code.")
+            key = "trust_code"
         if key not in kinds:
-            raise SpectrimError(f"--load {text!r}: no such key.{nearest(key, kinds)}")
+            raise SpectrimError(f"--load {text!r}: there is no key {key!r}.{nearest(key, kinds)}")
         try:
-            found[key] = kinds[key](value)
+            options[key] = kinds[key](value)
         except (ValueError, KeyError):
-            raise SpectrimError(f"--load {text!r}: {value!r} is no value for {key}.") from None
-    return found
+            raise SpectrimError(f"--load {text!r}: {value!r} is not a value of {key}.") from None
+    return options
 
 
 def _labels(text: str) -> list[str]:
-    """Names of classes, in the order of the logits: parted by commas, of a file, or AudioSet's."""
+    """Class names in the order of the logits: comma-separated, in a file, or AudioSet's."""
     from ..models.labels import audioset_labels, labels_in
 
     if text == "audioset":
@@ -136,94 +348,16 @@ def _labels(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def load_model(
-    name: str,
-    device: str = "auto",
-    dtype: str = "float32",
-    threads: int | None = None,
-    frames: int | None = None,
-    texts: list[str] | None = None,
-    *,
-    answers: bool = True,
-) -> SpectrogramTransformer:
-    """Load a model as the options say.
-
-    Args:
-        answers: whether its classes are wanted, which one that was only pre-trained lacks.
-    """
-    import torch
-
-    from ..models.config import NO_CLASSES
-    from ..models.loading.load import load
-
-    if threads:
-        torch.set_num_threads(threads)
-    overrides = overrides_of(texts)
-    if overrides.get("trust_code"):
-        allow_trusted_code(":")
-    model = load(name, device=device, dtype=dtype, frames=frames, **overrides)
-    if answers and model.labels == [NO_CLASSES]:
-        raise SpectrimError(
-            f"{name} was only pre-trained and has no classes yet. Fine-tune it first: spectrim "
-            f"train RECIPE init={name}."
-        )
-    return model
-
-
-def pruned_as_told(
-    model: SpectrogramTransformer,
-    keep_rate: float | None,
-    score: str | None,
-    blocks: str | None,
-    reduction: str | None,
-) -> SpectrogramTransformer:
-    """The model with the plan that --keep-rate and what goes with it ask for; else its own."""
-    from ..models.build import prune
-
-    if keep_rate is None:
-        told = {"--score": score, "--blocks": blocks, "--reduction": reduction}
-        for option, value in told.items():
-            if value is not None:
-                raise SpectrimError(
-                    f"{option} {value} goes with --keep-rate; a saved plan has its own."
-                )
-        return model
-    score = "attention" if score is None else score
-    reduction = "keep-top" if reduction is None else reduction
-    allow_trusted_code(score, reduction)
-    places = blocks_of("3,6,9" if blocks is None else blocks)
-    return prune(model, keep_rate, score, places, reduction=reduction)
-
-
 def is_onnx(name: str) -> bool:
     """Whether a model is an exported file."""
     return name.lower().endswith(".onnx")
 
 
-def fixed_in_file(options: dict[str, Any]) -> None:
-    """Refuse options for what an exported file has settled."""
+def refuse_for_onnx(options: dict[str, Any]) -> None:
+    """Refuse options that an exported file cannot follow."""
     for option, value in options.items():
         if value is not None:
             raise SpectrimError(
-                f"{option} {value} is for models of torch; an ONNX file was exported with its "
-                "own. Export another: spectrim export --help."
+                f"{option} {value} applies to PyTorch models only; an ONNX file keeps the "
+                "settings that it was exported with. Export another file: spectrim export --help."
             )
-
-
-def load_onnx_model(
-    name: str,
-    backend: str | None,
-    threads: int | None,
-    device: str = "auto",
-    dtype: str = "float32",
-) -> OnnxModel:
-    """Open an exported file, which runs on the CPU in its own precision; torch is not imported."""
-    from ..deploy.onnx_model import load_onnx
-
-    fixed_in_file(
-        {
-            "--device": None if device in ("auto", "cpu") else device,
-            "--dtype": None if dtype == "float32" else dtype,
-        }
-    )
-    return load_onnx(name, backend or "onnxruntime", threads)

@@ -1,4 +1,4 @@
-"""What commands print: results to stdout, all else to stderr."""
+"""What commands print: results to stdout, notes and progress to stderr."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from rich import box
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,12 +22,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
-PIPED_WIDTH = 160  # columns where stdout is no terminal: nothing is folded for a file
-LINE_EVERY = 60  # seconds between lines of progress where stderr is no terminal
-SKEW = 0.1  # of its half width: so far an interval may lie askew and still be told by a ±
-WHOLE = 8  # columns: a cell of no more is never folded
+LINE_EVERY = 60  # seconds between lines of progress where stderr is not a terminal
+MAX_SKEW = 0.1  # of its half width: an interval less skewed than this is written with ±
 
 
 class Format(StrEnum):
@@ -38,15 +36,48 @@ class Format(StrEnum):
 
 
 class TableOrJson(StrEnum):
-    """How a result is printed that has no form of comma-separated rows."""
+    """How a result is printed that has no CSV form."""
 
     table = "table"
     json = "json"
 
 
-def stdout() -> Console:
-    """The console of results."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, emoji=False)
+@dataclass(frozen=True)
+class Output:
+    """How a command prints its result."""
+
+    format: Annotated[
+        TableOrJson, typer.Option(help="How to print the result.", rich_help_panel="Output")
+    ] = TableOrJson.table
+    json: Annotated[
+        bool, typer.Option("--json", help="Same as --format json.", rich_help_panel="Output")
+    ] = False
+
+    def emit(
+        self,
+        result: Any,
+        print_table: Callable[[], None],
+        csv_columns: Sequence[str] = (),
+        csv_rows: Iterable[Sequence[Any]] = (),
+    ) -> None:
+        """Print a result: JSON as it is, CSV rows under their header, or a table for people."""
+        if self.json or self.format.value == Format.json:
+            sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+        elif self.format.value == Format.csv:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(csv_columns)
+            writer.writerows(csv_rows)
+        else:
+            print_table()
+
+
+@dataclass(frozen=True)
+class OutputWithCsv(Output):
+    """How a command prints its result, CSV included."""
+
+    format: Annotated[
+        Format, typer.Option(help="How to print the result.", rich_help_panel="Output")
+    ] = Format.table  # type: ignore[assignment]
 
 
 def complain(kind: str, message: str) -> None:
@@ -57,13 +88,23 @@ def complain(kind: str, message: str) -> None:
     console.print(message, markup=False)
 
 
-class _BarOrLines(Progress):
-    """A bar on a terminal; elsewhere, as in the log of a job, a line a minute."""
+def end_with_failures(messages: Iterable[str]) -> None:
+    """Name each item that failed; exit with status 1 if there is one."""
+    failed = False
+    for message in messages:
+        complain("failed", message)
+        failed = True
+    if failed:
+        raise typer.Exit(1)
 
-    told = 0.0
+
+class _BarOrLines(Progress):
+    """A bar on a terminal; elsewhere, such as in the log of a job, a line a minute."""
+
+    last_line = 0.0
 
     def start(self) -> None:
-        self.told = self.get_time()
+        self.last_line = self.get_time()
         super().start()
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
@@ -75,9 +116,9 @@ class _BarOrLines(Progress):
         self._line(task_id)
 
     def _line(self, task_id: TaskID) -> None:
-        if not self.disable or self.get_time() - self.told < LINE_EVERY:
+        if not self.disable or self.get_time() - self.last_line < LINE_EVERY:
             return
-        self.told = self.get_time()
+        self.last_line = self.get_time()
         task = self._tasks[task_id]
         text = f"{task.description}: {task.completed:,.0f}"
         if task.total is not None:
@@ -88,7 +129,7 @@ class _BarOrLines(Progress):
 
 
 def progress() -> Progress:
-    """A progress bar on stderr; where that is no terminal, a line a minute."""
+    """A progress bar on stderr; a line a minute where stderr is not a terminal."""
     console = Console(stderr=True, emoji=False)
     return _BarOrLines(
         TextColumn("{task.description}"),
@@ -103,88 +144,49 @@ def progress() -> Progress:
 
 @contextmanager
 def begins_anew() -> Iterator[None]:
-    """Around work that is not kept when it is interrupted: says so."""
-    try:
+    """Around work that is lost when it is interrupted: the message says so."""
+    with _interruption("interrupted; nothing was written."):
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; nothing was written.") from None
 
 
 @contextmanager
 def goes_on() -> Iterator[None]:
-    """Around work that is kept when it is interrupted: says so."""
+    """Around work that is kept when it is interrupted: the message says so."""
+    with _interruption("interrupted; run the same command again to continue the sweep."):
+        yield
+
+
+@contextmanager
+def _interruption(message: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        again = "interrupted; the sweep goes on when the same command is given again."
-        raise KeyboardInterrupt(again) from None
+        raise KeyboardInterrupt(message) from None
 
 
 @contextmanager
 def sweep_progress(name: str, clips: int, rounds: int) -> Iterator[Callable[[str, int], None]]:
-    """Bars for the clips and the timing of a sweep; yields what advances them."""
+    """Bars for the clips and the timing of a sweep; yields the function that advances them."""
     with progress() as bar:
         tasks = {
             "clips": bar.add_task(f"{name}: clips", total=clips),
             "rounds": bar.add_task(f"{name}: timing", total=rounds),
         }
-        yield lambda what, done: bar.advance(tasks[what], done)
+        yield lambda task, done: bar.advance(tasks[task], done)
 
 
 def this_call() -> str:
-    """What was typed, as a shell takes it, for the record."""
+    """The command as it was typed, quoted for a shell."""
     return shlex.join(["spectrim", *sys.argv[1:]])
 
 
 def points(difference: Mapping[str, float]) -> str:
-    """A difference with its 95 % interval, in points, such as "-5.8 ±4.7".
+    """A difference with its 95 % interval, in percentage points, such as "-5.8 ±4.7".
 
-    On few clips the interval lies askew, and is written out: "-40.0 (-68.6 to +2.0)".
+    With few clips the interval is skewed, and both ends are written: "-40.0 (-68.6 to +2.0)".
     """
     value, low, high = (difference[key] * 100 for key in ("value", "low", "high"))
-    half = (high - low) / 2
-    if abs((low + high) / 2 - value) <= SKEW * half:
-        return f"{value:+.1f} ±{half:.1f}"
+    half_width = (high - low) / 2
+    if abs((low + high) / 2 - value) <= MAX_SKEW * half_width:
+        return f"{value:+.1f} ±{half_width:.1f}"
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
-def print_json(value: Any) -> None:
-    """JSON to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Comma-separated rows to stdout."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-
-
-def print_table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str] | None],
-    caption: str = "",
-    left: Sequence[str] = (),
-) -> None:
-    """A table to stdout; None draws a line; the first column and those in `left` align left."""
-    # One blank between columns, by the box: wide tables still fit 80 columns.
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for at, name in enumerate(columns):
-        aligned = at == 0 or name in left
-        # On narrow terminals long cells fold, so that none loses its end; numbers stay whole.
-        longest = max((len(row[at]) for row in rows if row is not None), default=0)
-        table.add_column(
-            name,
-            justify="left" if aligned else "right",
-            overflow="fold",
-            min_width=min(max(longest, len(name)), WHOLE),
-        )
-    for row in rows:
-        if row is None:
-            table.add_section()
-        else:
-            table.add_row(*row)
-    console = stdout()
-    console.print(table, markup=False)
-    if caption:
-        console.print(caption, markup=False)

@@ -7,21 +7,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..common.text import significant
-from .output import points, print_table, stdout
+from .output import complain, points
+from .tables import print_table, print_text
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
-NOISY = 0.25  # of a speed-up, between its quartiles: an idle machine stays well under a tenth
+NOISY = 0.25  # interquartile range over speed-up; on an idle machine it is well under 0.1
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """A table for each metric, since models may differ in it."""
+    """Print a table for each metric, since models may differ in it."""
     for metric in dict.fromkeys(row["metric"] for row in rows):
         _print_table([row for row in rows if row["metric"] == metric])
 
 
 def _print_table(rows: Sequence[Row]) -> None:
-    """A line a row, a section a score; below it what the columns mean."""
+    """A line for each row, a section for each score; below it what the columns mean."""
     columns = _columns(rows)
     lines: list[list[str] | None] = []
     last = None
@@ -31,27 +32,30 @@ def _print_table(rows: Sequence[Row]) -> None:
             lines.append(None)
         last = section
         lines.append([cell(row) for _, cell in columns])
-    print_table([name for name, _ in columns], lines, _caption(rows))
+    print_table([name for name, _ in columns], lines, caption(rows), left=["score"])
+    if noise := noise_note(rows):
+        complain("note", noise)
     if rows[0]["metric"] == "agreement" and "against" not in rows[0]:
         for model in dict.fromkeys(row["model"] for row in rows):
             _print_changes([row for row in rows if row["model"] == model])
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
+    compares_files = "against" in rows[0]
     columns: list[Column] = [
         ("score", lambda row: row["score"] or "unpruned"),
-        ("keep", lambda row: "several" if row["keep_rate"] is None else str(row["keep_rate"])),
+        ("keep rate", lambda row: "several" if row["keep_rate"] is None else str(row["keep_rate"])),
     ]
     if len({row["model"] for row in rows}) > 1:
         columns.insert(0, ("model", lambda row: row["model"]))
-    if "against" in rows[0]:
+    if compares_files:
         columns.append(("int8", lambda row: row["quantization"].removeprefix("int8 ")))
     if rows[0]["metric"] == "agreement":
         columns.append(("same top-1 (95 %)", same_interval))
         columns.append(("same top-5", _same_five))
     else:
         columns.append((rows[0]["metric"], _value))
-        columns.append(("vs first" if "against" in rows[0] else "vs 1.0", _difference))
+        columns.append(("vs first" if compares_files else "vs unpruned", _difference))
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
     columns += [
         ("GMACs", lambda row: significant(row["gmacs"])),
@@ -68,73 +72,72 @@ def _value(row: Row) -> str:
 
 
 def _difference(row: Row) -> str:
-    if row["model"] == row["against"] if "against" in row else row["score"] is None:
-        return "-"
-    return points(row["difference"])
+    is_reference = row["model"] == row["against"] if "against" in row else row["score"] is None
+    return "-" if is_reference else points(row["difference"])
 
 
 def same_interval(row: Row) -> str:
-    """The share of clips whose top class stays, with its interval."""
-    found = row["agreement"]["top1"]
-    return f"{found['value']:.1%} ({found['low']:.0%} to {found['high']:.0%})"
+    """The fraction of clips whose top-1 class does not change, with its interval."""
+    top1 = row["agreement"]["top1"]
+    return f"{top1['value']:.1%} ({top1['low']:.0%} to {top1['high']:.0%})"
 
 
 def _same_five(row: Row) -> str:
-    found = row["agreement"]["top5"]
-    return "-" if found is None else f"{found['value']:.1%}"
+    top5 = row["agreement"]["top5"]
+    return "-" if top5 is None else f"{top5['value']:.1%}"
 
 
-def _caption(rows: Sequence[Row]) -> str:
+def caption(rows: Sequence[Row]) -> str:
+    """Two lines that say how the table was measured and what its columns mean."""
     first = rows[0]
-    left_out = f" ({first['failed']} could not be read)" if first["failed"] else ""
-    files = "against" in first  # whose column "int8" says what each computes with
-    lines = [
-        f"{first['clips']} clips{left_out}; time at batch {first['batch_size']}, "
-        f"{first['threads']} threads, {first['device']}{'' if files else ', ' + first['dtype']}, "
-        f"medians of {first['timing_rounds']} rounds, speed-up: of their ratios."
-    ]
-    if files:
-        lines.append(
+    unreadable = f" ({first['failed']} could not be read)" if first["failed"] else ""
+    measured = (
+        f"{first['clips']} clips{unreadable}; batch size {first['batch_size']}, "
+        f"{first['threads']} threads, {first['device']}"
+    )
+    if "against" in first:  # of files; the column int8 says what each computes with
+        measured += f", {first['backend']}"
+        columns = (
             f"vs first, same, speed-up: compared with {first['against']}; time from waveforms to "
-            f"probabilities, in {first['backend']}."
+            "probabilities."
         )
     elif first["metric"] == "agreement":
-        lines.append("No labels: compared with the unpruned model.")
+        measured += f", {first['dtype']}"
+        columns = "No labels: clips whose classes are those of the unpruned model."
     else:
-        lines.append(
-            "vs 1.0: points from unpruned, 95 % interval; same: clips whose top class is as "
-            "unpruned."
+        measured += f", {first['dtype']}"
+        columns = (
+            "vs unpruned: points, 95 % interval. same: clips whose top-1 class does not change."
         )
-    if all_of := {row["model"]: row["all_on_target"] for row in rows if "all_on_target" in row}:
-        alike = len({f"{share:.1%}" for share in all_of.values()}) == 1
-        shares = [
-            f"{share:.1%} do{'' if alike else f' ({name})'}" for name, share in all_of.items()
-        ]
-        lines.append(
-            "target: share of the patches left that lie on the target; of all patches "
-            f"{', '.join(dict.fromkeys(shares))}."
+    measured += f"; median times of {first['timing_rounds']} rounds."
+    if rates := {row["model"]: row["all_on_target"] for row in rows if "all_on_target" in row}:
+        alike = len({f"{rate:.1%}" for rate in rates.values()}) == 1
+        texts = [f"{rate:.1%}" + ("" if alike else f" ({name})") for name, rate in rates.items()]
+        columns += (
+            f" target: kept patches on the target; of all patches: "
+            f"{', '.join(dict.fromkeys(texts))}."
         )
-    if scattered := _scatter(rows):
-        lines.append(
-            f"Times scatter: the middle half of a row's pairs spans {scattered:.0%} of its "
-            "speed-up. Is the machine busy with something else? Idle, it tells more."
-        )
-    return "\n".join(lines)
+    return f"{measured}\n{columns}"
 
 
-def _scatter(rows: Sequence[Row]) -> float:
-    """How far the quartiles of a speed-up lie apart, median over rows; 0 where that is little."""
-    apart = [
+def noise_note(rows: Sequence[Row]) -> str:
+    """A note if the timings scatter too much: median interquartile range over the speed-up."""
+    ranges = [
         (row["speedup_quartiles"][1] - row["speedup_quartiles"][0]) / row["speedup"]
         for row in rows
         if row["speedup_quartiles"][0] < row["speedup_quartiles"][1]
     ]
-    middle = statistics.median(apart) if apart else 0.0
-    return middle if middle > NOISY else 0.0
+    middle = statistics.median(ranges) if ranges else 0.0
+    if middle <= NOISY:
+        return ""
+    return (
+        f"timings are noisy (interquartile range is {middle * 100:.0f} % of the speed-up). Re-run "
+        "on an idle machine."
+    )
 
 
 def _print_changes(rows: Sequence[Row]) -> None:
-    """Which classes change most where most is dropped."""
+    """Print which classes change most in the row with the least agreement."""
     pruned = [row for row in rows if row["score"] is not None]
     if not pruned:
         return
@@ -142,14 +145,13 @@ def _print_changes(rows: Sequence[Row]) -> None:
         pruned,
         key=lambda row: (row["agreement"]["top1"]["value"], -row["agreement"]["change"]["value"]),
     )
-    found = worst["agreement"]
+    agreement = worst["agreement"]
     classes = ", ".join(
         f"{entry['label']} {entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
-        for entry in found["classes"]
+        for entry in agreement["classes"]
     )
-    stdout().print(
-        f"{worst['model']}, least agreement: {worst['score']} at {worst['keep_rate']}. Mean "
-        f"change of probability there (95 %): {classes}; largest change of any: "
-        f"{found['largest_change']:.2f} ({found['largest_change_label']}).",
-        markup=False,
+    print_text(
+        f"{worst['model']}: agreement is lowest with {worst['score']} at keep rate "
+        f"{worst['keep_rate']}. Mean change of probability there (95 % interval): {classes}. "
+        f"Largest change: {agreement['largest_change']:.2f} ({agreement['largest_change_label']})."
     )

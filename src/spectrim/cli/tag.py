@@ -11,22 +11,14 @@ from .options import (
     DEFAULT_MODEL,
     Backend,
     BatchSize,
-    BlocksOrNone,
-    Device,
-    Dtype,
-    Frames,
-    KeepRate,
-    Load,
-    ReductionOrNone,
-    ScoreOrNone,
-    Threads,
-    fixed_in_file,
+    Loading,
+    NewPlan,
     is_onnx,
-    load_model,
-    load_onnx_model,
-    pruned_as_told,
+    model_option,
+    refuse_for_onnx,
 )
-from .output import Format, complain, print_csv, print_json, print_table, progress
+from .output import OutputWithCsv, complain, end_with_failures, progress
+from .tables import SEPARATOR, print_table
 
 if TYPE_CHECKING:
     from ..deploy.runner import Runner
@@ -35,53 +27,53 @@ EXAMPLE = "Example: spectrim tag street.wav --keep-rate 0.7 --top 3 --format jso
 
 
 def command(
-    files: Annotated[list[Path], typer.Argument(help="Sound files, or folders of them.")],
+    files: Annotated[list[Path], typer.Argument(help="Sound files or folders of them.")],
+    loading: Loading,
+    new_plan: NewPlan,
+    output: OutputWithCsv,
     model: Annotated[
         str | None,
-        typer.Option(help="Built in, hub id, folder or file; .onnx runs without PyTorch."),
+        model_option(
+            help="Built-in name, Hugging Face hub id, folder or file; an .onnx file runs without "
+            f"PyTorch. Default: {DEFAULT_MODEL}."
+        ),
     ] = None,
-    keep_rate: KeepRate = None,
-    score: ScoreOrNone = None,
-    blocks: BlocksOrNone = None,
-    reduction: ReductionOrNone = None,
-    top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.0,
-    hop: Annotated[
-        float | None, typer.Option(help="Seconds from window to window; else a window's length.")
-    ] = None,
-    one_row: Annotated[
-        str | None, typer.Option(help="One row a file: 'maximum' or 'mean' of its windows.")
-    ] = None,
-    format: Annotated[Format, typer.Option()] = Format.table,
-    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
-    frames: Frames = None,
-    load: Load = None,
-    batch_size: BatchSize = 8,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    threads: Threads = None,
     backend: Backend = None,
+    batch_size: BatchSize = 8,
+    top: Annotated[int, typer.Option(min=1, help="Number of labels per row.")] = 5,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum probability of a label, from 0 to 1.")
+    ] = 0.0,
+    hop: Annotated[
+        float | None,
+        typer.Option(help="Seconds between the starts of two windows. Default: one window."),
+    ] = None,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(
+            help="One row per file: the maximum or the mean of each probability over the windows. "
+            "Default: one row per window."
+        ),
+    ] = None,
 ) -> None:
-    """Print the most probable labels of sound files; long ones window by window."""
+    """Print the most probable labels of sound files, for each window of a long file."""
     from ..common.errors import SpectrimError
     from ..data.manifest import sound_files
     from ..deploy.tag import Failure, tag
 
     if model is None:
         model = DEFAULT_MODEL
-        complain("note", f"no --model given; tagging with the built-in {model}.")
+        complain("note", f"no --model given; using the built-in {model}.")
     runner: Runner
     if is_onnx(model):
-        fixed_in_file({"--keep-rate": keep_rate, "--score": score, "--blocks": blocks,
-                       "--reduction": reduction, "--frames": frames, "--load": load})  # fmt: skip
-        runner = load_onnx_model(model, backend, threads, device, dtype)
+        refuse_for_onnx(new_plan.options())
+        runner = loading.onnx_model(model, backend)
     elif backend is not None:
-        raise SpectrimError(f"--backend is for ONNX files; {model} runs in torch.")
+        raise SpectrimError(f"--backend is for ONNX files; {model} runs with PyTorch.")
     else:
         from ..deploy.torch_runner import TorchRunner
 
-        loaded = load_model(model, device, dtype, threads, frames, load)
-        runner = TorchRunner(pruned_as_told(loaded, keep_rate, score, blocks, reduction))
+        runner = TorchRunner(new_plan.apply(loading.classifier(model)))
     failures: list[Failure] = []
     sounds: list[Path] = []
     for file in files:
@@ -97,56 +89,45 @@ def command(
             top=top,
             threshold=threshold,
             hop=hop,
-            one_row=one_row,
+            one_row=aggregate,
             batch_size=batch_size,
             failures=failures,
             tick=lambda name, seconds: bar.advance(task, seconds),
         )
-    _print(
-        rows,
-        Format.json if json else format,
-        {"rows": rows, "failures": _records(failures)} | runner.context(model, batch_size),
+    failed = [{"file": name, "error": message} for name, message in failures]
+    output.emit(
+        {"rows": rows, "failures": failed} | runner.context(model, batch_size),
+        lambda: _print(rows),
+        ["file", "start", "end", "label", "probability"],
+        (
+            [row["file"], row["start"], row["end"], label["label"], label["probability"]]
+            for row in rows
+            for label in row["labels"]
+        ),
     )
-    for _, message in failures:
-        complain("failed", message)
-    if failures:
-        raise typer.Exit(1)
+    end_with_failures(message for _, message in failures)
 
 
 def _seconds(sounds: list[Path]) -> float | None:
+    """Seconds of all sounds together; None if the length of one is not known."""
     from ..audio.decode import duration_of
 
     lengths = [duration_of(sound) for sound in sounds]
     return None if None in lengths else sum(length or 0 for length in lengths)
 
 
-def _records(failures: list[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"file": name, "error": message} for name, message in failures]
-
-
-def _print(rows: list[dict[str, Any]], format: Format, whole: dict[str, Any]) -> None:
-    if format is Format.json:
-        print_json(whole)
-    elif format is Format.csv:
-        print_csv(
-            ["file", "start", "end", "label", "probability"],
-            [
-                [row["file"], row["start"], row["end"], label["label"], label["probability"]]
-                for row in rows
-                for label in row["labels"]
-            ],
-        )
-    elif rows:
-        print_table(
-            ["file", "start s", "end s", "labels"],
-            [
-                [
-                    row["file"],
-                    f"{row['start']:.2f}",
-                    f"{row['end']:.2f}",
-                    ", ".join(f"{e['label']} {e['probability']:.2f}" for e in row["labels"]),
-                ]
-                for row in rows
-            ],
-            left=["labels"],
-        )
+def _print(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    lines = [
+        [
+            row["file"],
+            f"{row['start']:.2f}",
+            f"{row['end']:.2f}",
+            SEPARATOR.join(
+                f"{label['label']} {label['probability']:.2f}" for label in row["labels"]
+            ),
+        ]
+        for row in rows
+    ]
+    print_table(["file", "start s", "end s", "labels"], lines, lists=["labels"])

@@ -1,20 +1,23 @@
-"""What `train` and `pretrain` print, and the bar that they show."""
+"""What `train` and `pretrain` share: their options, what they print, and the bar that they show."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..common.errors import SpectrimError
 from ..common.text import significant
 from .options import allow_trusted_code
-from .output import complain, print_json, print_table
+from .output import complain
+from .tables import print_table, print_text
 
 if TYPE_CHECKING:
     from ..training.dry_run import DryRun
@@ -24,8 +27,8 @@ EXTRA = ("accelerate", "omegaconf", "tensorboard", "yaml")
 
 
 @contextmanager
-def needed() -> Iterator[None]:
-    """Say what to install where the extra packages of training are missing."""
+def needs_training_extra() -> Iterator[None]:
+    """Say what to install where the packages of the extra `train` are missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -38,44 +41,54 @@ def needed() -> Iterator[None]:
         ) from error
 
 
-def carry_out(
-    path: Path,
-    changes: list[str],
-    kind: type[Recipe] | type[PretrainRecipe],
-    out: Path | None,
-    dry: bool,
-    json: bool,
-) -> None:
-    """Read a recipe, and train or only print what would be done."""
-    from ..training.read_recipe import folder_of, read_recipe
+@dataclass(frozen=True)
+class Run:
+    """What `train` and `pretrain` are asked to do."""
 
-    recipe = read_recipe(path, changes, kind)
-    allow_trusted_code_of(recipe)
-    folder = out or folder_of(path, changes)
-    if dry:
-        from ..training.dry_run import dry_run
+    recipe: Annotated[Path, typer.Argument(help="A YAML recipe, such as those in recipes/.")]
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Values of the recipe to change: key=value, such as optim.lr=1e-4."),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; an interrupted run in it is continued. "
+            "Default: runs/RECIPE,CHANGES."
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check the data and print the schedule without training."),
+    ] = False
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
-        found = dry_run(recipe)
-        if json:
-            print_json(found.to_dict())
-        else:
-            print_dry_run(found, folder)
-        return
-    from ..training.run import train
+    def carry_out(self, kind: type[Recipe] | type[PretrainRecipe]) -> None:
+        """Read the recipe, and train or only print what would be done."""
+        from ..training.read_recipe import folder_of, read_recipe
+        from .output import Output
 
-    console = Console(stderr=True)
-    with Bars(console) as bars:
-        summary = train(recipe, folder, bars, bars.measured)
-    if summary is None:
-        return  # another process tells
-    if json:
-        print_json(summary)
-    else:
-        print_summary(summary, folder)
+        output = Output(json=self.json)
+        changes = self.changes or []
+        recipe = read_recipe(self.recipe, changes, kind)
+        allow_trusted_code_of(recipe)
+        folder = self.out or folder_of(self.recipe, changes)
+        if self.dry_run:
+            from ..training.dry_run import dry_run
+
+            plan = dry_run(recipe)
+            output.emit(plan.to_dict(), lambda: print_dry_run(plan, folder))
+            return
+        from ..training.run import train
+
+        with Bars(Console(stderr=True)) as bars:
+            summary = train(recipe, folder, bars, bars.measured)
+        if summary is not None:  # else another process of the run prints it
+            output.emit(summary, lambda: print_summary(summary, folder))
 
 
 def allow_trusted_code_of(recipe: Recipe | PretrainRecipe) -> None:
-    """Let what a recipe, or a checkpoint that it allows to, names as "module:name" be found."""
+    """Let "module:name" in a recipe, or in a checkpoint that it trusts, be imported."""
     from ..training.recipe import Recipe
 
     if isinstance(recipe, Recipe):
@@ -85,7 +98,7 @@ def allow_trusted_code_of(recipe: Recipe | PretrainRecipe) -> None:
 
 
 class Bars:
-    """The reporter of the command line: a bar on a terminal, a line an epoch elsewhere."""
+    """The reporter of the command line: a bar on a terminal, elsewhere one line per epoch."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -104,63 +117,63 @@ class Bars:
     def __enter__(self) -> Bars:
         self.bar.start()
         self.steps = self.bar.add_task("starting", total=None)
-        self.clips = self.bar.add_task("evaluates", visible=False)
+        self.clips = self.bar.add_task("evaluating", visible=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
     def measured(self, clips: int) -> None:
-        """So many more clips' log-mel was measured."""
-        self.bar.update(self.steps, description="mean and std of the clips", advance=clips)
+        """Advance by the clips whose log-mel was measured."""
+        self.bar.update(self.steps, description="measuring mean and std", advance=clips)
 
     def note(self, text: str) -> None:
-        """A sentence, on a line of its own."""
+        """Print a sentence on a line of its own."""
         self.bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def step(self, facts: dict[str, float]) -> None:
-        """Move the bar, ten times a second at most."""
+        """Move the bar, at most ten times a second."""
         if time.monotonic() - self.shown < 0.1:
             return
         self.shown = time.monotonic()
         text = (
             f"epoch {facts['epoch']:.0f} loss {facts['loss']:.3f}{self.metric} "
-            f"keep-rate {facts['keep_rate']:.2f} {facts['clips_per_s']:.0f} clips/s"
+            f"keep rate {facts['keep_rate']:.2f} {facts['clips_per_s']:.0f} clips/s"
         )
         self.bar.update(self.steps, description=text, completed=facts["step"], total=facts["steps"])
 
     def evaluated(self, done: int, clips: int) -> None:
-        """A bar of its own, as long as there is something left to evaluate."""
+        """Show a second bar while there are clips left to evaluate."""
         self.bar.update(self.clips, completed=done, total=clips, visible=done < clips)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """A line that stays."""
-        found = {key: row[key] for key in ("valid", "test") if key in row}
-        self.metric = "".join(f" {key} {value:.1%}" for key, value in list(found.items())[:1])
-        metrics = "".join(f"  {key} {value:.1%}" for key, value in found.items())
+        """Print a line that stays."""
+        texts = [f"{key} {row[key]:.1%}" for key in ("valid", "test") if key in row]
+        self.metric = f" {texts[0]}" if texts else ""
+        metrics = "".join(f"  {text}" for text in texts)
         text = (
-            f"epoch {row['epoch']}: loss {row['loss']:.4f}{metrics}  keep-rate "
+            f"epoch {row['epoch']}: loss {row['loss']:.4f}{metrics}  keep rate "
             f"{row['keep_rate']:.2f}  lr {row['lr']:.2e}  {row['clips_per_s']:.0f} clips/s"
         )
         self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_summary(summary: dict[str, Any], folder: Path) -> None:
-    """What was reached, and where it lies."""
+    """Print the best and the last metric, and where the models are."""
     rows = []
     for name, text in (
         ("last", "last epoch"),
         ("best", "best epoch"),
-        ("best_on_test", "best on test (as the paper chooses)"),
+        ("best_on_test", "best on test, the paper's choice"),
     ):
         row = summary[name]
         if row is None or ("valid" not in row and "test" not in row):
             continue
-        by = f", chosen on {row['selected_by']}" if name == "best" else ""
+        by = f", selected on {row['selected_by']}" if name == "best" else ""
         values = [f"{row[key]:.1%}" if key in row else "-" for key in ("valid", "test")]
         rows.append([text + by, str(row["epoch"]), *values, f"{row['keep_rate']:.2f}"])
     if rows:
-        columns = [summary["metric"], "epoch", "valid", "test", "keep-rate"]
+        columns = [summary["metric"], "epoch", "valid", "test", "keep rate"]
         print_table(columns, rows, caption=f"models: {folder / 'last'}, {folder / 'best'}")
     else:
         loss = summary["last"]["loss"]
@@ -169,16 +182,14 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     complain("written", str(folder))
 
 
-def print_dry_run(found: DryRun, folder: Path) -> None:
-    """The recipe, the parameter groups, the epochs."""
-    from .output import stdout
-
-    stdout().print(found.recipe, markup=False)
-    for sentence in found.notes:
-        stdout().print(sentence, markup=False, soft_wrap=True)
-    stdout().print()
+def print_dry_run(plan: DryRun, folder: Path) -> None:
+    """Print the recipe, the parameter groups and the epochs."""
+    print_text(plan.recipe)
+    for sentence in plan.notes:
+        print_text(sentence)
+    print_text("")
     print_table(
-        ["layer", "lr", "weight decay", "tensors", "parameters"],
+        ["layer", "peak lr", "weight decay", "tensors", "parameters"],
         [
             [
                 str(group["layer"]),
@@ -187,12 +198,12 @@ def print_dry_run(found: DryRun, folder: Path) -> None:
                 str(group["tensors"]),
                 f"{group['parameters']:,}",
             ]
-            for group in found.groups
+            for group in plan.groups
         ],
-        caption="lr at its peak; layer 0: patches, positions and tokens; the last: the head.\n",
+        caption="layer 0: embeddings and prefix tokens; the last layer: the head.\n",
     )
     print_table(
-        ["epoch", "lr", "keep-rate", "GMACs", "masking"],
+        ["epoch", "lr", "keep rate", "GMACs", "masking"],
         [
             [
                 str(row["epoch"]),
@@ -201,8 +212,8 @@ def print_dry_run(found: DryRun, folder: Path) -> None:
                 significant(row["gmacs"]),
                 {True: "on", False: "off", None: "-"}[row.get("masking")],
             ]
-            for row in found.epochs
+            for row in plan.epochs
         ],
-        caption=f"{found.steps} steps an epoch, {found.total_steps} in all; results in {folder}. "
-        "Nothing was trained.",
+        caption=f"{plan.steps} steps per epoch, {plan.total_steps} in total; results would be in "
+        f"{folder}. Nothing was trained.",
     )
