@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import foreign
@@ -12,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-import spectrim.models.loading.load as room
+import spectrim.models.loading.sources as sources
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models import builtin
 from spectrim.models.build import prune
 from spectrim.models.builtin import builtin_names
-from spectrim.models.config import from_family
-from spectrim.models.loading.load import load
+from spectrim.models.config import AUDIOSET_MEAN, from_family
+from spectrim.models.loading.load import LoadOptions, load, load_with_assumptions
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
@@ -87,6 +88,31 @@ def test_a_plan_of_ones_own_code_needs_leave(tmp_path):
     torch.testing.assert_close(load(tmp_path, trust_code=True)(features), model(features))
 
 
+def test_the_old_name_of_trust_code_still_works(tmp_path):
+    plan = Plan((Stage(2, keep_rate=0.5, score=f"{__name__}:Learned"),))
+    small("audiomae", plan=plan).save(tmp_path)
+    with pytest.warns(SpectrimNotice, match="write trust_code"):
+        assert load(tmp_path, own_code=True).plan == plan
+
+
+def test_what_was_assumed_is_returned_as_data(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(foreign.audiomae(head=False), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpectrimNotice)
+        loaded = load_with_assumptions(path, LoadOptions(mean=-5.0, frames=96, labels=["a", "b"]))
+    assert loaded.has_fresh_head and loaded.where == str(path)
+    assert set(loaded.assumed) == {"std", "padding", "activation", "head"}
+    assert (loaded.stored.frames, loaded.model.config.frames) == (128, 96)
+    assert (loaded.stored.mean, loaded.model.config.mean) == (AUDIOSET_MEAN, -5.0)
+    assert loaded.model.labels == ["a", "b"]
+    head, values = loaded.notes()
+    assert "has no head" in head and "pass std=, padding=, activation=" in values
+    with pytest.warns(SpectrimNotice) as notices:
+        load(path, mean=-5.0, frames=96, labels=["a", "b"])
+    assert [str(notice.message) for notice in notices] == [f"{head} {values}"]
+
+
 def test_damage_to_our_own_folder_is_named(tmp_path):
     small().save(tmp_path)
     path = tmp_path / "config.json"
@@ -118,8 +144,8 @@ def test_damage_to_our_own_folder_is_named(tmp_path):
 
 def test_built_in_names(tmp_path, monkeypatch):
     small().save(tmp_path / "models" / "ast-words")
-    for place in (room, builtin):
-        monkeypatch.setattr(place, "builtin_root", lambda: tmp_path / "models")
+    for module in (sources, builtin):
+        monkeypatch.setattr(module, "builtin_root", lambda: tmp_path / "models")
     assert builtin_names() == ["ast-words"]
     assert load("ast-words").labels == ["a", "b", "c"]
     with pytest.raises(SpectrimError, match="Did you mean 'ast-words'"):

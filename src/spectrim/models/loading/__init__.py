@@ -1,1 +1,1 @@
-"""One door for each foreign format: its names and config become ours here, and nowhere else."""
+"""Reading models: one converter per checkpoint format, and Spectrim's own format."""

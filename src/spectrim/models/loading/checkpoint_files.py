@@ -1,4 +1,4 @@
-"""Reading weights from files of strangers: tensors and plain values, never code."""
+"""Reading weights from untrusted files: tensors and plain values, never code."""
 
 from __future__ import annotations
 
@@ -16,96 +16,95 @@ from .native import read_safetensors
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 PREFERRED = ("model.safetensors", "pytorch_model.bin")
 TRAINING_STATE = frozenset({"optimizer", "scaler", "epoch", "args"})
-"""What training leaves beside `model`, known and dropped."""
+"""Keys of training state beside `model`, which are dropped."""
 REFUSED = re.compile(
     r"(?:Trying to load unsupported )?GLOBAL ([\w.]+)"
     r"|Unsupported operand \d+|Trying to [\w ]+|Can only [\w ]+"
 )
-"""How torch's reader of weights words that a pickle asks for more."""
+"""How torch's weights-only reader words its refusal of anything else in a pickle."""
 
 
 def weights_file(folder: Path) -> Path:
     """The one file of weights in a folder.
 
     Raises:
-        SpectrimError: none, or several of which none bears the usual name.
+        SpectrimError: there is none, or several and none has the usual name.
     """
     for name in PREFERRED:
         if (folder / name).is_file():
             return folder / name
-    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
-    if len(found) != 1:
-        what = f"holds {', '.join(path.name for path in found)}" if found else "holds no weights"
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if len(files) != 1:
+        content = ", ".join(path.name for path in files) or "no weights"
         models = [path for path in (folder / "last", folder / "best") if path.is_dir()]
         if models:
             names = " and ".join(map(str, models))
             raise SpectrimError(f"{folder} is the folder of a training run; its models: {names}.")
         raise SpectrimError(
-            f"{folder} {what}; wanted {' or '.join(PREFERRED)}, or one file that ends in "
-            f"{', '.join(SUFFIXES)}. Or name the file itself."
+            f"{folder} holds {content}; expected {' or '.join(PREFERRED)}, or one file that ends "
+            f"in {', '.join(SUFFIXES)}. You may also pass the file itself."
         )
-    return found[0]
+    return files[0]
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None where there is no such file.
+    """Read a JSON object; None if there is no such file.
 
     Raises:
         SpectrimError: it is not JSON, or not an object.
     """
     if not path.is_file():
         return None
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise SpectrimError(f"{path} holds {type(found).__name__}; wanted a JSON object.")
-    return found
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise SpectrimError(f"{path} holds {type(content).__name__}; expected a JSON object.")
+    return content
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Names to tensors, without training state and without "module." before every name.
+    """Read names to tensors; training state and a "module." before every name are dropped.
 
     Raises:
-        SpectrimError: no such file, not a checkpoint, not whole, or one that would run code.
+        SpectrimError: the file is missing, incomplete, not a checkpoint, or would run code.
     """
-    found = read_safetensors(path) if path.suffix == ".safetensors" else unpickled(path)
-    if isinstance(found, dict) and isinstance(found.get("model"), dict):
-        if beside := [key for key in found if key not in TRAINING_STATE | {"model"}]:
+    content = read_safetensors(path) if path.suffix == ".safetensors" else unpickled(path)
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        if beside := [key for key in content if key not in TRAINING_STATE | {"model"}]:
             raise SpectrimError(
-                f"{path}: unexpected key {beside[0]!r} beside 'model'. Save what is under 'model' "
-                "in a file of its own."
+                f"{path}: unexpected key {beside[0]!r} beside 'model'. Save the content of 'model' "
+                "alone in a file."
             )
-        found = found["model"]
-    if not isinstance(found, dict) or not found:
+        content = content["model"]
+    if not isinstance(content, dict) or not content:
         raise SpectrimError(
-            f"{path}: holds {type(found).__name__} without weights; wanted names and tensors, or "
-            "those under the key 'model'."
+            f"{path}: holds {type(content).__name__} without weights; expected names and tensors, "
+            "at the top or under the key 'model'."
         )
-    if all(isinstance(key, str) and key.startswith("module.") for key in found):
-        found = {key.removeprefix("module."): value for key, value in found.items()}
-    return {str(key): value for key, value in found.items()}
+    if all(isinstance(key, str) and key.startswith("module.") for key in content):
+        content = {key.removeprefix("module."): value for key, value in content.items()}
+    return {str(key): value for key, value in content.items()}
 
 
 def unpickled(path: Path) -> Any:
-    """What `torch.save` wrote, as long as it is tensors and plain values."""
+    """Read what `torch.save` wrote, as long as it is tensors and plain values."""
     try:
         size = path.stat().st_size
         if size:
-            # Training state of the official codes bears its arguments as such a Namespace.
+            # Training state of the official code holds its arguments as a Namespace.
             with torch.serialization.safe_globals([argparse.Namespace]):
                 return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise SpectrimError(f"cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:  # what a damaged archive or pickle raises is no closed list
+    except Exception as error:  # a damaged archive or pickle may raise anything
         reason = str(error)
         if refused := REFUSED.search(reason):
             raise SpectrimError(
-                f"{path}: not a checkpoint of weights alone ({refused[1] or refused[0]}); reading "
-                "anything else could run code, so it is refused. Save its state dict alone, best "
-                "as .safetensors."
+                f"{path}: holds more than weights ({refused[1] or refused[0]}). Reading it could "
+                "run code, so Spectrim refuses. Save its state dict alone, best as .safetensors."
             ) from error
-        # torch's own text would advise to read it unsafely.
+        # torch's own text advises to read the file unsafely.
         detail = reason.rpartition("error: ")[2].strip().splitlines() or [type(error).__name__]
         raise SpectrimError(
-            f"{path}: not a whole checkpoint ({detail[0]}). Fetch or save it again."
+            f"{path}: not a whole checkpoint ({detail[0]}). Download or save it again."
         ) from error
-    raise SpectrimError(f"{path} is empty. Fetch or save it again.")
+    raise SpectrimError(f"{path} is empty. Download or save it again.")

@@ -1,55 +1,60 @@
-"""What a foreign file only implies: how its patches lie, its heads, its labels."""
+"""What a foreign checkpoint only implies: its patch grid, class names and normalisation."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...audio.constants import MELS
+from ...audio.constants import MELS, SAMPLE_RATE
 from ...common.errors import SpectrimError
 from ...pruning.patches import PATCH, PatchGrid
 from ..build import default_labels
-from ..config import AUDIOSET_CLASSES, stride_pair
+from ..config import AUDIOSET_CLASSES, AUDIOSET_MEAN, AUDIOSET_STD, activation_of, stride_pair
+from .checkpoint import Labels
 
-HEAD_WIDTH = 64
 KNOWN_COUNTS = {
     1212: (10, 1024), 600: (10, 512), 144: (10, 128),
     512: (16, 1024), 256: (16, 512), 64: (16, 128),
 }  # fmt: skip
-"""Patches to (stride, frames) of the models that people have."""
+"""Number of patches to (stride, frames) of published models."""
 
-Labels = Sequence[str] | int
+ASSUMED_NORMALISATION = {
+    "mean": f"AudioSet's mean {AUDIOSET_MEAN}",
+    "std": f"AudioSet's std {AUDIOSET_STD}",
+    "padding": "padding with zero before normalising",
+}
+"""What is assumed of a file that does not store its normalisation, by load option."""
 
 
-def lie(patches: int, stride: Any, where: str, frames: int | None = None) -> PatchGrid:
-    """The stride and length that a number of patches means.
+def infer_grid(patches: int, stride: Any, where: str, frames: int | None = None) -> PatchGrid:
+    """Find stride and length from the number of patches.
 
     Args:
-        patches: rows of the position embedding, prefix tokens not counted.
-        stride: as the caller says, or None: then the count must be a known one.
-        frames: as the file's config says, or None.
+        patches: rows of the position embedding without prefix tokens.
+        stride: as the user passes it, or None: then the number must be a known one.
+        frames: as the file's config states it, or None.
 
     Returns:
-        A grid of that many patches; its order is not meant. Its length is the config's, the
-        known count's, or else the shortest that has as many columns.
+        A grid with that many patches, in any order. Its length is the config's, that of the
+        known number, or else the shortest with as many columns.
 
     Raises:
-        SpectrimError: a count that tells no stride, or does not divide into whole columns.
+        SpectrimError: the number is not a known one, or does not divide into whole columns.
     """
     known = KNOWN_COUNTS.get(patches)
     if stride is None and known is None:
-        counts = ", ".join(f"{count} at {at}" for count, (at, _) in KNOWN_COUNTS.items())
+        counts = ", ".join(f"{count} at {stride}" for count, (stride, _) in KNOWN_COUNTS.items())
         raise SpectrimError(
-            f"{where}: {patches} patches tell no stride (known: {counts}). Give stride= (16, 10 "
-            "or (frequency, time))."
+            f"{where}: the stride cannot be inferred from {patches} patches (known: {counts}). "
+            "Pass stride= (16, 10 or (frequency, time))."
         )
     pair = stride_pair(known[0] if stride is None and known else stride)
     rows = (MELS - PATCH) // pair[0] + 1
     if patches % rows:
         raise SpectrimError(
-            f"{where}: {patches} patches do not divide into rows of {rows}, which a stride of "
-            f"{pair} gives. Give another stride=."
+            f"{where}: {patches} patches do not divide into rows of {rows}, as a stride of "
+            f"{pair} requires. Pass another stride=."
         )
     columns = patches // rows
     candidates = [frames, known[1] if known else None, (columns - 1) * pair[1] + PATCH]
@@ -59,44 +64,73 @@ def lie(patches: int, stride: Any, where: str, frames: int | None = None) -> Pat
     raise SpectrimError(f"{where}: {patches} patches; a model needs at least one column of them.")
 
 
-def heads_of(width: int, where: str) -> int:
-    """Heads of 64 each."""
-    if width % HEAD_WIDTH:
-        raise SpectrimError(
-            f"{where}: a width of {width} does not divide into heads of {HEAD_WIDTH}."
-        )
-    return width // HEAD_WIDTH
-
-
-def depth_of(names: Iterable[str], prefix: str) -> int:
-    """How many blocks the names "<prefix><number>." count."""
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    return 1 + max((int(m[1]) for name in names if (m := pattern.match(name))), default=-1)
-
-
 def labels_for(
-    wanted: Labels | None, classes: int | None, where: str, known: Sequence[str] | None = None
+    labels: Labels | None, classes: int | None, where: str, stored: Sequence[str] | None = None
 ) -> tuple[str, ...]:
     """Names of the classes.
 
     Args:
-        wanted: names or a count, as the caller says; None: the file's.
-        classes: of the file's head; None: it has none.
-        known: names that the file itself brings.
+        labels: names or a number, as the user passes them; None: the file's.
+        classes: of the file's head; None: it has no head.
+        stored: names that the file itself stores.
 
     Raises:
-        SpectrimError: as many names as the head has classes are wanted.
+        SpectrimError: the head has another number of classes.
     """
-    if isinstance(wanted, str):
-        raise SpectrimError(f"labels is the text {wanted!r}; wanted a list of names, or a count.")
-    count = wanted if isinstance(wanted, int) else len(wanted) if wanted is not None else None
+    if isinstance(labels, str):
+        raise SpectrimError(f"labels is the text {labels!r}; expected a list of names or a number.")
+    count = labels if isinstance(labels, int) else len(labels) if labels is not None else None
     if classes is not None and count not in (None, classes):
         raise SpectrimError(
-            f"{where}: {count} labels are asked for, and the head has {classes} classes. Give "
-            f"{classes} names, or none; a count is for files without a head."
+            f"{where}: {count} labels for a head of {classes} classes. Pass {classes} names or "
+            "none; a number is for files without a head."
         )
-    if wanted is not None and not isinstance(wanted, int):
-        return tuple(wanted)
-    if known is not None:
-        return tuple(known)
+    if labels is not None and not isinstance(labels, int):
+        return tuple(labels)
+    if stored is not None:
+        return tuple(stored)
     return default_labels(next(n for n in (count, classes, AUDIOSET_CLASSES) if n is not None))
+
+
+def assumed_labels(names: tuple[str, ...]) -> dict[str, str]:
+    """For `Converted.assumed`: invented names, and the activation that their number suggests."""
+    return {
+        "labels": f"{len(names)} labels ({names[0]!r}, ...)",
+        "activation": activation_of(len(names))["activation"],
+    }
+
+
+def normalisation_of(
+    preprocessor: Mapping[str, Any] | None, where: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Mean, std and padding from the config of an ASTFeatureExtractor, and what is assumed.
+
+    The extractor normalises as Spectrim does, (x - mean) / (2 * std), after padding with zero.
+
+    Args:
+        preprocessor: content of preprocessor_config.json; None: there is none.
+        where: the model, for messages.
+
+    Raises:
+        SpectrimError: another sample rate or number of mel bins, or numbers that are not finite.
+    """
+    stored = {} if preprocessor is None else preprocessor
+    for key, ours in (("sampling_rate", SAMPLE_RATE), ("num_mel_bins", MELS)):
+        if stored.get(key, ours) != ours:
+            raise SpectrimError(
+                f"{where}: {key} is {stored[key]!r} in preprocessor_config.json; Spectrim "
+                f"supports {ours} only."
+            )
+    if not stored.get("do_normalize", True):
+        return {"mean": 0.0, "std": 0.5, "padding": "zero"}, {}  # (x - 0) / (2 * 0.5) is x
+    values: dict[str, Any] = {"padding": "zero"}
+    for key, usual in (("mean", AUDIOSET_MEAN), ("std", AUDIOSET_STD)):
+        value = stored.get(key, usual)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value) or (key == "std" and value <= 0):
+            raise SpectrimError(
+                f"{where}: {key} is {value!r} in preprocessor_config.json; expected a finite number"
+                f"{' above 0' if key == 'std' else ''}."
+            )
+        values[key] = float(value)
+    return values, dict(ASSUMED_NORMALISATION) if preprocessor is None else {}

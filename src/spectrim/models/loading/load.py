@@ -1,31 +1,89 @@
-"""Every way in: a built-in name, a folder, a checkpoint file, a hub id, a model in memory."""
+"""Loading a model: a built-in name, a folder, a checkpoint file, a hub id, a model in memory."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ...common.errors import SpectrimError, SpectrimNotice, nearest
+from ...common.errors import SpectrimError, SpectrimNotice
 from ...pruning.plan import Plan
-from ..builtin import builtin_names, builtin_root
-from ..config import PRESETS, ModelConfig, stride_pair, with_overrides
+from ..config import ModelConfig, stride_pair, with_overrides
 from ..device import to_device
 from ..positions import adapt
 from ..transformer import SpectrogramTransformer
-from . import audiomae, hub, hugging_face, official_ast
-from .checkpoint_files import PREFERRED, SUFFIXES, read_object, read_state, weights_file
-from .infer import Labels, labels_for
+from . import audiomae, hugging_face, official_ast
+from .checkpoint import Checkpoint, CheckpointFormat, Converted, Labels, Weights
+from .checkpoint_files import PREFERRED, read_object, read_state, weights_file
+from .infer import labels_for
 from .native import CONFIG, WEIGHTS, is_native, load_native
-from .state_dict import Arrival, State, Weights
+from .sources import locate
+
+FORMATS: tuple[CheckpointFormat, ...] = (hugging_face, official_ast, audiomae)
+"""Every format of another project; a new one is a module with `NAME`, `fits` and `read`."""
 
 PREPROCESSOR = "preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Settings that a file may not store, see `load`; None: the file's, or what is assumed."""
+
+    frames: int | None = None
+    stride: int | tuple[int, int] | None = None
+    mean: float | None = None
+    std: float | None = None
+    padding: str | None = None
+    labels: Labels | None = None
+    activation: str | None = None
+    metric: str | None = None
+
+    def overrides(self) -> dict[str, Any]:
+        """The values that replace those of a config once it is read."""
+        names = ("frames", "mean", "std", "padding", "activation", "metric")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, and how it differs from its source.
+
+    Attributes:
+        model: in eval mode, with its load options applied.
+        stored: the config as the source describes it, before load options replace values.
+        assumed: load option to the value assumed, as text: neither the file stores it nor does
+            the user pass it. The key "head" means that the head is untrained.
+        where: the source, for messages.
+    """
+
+    model: SpectrogramTransformer
+    stored: ModelConfig
+    assumed: dict[str, str]
+    where: str
+
+    @property
+    def has_fresh_head(self) -> bool:
+        """Whether the source has no head, so that the model's is untrained."""
+        return "head" in self.assumed
+
+    def notes(self) -> list[str]:
+        """Sentences that tell a user what was assumed."""
+        values = {key: text for key, text in self.assumed.items() if key != "head"}
+        notes = []
+        if self.has_fresh_head:
+            notes.append(f"{self.where} has no head; {self.assumed['head']} is created.")
+        if values:
+            options = ", ".join(f"{key}=" for key in values)
+            notes.append(
+                f"{self.where} does not store every setting; assumed: "
+                f"{', '.join(values.values())}. If one is wrong, pass {options}."
+            )
+        return notes
 
 
 def load(
@@ -42,6 +100,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     trust_code: bool = False,
+    own_code: bool | None = None,
 ) -> SpectrogramTransformer:
     """Load a model, in eval mode.
 
@@ -49,27 +108,46 @@ def load(
         source: a built-in name (`builtin_names`); a folder that Spectrim, transformers (AST) or
             timm (AudioMAE) wrote; a .pth, .pt, .bin or .safetensors file of official AST,
             AudioMAE or the paper; or a hub id "owner/name".
-        frames: length wanted, 10 ms each; the position embedding is adapted to it.
-        stride: of the patches, 16, 10 or (frequency, time), where their count does not tell it.
-        mean, std, padding: of the features, instead of what the file says. A file that says
-            nothing gets AudioSet's mean and std and "zero", and a `SpectrimNotice` says so.
-        labels: names of the classes or, for a file without a head, how many; 527 are AudioSet's.
+        frames: clip length, 10 ms each; the position embedding is adapted to it.
+        stride: of the patches, 16, 10 or (frequency, time), if their number does not imply it.
+        mean, std, padding: of the features, instead of the file's. A file that stores none gets
+            AudioSet's mean and std and "zero", and a `SpectrimNotice` says so.
+        labels: names of the classes or, for a file without a head, their number; 527 are
+            AudioSet's.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy", which follows it.
-        device: such as "cuda"; "auto": that where there is one; None: the CPU.
+        device: such as "cuda"; "auto": a GPU if there is one; None: the CPU.
         dtype: such as "bfloat16"; None: float32, whatever the file holds.
         trust_code: whether a saved plan may import a score or reduction from outside Spectrim.
+        own_code: deprecated name of `trust_code`.
 
     Raises:
-        SpectrimError: nothing bears that name, or a file is damaged, not of a known format, of
+        SpectrimError: there is no such model, or a file is damaged, of an unknown format, of
             another shape, or holds anything but weights.
     """
-    path = _locate(source)
-    pair = None if stride is None else stride_pair(stride)
-    arrival = _from_path(path, os.fspath(source), pair, labels, trust_code)
-    said = {"mean": mean, "std": std, "padding": padding, "activation": activation}
-    said |= {"metric": metric, "frames": frames}
-    _notify(arrival, said | {"labels": labels})
-    return _build(arrival, said, device, dtype)
+    if own_code is not None:
+        text = "load(own_code=...) is deprecated: write trust_code=... instead."
+        warnings.warn(SpectrimNotice(text), stacklevel=2)
+        trust_code = trust_code or own_code
+    options = LoadOptions(frames, stride, mean, std, padding, labels, activation, metric)
+    loaded = load_with_assumptions(
+        source, options, device=device, dtype=dtype, trust_code=trust_code
+    )
+    return _with_notes(loaded)
+
+
+def load_with_assumptions(
+    source: str | os.PathLike[str],
+    options: LoadOptions | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    trust_code: bool = False,
+) -> LoadedModel:
+    """`load`, which returns what was assumed as data and prints no note of it."""
+    options = options or LoadOptions()
+    path = locate(source)
+    converted, plan, where = _read(path, os.fspath(source), options, trust_code)
+    return _build(converted, plan, where, options, device, dtype)
 
 
 def from_transformers(
@@ -85,14 +163,14 @@ def from_transformers(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> SpectrogramTransformer:
-    """Make a model of a transformers AST in memory; its weights are copied, not shared.
+    """Convert a transformers AST in memory; its weights are copied, not shared.
 
-    Mean and std are its feature extractor's: give them where they are not AudioSet's.
+    Mean and std belong to its feature extractor: pass them if they are not AudioSet's.
 
     Args:
         hf_model: an `ASTForAudioClassification`, or an `ASTModel`, which gets a fresh head.
         frames, mean, std, padding, labels, activation, metric, dtype: as in `load`.
-        device: None: where `hf_model` is.
+        device: None: that of `hf_model`.
 
     Raises:
         SpectrimError: another kind of model.
@@ -101,161 +179,109 @@ def from_transformers(
     config: Any = getattr(hf_model, "config", None)
     if getattr(config, "model_type", None) != hugging_face.MODEL_TYPE:
         raise SpectrimError(
-            f"from_transformers wants an ASTForAudioClassification of transformers, not {kind}; "
+            f"from_transformers takes an ASTForAudioClassification of transformers, not {kind}; "
             "spectrim.load takes names, folders and files."
         )
+    options = LoadOptions(frames, None, mean, std, padding, labels, activation, metric)
     weights = Weights(hf_model.state_dict(), kind)
-    door = hugging_face.read(weights, config.to_dict(), labels=labels)
+    converted = hugging_face.read(Checkpoint(weights, config.to_dict(), labels=labels))
     name = getattr(config, "_name_or_path", "") or kind
-    arrival = _Arrived(*door._replace(config=replace(door.config, name=name)), Plan(), kind)
-    said = {"mean": mean, "std": std, "padding": padding, "activation": activation}
-    said |= {"metric": metric, "frames": frames}
-    _notify(arrival, said | {"labels": labels})
-    return _build(arrival, said, hf_model.device if device is None else device, dtype)
+    converted = replace(converted, config=replace(converted.config, name=name))
+    device = hf_model.device if device is None else device
+    return _with_notes(_build(converted, Plan(), kind, options, device, dtype))
 
 
-class _Arrived(NamedTuple):
-    """An `Arrival`, with its plan and the source for messages."""
-
-    config: ModelConfig
-    state: State
-    assumed: dict[str, str]
-    plan: Plan
-    where: str
+def _with_notes(loaded: LoadedModel) -> SpectrogramTransformer:
+    if notes := loaded.notes():
+        warnings.warn(SpectrimNotice(" ".join(notes)), stacklevel=3)
+    return loaded.model
 
 
-def _locate(source: str | os.PathLike[str]) -> Path:
-    """The folder or file that a source means; the hub is asked last."""
-    name, path = os.fspath(source), Path(source).expanduser()
-    if path.suffix.lower() == ".onnx":
-        raise SpectrimError(
-            f"{name}: an ONNX file is run, not loaded into torch: spectrim.load_onnx, "
-            "spectrim tag --model, spectrim sweep --model."
-        )
-    if isinstance(source, str) and name in builtin_names():
-        if path.exists():
-            text = f"{name!r} is taken as the built-in model; './{name}' is the one in this folder."
-            warnings.warn(SpectrimNotice(text), stacklevel=3)
-        return builtin_root() / name
-    if path.exists():
-        return path
-    if path.suffix in SUFFIXES or name.startswith((".", "/", "~")):
-        raise SpectrimError(f"{name}: no such file or folder.")
-    if hub.is_id(name):
-        return hub.fetch(name)
-    if name in PRESETS:
-        raise SpectrimError(
-            f"{name!r} is a preset, which has no weights: spectrim.create({name!r}) makes a model "
-            "of it."
-        )
-    names = builtin_names()
-    known = nearest(name, names) if names else ""
+def _read(
+    path: Path, source: str, options: LoadOptions, trust_code: bool
+) -> tuple[Converted, Plan, str]:
+    """Config and weights at a path, their plan, and the file for messages."""
+    if path.is_file() and path.name in PREFERRED and (path.parent / CONFIG).is_file():
+        path = path.parent  # such a file is half of a model, the config beside it the other half
+    stride = None if options.stride is None else stride_pair(options.stride)
+    if path.is_file():
+        file, config, preprocessor = path, None, None
+    else:
+        config = read_object(path / CONFIG)
+        if config is not None and is_native(config):
+            return _read_native(path, config, stride, options.labels, trust_code)
+        file, preprocessor = weights_file(path), read_object(path / PREPROCESSOR)
+    weights = Weights(read_state(file), str(file))
+    checkpoint = Checkpoint(weights, config, preprocessor, stride, options.labels)
+    converted = _format_of(checkpoint).read(checkpoint)
+    return replace(converted, config=replace(converted.config, name=source)), Plan(), str(file)
+
+
+def _format_of(checkpoint: Checkpoint) -> CheckpointFormat:
+    for checkpoint_format in FORMATS:
+        if checkpoint_format.fits(checkpoint.weights):
+            return checkpoint_format
+    kind = (checkpoint.config or {}).get("model_type")
+    model = f"a {kind!r} model" if kind else "an unknown model"
+    names = ", ".join(map(repr, checkpoint.weights.names[:3])) or "none"
+    formats = ", ".join(checkpoint_format.NAME for checkpoint_format in FORMATS)
     raise SpectrimError(
-        f"no built-in model, folder or file is called {name!r}.{known} A model on the hub is "
-        "'owner/name'; presets are for spectrim.create."
+        f"{checkpoint.where} holds {model}. Spectrim reads {formats} and its own folders; the "
+        f"first names in this file: {names}."
     )
 
 
-def _from_path(
-    path: Path, source: str, stride: tuple[int, int] | None, labels: Labels | None, trust_code: bool
-) -> _Arrived:
-    if path.is_file() and path.name in PREFERRED and (path.parent / CONFIG).is_file():
-        path = path.parent  # such a file is half of a model, the config beside it the other
-    if path.is_file():
-        return _foreign(path, None, None, source, stride, labels)
-    config = read_object(path / CONFIG)
-    if is_native(config):
-        return _native(path, config or {}, stride, labels, trust_code)
-    file, preprocessor = weights_file(path), read_object(path / PREPROCESSOR)
-    return _foreign(file, config, preprocessor, source, stride, labels)
-
-
-def _native(
-    path: Path, config: dict[str, Any], stride: Any, labels: Labels | None, trust_code: bool
-) -> _Arrived:
+def _read_native(
+    path: Path,
+    config: dict[str, Any],
+    stride: tuple[int, int] | None,
+    labels: Labels | None,
+    trust_code: bool,
+) -> tuple[Converted, Plan, str]:
     ours, state, plan = load_native(path, config, trust_code)
     if stride not in (None, ours.stride):
-        raise SpectrimError(f"{path}: its stride is {ours.stride}, so {stride} cannot be had.")
+        raise SpectrimError(f"{path}: its stride is {ours.stride} and cannot become {stride}.")
     names = labels_for(labels, len(ours.labels), str(path), ours.labels)
     weights = Weights(state, str(path / WEIGHTS))
     state = {
         name: weights.take(name, *like.shape, floating=like.is_floating_point())
-        for name, like in _unfilled(ours, plan).state_dict().items()
+        for name, like in _without_memory(ours, plan).state_dict().items()
     }
     weights.close()
-    return _Arrived(replace(ours, labels=names), state, {}, plan, str(path))
-
-
-def _foreign(
-    file: Path,
-    config: dict[str, Any] | None,
-    preprocessor: dict[str, Any] | None,
-    source: str,
-    stride: Any,
-    labels: Labels | None,
-) -> _Arrived:
-    """Find the door by the names in the file, and go through it."""
-    weights = Weights(read_state(file), str(file))
-    names = weights.names
-    arrival: Arrival
-    if hugging_face.fits(names):
-        if config is None:
-            raise SpectrimError(
-                f"{file}: weights of a transformers AST; config.json must lie beside it. Name the "
-                "folder that save_pretrained wrote."
-            )
-        arrival = hugging_face.read(weights, config, preprocessor, stride, labels)
-    elif official_ast.fits(names):
-        arrival = official_ast.read(weights, stride, labels)
-    elif audiomae.fits(names):
-        arrival = audiomae.read(weights, stride, labels, config, preprocessor)
-    else:
-        kind = (config or {}).get("model_type")
-        what = f"a {kind!r} model" if kind else "not a model that Spectrim knows"
-        some = ", ".join(map(repr, names[:3])) or "none"
-        raise SpectrimError(
-            f"{file}: {what}. AST (official, transformers), AudioMAE (official, timm) and "
-            f"Spectrim's own folders are read; the names in this one: {some}."
-        )
-    named = replace(arrival.config, name=source)
-    return _Arrived(named, arrival.state, arrival.assumed, Plan(), str(file))
-
-
-def _notify(arrived: _Arrived, said: Mapping[str, Any]) -> None:
-    """Tell what was assumed where neither the file nor the caller said."""
-    left = {key: text for key, text in arrived.assumed.items() if said.get(key) is None}
-    head = left.pop("head", None)
-    overrides = ", ".join(f"{key}=" for key in left)
-    parts = [f"{arrived.where} has no head; {head} is made."] if head else []
-    if left:
-        parts.append(
-            f"{arrived.where} does not say all; assumed: {', '.join(left.values())}. Where that "
-            f"is wrong, say {overrides}."
-        )
-    if parts:
-        warnings.warn(SpectrimNotice(" ".join(parts)), stacklevel=3)
+    return Converted(replace(ours, labels=names), state), plan, str(path)
 
 
 def _build(
-    arrived: _Arrived, said: Mapping[str, Any], device: Any, dtype: Any
-) -> SpectrogramTransformer:
-    """The model, of the length, the device and the dtype wanted."""
-    old, state = arrived.config, arrived.state
-    config = with_overrides(old, said)
-    model = _unfilled(config, arrived.plan)
+    converted: Converted, plan: Plan, where: str, options: LoadOptions, device: Any, dtype: Any
+) -> LoadedModel:
+    """The model with the load options applied."""
+    stored = converted.config
+    config = with_overrides(stored, options.overrides())
+    model = _without_memory(config, plan)
     # Copies, so that nothing is shared with a model in memory or with a file's one big storage.
     state = {
         name: value.detach().to(torch.float32 if value.is_floating_point() else None, copy=True)
-        for name, value in state.items()
+        for name, value in converted.state.items()
     }
-    state["positions"] = adapt(state["positions"], config.num_prefix_tokens, old.grid, config.grid)
+    positions = adapt(state["positions"], config.num_prefix_tokens, stored.grid, config.grid)
+    state["positions"] = positions
     state = {name: value.contiguous() for name, value in state.items()}
     model.load_state_dict(state, assign=True)
-    return to_device(model, device, dtype).eval()
+    assumed = {
+        key: text for key, text in converted.assumed.items() if getattr(options, key, None) is None
+    }
+    return LoadedModel(to_device(model, device, dtype).eval(), stored, assumed, where)
 
 
 class _Unfilled(TorchFunctionMode):
-    """Layers made under it have no memory yet: random weights for a loaded model cost seconds."""
+    """While active, `torch.empty` makes tensors that have a shape but no memory.
+
+    Layers allocate their weights by `torch.empty` and then draw random values into them. For a
+    model whose weights come from a file that costs seconds. On the "meta" device both are free,
+    and `load_state_dict(assign=True)` puts the file's tensors in their place afterwards. Tensors
+    that are computed, not drawn (the filter bank's matrices), come from other functions and keep
+    their values; `torch.device("meta")` as a context would lose those too.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -266,6 +292,6 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _unfilled(config: ModelConfig, plan: Plan) -> SpectrogramTransformer:
+def _without_memory(config: ModelConfig, plan: Plan) -> SpectrogramTransformer:
     with _Unfilled():
         return SpectrogramTransformer(config, plan)

@@ -46,7 +46,7 @@ def save_native(
 
 
 def is_native(config: Any) -> bool:
-    """Whether a config.json is ours."""
+    """Whether a config.json is Spectrim's."""
     return isinstance(config, dict) and config.get("format") == FORMAT
 
 
@@ -71,7 +71,7 @@ def load_native(
     except KeyError as error:
         raise SpectrimError(f"{where}: the key {error} is missing.") from error
     except (TypeError, AttributeError) as error:
-        raise SpectrimError(f"{where}: not as Spectrim writes it ({error}).") from error
+        raise SpectrimError(f"{where}: not in Spectrim's format ({error}).") from error
     except SpectrimError as error:
         raise SpectrimError(f"{where}: {error}") from error
     state = read_safetensors(folder / WEIGHTS)

@@ -1,64 +1,57 @@
-"""The door for checkpoints of the official AST code (YuanGongND/ast), and the paper's AST."""
+"""Converter for checkpoints of the official AST code (YuanGongND/ast), and the paper's AST."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from typing import Any
 
 import torch
 
 from ...pruning.patches import PATCH
 from ..config import activation_of, from_family
 from . import timm_names as timm
-from .infer import Labels, heads_of, labels_for, lie
-from .state_dict import FRESH_HEAD, Arrival, Weights, fresh_head
+from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Weights, fresh_head
+from .infer import infer_grid, labels_for
 
-HEAD_EPS = 1e-5  # torch's own, where the blocks have timm's
-LEFTOVERS = ("v.head.", "v.head_dist.")  # ImageNet's heads, which the code never reads
+NAME = "AST (official)"
+HEAD_EPS = 1e-5  # PyTorch's default; the blocks use timm's
+LEFTOVERS = ("v.head.", "v.head_dist.")  # ImageNet's heads, which the official code never uses
 
 
-def fits(names: Iterable[str]) -> bool:
+def fits(weights: Weights) -> bool:
     """Whether these names, without "module.", are of this format."""
-    return any(name.startswith(("v.", "mlp_head.")) for name in names)
+    return weights.has("v.", "mlp_head.")
 
 
-def read(weights: Weights, stride: Any = None, labels: Labels | None = None) -> Arrival:
-    """Names `v.*` (timm's distilled DeiT) and `mlp_head.{0,1}` to ours.
-
-    Raises:
-        SpectrimError: a key that is missing, unexpected or of a wrong shape.
-    """
+def read(checkpoint: Checkpoint) -> Converted:
+    """Names `v.*` (timm's distilled DeiT) and `mlp_head.{0,1}` to ours."""
+    weights, where = checkpoint.weights, checkpoint.where
     weights.drop(*LEFTOVERS)
     kernel = weights.take("v.patch_embed.proj.weight", None, 1, PATCH, PATCH)
     width = len(kernel)
-    heads = heads_of(width, weights.where)
-    num_prefix_tokens = [
-        weights.take(f"v.{name}", 1, 1, width) for name in ("cls_token", "dist_token")
-    ]
+    heads = timm.heads_of(width, where)
+    prefix_tokens = [weights.take(f"v.{name}", 1, 1, width) for name in ("cls_token", "dist_token")]
     positions = weights.take("v.pos_embed", 1, None, width)
-    grid = lie(positions.shape[1] - len(num_prefix_tokens), stride, weights.where)
+    grid = infer_grid(positions.shape[1] - len(prefix_tokens), checkpoint.stride, where)
     depth, state = timm.blocks(weights, "v.", width)
     state |= {
         "patch.weight": kernel.transpose(2, 3),  # theirs is (frequency, time)
         "patch.bias": weights.take("v.patch_embed.proj.bias", width),
-        "prefix_tokens": torch.cat(num_prefix_tokens, 1),
+        "prefix_tokens": torch.cat(prefix_tokens, 1),
         "positions": positions,
     }
     state |= weights.layer("norm", "v.norm", width)
     classes = None
-    if has_head := any(name.startswith("mlp_head.") for name in weights.names):
+    if has_head := weights.has("mlp_head."):
         state |= weights.layer("head_norm", "mlp_head.0", width)
         head = weights.layer("head", "mlp_head.1", None, width)
         state, classes = state | head, len(head["head.bias"])
     weights.close()
-    names = labels_for(labels, classes, weights.where)
-    assumed = timm.assumed(grid, names)
+    labels = labels_for(checkpoint.labels, classes, where)
+    assumed = timm.assumed(grid, labels)
     if not has_head:
-        state |= fresh_head(width, len(names))
+        state |= fresh_head(width, len(labels))
         assumed["head"] = FRESH_HEAD
     config = from_family(
-        "ast", name=weights.where, labels=names, width=width, depth=depth, heads=heads,
+        "ast", name=where, labels=labels, width=width, depth=depth, heads=heads,
         frames=grid.frames, stride=grid.stride, eps=timm.EPS, head_eps=HEAD_EPS, padding="zero",
-        **activation_of(len(names)),
+        **activation_of(len(labels)),
     )  # fmt: skip
-    return Arrival(config, state, assumed)
+    return Converted(config, state, assumed)

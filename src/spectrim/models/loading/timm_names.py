@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
+
+from ...common.errors import SpectrimError
 from ...pruning.patches import PatchGrid
-from .infer import depth_of
-from .state_dict import AUDIOSET_SOUND, State, Weights, assumed_labels
+from .checkpoint import State, Weights
+from .infer import ASSUMED_NORMALISATION, assumed_labels
 
 EPS = 1e-6
+HEAD_WIDTH = 64
+
+
+def heads_of(width: int, where: str) -> int:
+    """Number of attention heads, 64 wide each; the files do not store it."""
+    if width % HEAD_WIDTH:
+        raise SpectrimError(
+            f"{where}: a width of {width} does not divide into heads of {HEAD_WIDTH}."
+        )
+    return width // HEAD_WIDTH
 
 
 def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
-    """All "<prefix>blocks.N.*", renamed to ours, and how many blocks there are."""
-    depth = max(1, depth_of(weights.names, f"{prefix}blocks."))  # none: the first is missed
+    """Take all "<prefix>blocks.N.*", renamed to ours; returns the number of blocks first."""
+    pattern = re.compile(re.escape(prefix) + r"blocks\.(\d+)\.")
+    indices = [int(match[1]) for name in weights.names if (match := pattern.match(name))]
+    depth = 1 + max(indices, default=0)  # without any block, the first one is reported missing
     state: State = {}
     for index in range(depth):
         ours, theirs = f"blocks.{index}", f"{prefix}blocks.{index}"
@@ -24,14 +39,15 @@ def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
     return depth, state
 
 
-def assumed(grid: PatchGrid, labels: tuple[str, ...], named: bool = False) -> dict[str, str]:
-    """What such a file does not say, see `Arrival.assumed`.
+def assumed(grid: PatchGrid, labels: tuple[str, ...]) -> dict[str, str]:
+    """What such a file does not store, see `Converted.assumed`.
 
     Args:
-        grid: as the count of patches means it.
-        labels: of the classes; named: whether the file's own config brings their names.
+        grid: as inferred from the number of patches.
+        labels: of the classes.
     """
-    said = assumed_labels(labels)
-    if named:
-        del said["labels"]
-    return {**AUDIOSET_SOUND, "frames": f"{grid.frames} frames at stride {grid.stride}", **said}
+    return {
+        **ASSUMED_NORMALISATION,
+        "frames": f"{grid.frames} frames at stride {grid.stride}",
+        **assumed_labels(labels),
+    }

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.models.loading.infer import lie
+from spectrim.models.loading.infer import infer_grid
 from spectrim.models.loading.load import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
@@ -51,7 +51,7 @@ def test_logits_are_the_official_ones(save, stride, patches):
     ],
 )
 def test_known_counts_of_patches_tell_stride_and_frames(patches, stride, frames):
-    grid = lie(patches, None, "model.pth")
+    grid = infer_grid(patches, None, "model.pth")
     assert (grid.stride, grid.frames, grid.count) == ((stride, stride), frames, patches)
 
 

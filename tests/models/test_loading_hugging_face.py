@@ -140,7 +140,7 @@ def test_a_config_that_does_not_fit_is_named(tmp_path, key, value, word):
 def test_a_preprocessor_that_does_not_fit_is_named(tmp_path, key, value):
     make().save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({key: value}))
-    with pytest.raises(SpectrimError, match=rf"preprocessor_config\.json says {key}"):
+    with pytest.raises(SpectrimError, match=rf"{key} is .* in preprocessor_config\.json"):
         load(tmp_path)
 
 
