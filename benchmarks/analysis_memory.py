@@ -77,7 +77,8 @@ def one(job: str, folder: Path, clips: int, preset: str, frames: int) -> dict[st
     import spectrim
     from spectrim.analysis.ablation.ablate import ablate
     from spectrim.analysis.analyze import Settings, analyze
-    from spectrim.data.manifest import Clip, Manifest
+    from spectrim.data.clip import Clip
+    from spectrim.data.manifest import Manifest
     from spectrim.models.provenance import versions
 
     torch.set_num_threads(1)

@@ -23,7 +23,8 @@ import soundfile
 from sample_pack import RATE, WORDS, place
 from spectrim.audio.decode import read
 from spectrim.common.files import make_folder
-from spectrim.data.manifest import Clip, read_data, write_manifest
+from spectrim.data.clip import Clip
+from spectrim.data.manifest import read_data, write_manifest
 
 REAL, SYNTHETIC = 2, 3  # how often a clip is placed
 CLEAN = 2  # how often a real clip stands in the manifest as it is

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from spectrim.data.manifest import Clip, Manifest
+from spectrim.data.clip import Clip
+from spectrim.data.manifest import Manifest
 
 RATE = 16_000
 LABELS = ("a", "b", "c", "d", "e")

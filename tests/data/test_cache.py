@@ -15,7 +15,7 @@ from spectrim.audio.decode import read
 from spectrim.common.errors import SpectrimError
 from spectrim.data import cache
 from spectrim.data.cache import Waveforms
-from spectrim.data.manifest import Clip
+from spectrim.data.clip import Clip
 
 
 def write(path: Path, seed: int, samples: int = 8000, rate: int = 16_000) -> Path:
@@ -240,7 +240,7 @@ from pathlib import Path
 import numpy as np
 from spectrim.audio.decode import read
 from spectrim.data.cache import Waveforms
-from spectrim.data.manifest import Clip
+from spectrim.data.clip import Clip
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 clips = [Clip(folder / "sounds" / f"{n}.wav") for n in range(6)]
 waveforms = Waveforms(clips, folder / "cache")

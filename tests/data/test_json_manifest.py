@@ -9,9 +9,10 @@ import pytest
 
 from data import trees
 from spectrim.common.errors import SpectrimError
+from spectrim.data.clip import Clip
 from spectrim.data.corpora import prepare
 from spectrim.data.json_manifest import read_json_manifest, write_json_manifest
-from spectrim.data.manifest import Clip, read_data
+from spectrim.data.manifest import read_data
 
 
 def test_what_is_written_is_read_back(tmp_path, monkeypatch):

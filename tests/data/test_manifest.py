@@ -10,7 +10,8 @@ import soundfile
 
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.batches import batches
-from spectrim.data.manifest import Clip, read_data, targets_of, write_manifest
+from spectrim.data.clip import Clip
+from spectrim.data.manifest import read_data, targets_of, write_manifest
 
 
 def manifest(tmp_path, text, name="m.csv"):

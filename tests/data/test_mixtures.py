@@ -12,9 +12,10 @@ import soundfile
 
 from data import trees
 from spectrim.audio.decode import read
+from spectrim.data.clip import Clip
 from spectrim.data.corpora import prepare
 from spectrim.data.corpora.mixtures import mix, plan_mixtures
-from spectrim.data.manifest import Clip, read_data
+from spectrim.data.manifest import read_data
 
 
 def fitted(path, sources):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from spectrim.common.errors import SpectrimError
-from spectrim.data.manifest import Clip, Manifest
+from spectrim.data.clip import Clip
+from spectrim.data.manifest import Manifest
 from spectrim.data.splits import split
 
 

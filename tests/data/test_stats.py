@@ -13,7 +13,8 @@ from data import trees
 from data.slow_stats import mean_and_std
 from spectrim.audio.filterbank import FilterBank
 from spectrim.common.errors import SpectrimError
-from spectrim.data.manifest import Clip, read_data
+from spectrim.data.clip import Clip
+from spectrim.data.manifest import read_data
 from spectrim.data.stats import PIECE, measure
 
 

@@ -11,7 +11,8 @@ import pytest
 import spectrim
 from spectrim.common.errors import SpectrimNotice
 from spectrim.data.builtin import sample_pack
-from spectrim.data.manifest import Clip, read_data
+from spectrim.data.clip import Clip
+from spectrim.data.manifest import read_data
 from spectrim.evaluation.predict import Predictions, predict
 from spectrim.evaluation.resume import Partial
 

@@ -11,7 +11,8 @@ import torch
 from ..audio.filterbank import pad_with_minimum
 from ..common.errors import SpectrimError
 from ..data.batches import batches
-from ..data.manifest import Clip, Manifest
+from ..data.clip import Clip
+from ..data.manifest import Manifest
 from ..evaluation.predict import window_seconds
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..common.errors import SpectrimError
 from .cache import CacheError, Waveforms
-from .manifest import Clip
+from .clip import Clip
 
 
 @dataclass(frozen=True)

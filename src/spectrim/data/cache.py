@@ -14,7 +14,7 @@ import numpy as np
 from ..audio.decode import read
 from ..common.errors import SpectrimError
 from ..common.files import written_aside
-from .manifest import Clip
+from .clip import Clip
 
 VERSION = 1  # of what `read` gives; raise it when decoding changes
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
 from ..common.files import save
-from .clip import Clip as Clip
+from .clip import Clip
 from .json_manifest import read_json_manifest
 
 COLUMNS = ("path", "label", "split", "fold", "start", "end", "target_start", "target_end")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..common.errors import SpectrimError
-from .manifest import Clip, Manifest
+from .clip import Clip
+from .manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import torch
 from ..audio.constants import SAMPLE_RATE, num_samples
 from ..audio.decode import read
 from ..common.errors import SpectrimError
-from ..data.manifest import Clip, Manifest
+from ..data.clip import Clip
+from ..data.manifest import Manifest
 from ..models.builtin import builtin_names
 from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer

@@ -13,7 +13,7 @@ from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples
 from ..common.errors import not_finite
 from ..common.hooks import pass_point
 from ..data.batches import Batch, batches
-from ..data.manifest import Clip
+from ..data.clip import Clip
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.patches import PATCH, PatchGrid
 

@@ -18,7 +18,7 @@ import torch
 from ..common.errors import SpectrimNotice
 from ..common.files import save
 from ..common.hooks import seconds_between_saves
-from ..data.manifest import Clip
+from ..data.clip import Clip
 from ..models.provenance import plan_record, versions
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.reductions import REDUCTIONS

@@ -13,8 +13,8 @@ import torch
 from ..common.errors import SpectrimError
 from ..common.hooks import pass_point
 from ..data.batches import batches
-from ..data.clip import clip_names
-from ..data.manifest import Clip, Manifest, targets_of
+from ..data.clip import Clip, clip_names
+from ..data.manifest import Manifest, targets_of
 from ..metrics.classification import indicator, metric, paired_difference
 from ..models.build import macs, prune
 from ..models.labels import audioset

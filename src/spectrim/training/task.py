@@ -13,7 +13,8 @@ import numpy as np
 from ..audio.constants import SAMPLE_RATE, num_frames, num_samples
 from ..audio.decode import duration_of
 from ..common.errors import SpectrimError
-from ..data.manifest import Clip, Manifest, targets_of
+from ..data.clip import Clip
+from ..data.manifest import Manifest, targets_of
 from ..data.splits import Splits
 from ..data.stats import measure
 from ..models.labels import audioset, audioset_labels, labels_in

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ...common.errors import SpectrimError, nearest
 from ...common.files import save_text
+from ..clip import Clip
 from ..json_manifest import write_json_manifest
-from ..manifest import Clip, write_manifest
+from ..manifest import write_manifest
 from .audioset import audioset
 from .esc import esc10, esc50
 from .fsdd import DIGITS, fsdd

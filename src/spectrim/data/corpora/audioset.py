@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from ...common.errors import SpectrimError
 from ...models import labels
-from ..manifest import AUDIO, Clip
+from ..clip import Clip
+from ..manifest import AUDIO
 from .listing import Found, lines_of, names_below
 
 BALANCED = "balanced_train_segments.csv"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ...common.errors import SpectrimError
-from ..manifest import Clip
+from ..clip import Clip
 from .listing import Found, lines_of
 from .mixtures import plan_mixtures
 

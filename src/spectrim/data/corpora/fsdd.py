@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ...common.errors import SpectrimError
-from ..manifest import Clip
+from ..clip import Clip
 from .listing import Found
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

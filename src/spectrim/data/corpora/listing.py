@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...common.errors import SpectrimError
-from ..manifest import Clip
+from ..clip import Clip
 from .mixtures import Mixture
 
 

@@ -20,7 +20,7 @@ from ...audio.constants import SAMPLE_RATE, SHIFT
 from ...audio.decode import read
 from ...common.errors import SpectrimError
 from ...common.files import save
-from ..manifest import Clip
+from ..clip import Clip
 
 PARTNERS = 2
 LEVELS = (-5.0, 5.0)  # dB

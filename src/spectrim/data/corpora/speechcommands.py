@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from ...common.errors import SpectrimError, SpectrimNotice
-from ..manifest import Clip
+from ..clip import Clip
 from .listing import Found, lines_of
 
 LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}

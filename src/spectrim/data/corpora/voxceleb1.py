@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ...common.errors import SpectrimError
-from ..manifest import Clip
+from ..clip import Clip
 from .listing import Found, lines_of, names_below
 
 LIST = "iden_split.txt"
