@@ -1,168 +1,117 @@
-"""Claims on pieces of work that several processes, on one machine or many, share by a folder."""
+"""Claims on pieces of work that several processes, on one machine or many, share by a folder.
+
+A claim is a lease of `filelock`: a file that only one process can create, that records its host
+and process, and that a thread of the holder touches regularly. filelock removes the lease of a
+dead process of the same machine at once. It times the silence of another machine with the
+clock of the process that waits, which a process that asks once and goes on never does; so the
+age of the file is compared with the clock of the shared file system here.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from .errors import SpectrimError
 
-BEAT = 20.0  # seconds between signs of life
-STALE = 180.0  # seconds without one after which a claim is taken over
+HEARTBEAT = 20.0  # seconds between two touches
+EXPIRY = 180.0  # seconds without a touch after which a claim is taken over
 
 
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """Yield whether this process now holds `path`; it is given back at the end.
+    """Yield whether this process now holds `path`; the claim is released at the end.
 
-    A claim is a file that only one process can create. Its holder touches it now and then; one
-    that was not touched for `STALE` seconds, or whose process on this machine is gone, is taken
-    over. The clock is that of the shared file system. Who was suspended for so long that another
-    took over is not told, but neither touches nor gives back what is the other's.
+    A holder that is suspended longer than `EXPIRY` is not notified when another process takes
+    over, but it neither refreshes nor releases the new holder's claim.
 
     Raises:
         SpectrimError: the folder cannot be written.
     """
-    token = secrets.token_hex(8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = _create(path, token) or _take_over(path, token)
+        _remove_expired(path)
+        lease = _lease(path)
+        try:
+            lease.acquire(timeout=0)
+            is_mine = True
+        except (Timeout, LeaseSettingsMismatch):
+            is_mine = False
     except OSError as error:
         reason = error.strerror or str(error)
         raise SpectrimError(
-            f"{path.parent}: cannot be written ({reason}), where processes say what they work at."
+            f"{path.parent}: cannot be written ({reason}), so processes cannot share their work."
         ) from error
-    if not held:
-        yield False
-        return
-    ended = threading.Event()
-
-    def beat() -> None:
-        # Missing for a moment while another process looks at it: see `_remove`.
-        while not ended.wait(BEAT) and _token(path) in (token, None):
-            with contextlib.suppress(OSError):
-                os.utime(path)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
     try:
-        yield True
+        yield is_mine
     finally:
-        ended.set()
-        thread.join()
-        with contextlib.suppress(OSError):
-            _remove(path, lambda away: _token(away) == token)
+        if is_mine:
+            with contextlib.suppress(OSError):
+                lease.release()
 
 
 def holder(path: Path) -> str | None:
-    """Who holds a claim, as "host process"; None where nobody does, or whoever did is gone."""
+    """Who holds a claim, as "host process"; None if nobody does, or the holder is gone."""
+    owner = _lease(path).owner
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if _is_stale(path, _now(path.parent) - path.stat().st_mtime):
+        if owner is None or _age(path) > EXPIRY:
             return None
-        return f"{about['host']} {about['pid']}"
-    except (OSError, ValueError, KeyError):
+    except OSError:  # released in this moment
         return None
+    host = owner.hostname.partition("?")[0]  # filelock marks the containers of a host by "?..."
+    if host == socket.gethostname():
+        try:
+            os.kill(owner.pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:  # a process of another user
+            pass
+    return f"{host} {owner.pid}"
 
 
-def _create(path: Path, token: str) -> bool:
+def _lease(path: Path) -> SoftFileLease:
+    return SoftFileLease(path, lease_duration=EXPIRY, heartbeat_interval=HEARTBEAT)
+
+
+def _remove_expired(path: Path) -> None:
+    """Remove a claim that is expired, unless it changes hands while it is examined."""
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        return False
-    about = {"host": socket.gethostname(), "pid": os.getpid(), "token": token}
-    about["began"] = _began(os.getpid())
+        before = _content(path)
+        if _age(path) <= EXPIRY:
+            return
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        os.rename(path, aside)  # where no other process reaches it
+    except FileNotFoundError:  # nobody holds it, or another process has just removed it
+        return
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(about, file)
-    except OSError:  # a full disk
-        path.unlink(missing_ok=True)
-        raise
-    return True
-
-
-def _take_over(path: Path, token: str) -> bool:
-    """Remove a stale file, which one process only can do, and create it anew."""
-    try:
-        seen = _state(path)
-        if not _is_stale(path, _now(path.parent) - path.stat().st_mtime):
-            return False
-        if not _remove(path, lambda away: _state(away) == seen):
-            return False
-    except FileNotFoundError:  # given back, or taken over by another, in this moment
-        pass
-    return _create(path, token)
-
-
-def _remove(path: Path, wanted: Callable[[Path], bool]) -> bool:
-    """Remove a file if it is the wanted one; it is looked at where no other process reaches it.
-
-    Raises:
-        FileNotFoundError: it is gone already.
-    """
-    away = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    os.rename(path, away)
-    try:
-        if wanted(away):
-            return True
-        with contextlib.suppress(FileExistsError):
-            os.link(away, path)  # another's: put it back
-        return False
+        if _content(aside) != before:  # the claim of a new holder: put it back
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, path)
     finally:
-        away.unlink()
+        aside.unlink()
 
 
-def _state(path: Path) -> tuple[bytes, int]:
-    """Whose claim it is, and when it was touched; an inode may be another file's by now."""
+def _content(path: Path) -> tuple[bytes, int]:
+    """Whose claim it is and when it was touched; the inode may be reused by another file."""
     return path.read_bytes(), path.stat().st_mtime_ns
 
 
-def _token(path: Path) -> str | None:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["token"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _is_stale(path: Path, untouched: float) -> bool:
-    with contextlib.suppress(ValueError, KeyError, TypeError):  # not written yet, or damaged
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if about["host"] == socket.gethostname():
-            try:
-                os.kill(int(about["pid"]), 0)
-                # In a container that starts again, another process has the same number.
-                if about.get("began") not in (None, _began(int(about["pid"]))):
-                    return True
-            except ProcessLookupError:
-                return True
-            except PermissionError:
-                pass
-    return untouched > STALE
-
-
-def _began(pid: int) -> str | None:
-    """When a process of this machine began, in ticks; None where the system has no /proc."""
-    with contextlib.suppress(OSError, IndexError):
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return text.rpartition(")")[2].split()[19]  # field 22; the name before may hold spaces
-    return None
-
-
-def _now(folder: Path) -> float:
-    """The time by the folder's own file system."""
-    probe = folder / f".{secrets.token_hex(4)}"
+def _age(path: Path) -> float:
+    """Seconds since the last touch, by the clock of the folder's file system."""
+    touched = path.stat().st_mtime
+    probe = path.with_name(f".{secrets.token_hex(4)}")
     try:
         probe.touch()
-        return probe.stat().st_mtime
+        return probe.stat().st_mtime - touched
     except OSError:
-        return time.time()
+        return time.time() - touched
     finally:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
