@@ -1,26 +1,135 @@
-"""The Python in README and docs runs as it is printed."""
+"""README and docs: their Python runs, their commands parse, their links and figures are right."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+import typer
 
 import spectrim
+from spectrim.cli.main import app
 from spectrim.models.transformer import SpectrogramTransformer
 
 RAMP = np.linspace(-0.1, 0.1, 16_000, dtype=np.float32)  # a second of sound
 ROOT = Path(__file__).resolve().parents[1]
+GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *GUIDES]
+CARDS = sorted((ROOT / "src/spectrim/assets/models").glob("*/card.json"))
+NUMBERS = ROOT / "results/speed/readme-numbers.json"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/extending.md"])
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def command_lines(text: str) -> Iterator[list[str]]:
+    """The arguments of each `spectrim` call in code blocks, code spans and tables."""
+    text = text.replace("\\\n", " ")
+    spans = re.findall(r"`((?:[\w/.]+ )*?spectrim [^`\n]+)`", text)
+    lines = [line for line in text.splitlines() if re.match(r"( {4}|spectrim )", line)]
+    for line in [*lines, *spans]:
+        if match := re.search(r"(?:^|&& |-m |^\s+)spectrim (.+)", line):
+            yield shlex.split(match[1].partition("; ")[0], comments=True)
+
+
+def parse(arguments: list[str]) -> None:
+    """Parse a command line as typer does, without running the command."""
+    command: click.Command = typer.main.get_command(app)
+    context: click.Context | None = None
+    while True:
+        context = command.make_context("spectrim", list(arguments), parent=context)
+        if not isinstance(command, click.Group):
+            return
+        name, found, arguments = command.resolve_command(context, list(arguments))
+        assert name and found
+        command = found
+
+
+def columns_of(table_row: str) -> list[str]:
+    return [cell.strip() for cell in table_row.strip().strip("|").split("|")]
+
+
+def test_readme_has_fewer_than_1000_words():
+    assert len(text_of("README.md").split()) < 1000
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_and_image_exists(page):
+    targets = re.findall(r"\]\(([^)\s]+)\)", text_of(page))
+    for target in targets:
+        if "://" not in target and not target.startswith("#"):
+            path = (ROOT / page).parent / target.partition("#")[0]
+            assert path.exists(), f"{page} links to {target}, which does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_parses(page):
+    commands = list(command_lines(text_of(page)))
+    for arguments in commands:
+        try:
+            parse(arguments)
+        except click.UsageError as error:
+            pytest.fail(f"{page}: spectrim {' '.join(arguments)}: {error.format_message()}")
+    assert commands or page in ("CONTRIBUTING.md", "CHANGELOG.md", "docs/extend.md")
+
+
+@pytest.mark.parametrize("arguments", [["sweep", "--no-such-option"], ["no-such-command"]])
+def test_a_command_that_does_not_exist_does_not_parse(arguments):
+    with pytest.raises(click.UsageError):
+        parse(arguments)
+
+
+def test_commands_are_found_in_blocks_spans_and_after_launchers():
+    text = "    pip install x && spectrim sweep  # all\n| `spectrim macs ast-base` |\n"
+    text += "    accelerate launch -m spectrim train a.yaml b=1\nspectrim tag a.wav \\\n --top 3\n"
+    assert list(command_lines(text)) == [
+        ["sweep"],
+        ["train", "a.yaml", "b=1"],
+        ["tag", "a.wav", "--top", "3"],
+        ["macs", "ast-base"],
+    ]
+
+
+def test_every_recipe_and_grid_that_a_page_names_exists():
+    for page in PAGES:
+        for name in re.findall(r"(?<![\w/])((?:recipes|grids|benchmarks|tools)/[\w-]+\.\w+)",
+                               text_of(page)):  # fmt: skip
+            if page != "CHANGELOG.md":  # a changelog may name what has gone
+                assert (ROOT / name).exists(), f"{page} names {name}, which does not exist"
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)
+def test_the_accuracies_in_readme_are_those_of_the_cards(path):
+    accuracy = json.loads(path.read_text())["accuracy"]
+    row = re.search(rf"^\| `{path.parent.name}` \|.*$", text_of("README.md"), re.MULTILINE)
+    assert row, f"README has no row for {path.parent.name}"
+    assert columns_of(row[0])[2:] == [f"{accuracy[rate]:.1f} %" for rate in ("1.0", "0.7", "0.5")]
+
+
+def test_the_speed_table_in_readme_is_the_committed_record(monkeypatch):
+    if not NUMBERS.exists():
+        pytest.skip(f"{NUMBERS.name} is not measured: python benchmarks/readme_numbers.py")
+    pytest.importorskip("transformers", reason="the benchmark compares with transformers")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = importlib.import_module("readme_numbers")
+    table = benchmark.markdown(json.loads(NUMBERS.read_text()))
+    assert benchmark.filled(text_of("README.md"), table) == text_of("README.md")
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/extend.md", "docs/analyze.md"])
 def test_the_python_in_it_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", text_of(name), re.DOTALL)
     assert blocks
     model = spectrim.load("ast-digits")
     names = {"spectrim": spectrim, "model": model}
@@ -34,19 +143,18 @@ def test_the_python_in_it_runs(name, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_python_about_export_runs(tmp_path, monkeypatch):
-    """numpy and onnxruntime alone give what `load_onnx` gives. Of three blocks, to be quick."""
+    """numpy and onnxruntime alone give what `load_onnx` gives. Three blocks keep it quick."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"export needs {package}: pip install {package}")
     monkeypatch.chdir(tmp_path)
     config = replace(spectrim.load("ast-digits").config, depth=3)
     monkeypatch.setattr(spectrim, "load", lambda name: SpectrogramTransformer(config))
     monkeypatch.setattr(spectrim, "prune", partial(spectrim.prune, blocks=(0, 1)))
-    text = (ROOT / "docs/export.md").read_text()
-    ours, theirs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    ours, theirs = re.findall(r"```python\n(.*?)```", text_of("docs/deploy.md"), re.DOTALL)
     names = {"sound": np.tile(RAMP, 2)}
-    exec(compile(ours, "docs/export.md", "exec"), names)
+    exec(compile(ours, "docs/deploy.md", "exec"), names)
     assert names["rows"][0]["labels"] and names["values"].shape == (1, 10)
-    exec(compile(theirs, "docs/export.md", "exec"), names)
+    exec(compile(theirs, "docs/deploy.md", "exec"), names)
     assert "spectrim" not in theirs and names["tags"][0] in names["labels"]
     expected = names["runner"].probabilities(names["clips"])
     np.testing.assert_allclose(names["values"], expected, atol=1e-6)
