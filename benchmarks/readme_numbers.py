@@ -147,7 +147,8 @@ def markdown(record: dict[str, Any]) -> str:
     return (
         f"{table(lines, HEADER, 'lrrrrrr')}\n\n"
         f"{record['preset']}, stride {record['stride']}, batch 1, {record['threads']} threads, "
-        f"{record['processor']}, medians of {rounds} rounds. int8 rows use 512 frames for 5 s clips."
+        f"{record['processor']}, medians of {rounds} rounds. int8 rows use 512 frames for 5 s "
+        "clips."
     )
 
 
