@@ -53,7 +53,7 @@ def test_wrong_folders_end_with_2(run, tmp_path):
     trees.esc10(tmp_path / "esc")
     for words, said in (
         (("voxceleb1", "esc", "--out", "out"), "iden_split.txt: No such file"),
-        (("esc10", "esc", "--out", "esc/out"), "lies in the corpus"),
+        (("esc10", "esc", "--out", "esc/out"), "inside the folder of the corpus"),
         (("esc10", "esc", "--out", "out", "--format", "xml"), "xml"),
     ):
         done = run("data", "prepare", *words, cwd=tmp_path)

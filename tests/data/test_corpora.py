@@ -48,9 +48,9 @@ def test_manifests_never_go_into_the_corpus(corpus, tmp_path):
     before = trees.listing(folder)
     (tmp_path / "link").symlink_to(folder, target_is_directory=True)
     for out in (folder, folder / "manifests", tmp_path / "link" / "deep"):
-        with pytest.raises(SpectrimError, match="lies in the corpus"):
+        with pytest.raises(SpectrimError, match="inside the folder of the corpus"):
             prepare(name, folder, out)
-    with pytest.raises(SpectrimError, match="lies in the corpus"):
+    with pytest.raises(SpectrimError, match="inside the folder of the corpus"):
         prepare(name, tmp_path / "link", folder)
     assert trees.listing(folder) == before
 
@@ -58,7 +58,7 @@ def test_manifests_never_go_into_the_corpus(corpus, tmp_path):
 @pytest.mark.parametrize("name", CORPORA)
 def test_another_layout_is_refused(tmp_path, name):
     (tmp_path / "corpus").mkdir()
-    with pytest.raises(SpectrimError, match="wanted"):
+    with pytest.raises(SpectrimError, match="Expected"):
         prepare(name, tmp_path / "corpus", tmp_path / "out")
     with pytest.raises(SpectrimError, match="no such folder"):
         prepare(name, tmp_path / "nowhere", tmp_path / "out")
@@ -68,7 +68,7 @@ def test_another_layout_is_refused(tmp_path, name):
 def test_unknown_names_are_refused(tmp_path):
     with pytest.raises(SpectrimError, match="Did you mean 'fsdd'"):
         prepare("fsd", tmp_path, tmp_path / "out")
-    with pytest.raises(SpectrimError, match="no form of manifest is called 'xml'"):
+    with pytest.raises(SpectrimError, match="no manifest format is called 'xml'"):
         prepare("fsdd", tmp_path, tmp_path / "out", "xml")
 
 
@@ -81,7 +81,7 @@ def test_fsdd(tmp_path):
     ]
     assert [c.labels for c in clips_of(speaker)] == [("theo",), ("jackson",), ("jackson",)]
     trees.sound(tmp_path / "fsdd" / "recordings" / "seven.wav")
-    with pytest.raises(SpectrimError, match=r"seven.wav: wanted names such as 7_jackson_32"):
+    with pytest.raises(SpectrimError, match=r"seven.wav: expected a name such as 7_jackson_32"):
         prepare("fsdd", tmp_path / "fsdd", tmp_path / "out")
 
 
@@ -128,8 +128,8 @@ def test_a_list_of_what_was_missing_does_not_outlive_it(tmp_path):
     ("table", "said"),
     [
         ("filename,fold\n", "no column 'category'"),
-        ("filename,fold,category,esc10\na.wav,6,dog,True\n", "row 2: wanted a filename, a fold"),
-        ("filename,fold,category,esc10\na.wav,1\n", "row 2: wanted a filename, a fold"),
+        ("filename,fold,category,esc10\na.wav,6,dog,True\n", "row 2: expected a filename, a fold"),
+        ("filename,fold,category,esc10\na.wav,1\n", "row 2: expected a filename, a fold"),
         ("filename,fold,category,esc10\na.wav,1,dog,True\n", "none of the 1 clips"),
     ],
 )
@@ -156,7 +156,7 @@ def test_speechcommands_names_what_is_missing(tmp_path):
     (folder / "bed" / "ffffffff_nohash_0.wav").unlink()
     shutil.rmtree(folder / "marvin")
     (folder / "marvellous").mkdir()
-    with pytest.warns(SpectrimNotice, match="marvellous: no word"):
+    with pytest.warns(SpectrimNotice, match="marvellous: not a word"):
         result = prepare("speechcommands", folder, tmp_path / "out")
     assert result.missing == [
         "marvin/",
@@ -165,7 +165,9 @@ def test_speechcommands_names_what_is_missing(tmp_path):
         "marvin/ffffffff_nohash_0.wav",
     ]
     (folder / "testing_list.txt").unlink()
-    with pytest.raises(SpectrimError, match=r"testing_list.txt: .*wanted Speech Commands V2"):
+    with pytest.raises(
+        SpectrimError, match=r"testing_list.txt: .*Expected the folder of Speech Commands V2"
+    ):
         prepare("speechcommands", folder, tmp_path / "out")
 
 

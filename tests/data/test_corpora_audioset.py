@@ -60,7 +60,7 @@ def test_one_of_two_files_is_chosen_by_name_not_by_chance(folder, tmp_path):
 
 def test_the_folders_own_classes_are_used(folder, tmp_path):
     trees.text(folder / "class_labels_indices.csv", "index,mid,display_name", '0,/m/09x0r,"Speech"')
-    with pytest.raises(SpectrimError, match=r"segments.csv, line 4: '/t/dd00088' is no class"):
+    with pytest.raises(SpectrimError, match=r"segments.csv, line 4: '/t/dd00088' is not a class"):
         prepare("audioset", folder, tmp_path / "out")
     trees.text(folder / "class_labels_indices.csv", "index,name", "0,Speech")
     with pytest.raises(SpectrimError, match="no column 'mid'"):
@@ -78,10 +78,10 @@ def test_no_clip_at_all_is_an_error(folder, tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("--PJHxphWEs, 30.000, 40.000", "line 1: .*wanted YTID, start, end"),
-        ('--PJHxphWEs, soon, 40.000, "/m/09x0r"', "line 1: .*wanted YTID, start, end"),
-        ('--PJHxphWEs, nan, 40.000, "/m/09x0r"', "line 1: .*wanted YTID, start, end"),
-        ('--PJHxphWEs, 30, 40, "/m/nothing"', "line 1: '/m/nothing' is no class of AudioSet"),
+        ("--PJHxphWEs, 30.000, 40.000", "line 1: .*Expected YTID, start, end"),
+        ('--PJHxphWEs, soon, 40.000, "/m/09x0r"', "line 1: .*Expected YTID, start, end"),
+        ('--PJHxphWEs, nan, 40.000, "/m/09x0r"', "line 1: .*Expected YTID, start, end"),
+        ('--PJHxphWEs, 30, 40, "/m/nothing"', "line 1: '/m/nothing' is not a class of AudioSet"),
     ],
 )
 def test_wrong_rows_are_named(folder, tmp_path, row, said):

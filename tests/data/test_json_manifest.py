@@ -38,7 +38,10 @@ def test_what_is_written_is_read_back(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("clip", "said"),
     [
-        (Clip(Path("a.wav"), ("Male speech, man speaking",)), "'Male speech, man.* holds a comma"),
+        (
+            Clip(Path("a.wav"), ("Male speech, man speaking",)),
+            "'Male speech, man.* contains a comma",
+        ),
         (Clip(Path("a.wav"), ("Dog",), start=1.0), "from 1 s to its end"),
         (Clip(Path("a.wav"), ("Dog",), end=2.5), "from 0 s to 2.5 s"),
     ],

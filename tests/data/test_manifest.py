@@ -81,7 +81,7 @@ def test_what_spreadsheets_windows_and_macos_write_is_read(tmp_path):
         ("", "no column 'path'"),
         ("path,label\n", "lists no clip"),
         ("file,label\na.wav,x\n", "no column 'path'"),
-        ("path,label,label\na.wav,x,y\n", "'label' stands more than once"),
+        ("path,label,label\na.wav,x,y\n", "'label' occurs more than once"),
         ("path,label\n,x\n", "row 2: the path is empty"),
         ("path,label\na.wav\n", "row 2: 1 cells for 2 columns"),
         ("path,start,end\na.wav,2,1\n", "row 2: end 1.0 is not after start 2.0"),
@@ -119,7 +119,7 @@ def test_unknown_and_missing_labels_name_the_row(tmp_path):
     with pytest.raises(SpectrimError, match=r"row 2 \(a.wav\): label 'Dgo'.*Did you mean 'Dog'"):
         targets_of(found, ["Dog", "Rain"], True, {})
     found = manifest(tmp_path, "path,label\na.wav,Dog;Rain\n")
-    with pytest.raises(SpectrimError, match="2 labels; accuracy wants exactly one"):
+    with pytest.raises(SpectrimError, match="2 labels; accuracy needs exactly one"):
         targets_of(found, ["Dog", "Rain"], True, {})
     assert targets_of(found, ["Dog", "Rain"], False, {}) == [[0, 1]]
 

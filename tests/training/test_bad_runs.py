@@ -49,9 +49,11 @@ def test_a_row_without_its_file_is_named_before_anything_runs(own, tmp_path, run
 
 def test_a_label_that_the_recipe_does_not_know_is_named(own, tmp_path, run_spectrim) -> None:
     recipe = write_recipe(tmp_path, changed(own, "high,test", "hihg,test"))
-    refused(run_spectrim("train", recipe), "'hihg' is none of the classes", "Did you mean 'high'")
+    refused(
+        run_spectrim("train", recipe), "'hihg' is not a class of the model", "Did you mean 'high'"
+    )
     done = run_spectrim("train", recipe, "data.labels=[low,high]")
-    refused(done, "'middle' is none of the classes", "row")
+    refused(done, "'middle' is not a class of the model", "row")
 
 
 def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(
@@ -241,7 +243,7 @@ def test_a_dry_run_writes_nothing_and_tells_all(own, tmp_path, run_spectrim) -> 
     count = sum(p.numel() for p in spectrim.create("ast-tiny", frames=64, classes=3).parameters())
     assert sum(group["parameters"] for group in found["groups"]) == count
     table = run_spectrim("train", recipe, "--dry-run").stdout
-    for text in ("optim:", "weight decay", "1.000 to 1.000", "2 steps an epoch, 4 in all"):
+    for text in ("optim:", "weight decay", "1.000 to 1.000", "2 steps per epoch, 4 in total"):
         assert text in table
 
 

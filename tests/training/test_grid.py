@@ -177,7 +177,9 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     idle = tmp_path / "idle.yaml"
     idle.write_text((folder / "small.yaml").read_text().replace("baseline/*/0", "baselin/*/0"))
     listed = run_spectrim("grid", "list", idle, "--out", folder / "out")
-    assert "9 of 22 are done" in listed.stdout and "no cell fits baselin/*/0" in listed.stderr
+    assert (
+        "9 of 22 cells are done" in listed.stdout and "no cell matches baselin/*/0" in listed.stderr
+    )
 
 
 def test_values_say_how_many_repetitions_they_have_where_they_differ(

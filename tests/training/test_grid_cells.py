@@ -119,7 +119,9 @@ def test_a_cell_that_fails_stops_itself_and_what_starts_from_it_alone(
     done = run_spectrim("grid", "run", path, "--out", tmp_path / "out", *words)
     said = " ".join(done.stderr.split())
     assert done.returncode == 1 and "Traceback" not in said, said
-    assert "error: baseline/ast-tones/0: " in said and "done: 1 cells finished here" in said
+    assert (
+        "error: baseline/ast-tones/0: " in said and "done: 1 cells finished by this process" in said
+    )
     results = ResultFolder(tmp_path / "out")
     states = [results.status(read_grid(path).cell(name)) for name in names]
     assert states[0] in ("ready", "begun (0 epochs)", "begun (1 epochs)")

@@ -292,7 +292,7 @@ def test_a_class_that_only_the_test_has_is_said(tones: Path, tmp_path: Path) -> 
     text = tones.read_text().replace("low,test", "shrill,test")
     (tones.with_name("shrill.csv")).write_text(text)
     recipe = write_recipe(tmp_path, tones.with_name("shrill.csv"), PLAIN)
-    with pytest.raises(SpectrimError, match=r"'shrill' is none of the classes.*data\.labels"):
+    with pytest.raises(SpectrimError, match=r"'shrill' is not a class of the model.*data\.labels"):
         resolve(read_recipe(recipe, [], Recipe))
 
 

@@ -1,7 +1,7 @@
-"""What training does to a clip, before and after its log-mel.
+"""Augmentation of waveforms and of log-mel features.
 
-Everything is drawn from the generator of one clip in one epoch, never from the state of a worker,
-so that a run can be taken up anywhere and divided among any number of processes.
+All random numbers come from the generator of one clip in one epoch, never from the state of a
+worker. So a run can be continued at any step and divided among any number of processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class WaveformAugment:
-    """Of waveforms: circular roll, gain, mixup, joining up to `join` samples; see `Recipe`."""
+    """Circular roll, gain, mixup, and joining to at least `join` samples; see `Recipe`."""
 
     roll: bool = False
     gain: bool = False
@@ -27,29 +27,24 @@ class WaveformAugment:
     def __call__(
         self, load: Callable[[int], np.ndarray], position: int, count: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, list[tuple[int, float]]]:
-        """One training waveform and the clips it is made of, each with its share.
+        """One training waveform, and the positions and shares of the clips it is mixed from.
 
-        Roll and gain act on each waveform before the mixture. The second is cut or zero-padded
-        to the length of the first; the means are subtracted before, as the filter bank's own
-        subtraction comes after.
+        Roll and gain act on each waveform before they are mixed. The second waveform is cut or
+        zero-padded to the length of the first. The mean of each waveform is subtracted first.
 
         Args:
-            load: position to (samples,) float32.
-            count: of clips that a partner is drawn from.
+            load: from position to (samples,) float32.
+            count: number of clips that a partner is drawn from.
         """
-        mixes = rng.random() < self.mixup
+        is_mixed = rng.random() < self.mixup
         partner, share = int(rng.integers(count)), float(rng.beta(self.alpha, self.alpha))
-        first = self._joined(self._turned(load(position), rng), load, count, rng)
-        if not mixes:
+        first = self._joined(self.roll_and_gain(load(position), rng), load, count, rng)
+        if not is_mixed:
             return first, [(position, 1.0)]
-        second = self._turned(load(partner), rng)[: len(first)]
+        second = self.roll_and_gain(load(partner), rng)[: len(first)]
         mixed = share * first
         mixed[: len(second)] += (1 - share) * second
         return mixed - mixed.mean(), [(position, share), (partner, 1 - share)]
-
-    def alone(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(samples,) with roll and gain only, where another clip cannot be had."""
-        return self._turned(waveform, rng)
 
     def _joined(
         self,
@@ -58,14 +53,15 @@ class WaveformAugment:
         count: int,
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """A short waveform, followed by others until there are `join` samples."""
-        parts, have = [waveform], len(waveform)
-        while have < self.join:
-            parts.append(self._turned(load(int(rng.integers(count))), rng))
-            have += len(parts[-1])
-        return np.concatenate(parts)[: max(self.join, len(waveform))]
+        """A waveform, followed by others until there are `join` samples."""
+        waveforms, samples = [waveform], len(waveform)
+        while samples < self.join:
+            waveforms.append(self.roll_and_gain(load(int(rng.integers(count))), rng))
+            samples += len(waveforms[-1])
+        return np.concatenate(waveforms)[: max(self.join, len(waveform))]
 
-    def _turned(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def roll_and_gain(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(samples,) without its mean, with roll and gain."""
         waveform = waveform - waveform.mean()
         if self.roll:
             waveform = np.roll(waveform, int(rng.integers(len(waveform))))
@@ -76,7 +72,7 @@ class WaveformAugment:
 
 @dataclass(frozen=True)
 class FeatureAugment:
-    """Of log-mel features: SpecAugment, noise, a turn in time; see `Recipe`."""
+    """SpecAugment, noise, and a circular shift in time; see `Recipe`."""
 
     spec_time: int = 0
     spec_frequency: int = 0
@@ -84,10 +80,10 @@ class FeatureAugment:
     shift: int = 0
 
     def draw(self, frames: int, mels: int, spec: bool, rng: np.random.Generator) -> Draw:
-        """What happens to one clip; `spec`: whether SpecAugment is still on.
+        """Draw the augmentation of one clip; `spec`: whether SpecAugment is on.
 
-        Widths and places are drawn as torchaudio's masks draw them: a real width up to the
-        largest, a real place where it fits, both cut to integers.
+        Masks are drawn as in torchaudio: a real width up to the maximum, then a real start at
+        which it fits, both truncated to integers.
         """
         time, frequency = (0, 0), (0, 0)
         if spec:
@@ -103,7 +99,7 @@ class FeatureAugment:
 
 @dataclass(frozen=True)
 class Draw:
-    """What happens to one clip: masked frames and mel bins (from, to), noise, turn in frames."""
+    """Augmentation of one clip: masked frames and mel bins (from, to), noise, shift in frames."""
 
     time: tuple[int, int]
     frequency: tuple[int, int]
@@ -112,23 +108,23 @@ class Draw:
 
 
 def apply(features: Tensor, valid: Tensor, draws: list[Draw], fill: float) -> tuple[Tensor, Tensor]:
-    """Mask, add noise, turn, in this order, on the features' device.
+    """Mask, add noise and shift, in this order, on the device of the features.
 
     Args:
         features: (batch, frames, mels) normalised log-mel.
-        valid: (batch,) frames that are sound.
-        fill: what masked bins become; SpecAugment fills with 0 before normalising, which is
-            -mean / (2 std) after.
+        valid: (batch,) number of frames that contain sound.
+        fill: value of masked bins; SpecAugment fills with 0 before normalising, which is
+            -mean / (2 std) afterwards.
 
     Returns:
-        features and valid. A turn moves the sound's end; sound that it moves around the
-        window's edge counts as padding.
+        features and valid. A shift moves the end of the sound; sound that it moves around the
+        edge of the window counts as padding.
     """
     device, (_, frames, mels) = features.device, features.shape
     masked = []
     for spans, size in (([d.time for d in draws], frames), ([d.frequency for d in draws], mels)):
-        edges, places = torch.tensor(spans, device=device), torch.arange(size, device=device)
-        masked.append((places >= edges[:, :1]) & (places < edges[:, 1:]))
+        edges, positions = torch.tensor(spans, device=device), torch.arange(size, device=device)
+        masked.append((positions >= edges[:, :1]) & (positions < edges[:, 1:]))
     if any(begin < end for d in draws for begin, end in (d.time, d.frequency)):
         features = torch.where(masked[0][:, :, None] | masked[1][:, None, :], fill, features)
     noises = [d.noise for d in draws if d.noise is not None]
@@ -136,8 +132,8 @@ def apply(features: Tensor, valid: Tensor, draws: list[Draw], fill: float) -> tu
         features = features + torch.from_numpy(np.stack(noises)).to(device)
     if any(d.shift for d in draws):
         shift = torch.tensor([d.shift for d in draws], device=device)
-        places = (torch.arange(frames, device=device) - shift[:, None]) % frames
-        features = features.gather(1, places[..., None].expand_as(features))
+        positions = (torch.arange(frames, device=device) - shift[:, None]) % frames
+        features = features.gather(1, positions[..., None].expand_as(features))
         valid = torch.where(valid < frames, (valid + shift).clamp(1, frames), valid)
     return features, valid
 

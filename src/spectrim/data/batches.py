@@ -1,4 +1,4 @@
-"""Batches of waveforms, decoded ahead of the model."""
+"""Batches of waveforms, decoded while the model runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .clip import Clip
 class Batch:
     """Clips that could be read, with their positions in the list and their waveforms.
 
-    `waveforms`: (samples,) float32 at 16 kHz each. `failures`: what could not be read here.
+    `waveforms`: (samples,) float32 at 16 kHz each. `failures`: positions and messages of clips
+    that could not be read.
     """
 
     positions: list[int]
@@ -33,12 +34,12 @@ def batches(
     workers: int = 2,
     cache: Path | None = None,
 ) -> Iterator[Batch]:
-    """Decode clips in order, one batch ahead; a clip that cannot be read is in `failures`.
+    """Decode clips in order, one batch ahead.
 
     Args:
-        size: clips a batch.
-        seconds: decode no more than this much of each clip.
-        workers: decoding threads.
+        size: clips per batch.
+        seconds: decode at most this much of each clip.
+        workers: number of decoding threads.
         cache: folder of decoded waveforms, see `Waveforms`.
     """
     waveforms = Waveforms(clips, cache, seconds)

@@ -1,4 +1,4 @@
-"""The sample pack: spoken digits over generated backgrounds, so that a sweep needs no data."""
+"""The built-in sample pack: spoken digits over generated backgrounds, for a sweep without data."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def sample_pack() -> Path:
-    """The manifest of the built-in pack; `tools/sample_pack.py` made it."""
+    """The manifest of the sample pack, which `tools/sample_pack.py` generates."""
     return Path(str(resources.files("spectrim.assets") / "sample-pack" / "manifest.csv"))

@@ -1,4 +1,4 @@
-"""Decoded waveforms on disk, mapped into memory: each file is decoded once, not once an epoch."""
+"""Decoded waveforms on disk, mapped into memory: a file is decoded once, not in every epoch."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ..common.errors import SpectrimError
 from ..common.files import written_aside
 from .clip import Clip
 
-VERSION = 1  # of what `read` gives; raise it when decoding changes
+VERSION = 1  # of the waveforms that `read` returns; raise it when decoding changes
 
 
 class CacheError(SpectrimError):
-    """The cache cannot be written to: no fault of a clip, so no clip is left out for it."""
+    """The cache cannot be written to. No clip is left out, because no clip is at fault."""
 
 
 class Waveforms:
     """The clips of a list by position, 16 kHz mono float32, decoded or mapped.
 
-    One .npy file a clip, whose name is a checksum of the source's path, size and time of change
-    and of the part that is read. So a source that changes is decoded anew, several processes may
-    share a folder (files appear whole, and two that decode the same write the same), and a folder
-    may be deleted at any time. An hour of audio takes 230 MB.
+    The cache has one .npy file per clip. Its name is a checksum of the source's path, size and
+    modification time and of the part that is read, so a source that changes is decoded again.
+    Several processes may share a folder, because files appear whole. The folder may be deleted at
+    any time. An hour of audio takes 230 MB.
 
     Args:
-        clips: what is read.
-        folder: of the cache, for example on a RAM disk; None: decode every time.
-        seconds: no more than this of each clip; None: all of it.
+        clips: the clips to read.
+        folder: folder of the cache, for example on a RAM disk; None: decode every time.
+        seconds: at most this much of each clip; None: all of it.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Waveforms:
         return len(self.clips)
 
     def __getitem__(self, position: int) -> np.ndarray:
-        """(samples,) float32, not to be written to.
+        """(samples,) float32; read only.
 
         Raises:
             SpectrimError: the file cannot be read.
@@ -59,7 +59,7 @@ class Waveforms:
         if self.folder is None:
             return read(clip.path, clip.start, end)
         path = self.folder / self._name(clip, end)
-        # Not there, or not whole.
+        # Missing or damaged files are written again.
         with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
             return np.load(path, mmap_mode="r", allow_pickle=False)
         waveform = read(clip.path, clip.start, end)
@@ -67,16 +67,16 @@ class Waveforms:
             with written_aside(path) as aside:
                 np.save(aside, waveform, allow_pickle=False)
         except SpectrimError as error:
-            raise CacheError(f"{error} The folder of decoded waveforms is data.cache.") from error
+            raise CacheError(f"{error} The recipe key data.cache names this folder.") from error
         return waveform
 
     @staticmethod
     def _name(clip: Clip, end: float | None) -> str:
         try:
-            found = clip.path.stat()
+            status = clip.path.stat()
         except OSError as error:
             raise SpectrimError(f"{clip.path}: {error.strerror}.") from error
-        about = (VERSION, os.path.abspath(clip.path), found.st_size, found.st_mtime_ns)
-        text = repr((*about, clip.start, end)).encode()
+        source = (VERSION, os.path.abspath(clip.path), status.st_size, status.st_mtime_ns)
+        text = repr((*source, clip.start, end)).encode()
         digest = hashlib.blake2b(text, digest_size=16).hexdigest()
         return f"{digest[:2]}/{digest}.npy"

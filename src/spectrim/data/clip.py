@@ -1,4 +1,4 @@
-"""A clip: one recording, or a part of it, and what is heard in it."""
+"""A clip: one recording, or a part of it, with its labels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Clip:
 
     Attributes:
         path: the sound file.
-        labels: what is heard; empty where nobody said.
-        split, fold: as the manifest says.
-        start, end: seconds in the file, the part that is the clip; None: all of it.
-        target_start, target_end: seconds within the clip, where the labelled sound lies.
-        row: line of the manifest, for messages; 0 where there is none.
+        labels: names of its classes; empty if unknown.
+        split, fold: the columns of the manifest.
+        start, end: seconds in the file; None: from its start, to its end.
+        target_start, target_end: seconds within the clip between which the labelled sound lies.
+        row: line of the manifest, for messages; 0 without a manifest.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class Clip:
     row: int = 0
 
     def end_within(self, seconds: float | None) -> float | None:
-        """Where the first `seconds` of the clip end in the file; None: all of the clip."""
+        """The second of the file at which the first `seconds` of the clip end; None: its end."""
         if seconds is None:
             return self.end
         limit = (self.start or 0.0) + seconds
@@ -41,20 +41,20 @@ class Clip:
 
 
 def clip_names(clips: Sequence[Clip]) -> list[str]:
-    """A name a clip, none of them twice, and the same wherever the corpus lies.
+    """A unique name for each clip, which does not depend on where the corpus is stored.
 
-    File names where these differ; else paths from the deepest folder that holds them all; where
-    one file has several clips, with the seconds from and to; a clip that is there twice is counted.
+    File names if they differ; otherwise paths from the deepest common folder; with start and end
+    if a file has several clips; with a number if a clip occurs several times.
     """
     names = [clip.path.name for clip in clips]
     if len(set(names)) < len(names):
-        whole = [os.path.abspath(clip.path) for clip in clips]
-        folder = os.path.commonpath([os.path.dirname(path) for path in whole])
-        names = [Path(path).relative_to(folder).as_posix() for path in whole]
+        paths = [os.path.abspath(clip.path) for clip in clips]
+        folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+        names = [Path(path).relative_to(folder).as_posix() for path in paths]
     if len(set(names)) < len(names):
         names = [f"{name} {c.start}-{c.end}" for name, c in zip(names, clips, strict=True)]
     seen: Counter[str] = Counter()
-    for at, name in enumerate(names):
+    for index, name in enumerate(names):
         seen[name] += 1
-        names[at] = name if seen[name] == 1 else f"{name} #{seen[name]}"
+        names[index] = name if seen[name] == 1 else f"{name} #{seen[name]}"
     return names

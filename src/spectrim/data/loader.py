@@ -1,4 +1,4 @@
-"""Training batches, made ahead of the network by threads, the same however often one restarts."""
+"""Training batches, prepared ahead by threads, and the same after any restart."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ Extra = TypeVar("Extra")
 
 
 class Item(NamedTuple, Generic[Extra]):
-    """One training clip: its waveform, what it is made of, and what else was drawn for it.
+    """One training clip: its waveform, the clips mixed into it, and other random draws for it.
 
     Attributes:
-        failure: which file could not be read, and why: the clip's own, which is then `left_out`,
-            or that of another one which was to be mixed or joined with it.
+        parts: positions and shares of the clips that the waveform is mixed from.
+        failure: which file could not be read, and why. It is the file of the clip itself, which
+            is then `left_out`, or of a clip that should be mixed or joined with it.
     """
 
     waveform: np.ndarray
@@ -37,13 +38,13 @@ class Item(NamedTuple, Generic[Extra]):
 
 @dataclass(frozen=True)
 class TrainBatch(Generic[Extra]):
-    """The part of a step's batch that one process computes.
+    """The part of a batch that one process computes.
 
     Attributes:
-        items: one a clip.
-        weights: of each clip in the loss: 1 / clips of the whole batch, or 0 for a clip that
-            could not be read and for one that fills up a process which has none.
-        clips: of the whole batch, over all processes.
+        items: one per clip.
+        weights: (items,) weights in the loss: 1 / clips of the whole batch; 0 for a clip that
+            could not be read, and for a filler clip of a process that has no clip.
+        clips: number in the whole batch, over all processes.
     """
 
     items: list[Item[Extra]]
@@ -51,24 +52,25 @@ class TrainBatch(Generic[Extra]):
     clips: int
 
     def parts(self, size: int | None) -> Iterator[TrainBatch[Extra]]:
-        """Pieces of at most `size` clips, whose losses add up to the whole's."""
+        """Pieces of at most `size` clips, whose losses add up to the loss of the batch."""
         size = size or len(self.items)
-        for at in range(0, len(self.items), size):
-            yield TrainBatch(self.items[at : at + size], self.weights[at : at + size], self.clips)
+        for start in range(0, len(self.items), size):
+            piece = slice(start, start + size)
+            yield TrainBatch(self.items[piece], self.weights[piece], self.clips)
 
 
 class TrainLoader(Generic[Extra]):
-    """Batches of an epoch, in an order that only seed and epoch decide.
+    """Batches of an epoch, in an order that depends on seed and epoch only.
 
-    What is drawn for a clip depends on seed, epoch and the clip alone.
+    Random draws for a clip depend on seed, epoch and the clip only.
 
     Args:
-        load: position to (samples,) float32.
-        count: of clips.
-        augment: of waveforms.
-        extra: what else is drawn for a clip, from (epoch, its generator).
-        batch_size: in total, over all processes.
-        rank, world: this process, and how many there are.
+        load: from position to (samples,) float32.
+        count: number of clips.
+        augment: augmentation of waveforms.
+        extra: from (fractional epoch, generator of the clip) to its other random draws.
+        batch_size: clips in total, over all processes.
+        rank, world: index of this process and number of processes.
         workers: threads.
     """
 
@@ -91,7 +93,7 @@ class TrainLoader(Generic[Extra]):
 
     @property
     def steps(self) -> int:
-        """Batches an epoch; the last may be smaller."""
+        """Batches per epoch; the last may be smaller."""
         return math.ceil(self.count / self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
@@ -99,18 +101,18 @@ class TrainLoader(Generic[Extra]):
         return np.random.default_rng((self.seed, epoch, ORDER)).permutation(self.count)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[TrainBatch[Extra]]:
-        """Batches of an epoch from step `first` on."""
+        """Batches of an epoch, from step `first` on."""
         order = self.order(epoch)
         with ThreadPoolExecutor(self.workers) as pool:
             queue: deque[tuple[list[Future[Item[Extra]]], int, bool]] = deque()
 
             def submit(step: int) -> None:
-                whole = order[step * self.batch_size : (step + 1) * self.batch_size]
-                own: Sequence[int] = whole[self.rank :: self.world].tolist()
-                positions = own or [int(whole[0])]
+                batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+                share: Sequence[int] = batch[self.rank :: self.world].tolist()
+                positions = share or [int(batch[0])]  # a filler clip of weight 0
                 now = epoch + step / self.steps
-                futures = [pool.submit(self._item, now, epoch, at) for at in positions]
-                queue.append((futures, len(whole), bool(own)))
+                futures = [pool.submit(self._item, now, epoch, position) for position in positions]
+                queue.append((futures, len(batch), bool(share)))
 
             try:
                 for step in range(first, min(first + AHEAD, self.steps)):
@@ -138,6 +140,6 @@ class TrainLoader(Generic[Extra]):
             return Item(waveform, parts, extra)
         alone = [(position, 1.0)]
         try:
-            return Item(self.augment.alone(self.load(position), rng), alone, extra, failure)
+            return Item(self.augment.roll_and_gain(self.load(position), rng), alone, extra, failure)
         except SpectrimError as error:
             return Item(np.zeros(16_000, np.float32), alone, extra, str(error), left_out=True)

@@ -1,4 +1,4 @@
-"""Manifests: which clips there are, what is heard in them, and where."""
+"""Manifests: lists of clips with their labels, splits and folds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au
 
 @dataclass(frozen=True)
 class Manifest:
-    """Clips, and the file or folder that lists them."""
+    """Clips, and the file or folder they come from."""
 
     source: Path
     clips: tuple[Clip, ...]
@@ -36,40 +36,40 @@ class Manifest:
         return {label for clip in self.clips for label in clip.labels}
 
     def unlabelled(self) -> Manifest:
-        """The same clips without labels: only to be compared with the unpruned model."""
+        """The same clips without labels: they are only compared with the unpruned model."""
         return replace(self, clips=tuple(replace(clip, labels=()) for clip in self.clips))
 
     def select(self, split: str | None = None, fold: str | None = None) -> Manifest:
-        """The clips of a split and a fold; None takes all.
+        """The clips of a split and a fold; None selects all.
 
         Raises:
-            SpectrimError: no clip is left; the message names what there is.
+            SpectrimError: no clip is left; the message names the values that the column has.
         """
         clips = self.clips
-        for key, wanted in (("split", split), ("fold", fold)):
-            if wanted is None:
+        for key, selected in (("split", split), ("fold", fold)):
+            if selected is None:
                 continue
-            there = sorted({value for clip in clips if (value := getattr(clip, key)) is not None})
-            clips = tuple(clip for clip in clips if getattr(clip, key) == wanted)
+            known = sorted({value for clip in clips if (value := getattr(clip, key)) is not None})
+            clips = tuple(clip for clip in clips if getattr(clip, key) == selected)
             if not clips:
-                known = f"has {', '.join(there)}" if there else f"has no column {key}"
-                raise SpectrimError(f"{self.source}: no clip of {key} {wanted!r}; it {known}.")
+                has = f"has {', '.join(known)}" if known else f"has no column {key}"
+                raise SpectrimError(f"{self.source}: no clip of {key} {selected!r}; it {has}.")
         return replace(self, clips=clips)
 
 
 def read_data(path: str | os.PathLike[str]) -> Manifest:
-    """Read a manifest (CSV, or the reference's JSON), or list a folder's sound files, or one.
+    """Read a manifest (CSV or the reference's JSON), a folder of sound files, or one sound file.
 
     Raises:
-        SpectrimError: not there, without clips, or wrong in a row or column, which is named.
+        SpectrimError: the path does not exist, has no clips, or has a wrong row or column.
     """
     path = Path(path)
     if path.is_dir():
         return Manifest(path, tuple(Clip(file) for file in sound_files(path)))
     if not path.is_file():
         raise SpectrimError(
-            f"{path}: no such file; wanted a manifest (`spectrim data prepare` writes those of "
-            "known corpora) or a folder of sound."
+            f"{path}: no such file. Expected a manifest or a folder of sound files; `spectrim data "
+            "prepare` writes manifests of public corpora."
         )
     if path.suffix.lower() in AUDIO:
         return Manifest(path, (Clip(path),))
@@ -80,15 +80,15 @@ def read_data(path: str | os.PathLike[str]) -> Manifest:
 
 
 def sound_files(folder: Path) -> list[Path]:
-    """Sound files in a folder and below it, in order of their names, but hidden ones.
+    """Sound files in a folder and its subfolders, sorted by path, without hidden files.
 
     Raises:
-        SpectrimError: there is none.
+        SpectrimError: there are none.
     """
     files = sorted(
         file
         for file in folder.rglob("*")
-        # Names with a dot in front are not the user's: macOS leaves "._a.wav" beside "a.wav".
+        # Hidden files are not the user's: macOS writes "._a.wav" beside "a.wav".
         if file.suffix.lower() in AUDIO and file.name[0] != "." and file.is_file()
     )
     if not files:
@@ -97,9 +97,9 @@ def sound_files(folder: Path) -> list[Path]:
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> Path:
-    """Write a CSV manifest, with paths relative to it and the columns that are used."""
+    """Write a CSV manifest with relative paths and only the columns that are used."""
     clips = list(clips)
-    # Where the folder really lies: ".." from a link to a folder leads elsewhere.
+    # Resolved, because ".." from a link to a folder leads elsewhere.
     folder = path.parent.resolve()
     rows = [_row(clip, folder) for clip in clips]
     columns = [key for key in COLUMNS if key == "path" or any(row[key] != "" for row in rows)]
@@ -124,26 +124,26 @@ def targets_of(
 
     Args:
         labels: the model's classes.
-        single: whether exactly one label a clip is wanted (accuracy).
-        aliases: other names of classes, such as AudioSet's machine ids, to those in `labels`.
-        way_out: a sentence for a label that is none of them.
+        single: whether each clip must have exactly one label, as accuracy requires.
+        aliases: from other names of classes, such as AudioSet's machine ids, to names in `labels`.
+        way_out: a sentence that the error of an unknown label ends with.
 
     Raises:
-        SpectrimError: a label that is no class of the model, or a clip without its one label.
+        SpectrimError: a label that is not a class of the model, or not exactly one label.
     """
-    index = {label: at for at, label in enumerate(labels)}
+    index = {label: class_index for class_index, label in enumerate(labels)}
     targets = []
     for clip in manifest.clips:
         where = f"{manifest.source}, row {clip.row} ({clip.path.name})"
         if single and len(clip.labels) != 1:
             raise SpectrimError(
-                f"{where}: {len(clip.labels)} labels; accuracy wants exactly one a clip."
+                f"{where}: {len(clip.labels)} labels; accuracy needs exactly one per clip."
             )
         names = [label if label in index else aliases.get(label, label) for label in clip.labels]
         for name in names:
             if name not in index:
                 near = nearest(name, labels)
-                text = f"{where}: label {name!r} is none of the classes.{near} {way_out}"
+                text = f"{where}: label {name!r} is not a class of the model.{near} {way_out}"
                 raise SpectrimError(text.rstrip())
         targets.append(sorted(index[name] for name in names))
     return targets
@@ -154,7 +154,7 @@ def _read_csv(path: Path) -> list[Clip]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             header = [name.strip() for name in next(reader, [])]
-            while header and not header[-1]:  # spreadsheets write the empty columns beside, too
+            while header and not header[-1]:  # spreadsheets also write empty columns
                 header.pop()
             _check_header(path, header)
             return [
@@ -167,13 +167,13 @@ def _read_csv(path: Path) -> list[Clip]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise SpectrimError(f"{path}: column {twice[0]!r} stands more than once; keep one.")
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise SpectrimError(f"{path}: column {repeated[0]!r} occurs more than once. Keep one.")
     if "path" not in header:
         raise SpectrimError(
-            f"{path}: no column 'path' in its first line ({', '.join(header) or 'empty'}); wanted "
-            f"path,label and perhaps {', '.join(COLUMNS[2:])}."
+            f"{path}: no column 'path' in line 1 ({', '.join(header) or 'empty'}). Expected "
+            f"path,label and optionally {', '.join(COLUMNS[2:])}."
         )
     for name in header:
         if name not in COLUMNS:
@@ -198,7 +198,7 @@ def _clip(path: Path, line: int, row: dict[str, str], header: list[str], cells: 
         if end is not None and end <= (begin or 0.0):
             raise SpectrimError(f"{where}: {last} {end} is not after {first} {begin or 0.0}.")
     return Clip(
-        path=_here(path.parent, row["path"]),
+        path=_file_of(path.parent, row["path"]),
         labels=tuple(part.strip() for part in row.get("label", "").split(";") if part.strip()),
         split=row.get("split") or None,
         fold=row.get("fold") or None,
@@ -207,13 +207,13 @@ def _clip(path: Path, line: int, row: dict[str, str], header: list[str], cells: 
     )
 
 
-def _here(folder: Path, name: str) -> Path:
-    """A row's file; a path that was written on Windows leads there on other systems, too."""
-    found = folder / name
-    if "\\" in name and not found.is_file():
-        other = folder / name.replace("\\", "/")
-        return other if other.is_file() else found
-    return found
+def _file_of(folder: Path, name: str) -> Path:
+    """The file of a row; paths written on Windows work on other systems, too."""
+    file = folder / name
+    if "\\" in name and not file.is_file():
+        with_slashes = folder / name.replace("\\", "/")
+        return with_slashes if with_slashes.is_file() else file
+    return file
 
 
 def _seconds(where: str, key: str, text: str) -> float | None:
@@ -224,7 +224,7 @@ def _seconds(where: str, key: str, text: str) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise SpectrimError(f"{where}: {key} is {text!r}; wanted seconds, 0 or more.")
+        raise SpectrimError(f"{where}: {key} is {text!r}. Expected seconds, 0 or more.")
     return value
 
 

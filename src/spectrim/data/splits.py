@@ -1,4 +1,4 @@
-"""Which clips of a manifest are trained on, which choose the best epoch, which are the test."""
+"""Training, validation and test clips of a manifest."""
 
 from __future__ import annotations
 
@@ -37,25 +37,26 @@ def split(
     holdout: float = 0.0,
     seed: int = 0,
 ) -> Splits:
-    """Divide a manifest, by fold where one is named, else by the column `split`.
+    """Divide a manifest by fold if one is given, otherwise by the column `split`.
 
-    Without either, all clips are trained on. `holdout` then moves this share of the training
-    clips to validation, class by class (by the first label), drawn by `seed`; classes whose share
-    is less than a clip give a clip each from as many of them as their shares add up to.
+    Without either, all clips are for training. `holdout` moves this fraction of the training
+    clips to validation if there are no validation clips. They are drawn by `seed`, class by class
+    (by the first label). If the fraction of several classes is less than one clip each, the
+    fractions are added up, and as many of these classes give one clip.
 
     Raises:
-        SpectrimError: a fold that is not there or has two roles, or nothing left to train on.
+        SpectrimError: a fold that does not exist or has two roles, or no clip left for training.
     """
     clips = manifest.clips
     if test_fold is not None and test_fold == valid_fold:
         raise SpectrimError(
-            f"{manifest.source}: fold {test_fold} cannot choose the best epoch and be the test."
+            f"{manifest.source}: fold {test_fold} cannot be both the validation and the test fold."
         )
     if test_fold is not None or valid_fold is not None:
-        wanted = {fold: manifest.select(fold=fold) for fold in (test_fold, valid_fold) if fold}
-        train = tuple(clip for clip in clips if clip.fold not in wanted)
-        valid = wanted[valid_fold].clips if valid_fold else ()
-        test = wanted[test_fold].clips if test_fold else ()
+        selected = {fold: manifest.select(fold=fold) for fold in (test_fold, valid_fold) if fold}
+        train = tuple(clip for clip in clips if clip.fold not in selected)
+        valid = selected[valid_fold].clips if valid_fold else ()
+        test = selected[test_fold].clips if test_fold else ()
     elif any(clip.split for clip in clips):
         train, valid, test = (
             tuple(clip for clip in clips if clip.split == name)
@@ -65,34 +66,36 @@ def split(
         train, valid, test = clips, (), ()
     if holdout and not valid:
         held = _held_out(train, holdout, seed)
-        valid = tuple(clip for at, clip in enumerate(train) if at in held)
-        train = tuple(clip for at, clip in enumerate(train) if at not in held)
+        valid = tuple(clip for index, clip in enumerate(train) if index in held)
+        train = tuple(clip for index, clip in enumerate(train) if index not in held)
     if not train:
-        there = sorted({clip.split for clip in clips if clip.split})
+        known = sorted({clip.split for clip in clips if clip.split})
         raise SpectrimError(
             f"{manifest.source}: no clip to train on (split {train_split!r}, test fold "
-            f"{test_fold}, validation fold {valid_fold}); its splits: {', '.join(there) or 'none'}."
+            f"{test_fold}, validation fold {valid_fold}); its splits: {', '.join(known) or 'none'}."
         )
     return Splits(*(replace(manifest, clips=part) for part in (train, valid, test)))
 
 
 def _held_out(clips: Sequence[Clip], share: float, seed: int) -> set[int]:
     by_class: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for at, clip in enumerate(clips):
-        by_class[clip.labels[:1]].append(at)
+    for index, clip in enumerate(clips):
+        by_class[clip.labels[:1]].append(index)
     held: set[int] = set()
     generator = np.random.default_rng(seed)
-    owed: list[np.ndarray] = []  # of classes whose share is less than a clip
+    small: list[np.ndarray] = []  # classes whose share is less than one clip
     for label in sorted(by_class):
         order = generator.permutation(by_class[label])
         if share * len(order) < 1:
-            owed.append(order)
+            small.append(order)
             continue
-        count = min(round(share * len(order)), len(order) - 1)  # one is left to learn from
+        count = min(round(share * len(order)), len(order) - 1)  # at least one is left for training
         held |= set(order[:count].tolist())
-    # Rounded one by one, they would all give none, or all give one: they give theirs together.
-    count = round(share * sum(map(len, owed)))
-    several = [order for order in owed if len(order) > 1]
-    for at in generator.permutation(len(several))[:count]:
-        held.add(int(several[at][0]))
+    # Rounded class by class, all of them would give no clip, or all would give one. So their
+    # shares are added up, and randomly chosen classes give one clip each. Example: 30 classes of
+    # 3 clips and a share of 0.1 give 9 clips.
+    count = round(share * sum(map(len, small)))
+    divisible = [order for order in small if len(order) > 1]
+    for index in generator.permutation(len(divisible))[:count]:
+        held.add(int(divisible[index][0]))
     return held

@@ -1,4 +1,4 @@
-"""What a list of clips holds: how many, how long, of what, and the figures that normalise it."""
+"""Statistics of clips: number, length, classes, and the mean and std that normalise features."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from ..audio.filterbank import FilterBank, sound
 from ..common.errors import SpectrimError
 from .clip import Clip
 
-PIECE = 1000  # frames that the filter bank takes of a clip at a time: 10 s
+PIECE = 1000  # frames per call of the filter bank: 10 s
 
 
 @dataclass(frozen=True)
 class Stats:
-    """Figures of clips; all but `failures` are of those that could be read.
+    """Statistics of the clips that could be read.
 
     Attributes:
-        clips: how many.
-        seconds: of sound, all together.
-        classes: clips a label, in order of the labels; a clip counts for each of its labels.
-        splits, folds: clips a split and a fold, in order; empty where there is none.
-        shortest, median, p95, longest: lengths in seconds; 95 % of the clips are no longer than
-            `p95`.
-        mean, std: of the log-mel filter bank, over all bins of all frames that are sound.
-        failures: position in the list and reason, of what could not be read.
+        clips: number of clips.
+        seconds: total length.
+        classes: number of clips by label, sorted; a clip counts for each of its labels.
+        splits, folds: number of clips by split and by fold, sorted; empty if there are none.
+        shortest, median, p95, longest: lengths in seconds; p95 is the 95th percentile.
+        mean, std: of the log-mel features, over all bins of all frames that contain sound.
+        failures: position and message of each clip that could not be read.
     """
 
     clips: int
@@ -54,29 +53,28 @@ def measure(
     workers: int = 2,
     tick: Callable[[int], object] = lambda done: None,
 ) -> Stats:
-    """Decode clips and measure them, ten seconds of each worker's clip at a time.
+    """Decode clips and measure them, ten seconds at a time.
 
-    `mean` and `std` (the population's, summed in float64) count only frames that are sound.
-    The paper's figures come from features that were padded to a fixed
-    length, so that these need not match them: padding pulls the mean towards its own value, the
-    more the shorter the clips are. Frames of digital silence within a clip are sound, at the
-    floor of -15.94.
+    `mean` and `std` (of the population, summed in float64) count only frames that contain sound.
+    They differ from the paper's, which include padding: padding pulls the mean towards its own
+    value, more so for short clips. Digital silence within a clip counts as sound, at the floor of
+    -15.94.
 
     Args:
-        seconds: no more than this much of each clip; lengths are of the part that was decoded.
-        workers: threads, each with a clip of its own.
+        seconds: at most this much of each clip; lengths are those of the decoded parts.
+        workers: number of threads; each measures one clip at a time.
         tick: called with 1 after each clip.
 
     Raises:
-        SpectrimError: there is no clip, or none could be read.
+        SpectrimError: there are no clips, or none could be read.
     """
     lengths: list[float] = []
     failures: list[tuple[int, str]] = []
     read: list[Clip] = []
-    sums = np.zeros(3)  # of the values, of their squares, and how many they are
+    sums = np.zeros(3)  # sum of the values, sum of their squares, number of values
     bank = FilterBank()
 
-    def one(clip: Clip) -> tuple[float, np.ndarray] | SpectrimError:
+    def measured(clip: Clip) -> tuple[float, np.ndarray] | SpectrimError:
         try:
             return _measured(bank, clip, seconds)
         except SpectrimError as error:
@@ -84,13 +82,14 @@ def measure(
 
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for position, (clip, found) in enumerate(zip(clips, pool.map(one, clips), strict=True)):
-                if isinstance(found, SpectrimError):
-                    failures.append((position, str(found)))
+            results = pool.map(measured, clips)
+            for position, (clip, result) in enumerate(zip(clips, results, strict=True)):
+                if isinstance(result, SpectrimError):
+                    failures.append((position, str(result)))
                 else:
                     read.append(clip)
-                    lengths.append(found[0])
-                    sums += found[1]
+                    lengths.append(result[0])
+                    sums += result[1]
                 tick(1)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -118,22 +117,23 @@ def measure(
 def _measured(bank: FilterBank, clip: Clip, seconds: float | None) -> tuple[float, np.ndarray]:
     """Seconds of a clip, and (3,) sums over it, piece by piece.
 
-    The frames of the pieces, together, are those of the whole. Each piece loses its own mean
-    instead of the whole's; since every frame loses its own mean besides, the features are the same.
+    Together, the frames of the pieces are the frames of the clip. The filter bank subtracts the
+    mean of a piece instead of the clip's, but it also subtracts the mean of each frame, so the
+    features are the same.
     """
-    held, total, sums = np.zeros(0, np.float32), 0, np.zeros(3)
+    pending, total, sums = np.zeros(0, np.float32), 0, np.zeros(3)
     for block in blocks(clip.path, clip.start, clip.end_within(seconds)):
-        held = np.concatenate([held, block])
+        pending = np.concatenate([pending, block])
         total += len(block)
-        while len(held) >= num_samples(PIECE):
-            sums += _sums(bank, held[: num_samples(PIECE)])
-            held = held[PIECE * SHIFT :]
+        while len(pending) >= num_samples(PIECE):
+            sums += _sums(bank, pending[: num_samples(PIECE)])
+            pending = pending[PIECE * SHIFT :]
     check_length(total, sound_name(clip.path))
-    return total / SAMPLE_RATE, sums + _sums(bank, held)
+    return total / SAMPLE_RATE, sums + _sums(bank, pending)
 
 
 def _sums(bank: FilterBank, waveform: np.ndarray) -> np.ndarray:
-    """(3,) float64: sum, sum of squares and number of the values in frames that are sound."""
+    """(3,) float64: sum, sum of squares and number of the values in frames that contain sound."""
     if len(waveform) < WINDOW:
         return np.zeros(3)
     with torch.inference_mode():

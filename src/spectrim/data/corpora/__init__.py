@@ -1,4 +1,4 @@
-"""The public corpora, from their published layouts to manifests."""
+"""Manifests of public corpora. A corpus is one module here and one line in CORPORA."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..manifest import write_manifest
 from .audioset import audioset
 from .esc import esc10, esc50
 from .fsdd import DIGITS, fsdd
-from .listing import Found
+from .listing import Listing
 from .mixtures import write_mixtures
 from .speechcommands import speechcommands
 from .voxceleb1 import voxceleb1
 
 __all__ = ["CORPORA", "DIGITS", "FORMS", "Prepared", "prepare"]
 
-CORPORA: dict[str, Callable[[Path], Found]] = {
+CORPORA: dict[str, Callable[[Path], Listing]] = {
     "esc50": esc50,
     "esc10": esc10,
     "speechcommands": speechcommands,
@@ -36,14 +36,14 @@ FORMS = ("csv", "json")
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did.
+    """What `prepare` wrote.
 
     Attributes:
-        paths: manifests that were written.
-        counts: clips a split or fold, by the manifest's name; the key "" where there is neither.
-        missing: what the corpus lists and its folder lacks, by name.
-        missing_list: the file with those names; None where nothing is missing.
-        failures: a message for each sound that a mixture needed and that cannot be read.
+        paths: the manifests.
+        counts: by manifest, the number of clips by split or fold; "" if there is neither.
+        missing: names that the corpus lists but its folder lacks.
+        missing_list: the file with these names; None if nothing is missing.
+        failures: a message for each source of a mixture that cannot be read.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -60,65 +60,63 @@ def prepare(
     form: str = "csv",
     tick: Callable[[int, int], object] = lambda done, total: None,
 ) -> Prepared:
-    """Write the manifests of a corpus that lies in `folder` into `out`.
+    """Write the manifests of a corpus to the folder `out`.
 
-    Whether files are there is checked, by name; `spectrim.data.stats` finds those that cannot be
-    decoded. Clips that are missing are left out and named.
+    Clips without a file are left out and named. Files are not decoded: `spectrim.data.stats`
+    finds those that cannot be.
 
     Args:
         corpus: one of CORPORA.
-        folder: its published layout; nothing is ever written there.
-        form: "csv"; or "json", the reference's form, one file a split or fold.
-        tick: called with how many sounds have been made and how many will be.
+        folder: the corpus in its published layout; nothing is written to it.
+        form: "csv", or "json" for the reference's format, one file per split or fold.
+        tick: called with the number of mixtures that are written and their total.
 
     Raises:
-        SpectrimError: an unknown corpus or form, a folder of another layout or with none of its
-            clips, or `out` within `folder`.
+        SpectrimError: an unknown corpus or form, a folder with another layout or without
+            clips, or `out` inside `folder`.
     """
     if corpus not in CORPORA:
         raise SpectrimError(f"no corpus is called {corpus!r}.{nearest(corpus, CORPORA)}")
     if form not in FORMS:
-        raise SpectrimError(f"no form of manifest is called {form!r}.{nearest(form, FORMS)}")
+        raise SpectrimError(f"no manifest format is called {form!r}.{nearest(form, FORMS)}")
     if not folder.is_dir():
-        raise SpectrimError(f"{folder}: no such folder; wanted the one that holds {corpus}.")
+        raise SpectrimError(f"{folder}: no such folder. Give the folder of {corpus}.")
     folder = folder.resolve()
-    found = CORPORA[corpus](folder)
-    for place in (out, *(out / name for name in found.mixtures)):
+    listing = CORPORA[corpus](folder)
+    for place in (out, *(out / name for name in listing.mixtures)):
         if place.resolve().is_relative_to(folder):
-            raise SpectrimError(
-                f"{place} lies in the corpus; manifests go elsewhere: name another."
-            )
-    if not any(found.manifests.values()):
+            raise SpectrimError(f"{place} is inside the folder of the corpus. Use another folder.")
+    if not any(listing.manifests.values()):
         raise SpectrimError(
-            f"{folder}: none of the {len(found.missing)} clips that {corpus} lists is there "
-            f"({_few(found.missing)})."
+            f"{folder}: none of the {len(listing.missing)} clips of {corpus} exists "
+            f"({_few(listing.missing)})."
         )
-    result = Prepared(missing=found.missing, missing_list=_save_missing(corpus, found, out))
-    manifests = dict(found.manifests)
-    total = sum(map(len, found.mixtures.values()))
+    result = Prepared(missing=listing.missing, missing_list=_save_missing(corpus, listing, out))
+    manifests = dict(listing.manifests)
+    total = sum(map(len, listing.mixtures.values()))
     done = 0
 
-    def made() -> None:
+    def count_one() -> None:
         nonlocal done
         done += 1
         tick(done, total)
 
-    for name, mixtures in found.mixtures.items():
-        manifests[name], failures = write_mixtures(mixtures, out / name, made)
+    for name, mixtures in listing.mixtures.items():
+        manifests[name], failures = write_mixtures(mixtures, out / name, count_one)
         result.failures.extend(failures)
     write = _write_json if form == "json" else _write_csv
     for name, clips in manifests.items():
-        if clips:  # an empty manifest is refused by whoever reads it
+        if clips:  # `read_data` refuses an empty manifest
             result.paths.extend(write(out, name, clips))
             result.counts[name] = dict(sorted(Counter(map(_part, clips)).items()))
     return result
 
 
-def _save_missing(corpus: str, found: Found, out: Path) -> Path | None:
+def _save_missing(corpus: str, listing: Listing, out: Path) -> Path | None:
     path = out / f"{corpus}-missing.txt"
-    if found.missing:
-        return save_text(path, "\n".join(found.missing) + "\n")
-    with contextlib.suppress(OSError):  # one of an earlier call, when files were missing
+    if listing.missing:
+        return save_text(path, "\n".join(listing.missing) + "\n")
+    with contextlib.suppress(OSError):  # left by an earlier call, when files were missing
         path.unlink()
     return None
 

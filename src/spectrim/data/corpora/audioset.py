@@ -1,4 +1,4 @@
-"""AudioSet: its published lists of segments, and the clips of them that could be downloaded."""
+"""AudioSet: its published lists of segments, and the clips that could be downloaded."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ from ...common.errors import SpectrimError
 from ...models import labels
 from ..clip import Clip
 from ..manifest import AUDIO
-from .listing import Found, lines_of, names_below
+from .listing import Listing, lines_of, names_below
 
 BALANCED = "balanced_train_segments.csv"
 UNBALANCED = "unbalanced_train_segments.csv"
 EVAL = "eval_segments.csv"
 CLASSES = "class_labels_indices.csv"
-FOREIGN = (".m4a", ".mp4", ".webm", ".mkv", ".aac")  # as downloaded; libsndfile reads none
+FOREIGN = (
+    ".m4a",
+    ".mp4",
+    ".webm",
+    ".mkv",
+    ".aac",
+)  # of downloads; libsndfile reads none
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One row of a list: the video's id, the second it starts and ends at, and machine ids."""
+    """One row of a list: video id, start and end in seconds, machine ids of the labels."""
 
     video: str
     start: float
@@ -31,21 +37,21 @@ class Segment:
     labels: tuple[str, ...]
 
 
-def audioset(folder: Path) -> Found:
+def audioset(folder: Path) -> Listing:
     """`audioset-balanced` (balanced list for training, eval list for testing), `audioset-full`.
 
-    The latter, where the unbalanced list is there, trains on both lists. Labels are machine ids,
-    such as /m/09x0r, as in the lists; the models' names for them are known to who evaluates.
+    `audioset-full` requires the unbalanced list and adds it to the training clips. Labels are
+    machine ids such as /m/09x0r, as in the lists; evaluation maps them to the names of a model.
 
-    The sound lies anywhere below the folder, each file a clip already cut to its segment, named
-    after the video with or without a Y before it, alone or followed by where it starts, or
-    starts and ends: ID.wav, YID.wav, ID_30.wav, ID_30_40.wav, ID_30.0_40.0.wav,
+    Sound files may be in any subfolder. Each is a clip that is already cut to its segment. Its
+    name is the video id, with or without a Y in front, optionally followed by the start, or the
+    start and the end: ID.wav, YID.wav, ID_30.wav, ID_30_40.wav, ID_30.0_40.0.wav,
     YID_30.000_40.000.wav, ID_30000_40000.wav (milliseconds); WAV, FLAC, Ogg, Opus or MP3.
-    Videos that are gone are the normal case: their ids are `missing`.
+    Many videos no longer exist: their ids are in `missing`.
 
     Raises:
-        SpectrimError: a list is absent or has a row of another form, a label is no class of
-            AudioSet, or no clip is found at all.
+        SpectrimError: a list is missing or has a wrong row, a label is not a class of AudioSet,
+            or there are no clips.
     """
     known = _classes(folder)
     lists = {name: _segments(folder / name, known) for name in (BALANCED, EVAL)}
@@ -64,25 +70,25 @@ def audioset(folder: Path) -> Found:
                 split = "test" if name == EVAL else "train"
                 clips[name].append(Clip(folder / path, segment.labels, split))
     if not any(clips.values()):
-        there = f" ({foreign} of {', '.join(FOREIGN)} are: convert them to FLAC)" if foreign else ""
+        hint = f" ({foreign} of {', '.join(FOREIGN)} do: convert them to FLAC)" if foreign else ""
         raise SpectrimError(
-            f"{folder}: none of the {len(missing)} clips of the lists is below it{there}; wanted "
-            "files named such as YOUTUBEID.wav or YOUTUBEID_30_40.flac."
+            f"{folder}: none of the {len(missing)} clips of the lists exists{hint}. Expected "
+            "names such as YOUTUBEID.wav or YOUTUBEID_30_40.flac."
         )
     manifests = {"audioset-balanced": clips[BALANCED] + clips[EVAL]}
     if UNBALANCED in clips:
         manifests["audioset-full"] = clips[BALANCED] + clips[UNBALANCED] + clips[EVAL]
-    return Found(manifests, missing)
+    return Listing(manifests, missing)
 
 
 def _classes(folder: Path) -> set[str]:
-    """Machine ids of the classes: the folder's own table, or the one that comes with us."""
+    """Machine ids of the classes, from the table in the folder or from the built-in one."""
     if not (folder / CLASSES).is_file():
         return {mid for mid, _ in labels.audioset()}
     reader = csv.DictReader(lines_of(folder / CLASSES, "AudioSet"))
     if "mid" not in (reader.fieldnames or ()):
         raise SpectrimError(
-            f"{folder / CLASSES}: no column 'mid'; wanted index, mid and display_name."
+            f"{folder / CLASSES}: no column 'mid'. Expected index, mid and display_name."
         )
     return {row["mid"] for row in reader}
 
@@ -90,7 +96,7 @@ def _classes(folder: Path) -> set[str]:
 def _segments(path: Path, known: set[str]) -> list[Segment]:
     """Rows `YTID, start_seconds, end_seconds, "mid,mid"`; lines that begin with # are comments."""
     lines = lines_of(path, "AudioSet")
-    found = []
+    segments = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -98,18 +104,18 @@ def _segments(path: Path, known: set[str]) -> list[Segment]:
         segment = _segment(cells)
         if segment is None:
             raise SpectrimError(
-                f"{path}, line {number}: {line.strip()!r}; wanted YTID, start, end and quoted "
-                'labels, such as: --PJHxphWEs, 30.000, 40.000, "/m/09x0r,/t/dd00088".'
+                f"{path}, line {number}: {line.strip()!r}. Expected YTID, start, end and quoted "
+                'labels, such as --PJHxphWEs, 30.000, 40.000, "/m/09x0r,/t/dd00088".'
             )
         for mid in segment.labels:
             if mid not in known:
-                raise SpectrimError(f"{path}, line {number}: {mid!r} is no class of AudioSet.")
-        found.append(segment)
-    return found
+                raise SpectrimError(f"{path}, line {number}: {mid!r} is not a class of AudioSet.")
+        segments.append(segment)
+    return segments
 
 
 def _segment(cells: list[str]) -> Segment | None:
-    """A row as a segment; None where it is none."""
+    """The segment of a row; None if the row is wrong."""
     try:
         video, start, end, mids = cells
         segment = Segment(video, float(start), float(end), tuple(mids.split(",")))
@@ -119,11 +125,12 @@ def _segment(cells: list[str]) -> Segment | None:
 
 
 def _index(folder: Path) -> tuple[dict[str, str], int]:
-    """Sound files below the folder by their stem, and the number of those of foreign formats.
+    """Sound files by stem, and the number of files in formats that cannot be read.
 
-    Of two with one stem the format named first in AUDIO is taken, then the first by path.
+    If several files have the same stem, the format that is first in AUDIO wins, then the first
+    path.
     """
-    found: dict[str, tuple[int, str]] = {}
+    best: dict[str, tuple[int, str]] = {}
     foreign = 0
     for name in names_below(folder):
         path = PurePosixPath(name)
@@ -131,12 +138,12 @@ def _index(folder: Path) -> tuple[dict[str, str], int]:
         foreign += suffix in FOREIGN
         if suffix in AUDIO:
             rank = (AUDIO.index(suffix), name)
-            found[path.stem] = min(found.get(path.stem, rank), rank)
-    return {stem: name for stem, (_, name) in found.items()}, foreign
+            best[path.stem] = min(best.get(path.stem, rank), rank)
+    return {stem: name for stem, (_, name) in best.items()}, foreign
 
 
 def _stems(segment: Segment) -> Iterator[str]:
-    """Names that a segment's file may have, without the suffix; those with times first."""
+    """Names that the file of a segment may have, without suffix; names with times first."""
     forms = []
     for text in ("{:g}", "{:.1f}", "{:.3f}"):
         start, end = text.format(segment.start), text.format(segment.end)

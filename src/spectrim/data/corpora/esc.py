@@ -1,4 +1,4 @@
-"""ESC-50, and its freely licensed part ESC-10 in either of the layouts it is published in."""
+"""ESC-50, and its freely licensed part ESC-10 in both of its published layouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...common.errors import SpectrimError
 from ..clip import Clip
-from .listing import Found, lines_of
+from .listing import Listing, lines_of
 from .mixtures import plan_mixtures
 
 META = "meta/esc50.csv"
@@ -28,17 +28,17 @@ ESC10 = {  # ESC-50's categories by the names of ESC-10's own folders
 }
 
 
-def esc50(folder: Path) -> Found:
+def esc50(folder: Path) -> Listing:
     """ESC-50 from `meta/esc50.csv` and `audio/`; the label is the category, the fold 1 to 5.
 
     Raises:
         SpectrimError: no such table, or a column or row of it is wrong.
     """
     clips, missing = _listed(folder, part_only=False)
-    return Found({"esc50": clips}, missing)
+    return Listing({"esc50": clips}, missing)
 
 
-def esc10(folder: Path) -> Found:
+def esc10(folder: Path) -> Listing:
     """ESC-10, from its own folder or from ESC-50's, and mixtures of its clips.
 
     Its own: one folder a class, "001 - Dog bark"; the first digit of a file's name is the fold,
@@ -53,7 +53,7 @@ def esc10(folder: Path) -> Found:
     clips, missing = (
         _listed(folder, part_only=True) if (folder / META).is_file() else (_folders(folder), [])
     )
-    return Found({"esc10": clips}, missing, {"esc10-mixtures": plan_mixtures(clips)})
+    return Listing({"esc10": clips}, missing, {"esc10-mixtures": plan_mixtures(clips)})
 
 
 def _folders(folder: Path) -> list[Clip]:
@@ -61,12 +61,12 @@ def _folders(folder: Path) -> list[Clip]:
     for path in sorted(folder.glob("[0-9][0-9][0-9] - */[!.]*.ogg")):
         match = re.match(r"([1-5])-", path.name)
         if not match:
-            raise SpectrimError(f"{path}: wanted names such as 1-17367-A.ogg, the fold first.")
+            raise SpectrimError(f"{path}: expected a name such as 1-17367-A.ogg, the fold first.")
         clips.append(Clip(path, (path.parent.name.split(" - ", 1)[1],), fold=match.group(1)))
     if not clips:
         raise SpectrimError(
-            f"{folder}: no 'NNN - Class name/FOLD-SOURCE-TAKE.ogg' in it, nor {META}; wanted "
-            "ESC-10's or ESC-50's folder."
+            f"{folder}: neither 'NNN - Class name/FOLD-SOURCE-TAKE.ogg' nor {META} in it. Expected "
+            "the folder of ESC-10 or ESC-50."
         )
     return clips
 
@@ -76,13 +76,13 @@ def _listed(folder: Path, part_only: bool) -> tuple[list[Clip], list[str]]:
     reader = csv.DictReader(lines_of(table, "ESC-50"))
     lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if lacking:
-        raise SpectrimError(f"{table}: no column {lacking[0]!r}; wanted ESC-50's own table.")
+        raise SpectrimError(f"{table}: no column {lacking[0]!r}. Expected the table of ESC-50.")
     clips, missing = [], []
     for row in reader:
         if any(not row[name] for name in COLUMNS) or row["fold"] not in FOLDS:
             raise SpectrimError(
-                f"{table}, row {reader.line_num}: wanted a filename, a fold of 1 to 5, a category "
-                "and esc10 (True or False)."
+                f"{table}, row {reader.line_num}: expected a filename, a fold of 1 to 5, a "
+                "category and esc10 (True or False)."
             )
         if part_only and row["esc10"].lower() != "true":
             continue

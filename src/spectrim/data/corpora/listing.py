@@ -1,4 +1,4 @@
-"""What a reader of a corpus hands over, and how it looks for files."""
+"""What the reader of a corpus returns, and helpers that look for its files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .mixtures import Mixture
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a corpus holds.
+class Listing:
+    """The clips of a corpus.
 
     Attributes:
-        manifests: clips that are there, by the manifest's name without a suffix.
-        missing: what the corpus lists and the folder lacks, in order of the lists.
-        mixtures: sounds to be made beside the manifests, by their manifest's name.
+        manifests: clips whose files exist, by the name of their manifest without suffix.
+        missing: names that the corpus lists but the folder lacks, in the order of the lists.
+        mixtures: sounds to generate, by the name of their manifest.
     """
 
     manifests: dict[str, list[Clip]]
@@ -28,9 +28,9 @@ class Found:
 
 
 def names_below(folder: Path) -> Iterator[str]:
-    """Files in a folder and below it, relative and with slashes; links to folders are followed.
+    """Relative paths of the files in a folder and its subfolders; follows links to folders.
 
-    One walk, so that a list of millions of clips costs no look-up on the disk each.
+    One walk over the folder replaces a look-up on disk for each of millions of clips.
     """
     seen = set()
     for root, folders, files in os.walk(folder, followlinks=True):
@@ -47,15 +47,15 @@ def names_below(folder: Path) -> Iterator[str]:
 
 
 def lines_of(path: Path, corpus: str) -> list[str]:
-    """Lines of one of a corpus's own lists.
+    """Lines of a list that is published with a corpus.
 
     Raises:
-        SpectrimError: the list is not there, or is no text.
+        SpectrimError: the list does not exist or is not text.
     """
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SpectrimError(
-            f"{path}: {reason}; wanted {corpus}'s folder, with the lists it is published with."
+            f"{path}: {reason}. Expected the folder of {corpus} with its published lists."
         ) from error

@@ -1,8 +1,8 @@
-"""Mixtures of two clips, for a task of several labels a clip where AudioSet is out of reach.
+"""Mixtures of two clips: a multi-label task for those who cannot download AudioSet.
 
-Both labels of a mixture hold. Its clips are of one fold, so that folds stay disjoint, and of two
-classes. Each clip is mixed with two partners; at which level is drawn from -5 to +5 dB. What is
-drawn depends on the names of the clips alone, so that everybody gets the same mixtures.
+A mixture has the labels of both clips. They belong to one fold, so folds stay disjoint, and to
+two classes. Each clip is mixed with two partners, at levels from -5 to +5 dB. The random draws
+depend on the names of the clips only, so everybody gets the same mixtures.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ PARTNERS = 2
 LEVELS = (-5.0, 5.0)  # dB
 SEED = 20250401
 PEAK = 0.99
-QUIET = 1e-4  # of the loudest frame's energy: -40 dB
-CACHED = 128  # decoded clips; a fold of ESC-10 has 80, which is 26 MB
+QUIET = 1e-4  # -40 dB below the energy of the loudest frame
+CACHED = 128  # decoded clips; a fold of ESC-10 has 80, which take 26 MB
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Two clips that are to be mixed.
+    """Two clips to mix.
 
     Attributes:
-        name: of the file.
+        name: file name of the mixture.
         first, second: clips of one fold, with different labels.
-        level: decibels by which the second is louder.
+        level: level of the second clip relative to the first, in dB.
     """
 
     name: str
@@ -47,18 +47,17 @@ class Mixture:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What is heard in it: both."""
+        """The labels of both clips."""
         return (*self.first.labels, *self.second.labels)
 
 
 def plan_mixtures(clips: Sequence[Clip]) -> list[Mixture]:
-    """Draw partners and levels; a clip gets fewer where its fold has fewer of other classes.
+    """Draw partners and levels; a clip gets fewer partners if its fold has few other classes.
 
-    The order of `clips` does not matter. The same two may meet twice, each once in front, at
-    two levels.
+    The order of `clips` does not matter. A pair may occur twice, in both orders and at two levels.
     """
     ordered = sorted(clips, key=lambda clip: (clip.fold or "", clip.path.stem))
-    found = []
+    mixtures = []
     for clip in ordered:
         others = [
             other
@@ -71,8 +70,8 @@ def plan_mixtures(clips: Sequence[Clip]) -> list[Mixture]:
         levels = generator.uniform(*LEVELS, count)
         for pick, level in zip(picks, levels, strict=True):
             name = f"{clip.path.stem}+{others[pick].path.stem}.flac"
-            found.append(Mixture(name, clip, others[pick], float(level)))
-    return found
+            mixtures.append(Mixture(name, clip, others[pick], float(level)))
+    return mixtures
 
 
 def write_mixtures(
@@ -81,12 +80,12 @@ def write_mixtures(
     """Write mixtures as 16 kHz mono 16-bit FLAC.
 
     Args:
-        folder: where they go; files of the same name are replaced.
-        tick: called after each.
+        folder: folder of the files; existing files are replaced.
+        tick: called after each mixture.
 
     Returns:
-        The clips that were written, and a message for each source that cannot be read; mixtures
-        of such a source are left out.
+        The clips that were written, and a message for each source that cannot be read; its
+        mixtures are left out.
     """
 
     @lru_cache(CACHED)
@@ -114,7 +113,7 @@ def write_mixtures(
 def mix(first: np.ndarray, second: np.ndarray, level: float) -> np.ndarray:
     """The sum of two sounds, the second `level` dB louder than the first.
 
-    The louder one keeps its gain, unless the sum would clip; the shorter is padded with silence.
+    The louder sound keeps its gain unless the sum would clip. The shorter is padded with silence.
 
     Args:
         first, second: (samples,) float32.
@@ -132,7 +131,7 @@ def mix(first: np.ndarray, second: np.ndarray, level: float) -> np.ndarray:
 def _loudness(samples: np.ndarray) -> float:
     """Root mean square of the frames within 40 dB of the loudest; 1 for silence.
 
-    Much of ESC is a short sound and then nothing, which must not count as a quiet sound.
+    Many clips of ESC are a short sound followed by silence, which must not lower the loudness.
     """
     frames = samples[: len(samples) // SHIFT * SHIFT].reshape(-1, SHIFT)
     energy = np.square(frames, dtype=np.float64).mean(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...common.errors import SpectrimError, SpectrimNotice
 from ..clip import Clip
-from .listing import Found, lines_of
+from .listing import Listing, lines_of
 
 LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 WORDS = (
@@ -17,15 +17,15 @@ WORDS = (
 )  # fmt: skip
 
 
-def speechcommands(folder: Path) -> Found:
+def speechcommands(folder: Path) -> Listing:
     """The 35 words, from `WORD/SPEAKER_nohash_NUMBER.wav`; the label is the word.
 
     Official splits: names in `validation_list.txt` and `testing_list.txt`; the rest is for
-    training. `_background_noise_` is no class. Missing are listed names without a file, and
-    words without any file.
+    training. `_background_noise_` is not a class. Names without a file and words without any
+    file are missing.
 
     Raises:
-        SpectrimError: a list is absent, or there is no word at all.
+        SpectrimError: a list is missing, or there are no words.
     """
     split_of = {
         name.strip(): split
@@ -33,19 +33,19 @@ def speechcommands(folder: Path) -> Found:
         for name in lines_of(folder / file, "Speech Commands V2")
         if name.strip()
     }
-    clips, there, empty = [], set(), []
+    clips, names, empty = [], set(), []
     for word in WORDS:
         paths = sorted((folder / word).glob("[!.]*.wav"))
         if not paths:
             empty.append(f"{word}/")
         for path in paths:
             name = f"{word}/{path.name}"
-            there.add(name)
+            names.add(name)
             clips.append(Clip(path, (word,), split_of.get(name, "train")))
     if not clips:
         raise SpectrimError(
-            f"{folder}: no WORD/SPEAKER_nohash_NUMBER.wav in it; wanted Speech Commands V2's "
-            "folder, with bed/, bird/ and 33 more."
+            f"{folder}: no WORD/SPEAKER_nohash_NUMBER.wav in it. Expected the folder of Speech "
+            "Commands V2, with bed/, bird/ and 33 more words."
         )
     others = sorted(
         path.name
@@ -54,7 +54,7 @@ def speechcommands(folder: Path) -> Found:
     )
     if others:
         warnings.warn(
-            SpectrimNotice(f"{folder}: {', '.join(others)}: no word of Speech Commands V2; left."),
+            SpectrimNotice(f"{folder}: {', '.join(others)}: not a word of the corpus; ignored."),
             stacklevel=2,
         )
-    return Found({"speechcommands": clips}, empty + [n for n in split_of if n not in there])
+    return Listing({"speechcommands": clips}, empty + [n for n in split_of if n not in names])
