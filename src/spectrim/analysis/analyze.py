@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,23 +15,21 @@ from ..data.batches import batches
 from ..data.manifest import Manifest
 from ..metrics.jackknife import deal
 from ..models.build import prune
-from ..models.labels import audioset
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.defaults import DEFAULT_BLOCKS
 from ..pruning.stage import part_name
-from .clusters import Clusters
-from .counts.batch import Look
-from .counts.histograms import Single
-from .examples import Example, choose, find, look_at
-from .first_pass import SAMPLE, Survey, longest_window, survey
-from .patches import FeatureCache, Patches, View, patches_of
-from .second_pass import Run, Subject
+from .counts.base import BatchStats
+from .counts.histograms import Histogram
+from .examples import Example, choose_clips, find_clips, make_example
+from .first_pass import SAMPLE, FirstPass, first_pass, longest_window
+from .inputs import knows
+from .patches import FeatureCache, View, patches_of
+from .second_pass import AnalyzedModel, PrunedModel
 
 SCORES = ("attention", "intensity", "variation")
 BATCH_SIZE = 16
-NAMED = 3  # unknown labels, of those that keep a model from a manifest
-Steps = Callable[[str, int], None]
-"""Progress: the name of the data set, and how many clips of a pass are done now."""
+Progress = Callable[[str, int], None]
+"""Called with the name of the data set, and how many more clips of a pass are done."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +38,17 @@ class Settings:
 
     Attributes:
         keep_rate: in each of `blocks`; None: each model's own plan, which it must have.
-        scores: that rank; None stands for those of the models' own plans.
+        scores: that rank; ignored where `keep_rate` is None.
         blocks: that prune, from 0, or "input".
         batch_size: clips at a time.
-        sample: patches in the reservoir that K-means sees.
-        seed: of the reservoir, of the groups of the jackknife, of random scores, and of the
-            choice of examples.
-        examples: clips drawn by lot for Figure 3.
+        sample: patches that K-means clusters.
+        seed: of that sample, of the jackknife groups, of random scores, and of the choice of
+            examples.
+        examples: number of random clips for Figure 3.
         chosen: clips for Figure 3 by path or file name, instead.
-        tau_pruned: whether Figure 4 is counted of the pruned models too.
-        checkpoints: where each model came from, by its name; command: what was called. Both are
-            for the record.
+        tau_pruned: whether Figure 4 is counted for the pruned models too.
+        checkpoints: where each model came from, by its name; command: the command line. Both are
+            stored with the results.
     """
 
     keep_rate: float | None = 0.5
@@ -69,97 +66,78 @@ class Settings:
 
 @dataclass
 class DataSet:
-    """What was found on one data set.
+    """The analysis of one data set.
 
     Attributes:
-        name, manifest: which.
-        survey: what the first pass found; a file that is gone in the second is a failure too.
-        subjects: the models that ran on it.
-        singles: histograms of the mean and of the std, a view.
+        name, manifest: of the data.
+        first: results of the first pass; files lost before the second are added to its failures.
+        models: that ran on it, with their counts.
+        histograms: of the mean and of the std, by view.
         examples: for Figure 3.
     """
 
     name: str
     manifest: Manifest
-    survey: Survey
-    subjects: list[Subject]
-    singles: dict[View, tuple[Single, ...]] = field(default_factory=dict)
+    first: FirstPass
+    models: list[AnalyzedModel]
+    histograms: dict[View, tuple[Histogram, ...]] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
 
     @property
     def clips(self) -> int:
-        """How many could be read."""
-        return len(self.survey.readable)
+        """Number of clips that could be read."""
+        return len(self.first.readable)
+
+    @property
+    def pruned(self) -> list[tuple[AnalyzedModel, PrunedModel]]:
+        """Every pruned model, with the model that it belongs to."""
+        return [(model, pruned) for model in self.models for pruned in model.pruned]
 
 
 def analyze(
     models: Mapping[str, SpectrogramTransformer],
     data: Mapping[str, Manifest],
     settings: Settings,
-    steps: Steps = lambda name, clips: None,
+    progress: Progress = lambda name, clips: None,
 ) -> list[DataSet]:
-    """Analyse models on the manifests whose labels they know; see `pairs`.
+    """Analyse models on the manifests whose labels they know; see `inputs.skipped`.
 
-    Memory does not grow with the clips, but for the manifests themselves.
+    Memory grows with the manifests only, not with the number of clips read.
 
     Raises:
-        SpectrimError: no model knows the labels of a manifest; no clip of one can be read; a
-            clip chosen by name is in none; a plan that is wanted and not there.
+        SpectrimError: no model knows the labels of a manifest; no clip of a manifest can be read;
+            no manifest has a clip chosen by name; a model without a plan where `keep_rate` is
+            None.
     """
     for model in models.values():
-        pruned(model, settings)  # what is wrong with a score or a block is said before the work
+        pruned_by_score(model, settings)  # report a wrong score or block before the long work
     work = []
     for name, manifest in data.items():
-        able = {key: model for key, model in models.items() if knows(model, manifest)}
-        if able:
-            work.append((able, name, manifest))
-    for name in settings.chosen:
-        if work and not any(find(manifest, [name]) for _, _, manifest in work):
+        fitting = {key: model for key, model in models.items() if knows(model, manifest)}
+        if fitting:
+            work.append((fitting, name, manifest))
+    for clip in settings.chosen:
+        if work and not any(find_clips(manifest, [clip]) for _, _, manifest in work):
             sets = ", ".join(name for _, name, _ in work)
-            raise SpectrimError(f"no clip called {name!r} in {sets}.")
+            raise SpectrimError(f"no clip called {clip!r} in {sets}.")
     if not work:
         raise SpectrimError(
-            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}; a "
-            "folder, or a manifest without labels, is analysed by every model."
+            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}. A "
+            "folder or a manifest without labels is analysed with every model."
         )
     return [
-        _one(able, name, manifest, settings, partial(steps, name)) for able, name, manifest in work
+        _analyze_one(fitting, name, manifest, settings, partial(progress, name))
+        for fitting, name, manifest in work
     ]
 
 
-def knows(model: SpectrogramTransformer, manifest: Manifest) -> bool:
-    """Whether every label of a manifest is a class of the model, or AudioSet's id of one."""
-    return not strange(model, manifest)
-
-
-def strange(model: SpectrogramTransformer, manifest: Manifest) -> list[str]:
-    """The labels of a manifest, sorted, that the model does not know, nor as an AudioSet id."""
-    aliases, known = dict(audioset()), set(model.labels)
-    return [
-        label
-        for label in sorted(manifest.labels())
-        if label not in known and aliases.get(label) not in known
-    ]
-
-
-def skipped(
-    models: Mapping[str, SpectrogramTransformer], data: Mapping[str, Manifest]
-) -> list[dict[str, Any]]:
-    """The pairs of model and data that are not run, with the first labels that are unknown."""
-    found = []
-    for name, manifest in data.items():
-        for key, model in models.items():
-            if labels := strange(model, manifest):
-                unknown = {"unknown_labels": labels[:NAMED], "unknown": len(labels)}
-                found.append({"model": key, "data": name} | unknown)
-    return found
-
-
-def pruned(model: SpectrogramTransformer, settings: Settings) -> dict[str, SpectrogramTransformer]:
-    """The model by each score of the settings, or by its own plan.
+def pruned_by_score(
+    model: SpectrogramTransformer, settings: Settings
+) -> dict[str, SpectrogramTransformer]:
+    """The model pruned by each score of the settings, or by its own plan.
 
     Raises:
-        SpectrimError: its own plan is wanted, and it has none.
+        SpectrimError: its own plan is asked for, and it has none.
     """
     if settings.keep_rate is not None:
         return {
@@ -168,28 +146,20 @@ def pruned(model: SpectrogramTransformer, settings: Settings) -> dict[str, Spect
         }
     if not model.plan.stages:
         raise SpectrimError(
-            f"{model.config.name} has no plan of its own, so that it never prunes; give a "
-            "keep-rate."
+            f"{model.config.name} has no plan of its own, so it never prunes; give a keep rate."
         )
     return {part_name(model.plan.stages[0].score): model}
 
 
-def drops(run: Run) -> bool:
-    """Whether a pruned model drops any patch at all."""
-    patches = run.view.grid.count
-    counts = run.model.plan.counts(patches, run.model.config.depth)
-    return counts[-1][1] < patches
-
-
 @torch.inference_mode()
-def _one(
+def _analyze_one(
     models: Mapping[str, SpectrogramTransformer],
     name: str,
     manifest: Manifest,
     settings: Settings,
     tick: Callable[[int], None],
 ) -> DataSet:
-    first = survey(
+    first = first_pass(
         models,
         name,
         manifest,
@@ -198,51 +168,48 @@ def _one(
         seed=settings.seed,
         tick=tick,
     )
-    subjects = [_subject(key, model, first, settings) for key, model in models.items()]
-    found = DataSet(name, manifest, first, subjects)
-    found.singles = {
-        view: tuple(Single(clusters) for clusters in both) for view, both in first.clusters.items()
+    analyzed = [_analyzed(key, model, first, settings) for key, model in models.items()]
+    data = DataSet(name, manifest, first, analyzed)
+    data.histograms = {
+        view: tuple(Histogram(clusters) for clusters in of_statistics)
+        for view, of_statistics in first.clusters.items()
     }
     groups = deal(len(manifest.clips), settings.seed)
     for batch in batches(manifest.clips, settings.batch_size, longest_window(models)):
         if batch.positions:
-            _count(found, FeatureCache(batch.waveforms), groups[batch.positions])
+            _count(data, FeatureCache(batch.waveforms), groups[batch.positions])
         first.lose(batch.failures)
         tick(len(batch.positions) + len(batch.failures))
-    positions = find(manifest, settings.chosen)
+    positions = find_clips(manifest, settings.chosen)
     if not settings.chosen:
-        positions = choose(manifest, first.readable, settings.examples, settings.seed)
+        positions = choose_clips(manifest, first.readable, settings.examples, settings.seed)
     readable = set(first.readable)
-    for at in positions:
-        if at in readable:
-            with contextlib.suppress(SpectrimError):  # gone since it was counted
-                found.examples.append(look_at(manifest, at, subjects))
-    return found
+    for position in positions:
+        if position in readable:
+            with contextlib.suppress(SpectrimError):  # the file was removed after it was counted
+                data.examples.append(make_example(manifest, position, analyzed))
+    return data
 
 
-def _subject(
-    name: str, model: SpectrogramTransformer, first: Survey, settings: Settings
-) -> Subject:
+def _analyzed(
+    name: str, model: SpectrogramTransformer, first: FirstPass, settings: Settings
+) -> AnalyzedModel:
     clusters = first.clusters[View.of(model.config)]
-    runs = [
-        Run(score, part.eval(), clusters, settings.tau_pruned)
-        for score, part in pruned(model, settings).items()
+    pruned = [
+        PrunedModel(score, variant.eval(), clusters, settings.tau_pruned)
+        for score, variant in pruned_by_score(model, settings).items()
     ]
-    return Subject(name, model, runs)
+    return AnalyzedModel(name, model, pruned)
 
 
-def _count(found: DataSet, feature_cache: FeatureCache, groups: np.ndarray) -> None:
-    looks: dict[View, Look] = {}
-    for subject in found.subjects:
-        features, valid = feature_cache.features(subject.plain)
-        if subject.view not in looks:
-            patches = patches_of(subject.view, features, valid)
-            looks[subject.view] = _look(found, subject.view, patches, groups)
-        subject.add(features, valid, looks[subject.view])
-
-
-def _look(found: DataSet, view: View, patches: Patches, groups: np.ndarray) -> Look:
-    clusters: tuple[Clusters, ...] = found.survey.clusters[view]
-    for single, values in zip(found.singles[view], patches.values, strict=True):
-        single.add(values, patches.sound)
-    return Look.at(patches, clusters, groups)
+def _count(data: DataSet, feature_cache: FeatureCache, groups: np.ndarray) -> None:
+    stats: dict[View, BatchStats] = {}
+    for model in data.models:
+        features, valid = feature_cache.features(model.unpruned)
+        view = model.view
+        if view not in stats:  # models that share a view share its statistics
+            patches = patches_of(view, features, valid)
+            for histogram, values in zip(data.histograms[view], patches.values, strict=True):
+                histogram.add(values, patches.sound)
+            stats[view] = BatchStats.ranked(patches, data.first.clusters[view], groups)
+        model.add(features, valid, stats[view])

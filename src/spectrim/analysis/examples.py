@@ -19,21 +19,21 @@ from ..pruning.context import Context
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 from .patches import FeatureCache, View
-from .second_pass import Run, Subject
+from .second_pass import AnalyzedModel, PrunedModel
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What one pruned model keeps of a clip.
+    """The patches of a clip that one pruned model keeps.
 
     Attributes:
-        model, score: which.
+        model, score: their names.
         view: of the model: its grid and how its features are normalised.
         features: (frames, mels) normalised log-mel, padding at the clip's minimum.
         valid: frames that are sound.
-        plain, pruned: (label, probability) of the top class without and with pruning.
-        blocks: where the stages stand.
-        stays: (1 + stages, columns, rows) bool: patches there before any pruning, after each.
+        unpruned, pruned: (label, probability) of the top class without and with pruning.
+        blocks: where the stages stand, from 0, or "input".
+        kept: (1 + stages, columns, rows) bool: patches before any pruning and after each stage.
     """
 
     model: str
@@ -41,95 +41,97 @@ class Picture:
     view: View
     features: np.ndarray
     valid: int
-    plain: tuple[str, float]
+    unpruned: tuple[str, float]
     pruned: tuple[str, float]
     blocks: list[int | str]
-    stays: np.ndarray
+    kept: np.ndarray
 
 
 @dataclass(frozen=True)
 class Example:
-    """A clip, the sound that the models hear of it, and a picture a model and score."""
+    """A clip, the samples that the models process, and a picture for each model and score."""
 
     clip: Clip
     waveform: np.ndarray
     pictures: list[Picture]
 
 
-def choose(manifest: Manifest, readable: Sequence[int], count: int, seed: int) -> list[int]:
-    """Positions of `count` clips drawn by lot, of as many different labels as there are."""
-    drawn = np.random.default_rng(seed).permutation(np.asarray(readable, int)).tolist()
-    times: dict[tuple[str, ...], int] = {}
+def choose_clips(manifest: Manifest, readable: Sequence[int], count: int, seed: int) -> list[int]:
+    """Positions of `count` random clips, of as many different labels as possible."""
+    shuffled = np.random.default_rng(seed).permutation(np.asarray(readable, int)).tolist()
+    seen: dict[tuple[str, ...], int] = {}
     turns = []
-    for position in drawn:
+    for position in shuffled:
         labels = manifest.clips[position].labels
-        turns.append((times.get(labels, 0), position))
-        times[labels] = times.get(labels, 0) + 1
+        turns.append((seen.get(labels, 0), position))
+        seen[labels] = seen.get(labels, 0) + 1
     # A second clip of a label comes after the first ones of all labels; the sort is stable.
     return [position for _, position in sorted(turns, key=lambda turn: turn[0])][:count]
 
 
-def find(manifest: Manifest, names: Sequence[str]) -> list[int]:
-    """Positions of clips by path, file name, or file name without its suffix; the first of each.
+def find_clips(manifest: Manifest, names: Sequence[str]) -> list[int]:
+    """Positions of clips by path, file name, or file name without its suffix; the first match.
 
-    Names that no clip bears are left out: they may be another manifest's.
+    Names that match no clip are left out: they may belong to another manifest.
     """
-    found = []
+    positions = []
     for name in names:
         for position, clip in enumerate(manifest.clips):
             if name in (str(clip.path), clip.path.name, clip.path.stem):
-                found.append(position)
+                positions.append(position)
                 break
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(positions))
 
 
 @torch.inference_mode()
-def look_at(manifest: Manifest, position: int, subjects: Sequence[Subject]) -> Example:
+def make_example(
+    manifest: Manifest, position: int, models: Sequence[AnalyzedModel]
+) -> Example:
     """Run every pruned model on one clip.
 
     Raises:
         SpectrimError: the clip cannot be read.
     """
     clip = manifest.clips[position]
-    seconds = max(window_seconds(subject.plain) for subject in subjects)
+    seconds = max(window_seconds(model.unpruned) for model in models)
     (batch,) = batches([clip], 1, seconds)
     if batch.failures:
         raise SpectrimError(batch.failures[0][1])
     feature_cache = FeatureCache(batch.waveforms)
     pictures = [
-        _picture(subject, run, feature_cache, _top(subject.plain, feature_cache))
-        for subject in subjects
-        for run in subject.runs
+        _picture(model.name, pruned, feature_cache, _top(model.unpruned, feature_cache))
+        for model in models
+        for pruned in model.pruned
     ]
     return Example(clip, batch.waveforms[0], pictures)
 
 
 def _picture(
-    subject: Subject, run: Run, feature_cache: FeatureCache, plain: tuple[str, float]
+    name: str, pruned: PrunedModel, feature_cache: FeatureCache, unpruned: tuple[str, float]
 ) -> Picture:
-    features, valid = feature_cache.features(run.model)
-    grid = run.view.grid
-    order = run.view.places(run.model)
-    stays = [np.ones(grid.count, bool)]
+    features, valid = feature_cache.features(pruned.model)
+    grid = pruned.view.grid
+    order = pruned.view.order_of(pruned.model)
+    kept = [np.ones(grid.count, bool)]
 
     def watch(before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
         if stage is not None:
             left = np.zeros(grid.count, bool)
             left[order[after.origin[0].cpu().numpy()]] = True
-            stays.append(left)
+            kept.append(left)
 
-    tokens = run.model.encode(features, valid, watch=watch)
-    logits = run.model.head(run.model.pool(tokens)).float()
+    tokens = pruned.model.encode(features, valid, watch=watch)
+    logits = pruned.model.head(pruned.model.pool(tokens)).float()
     return Picture(
-        model=subject.name,
-        score=run.score,
-        view=run.view,
+        model=name,
+        score=pruned.score,
+        view=pruned.view,
         features=pad_with_minimum(features.float(), valid)[0].cpu().numpy(),
         valid=int(valid[0]),
-        plain=plain,
-        pruned=_label(run.model, logits),
-        blocks=run.places,
-        stays=np.stack(stays).reshape(-1, grid.columns, grid.rows),
+        unpruned=unpruned,
+        pruned=_label(pruned.model, logits),
+        blocks=pruned.blocks,
+        kept=np.stack(kept).reshape(-1, grid.columns, grid.rows),
     )
 
 
@@ -138,5 +140,5 @@ def _top(model: SpectrogramTransformer, feature_cache: FeatureCache) -> tuple[st
 
 
 def _label(model: SpectrogramTransformer, logits: torch.Tensor) -> tuple[str, float]:
-    probability, at = model.probabilities(logits)[0].max(0)
-    return model.labels[int(at)], float(probability)
+    probability, index = model.probabilities(logits)[0].max(0)
+    return model.labels[int(index)], float(probability)

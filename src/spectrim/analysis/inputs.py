@@ -1,22 +1,28 @@
-"""What an analysis runs on: manifests and models by short names that fit into figures."""
+"""What an analysis runs on: manifests and models by short names, and which model fits which data."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import SpectrimError, SpectrimNotice
+from ..common.text import shortened
 from ..data.builtin import sample_pack
 from ..data.manifest import Manifest, read_data
+from ..models.labels import audioset
+from ..models.transformer import SpectrogramTransformer
 
 SAMPLE_PACK = "sample-pack"
+FAMILY_NAMES = {"ast": "AST", "audiomae": "AudioMAE"}  # as the paper and result rows call them
+NAMED_LABELS = 3  # unknown labels that a note names
 
 
 def manifests(
     paths: Sequence[Path], split: str | None = None, fold: str | None = None
 ) -> dict[str, Manifest]:
-    """Manifests or folders by name; none stands for the built-in sample pack.
+    """Manifests or folders by name; without a path, the built-in sample pack.
 
     Args:
         split: rows of this split only; None: "test" where there is one; "all": every row.
@@ -25,28 +31,28 @@ def manifests(
     Raises:
         SpectrimError: as `read_data` and `Manifest.select`; a fold where no manifest has any.
     """
-    found: dict[str, Manifest] = {}
+    selected: dict[str, Manifest] = {}
     files = list(dict.fromkeys(paths)) or [sample_pack()]
     names = [SAMPLE_PACK] if not paths else short_names([str(path) for path in files])
     for name, path in zip(names, files, strict=True):
         manifest = read_data(path)
-        wanted = split
+        chosen_split = split
         if split is None and any(clip.split == "test" for clip in manifest.clips):
-            wanted = "test"
-            text = f"{path}: rows of split 'test' only; --split all takes every row."
+            chosen_split = "test"
+            text = f"{path}: using the rows of split 'test'. Pass --split all to use every row."
             warnings.warn(SpectrimNotice(text), stacklevel=2)
-        folds = any(clip.fold is not None for clip in manifest.clips)
-        splits = any(clip.split is not None for clip in manifest.clips)
-        several = len(files) > 1  # what one manifest lacks, another may have
-        found[name] = manifest.select(
-            None if wanted == "all" or (several and not splits) else wanted,
-            fold if folds or not several else None,
+        has_folds = any(clip.fold is not None for clip in manifest.clips)
+        has_splits = any(clip.split is not None for clip in manifest.clips)
+        is_alone = len(files) == 1  # a column that this manifest lacks, another may have
+        selected[name] = manifest.select(
+            None if chosen_split == "all" or not (has_splits or is_alone) else chosen_split,
+            fold if has_folds or is_alone else None,
         )
     for key, value in (("split", split), ("fold", fold)):
-        clips = [clip for manifest in found.values() for clip in manifest.clips]
+        clips = [clip for manifest in selected.values() for clip in manifest.clips]
         if value not in (None, "all") and all(getattr(clip, key) is None for clip in clips):
             raise SpectrimError(f"no manifest has a column {key}, so {value!r} selects nothing.")
-    return found
+    return selected
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -54,19 +60,57 @@ def short_names(names: Sequence[str]) -> list[str]:
 
     Such as "esc10/last" and "digits/last" of runs/esc10/last and runs/digits/last.
     """
-    found = []
-    for at, name in enumerate(names):
-        parts = 1
-        while any(_tail(name, parts) == _tail(n, parts) for n in [*names[:at], *names[at + 1 :]]):
-            parts += 1
-            if parts > len(Path(name).parts):
-                break
-        found.append(_tail(name, parts) if parts <= len(Path(name).parts) else name)
-    return found
+    shortest = []
+    for index, name in enumerate(names):
+        others = [*names[:index], *names[index + 1 :]]
+        lengths = range(1, len(Path(name).parts) + 1)
+        tails = (_tail(name, n) for n in lengths
+                 if all(_tail(name, n) != _tail(other, n) for other in others))  # fmt: skip
+        shortest.append(next(tails, name))
+    return shortest
 
 
-def _tail(name: str, parts: int) -> str:
+def _tail(name: str, length: int) -> str:
     path = Path(name)
     if name.endswith((".csv", ".json")):
         path = path.with_suffix("")
-    return "/".join(path.parts[-parts:]) or name
+    return "/".join(path.parts[-length:]) or name
+
+
+def family_name(model: SpectrogramTransformer) -> str:
+    """The family of a model as people write it, such as "AST"."""
+    return FAMILY_NAMES.get(model.config.family, model.config.family)
+
+
+def knows(model: SpectrogramTransformer, manifest: Manifest) -> bool:
+    """Whether every label of a manifest is a class of the model, or AudioSet's id of one."""
+    return not unknown_labels(model, manifest)
+
+
+def unknown_labels(model: SpectrogramTransformer, manifest: Manifest) -> list[str]:
+    """The labels of a manifest, sorted, that are neither classes of the model nor their ids."""
+    aliases, classes = dict(audioset()), set(model.labels)
+    return [
+        label
+        for label in sorted(manifest.labels())
+        if label not in classes and aliases.get(label) not in classes
+    ]
+
+
+def skipped(
+    models: Mapping[str, SpectrogramTransformer], data: Mapping[str, Manifest]
+) -> list[dict[str, Any]]:
+    """The pairs of model and data that are not run, with the first labels that are unknown."""
+    return [
+        {"model": name, "data": set_name, "unknown_labels": labels[:NAMED_LABELS],
+         "unknown": len(labels)}
+        for set_name, manifest in data.items()
+        for name, model in models.items()
+        if (labels := unknown_labels(model, manifest))
+    ]  # fmt: skip
+
+
+def not_run(pair: Mapping[str, Any]) -> str:
+    """A sentence on a pair that `skipped` names."""
+    names = shortened(pair["unknown_labels"], NAMED_LABELS, pair["unknown"])
+    return f"{pair['model']} is not run on {pair['data']}, whose labels it does not know: {names}."

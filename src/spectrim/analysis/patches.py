@@ -18,10 +18,10 @@ STATISTICS = ("mean", "std")  # intensity and variation
 
 @dataclass(frozen=True)
 class View:
-    """What decides a patch's statistics; models that share it share the clusters.
+    """The settings that determine patch statistics; models that share them share the clusters.
 
-    `frames`, `mels`, `stride`, `mean` and `std` as in `ModelConfig`. Padding is no part of it:
-    it is set to the clip's minimum here, as the scores have it.
+    `frames`, `mels`, `stride`, `mean` and `std` as in `ModelConfig`. Padding is not a
+    setting here: it is set to the clip's minimum, as the scores of the paper do.
     """
 
     frames: int
@@ -40,8 +40,8 @@ class View:
         """Time-major, whatever the model's order: index = column * rows + row."""
         return PatchGrid(self.frames, self.mels, self.stride, frequency_major=False)
 
-    def places(self, model: SpectrogramTransformer) -> np.ndarray:
-        """(patches,) for each patch index of the model, its index in this view."""
+    def order_of(self, model: SpectrogramTransformer) -> np.ndarray:
+        """(patches,) index in this view of each patch of the model, in the model's order."""
         column, row = model.grid.locate(torch.arange(model.grid.count)).unbind(-1)
         return (column * self.grid.rows + row).numpy()
 
@@ -70,16 +70,16 @@ def patches_of(view: View, features: Tensor, valid: Tensor) -> Patches:
 
 
 class FeatureCache:
-    """Features of a batch, computed once for all models that hear alike."""
+    """Features of a batch, computed once for all models that extract the same features."""
 
     def __init__(self, waveforms: list[np.ndarray]) -> None:
         self._waveforms = waveforms
-        self._heard: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+        self._features: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
 
     def features(self, model: SpectrogramTransformer) -> tuple[Tensor, Tensor]:
-        """What `model.features_from_waveforms` gives."""
+        """As `model.features_from_waveforms`."""
         config = model.config
         key = (View.of(config), config.padding, model.device)
-        if key not in self._heard:
-            self._heard[key] = model.features_from_waveforms(self._waveforms)
-        return self._heard[key]
+        if key not in self._features:
+            self._features[key] = model.features_from_waveforms(self._waveforms)
+        return self._features[key]

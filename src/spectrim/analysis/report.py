@@ -1,4 +1,4 @@
-"""One HTML file that a researcher reads from top to bottom: pictures, tables, how it was made."""
+"""The report of an analysis: one HTML file with figures, sounds, tables and settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,7 +18,8 @@ import soundfile
 from ..audio.constants import SAMPLE_RATE
 from ..common.files import save_text
 from .examples import Example
-from .summary import Table, not_run, summaries
+from .inputs import not_run
+from .summary import Table, summaries
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
@@ -35,9 +36,12 @@ pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .82rem; 
 """
 
 
+FAILURES = 50  # listed at most
+
+
 @dataclass(frozen=True)
-class Shown:
-    """A figure in the report: under which heading, its caption, its PNG, the clip it shows."""
+class ReportFigure:
+    """A figure in the report: its heading, its caption, its PNG, the clip that it shows."""
 
     section: str
     caption: str
@@ -45,41 +49,49 @@ class Shown:
     example: Example | None = None
 
 
-def write_report(path: Path, numbers: dict[str, Any], shown: Sequence[Shown]) -> Path:
+def write_report(path: Path, numbers: dict[str, Any], figures: Sequence[ReportFigure]) -> Path:
     """Write the report, with pictures and sounds in it.
 
     Args:
-        numbers: what `rows.record` gives.
-        shown: the figures, in order.
+        numbers: from `tables.record`.
+        figures: in order.
     """
-    parts = [_head(numbers)]
+    blocks = [_head(numbers)]
     section = None
-    for figure in shown:
+    for figure in figures:
         if figure.section != section:
             section = figure.section
-            parts.append(f"<h2>{html.escape(section)}</h2>")
-        parts.append(_figure(figure))
-    parts.append("<h2>Tables</h2>")
-    parts.append("<p>Values with ± have one standard error over clips. Blocks count from 1.</p>")
-    parts += [_table(table) for table in summaries(numbers, published_clusters())]
-    parts += [_skipped(numbers), _failures(numbers)]
-    parts.append(_made(numbers))
-    body = "\n".join(parts)
+            blocks.append(f"<h2>{html.escape(section)}</h2>")
+        blocks.append(_figure(figure))
+    blocks.append("<h2>Tables</h2>")
+    blocks.append(
+        "<p>Values with ± have one standard error over clips. Blocks count from 0; the paper "
+        "counts from 1.</p>"
+    )
+    blocks += [_table(table) for table in summaries(numbers, published_clusters())]
+    if numbers["skipped"]:
+        blocks += ["<h2>Not run</h2>", _list(not_run(pair) for pair in numbers["skipped"])]
+    if failures := numbers["failures"]:
+        blocks.append(f"<h2>Not read</h2>\n<p>Clips that could not be read: {len(failures)}. The "
+                      f"first {min(FAILURES, len(failures))}:</p>")  # fmt: skip
+        blocks.append(_list(entry["error"] for entry in failures[:FAILURES]))
+    blocks.append(_method(numbers))
+    body = "\n".join(blocks)
     text = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Which patches matter</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
         "</body>\n</html>\n"
     )
-    # Names of files need not be UTF-8.
+    # File names may not be valid UTF-8.
     return save_text(path, text.encode("utf-8", "replace").decode())
 
 
 def published_clusters() -> dict[str, Any]:
     """The paper's Figure 5 and Table III."""
     file = resources.files("spectrim.assets") / "paper" / "clusters.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return numbers
 
 
 def ogg(waveform: np.ndarray) -> bytes:
@@ -97,36 +109,33 @@ def _head(numbers: dict[str, Any]) -> str:
     models = ", ".join(dict.fromkeys(row["model"] for row in rows))
     sets = ", ".join(f"{data['data']} ({data['clips']} clips)" for data in numbers["data"])
     rate = rows[0]["keep_rate"]
-    kept = "each model's own plan" if rate is None else f"keep-rate {rate:g} in each pruning block"
+    plan = "each model's own plan" if rate is None else f"keep rate {rate:g} in each pruning block"
     scores = ", ".join(dict.fromkeys(row["score"] for row in rows))
-    still = [] if any(row["drops"] for row in rows) else [
-        "<p>Nothing is dropped at this keep-rate, so that only what unpruned models show is here."
-        "</p>"
-    ]  # fmt: skip
-    return "\n".join(
-        [
-            "<h1>Which patches matter</h1>",
-            f"<p>Models: {html.escape(models)}. Data: {html.escape(sets)}. Pruned with "
-            f"{html.escape(kept)}, ranked by {html.escape(scores)}. The analysis is that of T. Lee "
-            "and H. Lee, <cite>Token Pruning in Audio Transformers</cite> (ECAI 2025, arXiv "
-            "2504.01690), section 5.</p>",
-            *still,
-        ]
-    )
+    paragraphs = [
+        f"<p>Models: {html.escape(models)}. Data: {html.escape(sets)}. Pruned with "
+        f"{html.escape(plan)}, ranked by {html.escape(scores)}. The analysis follows section 5 of "
+        "T. Lee and H. Lee, <cite>Token Pruning in Audio Transformers</cite> (ECAI 2025, arXiv "
+        "2504.01690).</p>",
+    ]
+    if not any(row["drops"] for row in rows):
+        paragraphs.append(
+            "<p>Nothing is dropped at this keep rate, so the report shows unpruned models only.</p>"
+        )
+    return "\n".join(["<h1>Which patches matter</h1>", *paragraphs])
 
 
-def _figure(figure: Shown) -> str:
+def _figure(figure: ReportFigure) -> str:
     data = base64.b64encode(figure.png.read_bytes()).decode()
     caption = html.escape(figure.caption)
-    image = f'<img alt="{caption}" src="data:image/png;base64,{data}">'
-    sound = ""
+    lines = [f'<img alt="{caption}" src="data:image/png;base64,{data}">']
     if figure.example is not None:
-        heard = base64.b64encode(ogg(figure.example.waveform)).decode()
+        sound = base64.b64encode(ogg(figure.example.waveform)).decode()
         name = html.escape(figure.example.clip.path.name)
-        sound = (
-            f'<audio controls aria-label="{name}" src="data:audio/ogg;base64,{heard}"></audio>\n'
+        lines.append(
+            f'<audio controls aria-label="{name}" src="data:audio/ogg;base64,{sound}"></audio>'
         )
-    return f"<figure>\n{image}\n{sound}<figcaption>{caption}</figcaption>\n</figure>"
+    body = "\n".join(lines)
+    return f"<figure>\n{body}\n<figcaption>{caption}</figcaption>\n</figure>"
 
 
 def _table(table: Table) -> str:
@@ -142,49 +151,30 @@ def _table(table: Table) -> str:
     )
 
 
-def _skipped(numbers: dict[str, Any]) -> str:
-    if not numbers["skipped"]:
-        return ""
-    lines = "\n".join(f"<li>{html.escape(not_run(entry))}</li>" for entry in numbers["skipped"])
-    return f"<h2>Not run</h2>\n<ul>{lines}</ul>"
+def _list(items: Iterable[str]) -> str:
+    return "<ul>" + "\n".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>"
 
 
-def _failures(numbers: dict[str, Any]) -> str:
-    if not numbers["failures"]:
-        return ""
-    lines = "\n".join(
-        f"<li>{html.escape(entry['error'])}</li>" for entry in numbers["failures"][:50]
-    )
-    count = len(numbers["failures"])
-    return (
-        f"<h2>Not read</h2>\n<p>{count} clips could not be read; the first:</p>\n<ul>{lines}</ul>"
-    )
-
-
-def _made(numbers: dict[str, Any]) -> str:
-    """What made the numbers; results.json says it for each row."""
-    keys = ("model", "data", "source", "score", "keep_rate", "batch_size", "threads", "device",
-            "dtype", "frames")  # fmt: skip
-    rows = [[str(row[key]) for key in keys] for row in numbers["rows"]]
+def _method(numbers: dict[str, Any]) -> str:
+    """Settings and versions behind the numbers; results.json stores them for each row."""
+    keys = ["model", "data", "source", "score", "keep_rate", "batch_size", "threads", "device",
+            "dtype", "frames"]  # fmt: skip
+    runs = [[str(row[key]) for key in keys] for row in numbers["rows"]]
     samples = [
-        [data["data"], ", ".join(view["models"]), *(str(view["sample"][k]) for k in view["sample"])]
+        [data["data"], ", ".join(view["models"]), *map(str, view["sample"].values())]
         for data in numbers["data"]
         for view in data["views"]
     ]
-    versions = json.dumps(numbers["versions"], indent=1)
+    sample_columns = ["data", "models", "sample", "of", "limit", "seed"]
+    errors = html.escape(numbers["standard_errors"])
     return "\n".join(
         [
             "<h2>How it was made</h2>",
-            _table(("Runs", list(keys), rows)),
-            _table(
-                (
-                    "Patches that K-means saw (a uniform sample of all)",
-                    ["data", "models", "sample", "of", "limit", "seed"],
-                    samples,
-                )
-            ),
-            f"<p>Standard errors: {html.escape(numbers['standard_errors'])}. Seed "
-            f"{numbers['seed']}. Format version {numbers['format_version']}.</p>",
-            f"<pre>{html.escape(versions)}</pre>",
+            _table(("Runs", keys, runs)),
+            _table(("Patches that K-means clustered (a uniform random sample)", sample_columns,
+                    samples)),
+            f"<p>Standard errors: {errors}. Seed {numbers['seed']}. "
+            f"Format version {numbers['format_version']}.</p>",
+            f"<pre>{html.escape(json.dumps(numbers['versions'], indent=1))}</pre>",
         ]
-    )
+    )  # fmt: skip

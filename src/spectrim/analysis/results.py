@@ -12,13 +12,13 @@ from ..common.files import read_json, save, save_json
 from .analyze import DataSet, Settings
 from .figures.all_figures import draw_all
 from .figures.style import save_figure
-from .report import Shown, write_report
+from .report import ReportFigure, write_report
 from .tables import record, tables
 
 
 def save_analysis(
     out: Path,
-    found: Sequence[DataSet],
+    data: Sequence[DataSet],
     settings: Settings,
     paper: bool = False,
     skipped: Sequence[dict[str, Any]] = (),
@@ -26,25 +26,24 @@ def save_analysis(
     """Write everything into `out`: report.html, results.json, CSV tables, PNG and PDF figures.
 
     Args:
-        paper: draw the published curves along.
-        skipped: the pairs that were not run, see `analyze.skipped`.
+        paper: draw the published curves too.
+        skipped: the pairs that were not run, see `inputs.skipped`.
 
     Returns:
-        The numbers, see `rows.record`, and the files, which results.json names too: those that an
-        earlier analysis wrote there, and this one did not, go.
+        The numbers, see `tables.record`, and the files, which results.json lists too. Files that
+        an earlier analysis wrote there, and this one did not, are deleted.
     """
     earlier = _written(out)
-    numbers = record(found, settings, skipped)
-    results = save_json(out / "results.json", numbers)  # before what may take long, or fail
+    numbers = record(data, settings, skipped)
+    results = save_json(out / "results.json", numbers)  # before the figures: they take longer
     written = [results]
-    flat = tables(numbers)
-    written += [save_table(out / f"{name}.csv", rows) for name, rows in flat.items()]
-    shown = []
-    for drawn in draw_all(found, paper, settings.tau_pruned):
-        files = save_figure(out, drawn.name, drawn.figure)
+    written += [save_table(out / f"{name}.csv", rows) for name, rows in tables(numbers).items()]
+    pictures = []
+    for entry in draw_all(data, paper, settings.tau_pruned):
+        files = save_figure(out, entry.name, entry.figure)
         written += files
-        shown.append(Shown(drawn.section, drawn.caption, files[0], drawn.example))
-    report = write_report(out / "report.html", numbers, shown)
+        pictures.append(ReportFigure(entry.section, entry.caption, files[0], entry.example))
+    report = write_report(out / "report.html", numbers, pictures)
     files = [report, *written]
     numbers |= {"files": [path.name for path in files]}
     save_json(results, numbers)
@@ -54,7 +53,7 @@ def save_analysis(
 
 
 def _written(out: Path) -> set[Path]:
-    """What the analysis wrote whose results.json is there."""
+    """The files that an earlier results.json in the folder lists."""
     try:
         names = read_json(out / "results.json")["files"]
         return {out / name for name in names if Path(name).name == name}
@@ -63,7 +62,7 @@ def _written(out: Path) -> set[Path]:
 
 
 def save_table(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Rows as CSV; a column for every key of any row, empty where it has none."""
+    """Rows as CSV; a column for every key of any row, empty where a row has no such key."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
 
     def write(aside: Path) -> None:

@@ -1,4 +1,4 @@
-"""A model on a data set: what the second pass counts while it runs."""
+"""The second pass: a model runs, unpruned and pruned, and its patches and attention are counted."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 from .clusters import Clusters
-from .counts.batch import Look
-from .counts.histograms import Joint
-from .counts.received import Received
+from .counts.attention import ReceivedAttention, TauCounts
+from .counts.base import BatchStats
+from .counts.histograms import JointHistogram
 from .counts.retention import Retention
-from .counts.tau import TauCounts
 from .patches import View
 
 
-class Run:
-    """A pruned model, and what is counted of it.
+class PrunedModel:
+    """A pruned model and its counts.
 
     Attributes:
-        score: what ranks; for a model's own plan, that of its first stage.
+        score: that ranks; for a model's own plan, the score of its first stage.
         model: with its plan.
-        places: where its stages stand.
+        blocks: where its stages stand, from 0, or "input".
         retention, joint, received: see their classes.
-        tau: with ranks that follow the tokens; None where it was not asked for.
+        tau: of the patches that reach each block; None unless it was asked for.
     """
 
     def __init__(
@@ -38,84 +37,92 @@ class Run:
         score: str,
         model: SpectrogramTransformer,
         clusters: tuple[Clusters, ...],
-        tau: bool = False,
+        count_tau: bool = False,
     ) -> None:
         self.score, self.model = score, model
         self.view = View.of(model.config)
-        self.places: list[int | str] = [stage.at for stage in model.plan.stages]
-        self.retention = Retention(self.view, len(self.places))
-        self.joint = Joint(clusters, len(self.places))
-        self.received = Received(len(self.places))
-        self.tau = TauCounts(model.config.depth) if tau else None
-        self._order = self.view.places(model)
+        self.blocks: list[int | str] = [stage.at for stage in model.plan.stages]
+        self.retention = Retention(self.view, len(self.blocks))
+        self.joint = JointHistogram(clusters, len(self.blocks))
+        self.received = ReceivedAttention(len(self.blocks))
+        self.tau = TauCounts(model.config.depth) if count_tau else None
+        self._order = self.view.order_of(model)
 
-    def add(self, features: Tensor, valid: Tensor, look: Look) -> None:
+    @property
+    def patches_left(self) -> int:
+        """Patches after the last stage."""
+        return self.model.plan.counts(self.view.grid.count, self.model.config.depth)[-1][1]
+
+    @property
+    def drops(self) -> bool:
+        """Whether the plan drops any patch at all."""
+        return self.patches_left < self.view.grid.count
+
+    def add(self, features: Tensor, valid: Tensor, stats: BatchStats) -> None:
         """Run the model on a batch and count."""
-        self._count(0, look, look.everything)
+        self._count(0, stats, np.ones_like(stats.patches.sound))
 
         def watch(before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
+            if stage is None and self.tau is None:
+                return
+            arrived = self._order[before.origin.cpu().numpy()]
             received = None
-            if context.block != "input" and (self.tau or stage):
-                received = _numbers(context.attention_received())
-            if self.tau and received is not None:
-                here = self._order[before.origin.cpu().numpy()]
-                self.tau.add(int(context.block), look, here, received)
+            if context.block != "input":  # the input has no attention
+                received = _received(context)
+                if self.tau is not None:
+                    self.tau.add(int(context.block), stats, arrived, received)
             if stage is None:
                 return
-            number = self.places.index(stage.at)
-            stays = np.zeros_like(look.patches.sound)
-            np.put_along_axis(stays, self._order[after.origin.cpu().numpy()], True, 1)
-            self._count(number + 1, look, stays)
+            number = self.blocks.index(stage.at)
+            kept = np.zeros_like(stats.patches.sound)
+            np.put_along_axis(kept, self._order[after.origin.cpu().numpy()], True, 1)
+            self._count(number + 1, stats, kept)
             if received is not None and after.count < before.count:
-                here = self._order[before.origin.cpu().numpy()]
-                kept = np.take_along_axis(stays, here, 1)
-                self.received.add(number, look, received, kept)
+                kept_of_arrived = np.take_along_axis(kept, arrived, 1)
+                self.received.add(number, stats, received, kept_of_arrived)
 
         self.model.encode(features, valid, watch=watch)
 
-    def _count(self, place: int, look: Look, stays: np.ndarray) -> None:
-        self.retention.add(place, look, stays)
-        self.joint.add(place, look, stays)
+    def _count(self, stage: int, stats: BatchStats, kept: np.ndarray) -> None:
+        self.retention.add(stage, stats, kept)
+        self.joint.add(stage, stats, kept)
 
 
-class Subject:
+class AnalyzedModel:
     """A model, unpruned for Figure 4, and pruned by each score.
 
     Attributes:
         name: of the model.
-        plain: the model without pruning; tau: what was counted of it.
-        runs: the pruned ones.
+        unpruned: the model without pruning; tau: its counts.
+        pruned: one model a score.
     """
 
     def __init__(
-        self,
-        name: str,
-        model: SpectrogramTransformer,
-        runs: Sequence[Run],
+        self, name: str, model: SpectrogramTransformer, pruned: Sequence[PrunedModel]
     ) -> None:
         self.name = name
         self.view = View.of(model.config)
-        self.plain = model.with_plan(Plan()).eval()
-        self.runs = list(runs)
+        self.unpruned = model.with_plan(Plan()).eval()
+        self.pruned = list(pruned)
         self.tau = TauCounts(model.config.depth)
-        self._order = self.view.places(model)
+        self._order = self.view.order_of(model)
 
-    def add(self, features: Tensor, valid: Tensor, look: Look) -> None:
-        """Run the model and its pruned selves on a batch and count."""
+    def add(self, features: Tensor, valid: Tensor, stats: BatchStats) -> None:
+        """Run the model, unpruned and pruned, on a batch and count."""
 
         def watch(before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
             if context.block != "input":
-                here = self._order[before.origin.cpu().numpy()]
-                received = _numbers(context.attention_received())
-                self.tau.add(int(context.block), look, here, received)
+                arrived = self._order[before.origin.cpu().numpy()]
+                self.tau.add(int(context.block), stats, arrived, _received(context))
 
-        self.plain.encode(features, valid, watch=watch)
-        for run in self.runs:
-            run.add(features, valid, look)
+        self.unpruned.encode(features, valid, watch=watch)
+        for pruned in self.pruned:
+            pruned.add(features, valid, stats)
 
 
-def _numbers(scores: Tensor) -> np.ndarray:
-    values: np.ndarray = scores.float().cpu().numpy()
-    if np.isnan(values).any():  # what is scored out is minus infinity
+def _received(context: Context) -> np.ndarray:
+    """(clips, arriving) attention that the patches receive in the block."""
+    values: np.ndarray = context.attention_received().float().cpu().numpy()
+    if np.isnan(values).any():  # minus infinity is allowed: it marks what must not be kept
         raise not_finite("attention")
     return values

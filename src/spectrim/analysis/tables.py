@@ -1,47 +1,56 @@
-"""What an analysis found as plain data: nested for programs, flat tables for spreadsheets."""
+"""The numbers of an analysis as tidy rows: results.json groups them by model, the CSV tables do not.
+
+Blocks count from 0 in every row, as in `--blocks`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
 from ..metrics.jackknife import Estimate
 from ..models.provenance import RESULT_VERSION, context_of, versions
-from .analyze import DataSet, Settings, drops
-from .clusters import Clusters
+from .analyze import DataSet, Settings
+from .counts.attention import PATCHES
 from .counts.kendall import DEFINITIONS
-from .counts.retention import KINDS, low_ratio
-from .counts.tau import PATCHES, TauCounts
+from .counts.retention import KINDS, Retention, Shares
+from .inputs import family_name
 from .patches import STATISTICS, View
-from .second_pass import Run, Subject
+from .second_pass import AnalyzedModel, PrunedModel
 
 Row = dict[str, Any]
 DEPTHS = ("first half", "second half", "second less first")
-ERRORS = "delete-a-group jackknife over clips, at most 50 groups drawn by lot"
+ERRORS = "delete-a-group jackknife over clips, at most 50 random groups"
 
 
-def record(
-    found: Sequence[DataSet], settings: Settings, skipped: Sequence[Row] = ()
-) -> dict[str, Any]:
-    """All numbers of an analysis.
+def record(data: Sequence[DataSet], settings: Settings, skipped: Sequence[Row] = ()) -> Row:
+    """All numbers of an analysis, as results.json stores them.
 
-    `rows`: one for each data set, model and score, with what made it. `data`: clusters and
-    histograms of each data set. `skipped`: pairs of model and data that were not run. Every
-    value that has a standard error is {"value", "error"}; None stands for what is not defined.
-    Blocks count from 0.
+    `rows`: one for each data set, model and score, with its settings and versions. `data`: clusters
+    and histograms of each data set. `skipped`: pairs of model and data that were not run. Values
+    with a standard error are {"value", "error"}; None stands for undefined.
     """
     return {
         "rows": [
-            _run(data, s, run, settings) for data in found for s in data.subjects for run in s.runs
+            _pruned_row(one, model, pruned, settings)
+            for one in data
+            for model, pruned in one.pruned
         ],
-        "unpruned": [_plain(data, s, settings) for data in found for s in data.subjects],
-        "data": [_data(data) for data in found],
-        "low_ratio": [row for data in found for row in _ratios(data)],
+        "unpruned": [
+            _head(one, model, settings)
+            | {"tau": _tau_rows(model.tau.tau, "block"),
+               "tau_by_depth": _tau_rows(model.tau.by_depth, "blocks", DEPTHS)}
+            | context_of(model.unpruned, model.name, settings.batch_size)
+            for one in data
+            for model in one.models
+        ],
+        "data": [_data_row(one) for one in data],
+        "low_ratio": [row for one in data for row in _low_ratios(one)],
         "failures": [
-            {"data": data.name, "path": str(data.manifest.clips[at].path), "error": message}
-            for data in found
-            for at, message in data.survey.failures
+            {"data": one.name, "path": str(one.manifest.clips[position].path), "error": message}
+            for one in data
+            for position, message in one.first.failures
         ],
         "skipped": list(skipped),
         "standard_errors": ERRORS,
@@ -49,233 +58,217 @@ def record(
         "seed": settings.seed,
         "versions": versions(),
         "format_version": RESULT_VERSION,
-    }
+    }  # fmt: skip
 
 
-def tables(numbers: dict[str, Any]) -> dict[str, list[Row]]:
-    """The flat tables of what `record` gives, but its rows.
+def tables(numbers: Row) -> dict[str, list[Row]]:
+    """The CSV tables by name, from what `record` returns; empty ones are left out.
 
-    "tau", "clusters", "retention", "received", "low_ratio"; those that are empty are left out.
+    "tau", "clusters", "retention", "received" and "low_ratio".
     """
-    found: dict[str, list[Row]] = {"tau": [], "clusters": [], "retention": [], "received": []}
-    for data in numbers["data"]:
-        for view in data["views"]:
-            for statistic in STATISTICS:
-                for at, cluster in enumerate(view["clusters"][statistic]["clusters"]):
-                    head = {"data": data["data"], "models": ";".join(view["models"])}
-                    head |= {"statistic": statistic, "cluster": f"C{at + 1}"}
-                    found["clusters"].append(
-                        head | cluster | {"clips": data["clips"]} | _made(view)
-                    )
-    for row in [*numbers["unpruned"], *numbers["rows"]]:
+    rows = [*numbers["unpruned"], *numbers["rows"]]
+    flat = {
+        "tau": list(_flat(rows, "tau")),
+        "clusters": [
+            {"data": data["data"], "models": ";".join(view["models"]), "statistic": statistic,
+             "cluster": f"C{number}"} | cluster | {"clips": data["clips"]} | _settings_of(view)
+            for data in numbers["data"]
+            for view in data["views"]
+            for statistic in STATISTICS
+            for number, cluster in enumerate(view["clusters"][statistic]["clusters"], 1)
+        ],
+        "retention": list(_flat(rows, "retention")),
+        "received": list(_flat(rows, "received")),
+        "low_ratio": list(numbers["low_ratio"]),
+    }  # fmt: skip
+    return {name: entries for name, entries in flat.items() if entries}
+
+
+def _flat(rows: Sequence[Row], table: str) -> Iterator[Row]:
+    for row in rows:
         head = {key: row[key] for key in ("data", "model", "score", "keep_rate")}
-        for entry in row["tau"] or []:
-            found["tau"].append(head | entry | _made(row))
-        for entry in row.get("retention", []):
-            found["retention"].append(head | entry | _made(row))
-        for entry in row.get("received", []):
-            found["received"].append(head | entry | _made(row))
-    found["low_ratio"] = list(numbers["low_ratio"])
-    return {name: rows for name, rows in found.items() if rows}
+        for entry in row.get(table) or ():
+            yield head | entry | _settings_of(row)
 
 
-def _made(row: Row) -> Row:
-    """What a flat row says about how it was made."""
-    found: Row = {}
+def _settings_of(row: Row) -> Row:
+    """Columns of a CSV row that say how it was computed."""
+    columns: Row = {}
     if "plan" in row:
-        stages = row["plan"]["stages"]
-        parts = [f"{s['score']} {s.get('keep_rate', s.get('count'))} at {s['at']}" for s in stages]
-        found["plan"] = "; ".join(parts) or "no pruning"
+        stages = [
+            f"{stage['score']} {stage.get('keep_rate', stage.get('count'))} at {stage['at']}"
+            for stage in row["plan"]["stages"]
+        ]
+        columns["plan"] = "; ".join(stages) or "no pruning"
     keys = ("clips", "batch_size", "threads", "device", "dtype", "frames", "format_version")
-    found |= {key: row[key] for key in keys if key in row}
-    return found | {key: versions()[key] for key in ("spectrim", "torch", "numpy")}
+    columns |= {key: row[key] for key in keys if key in row}
+    return columns | {key: versions()[key] for key in ("spectrim", "torch", "numpy")}
 
 
-def _about(data: DataSet, subject: Subject, run: Run | None, settings: Settings) -> Row:
-    name, family = subject.name, "AST" if subject.plain.config.has_class_token else "AudioMAE"
+def _head(
+    data: DataSet, model: AnalyzedModel, settings: Settings, pruned: PrunedModel | None = None
+) -> Row:
     return {
         "data": data.name,
         "source": str(data.manifest.source),
-        "checkpoint": settings.checkpoints.get(name, name),
-        "family": family,
-        "score": run.score if run else None,
-        "keep_rate": settings.keep_rate if run else 1.0,
+        "checkpoint": settings.checkpoints.get(model.name, model.name),
+        "family": family_name(model.unpruned),
+        "score": pruned.score if pruned else None,
+        "keep_rate": settings.keep_rate if pruned else 1.0,
         "clips": data.clips,
-        "failed": len(data.survey.failures),
+        "failed": len(data.first.failures),
     }
 
 
-def _plain(data: DataSet, subject: Subject, settings: Settings) -> Row:
-    row = _about(data, subject, None, settings)
-    row |= {"tau": _tau(subject.tau), "tau_by_depth": _by_depth(subject.tau)}
-    return row | context_of(subject.plain, subject.name, settings.batch_size)
-
-
-def _run(data: DataSet, subject: Subject, run: Run, settings: Settings) -> Row:
-    whole = data.survey.clusters[run.view][0].whole
-    counts = run.model.plan.counts(run.view.grid.count, run.model.config.depth)
-    row = _about(data, subject, run, settings) | {
-        "drops": drops(run),
-        "patches": run.view.grid.count,
-        "patches_left": counts[-1][1],
-        "tau": _tau(run.tau) if run.tau else None,
-        "retention": _retention(run, whole),
-        "received": _received(run),
+def _pruned_row(
+    data: DataSet, model: AnalyzedModel, pruned: PrunedModel, settings: Settings
+) -> Row:
+    has_pairs = data.first.clusters[pruned.view][0].is_complete
+    row = _head(data, model, settings, pruned) | {
+        "drops": pruned.drops,
+        "patches": pruned.view.grid.count,
+        "patches_left": pruned.patches_left,
+        "tau": _tau_rows(pruned.tau.tau, "block") if pruned.tau else None,
+        "retention": list(_retention_rows(pruned, has_pairs)),
+        "received": _received_rows(pruned),
         "joint_histogram": {
-            "edges": [edges.tolist() for edges in run.joint.edges],
-            "counts": run.joint.counts.tolist(),
+            "edges": [edges.tolist() for edges in pruned.joint.edges],
+            "counts": pruned.joint.counts.tolist(),
             "axes": ["input and after each stage", "padding, sound", "mean", "std"],
         },
     }
-    return row | context_of(run.model, subject.name, settings.batch_size)
+    return row | context_of(pruned.model, model.name, settings.batch_size)
 
 
-def _tau(counts: TauCounts) -> list[Row]:
-    return _table(counts.tau, "block")
-
-
-def _by_depth(counts: TauCounts) -> list[Row]:
-    """Means of tau over the first and the second half of the blocks, and what they differ by."""
-    return _table(counts.by_depth, "blocks", DEPTHS)
-
-
-def _table(
-    found_by: Callable[[str], Estimate], key: str, places: Sequence[str] | None = None
+def _tau_rows(
+    statistic_of: Callable[[str], Estimate], key: str, names: Sequence[str] | None = None
 ) -> list[Row]:
-    """A row for each definition, statistic, kind of patches and place (by default its number)."""
+    """A row for each definition, statistic, kind of patches, and block (or name) on the axis."""
     rows: list[Row] = []
     for definition in DEFINITIONS:
-        found = found_by(definition)
-        for at, statistic in enumerate(STATISTICS):
+        tau = statistic_of(definition)
+        for column, statistic in enumerate(STATISTICS):
             for kind, patches in enumerate(PATCHES):
-                head: Row = {"definition": definition, "statistic": statistic, "patches": patches}
+                head = {"definition": definition, "statistic": statistic, "patches": patches}
                 rows.extend(
-                    head | {key: place} | found.plain(number, at, kind)
-                    for number, place in enumerate(places or range(len(found.value)))
+                    head | {key: name} | tau.plain(index, column, kind)
+                    for index, name in enumerate(names or range(len(tau.value)))
                 )
     return rows
 
 
-def _retention(run: Run, whole: bool) -> list[Row]:
-    """Shares of the input's patches that are left after each stage, by whatever kind."""
-    rows: list[Row] = []
+def _retention_rows(pruned: PrunedModel, has_pairs: bool) -> Iterator[Row]:
+    """Shares of the input's patches left after each stage, by every kind."""
+    padding, among = pruned.retention.padding(), pruned.retention.padding_share()
+    for stage, block in enumerate(pruned.blocks):
 
-    def add(patches: str, kind: str, name: str, at: int, found: Estimate, *place: int) -> None:
-        head = {"patches": patches, "kind": kind, "of": name, "after": run.places[at]}
-        rows.append(head | found.plain(at, *place))
+        def row(patches: str, kind: str, name: str, value: Row, block: int | str = block) -> Row:
+            return {"patches": patches, "kind": kind, "of": name, "after": block} | value
 
-    padding, among = run.retention.padding(), run.retention.of_input_padding()
-    for at in range(len(run.places)):
-        add("all", "padding", "padding", at, padding, 0)
-        add("all", "padding", "sound", at, padding, 1)
-        add("all", "padding", "among those left", at, _later(among))
-        for patches in PATCHES:
-            for which in ("low", "high") if whole else ():
-                pair = run.retention.cluster_pair(which, patches == "sound")
-                add(patches, "cluster pair", which, at, pair)
+        yield row("all", "padding", "padding", padding.plain(stage, 0))
+        yield row("all", "padding", "sound", padding.plain(stage, 1))
+        yield row("all", "padding", "among those left", among.plain(stage + 1))
+        for patches, shares in _by_patches(pruned.retention).items():
+            for name in ("low", "high") if has_pairs else ():
+                pair = shares.cluster_pair(name)
+                yield row(patches, "cluster pair", name, pair.plain(stage))
             for kind in KINDS:
-                shares = run.retention.shares(kind, patches == "sound")
-                for place in range(shares.value.shape[1]):
-                    name = f"C{place + 1}" if kind in STATISTICS else str(place)
-                    add(patches, kind, name, at, shares, place)
-    return rows
+                kept = shares.kept(kind)
+                for index in range(kept.value.shape[1]):
+                    name = f"C{index + 1}" if kind in STATISTICS else str(index)
+                    yield row(patches, kind, name, kept.plain(stage, index))
 
 
-def _later(found: Estimate) -> Estimate:
-    return Estimate(found.value[1:], found.error[1:])
+def _by_patches(retention: Retention) -> dict[str, Shares]:
+    return dict(zip(PATCHES, (retention.all_patches, retention.sound_patches), strict=True))
 
 
-def _received(run: Run) -> list[Row]:
-    means, ratio, share = run.received.means(), run.received.ratio(), run.received.share()
+def _with_error(name: str, estimate: Estimate, *index: int) -> Row:
+    plain = estimate.plain(*index)
+    return {name: plain["value"], f"{name}_error": plain["error"]}
+
+
+def _received_rows(pruned: PrunedModel) -> list[Row]:
+    means, ratio = pruned.received.means(), pruned.received.ratio()
+    share = pruned.received.share()
     return [
-        {
-            "block": place,
-            "kept": means.plain(at, 0)["value"],
-            "kept_error": means.plain(at, 0)["error"],
-            "dropped": means.plain(at, 1)["value"],
-            "dropped_error": means.plain(at, 1)["error"],
-            "ratio": ratio.plain(at)["value"],
-            "ratio_error": ratio.plain(at)["error"],
-            "share_of_kept": share.plain(at)["value"],
-            "share_of_kept_error": share.plain(at)["error"],
-        }
-        for at, place in enumerate(run.places)
+        {"block": block}
+        | _with_error("kept", means, stage, 0)
+        | _with_error("dropped", means, stage, 1)
+        | _with_error("ratio", ratio, stage)
+        | _with_error("share_of_kept", share, stage)
+        for stage, block in enumerate(pruned.blocks)
     ]
 
 
-def _data(data: DataSet) -> Row:
-    views = []
-    for view, both in data.survey.clusters.items():
-        users = [subject for subject in data.subjects if subject.view == view]
-        clusters = {
-            name: _clusters(one, users[0], name) for name, one in zip(STATISTICS, both, strict=True)
-        }
-        singles = {
-            name: {"edges": single.edges.tolist(), "counts": single.counts.tolist()}
-            for name, single in zip(STATISTICS, data.singles[view], strict=True)
-        }
-        views.append(
-            {
-                "models": [subject.name for subject in users],
-                **_view(view),
-                "sample": data.survey.samples[view],
-                "clusters": clusters,
-                "histograms": singles,
-                "format_version": RESULT_VERSION,
-            }
-        )
+def _data_row(data: DataSet) -> Row:
+    views = [_view_row(data, view) for view in data.first.clusters]
     head = {"data": data.name, "source": str(data.manifest.source), "clips": data.clips}
-    return head | {"failed": len(data.survey.failures), "views": views}
+    return head | {"failed": len(data.first.failures), "views": views}
 
 
-def _view(view: View) -> Row:
+def _view_row(data: DataSet, view: View) -> Row:
+    models = [model for model in data.models if model.view == view]
+    histograms = zip(STATISTICS, data.histograms[view], strict=True)
     return {
+        "models": [model.name for model in models],
         "frames": view.frames,
         "stride": list(view.stride),
         "normalised": {"mean": view.mean, "std": view.std},
         "columns": view.grid.columns,
         "rows": view.grid.rows,
+        "sample": data.first.samples[view],
+        "clusters": _cluster_rows(data, view, models[0].pruned[0].retention),
+        "histograms": {
+            name: {"edges": histogram.edges.tolist(), "counts": histogram.counts.tolist()}
+            for name, histogram in histograms
+        },
+        "format_version": RESULT_VERSION,
     }
 
 
-def _clusters(clusters: Clusters, user: Subject, kind: str) -> Row:
-    retention = user.runs[0].retention
-    sizes, sound = (retention.sizes(kind, only) for only in (False, True))
-    found = [
-        {
-            "from": low,
-            "to": high,
-            "centre": float(clusters.centres[at]),
-            "share": sizes.plain(at)["value"],
-            "share_error": sizes.plain(at)["error"],
-            "share_of_sound": sound.plain(at)["value"],
-            "share_of_sound_error": sound.plain(at)["error"],
-        }
-        for at, (low, high) in enumerate(clusters.ranges())
-    ]
-    padding = retention.of_input_padding().plain(0)
-    return {"clusters": found, "padding": padding}
+def _cluster_rows(data: DataSet, view: View, retention: Retention) -> Row:
+    """By statistic: its clusters, and the share of padding; any pruned model has the input."""
+    padding = retention.padding_share().plain(0)
+    tables: Row = {}
+    for statistic, clusters in zip(STATISTICS, data.first.clusters[view], strict=True):
+        of_all = retention.all_patches.of_input(statistic)
+        of_sound = retention.sound_patches.of_input(statistic)
+        rows = [
+            {"from": low, "to": high, "centre": float(clusters.centres[rank])}
+            | _with_error("share", of_all, rank)
+            | _with_error("share_of_sound", of_sound, rank)
+            for rank, (low, high) in enumerate(clusters.ranges())
+        ]
+        tables[statistic] = {"clusters": rows, "padding": padding}
+    return tables
 
 
-def _ratios(data: DataSet) -> list[Row]:
-    """C1 and C2 kept by a model that reads patches (AudioMAE) over one that reads a class (AST)."""
+def _low_ratios(data: DataSet) -> list[Row]:
+    """C1 and C2 kept by each AudioMAE, relative to each AST with the same score and blocks."""
     rows = []
-    for pair in combinations(data.subjects, 2):
-        kinds = [subject.plain.config.has_class_token for subject in pair]
-        if kinds[0] == kinds[1]:
+    for pair in combinations(data.models, 2):
+        families = [model.unpruned.config.family for model in pair]
+        if sorted(families) != ["ast", "audiomae"]:
             continue
-        mae, ast = pair if kinds[1] else pair[::-1]
-        whole = all(data.survey.clusters[s.view][0].whole for s in pair)
-        for one in mae.runs:
-            for other in ast.runs:
-                alike = one.score == other.score and one.places == other.places
-                if not (alike and whole and one.view.grid == other.view.grid):
+        mae, ast = pair if families[0] == "audiomae" else pair[::-1]
+        has_pairs = all(data.first.clusters[model.view][0].is_complete for model in pair)
+        if not has_pairs or mae.view.grid != ast.view.grid:
+            continue
+        for one in mae.pruned:
+            for other in ast.pruned:
+                if (one.score, one.blocks) != (other.score, other.blocks):
                     continue
+                of, to = _by_patches(one.retention), _by_patches(other.retention)
                 for patches in PATCHES:
-                    found = low_ratio(one.retention, other.retention, patches == "sound")
-                    for at, place in enumerate(one.places):
-                        head: Row = {"data": data.name, "score": one.score, "patches": patches}
-                        head |= {"of": mae.name, "to": ast.name, "after": place}
-                        same = {"same_clusters": mae.view == ast.view}
-                        rows.append(head | found.plain(at) | same)
+                    ratio = of[patches].low_ratio(to[patches])
+                    head = {"data": data.name, "score": one.score, "patches": patches}
+                    head |= {"of": mae.name, "to": ast.name}
+                    rows += [
+                        head
+                        | {"after": block}
+                        | ratio.plain(stage)
+                        | {"same_clusters": mae.view == ast.view}
+                        for stage, block in enumerate(one.blocks)
+                    ]
     return rows

@@ -13,29 +13,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...common.files import save_json
+from ...common.palette import COLOURS, MARKERS
 from ...models.provenance import RESULT_VERSION, versions
-from ..figures.style import COLOURS, MARKERS, bare, save_figure
+from ..figures.style import save_figure, style_axes
 from ..results import save_table
-from ..tables import ERRORS
+from ..tables import ERRORS, Row
 from .ablate import DROPPED, Ablation
 
-Row = dict[str, Any]
 ACROSS = 3  # panels side by side, at most
 NAMES = {"low": "without L (C1, C2)", "high": "without H (C4, C5)",
-         "random-low": "as many as L by lot", "random-high": "as many as H by lot"}  # fmt: skip
+         "random-low": "random, as many as L", "random-high": "random, as many as H"}  # fmt: skip
+AXIS = "blocks before the drop"
+"""Unpruned blocks count the same from 0 and from 1: after 3 blocks is after the paper's block 3."""
 
 
 @functools.cache
 def published() -> dict[str, Any]:
     """The paper's Table IV: "rows", "unpruned" rows of its Table I, and the "source"."""
     file = resources.files("spectrim.assets") / "paper" / "table4.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return numbers
 
 
 def save_ablations(
     out: Path,
-    found: Sequence[Ablation],
+    ablations: Sequence[Ablation],
     paper: bool = False,
     skipped: Sequence[Row] = (),
     command: str = "",
@@ -45,25 +47,23 @@ def save_ablations(
 
     Args:
         paper: draw the published numbers beside ours.
-        skipped: what `analyze.skipped` gives.
-        command: what was called.
+        skipped: from `inputs.skipped`.
+        command: the command line.
         not_measured: "model", "data" and "error" of pairs that an error ended.
     """
-    rows = [row for one in found for row in one.rows]
-    clusters = [
-        {"model": one.rows[0]["model"], "data": one.rows[0]["data"], **one.clusters}
-        for one in found
-    ]
-    contrasts = [
-        {key: one.rows[0][key] for key in ("model", "family", "data")} | one.contrasts
-        for one in found
-        if one.contrasts
-    ]
-    failures = dict.fromkeys(failure for one in found for failure in one.failures)
-    whole = {
+    rows = [row for ablation in ablations for row in ablation.rows]
+    failures = dict.fromkeys(failure for ablation in ablations for failure in ablation.failures)
+    numbers = {
         "rows": rows,
-        "contrasts": contrasts,
-        "clusters": clusters,
+        "contrasts": [
+            {key: ablation.rows[0][key] for key in ("model", "family", "data")} | ablation.contrasts
+            for ablation in ablations
+            if ablation.contrasts
+        ],
+        "clusters": [
+            {key: ablation.rows[0][key] for key in ("model", "data")} | ablation.clusters
+            for ablation in ablations
+        ],
         "skipped": list(skipped),
         "not_measured": list(not_measured),
         "failures": [{"path": path, "error": error} for path, error in failures],
@@ -73,96 +73,102 @@ def save_ablations(
         "versions": versions(),
         "format_version": RESULT_VERSION,
     }
-    written = [save_json(out / "ablation.json", whole)]
+    written = [save_json(out / "ablation.json", numbers)]
     written.append(save_table(out / "ablation.csv", [_flat(row) for row in rows]))
     return written + save_figure(out, "ablation", draw_ablation(rows, paper))
 
 
+def _flat(row: Row) -> Row:
+    """A row of ablation.csv; `after_blocks` is a number of blocks."""
+    keys = ("model", "family", "data", "dropped", "after_blocks", "patches_dropped", "metric",
+            "value", "error", "unpruned", "clips", "no_patch_left", "failed", "batch_size",
+            "threads", "device", "dtype", "frames", "format_version")  # fmt: skip
+    difference = row["difference"] or dict.fromkeys(("value", "low", "high"))
+    return {
+        **{key: row[key] for key in keys},
+        "difference": difference["value"],
+        "difference_low": difference["low"],
+        "difference_high": difference["high"],
+        "plan": "no pruning",
+        **{key: versions()[key] for key in ("spectrim", "torch")},
+    }
+
+
 def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
-    """The metric after dropping L or H, by how many blocks saw every patch; a panel a model.
+    """The metric after dropping L or H, by how many blocks process every patch; a panel a model.
 
     The dashed line is the unpruned model. Whiskers: one standard error over clips.
 
     Args:
-        paper: a panel of the published numbers for each family of models that is there.
+        paper: add a panel of the published numbers for each family of models.
     """
     families = list(dict.fromkeys(row["family"] for row in rows)) if paper else []
-    panels = list(dict.fromkeys((row["model"], row["data"]) for row in rows))
+    families = [name for name in families if _published_rows(name)]
+    panels: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        panels.setdefault((row["model"], row["data"]), []).append(row)
     count = len(panels) + len(families)
     columns = 2 if count == 4 else min(count, ACROSS)
-    rows_of = -(-count // columns)
-    size = (4.6 * columns + 0.4, 4.4 * rows_of)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows_of, columns, squeeze=False, sharey=True)
-    axes = list(grid.flat)
-    for ax in axes[count:]:
-        ax.set_axis_off()
+    lines = -(-count // columns)
+    figure = Figure(figsize=(4.6 * columns + 0.4, 4.4 * lines), layout="constrained")
+    axes = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
+    for ax, (names, panel) in zip(axes, panels.items(), strict=False):
+        _draw_panel(ax, panel)
+        ax.set_title(", ".join(names), fontsize=10)
     for ax, family in zip(axes[len(panels) :], families, strict=False):
-        _published(ax, family)
-    for ax, panel in zip(axes, panels, strict=False):
-        _panel(ax, [row for row in rows if (row["model"], row["data"]) == panel])
-        ax.set_title(f"{panel[0]}, {panel[1]}", fontsize=10)
+        _draw_published(ax, family)
     axes[0].set_ylim(0, 101)
     for ax in axes[:count]:
-        bare(ax)
-        # Long samples of the lines, so that dashes show.
-        legend = {"fontsize": 7.5, "ncols": 2, "handlelength": 3.6}
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), **legend)
+        style_axes(ax)
+        ax.set_xlabel(AXIS)
+        # Long samples of the lines show their dashes.
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=7.5, ncols=2,
+                  handlelength=3.6)  # fmt: skip
+    for ax in axes[count:]:
+        ax.set_axis_off()
     return figure
 
 
-def _panel(ax: Axes, rows: Sequence[Row]) -> None:
+def _draw_panel(ax: Axes, rows: Sequence[Row]) -> None:
     plain = next(row for row in rows if row["dropped"] is None)
     ax.axhline(plain["value"] * 100, color="black", linestyle="--", linewidth=1, label="unpruned")
     shift = 0.12  # of each line to the right, so that whiskers stand side by side
-    for at, (which, name) in enumerate(NAMES.items()):
-        those = [row for row in rows if row["dropped"] == which and row["value"] is not None]
-        by_lot = which not in DROPPED
-        if by_lot and not those:
+    for index, (which, name) in enumerate(NAMES.items()):
+        points = [row for row in rows if row["dropped"] == which and row["value"] is not None]
+        is_random = which not in DROPPED
+        if is_random and not points:
             continue
         ax.errorbar(
-            [row["after_blocks"] + shift * at for row in those],
-            [row["value"] * 100 for row in those],
-            yerr=[(row["error"] or 0) * 100 for row in those],
-            color=COLOURS[at % len(DROPPED)],
-            marker=MARKERS[at],
-            markerfacecolor="white" if by_lot else None,
-            linestyle=":" if by_lot else "-",
+            [row["after_blocks"] + shift * index for row in points],
+            [row["value"] * 100 for row in points],
+            yerr=[(row["error"] or 0) * 100 for row in points],
+            color=COLOURS[index % len(DROPPED)],
+            marker=MARKERS[index],
+            markerfacecolor="white" if is_random else None,
+            linestyle=":" if is_random else "-",
             capsize=2,
             label=name,
         )
-    after = sorted({row["after_blocks"] for row in rows if row["after_blocks"] is not None})
-    ax.set_xticks(after)
-    first = "; 0: before the first" if 0 in after else ""
-    ax.set_xlabel(f"dropped after block (from 1{first})")
+    ax.set_xticks(sorted({row["after_blocks"] for row in rows if row["dropped"] is not None}))
     ax.set_ylabel(f"{plain['metric']} (%)")
 
 
-def _published(ax: Axes, family: str) -> None:
-    rows = [row for row in published()["rows"] if row["model"] == family]
-    for at, data in enumerate(dict.fromkeys(row["dataset"] for row in rows)):
+def _draw_published(ax: Axes, family: str) -> None:
+    rows = _published_rows(family)
+    for index, data in enumerate(dict.fromkeys(row["dataset"] for row in rows)):
         for which, line in (("low", "-"), ("high", "--")):
-            those = [r for r in rows if r["dataset"] == data and r["dropped"].startswith(which)]
+            points = [r for r in rows if r["dataset"] == data and r["dropped"].startswith(which)]
             ax.plot(
-                [row["after_block"] for row in those],
-                [row["result"] for row in those],
-                color=COLOURS[at + 2],
-                marker=MARKERS[at],
+                [row["after_block"] for row in points],
+                [row["result"] for row in points],
+                color=COLOURS[index + 2],
+                marker=MARKERS[index],
                 linestyle=line,
                 label=f"{data}, {NAMES[which]}",
             )
     ax.set_title(f"{family} (paper; mAP for AS-20K, else accuracy)", fontsize=10)
     ax.set_xticks(sorted({row["after_block"] for row in rows}))
-    ax.set_xlabel("dropped after block (from 1)")
 
 
-def _flat(row: Row) -> Row:
-    keys = ("model", "family", "data", "dropped", "after_blocks", "patches_dropped", "metric",
-            "value", "error", "unpruned", "clips", "no_patch_left", "failed", "batch_size",
-            "threads", "device", "dtype", "frames", "format_version")  # fmt: skip
-    found = {key: row[key] for key in keys}
-    found["difference"], found["difference_low"], found["difference_high"] = (
-        (row["difference"] or {}).get(key) for key in ("value", "low", "high")
-    )
-    known = versions()
-    return found | {"plan": "no pruning"} | {key: known[key] for key in ("spectrim", "torch")}
+def _published_rows(family: str) -> list[Row]:
+    return [row for row in published()["rows"] if row["model"] == family]

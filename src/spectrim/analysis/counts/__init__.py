@@ -1,1 +1,1 @@
-"""Statistics of one batch of kept and dropped patches, added up over a data set."""
+"""What the second pass counts: patches by kind, attention, pairs of ranks, histograms."""

@@ -2,81 +2,116 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ...metrics.jackknife import GROUPS, Estimate, add_to, estimate
+from ...metrics.jackknife import Estimate, estimate
 from ..clusters import COUNT, HIGH, LOW
-from ..patches import STATISTICS, View
-from .batch import Look
+from ..patches import View
+from .base import BatchStats, GroupedSums
 
 KINDS = ("mean", "std", "row", "column")
 """What patches are counted by: cluster of the mean, of the std, frequency row, time column."""
 
 
-class Retention:
+class Retention(GroupedSums):
     """Patches before any pruning and after each stage.
 
-    `sums[kind]`: (groups, 1 + stages, of that kind, 2) int64; place 0 of the second axis is the
-    input, and the last axis tells padding (0) from sound (1).
+    `sums`: (groups, 1 + stages, bins of all kinds, 2: padding and sound) int64. Index 0 of the
+    second axis is the input. `by` selects the bins of one kind.
     """
 
     def __init__(self, view: View, stages: int) -> None:
         grid = view.grid
-        sizes = {"mean": COUNT, "std": COUNT, "row": grid.rows, "column": grid.columns}
-        shape = (GROUPS, stages + 1)
-        self.sums = {kind: np.zeros((*shape, sizes[kind], 2), np.int64) for kind in KINDS}
+        sizes = (COUNT, COUNT, grid.rows, grid.columns)  # in the order of KINDS
+        super().__init__(stages + 1, sum(sizes), 2)
+        ends = np.cumsum(sizes).tolist()
+        self._bins = {
+            kind: slice(end - size, end)
+            for kind, end, size in zip(KINDS, ends, sizes, strict=True)
+        }
         self._row = np.tile(np.arange(grid.rows), grid.columns)
         self._column = np.repeat(np.arange(grid.columns), grid.rows)
 
-    def add(self, place: int, look: Look, stays: np.ndarray) -> None:
-        """Count the patches of a batch that stand after stage `place` (0: the input).
+    def add(self, stage: int, stats: BatchStats, kept: np.ndarray) -> None:
+        """Count the patches of a batch that are left after a stage, from 1; 0 is the input.
 
         Args:
-            stays: (clips, patches) bool in the order of the view.
+            kept: (clips, patches) bool in the order of the view.
         """
-        clip, patch = np.nonzero(stays)
-        sound = look.patches.sound[clip, patch].astype(int)
-        bins = {"row": self._row[patch], "column": self._column[patch]}
-        for at, kind in enumerate(STATISTICS):
-            bins[kind] = look.ranks[at][clip, patch]
-        for kind, values in bins.items():
-            add_to(self.sums[kind][:, place], (look.groups[clip], values, sound), 1)
+        clip, patch = np.nonzero(kept)
+        sound = stats.patches.sound[clip, patch].astype(int)
+        ranks = [ranks[clip, patch] for ranks in stats.ranks]
+        for kind, bins in zip(
+            KINDS, (*ranks, self._row[patch], self._column[patch]), strict=True
+        ):
+            index = (stats.groups[clip], stage, self._bins[kind].start + bins, sound)
+            self.accumulate(index, 1)
 
-    def shares(self, kind: str, sound_only: bool = False) -> Estimate:
-        """(stages, of that kind) the share of the input's patches left after each stage."""
-        return estimate(_padding_too(self.sums[kind], sound_only), lambda n: n[1:] / n[0])
+    def by(self, kind: str) -> np.ndarray:
+        """(groups, 1 + stages, bins of the kind, 2: padding and sound)."""
+        return self.sums[:, :, self._bins[kind]]
 
-    def sizes(self, kind: str, sound_only: bool = False) -> Estimate:
-        """(of that kind,) the share that each has of the input's patches."""
-        return estimate(_padding_too(self.sums[kind], sound_only), lambda n: n[0] / n[0].sum())
+    @property
+    def all_patches(self) -> Shares:
+        """Shares of all patches, padding among them."""
+        return Shares({kind: self.by(kind).sum(-1) for kind in KINDS})
+
+    @property
+    def sound_patches(self) -> Shares:
+        """Shares of the patches that hold sound."""
+        return Shares({kind: self.by(kind)[..., 1] for kind in KINDS})
 
     def padding(self) -> Estimate:
-        """(stages, 2) the share of padding and of sound patches left; NaN where none are."""
-        return estimate(self.sums["mean"].sum(2), lambda n: n[1:] / n[0])
+        """(stages, 2) share of padding and of sound patches left; NaN where there are none."""
+        return estimate(self.by("mean").sum(2), _left)
 
-    def of_input_padding(self) -> Estimate:
-        """(1 + stages,) the share of padding among the patches there."""
-        return estimate(self.sums["mean"].sum(2), lambda n: n[:, 0] / n.sum(1))
+    def padding_share(self) -> Estimate:
+        """(1 + stages,) share of padding among the patches of the input and after each stage."""
+        return estimate(self.by("mean").sum(2), lambda n: n[:, 0] / n.sum(1))
 
-    def cluster_pair(self, which: str, sound_only: bool = False) -> Estimate:
-        """(stages,) the share of the patches of L ("low") or H ("high") left, of the mean."""
-        ranks = list(LOW if which == "low" else HIGH)
-        return estimate(
-            _padding_too(self.sums["mean"], sound_only)[:, :, ranks].sum(2), lambda n: n[1:] / n[0]
-        )
+    @property
+    def has_padding(self) -> bool:
+        """Whether any patch of the input is padding."""
+        return bool(self.by("mean")[:, 0, :, 0].any())
 
 
-def low_ratio(one: Retention, other: Retention, sound_only: bool = False) -> Estimate:
-    """(stages,) patches of C1 and C2 that `one` keeps, as a multiple of what `other` keeps.
+@dataclass(frozen=True)
+class Shares:
+    """Numbers of patches by kind, and the shares that they make.
 
-    The paper's comparison of AudioMAE (`one`) with AST, about 1.9 on AS-20K and ESC-50. Both
-    must have seen the same clips in the same groups, and prune in as many stages.
+    Attributes:
+        counts: by kind, (groups, 1 + stages, bins).
     """
-    pair = [
-        _padding_too(run.sums["mean"], sound_only)[:, 1:, list(LOW)].sum(2) for run in (one, other)
-    ]
-    return estimate(np.stack(pair, 1), lambda n: n[0] / n[1])
+
+    counts: dict[str, np.ndarray]
+
+    def kept(self, kind: str) -> Estimate:
+        """(stages, bins) share of the input's patches left after each stage."""
+        return estimate(self.counts[kind], _left)
+
+    def of_input(self, kind: str) -> Estimate:
+        """(bins,) share that each bin has of the input's patches."""
+        return estimate(self.counts[kind], lambda n: n[0] / n[0].sum())
+
+    def cluster_pair(self, name: str) -> Estimate:
+        """(stages,) share of the patches of L ("low") or H ("high") of the mean left."""
+        ranks = list({"low": LOW, "high": HIGH}[name])
+        return estimate(self.counts["mean"][:, :, ranks].sum(2), _left)
+
+    def low_ratio(self, other: Shares) -> Estimate:
+        """(stages,) patches of C1 and C2 kept here, as a multiple of those kept by `other`.
+
+        The paper compares AudioMAE (here) with AST (`other`): about 1.9 on AS-20K and ESC-50.
+        Both must have seen the same clips in the same groups, and prune in as many stages.
+        """
+        low = [shares.counts["mean"][:, 1:, list(LOW)].sum(2) for shares in (self, other)]
+        return estimate(np.stack(low, 1), lambda n: n[0] / n[1])
 
 
-def _padding_too(sums: np.ndarray, sound_only: bool) -> np.ndarray:
-    return sums[..., 1] if sound_only else sums.sum(-1)
+def _left(counts: np.ndarray) -> np.ndarray:
+    """After each stage, relative to the input."""
+    return np.asarray(counts[1:] / counts[0])
+
+

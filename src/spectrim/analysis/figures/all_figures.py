@@ -1,4 +1,4 @@
-"""All figures of an analysis, in the order of the report, with what a reader needs to know."""
+"""All figures of an analysis, in the order of the report, with captions."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from matplotlib.figure import Figure
 
 from ...evaluation.results import slug
 from ..analyze import DataSet
+from ..counts.kendall import DEFINITIONS
 from ..examples import Example
 from . import bars, curves, joint, maps
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure.
+class FigureEntry:
+    """A figure of the report.
 
     Attributes:
         section: heading in the report under which it stands.
         name: of its files, without suffix.
-        figure: what to save; drawn when its turn comes, so that only one is in memory.
+        figure: what to save; drawn when its turn comes, so only one is in memory.
         caption: what it shows and how to read it.
         example: the clip that it shows, or None.
     """
@@ -33,95 +34,94 @@ class Drawn:
 
 
 def draw_all(
-    found: Sequence[DataSet], paper: bool = False, tau_pruned: bool = False
-) -> Iterator[Drawn]:
-    """Figures 3 to 6 and what goes beyond them; those that have nothing to show are left out.
+    data: Sequence[DataSet], paper: bool = False, tau_pruned: bool = False
+) -> Iterator[FigureEntry]:
+    """Figures 3 to 6 of the paper and two more; those that have nothing to show are left out.
 
     Args:
-        paper: draw the published curves of Figure 4 along.
-        tau_pruned: Figure 4 of the pruned models too, which must have been counted.
+        paper: draw the published curves into Figure 4.
+        tau_pruned: draw Figure 4 of the pruned models too, which must have been counted.
     """
-    yield from _examples(found)
-    yield from _tau(found, paper, tau_pruned)
-    yield Drawn(
+    yield from _examples(data)
+    yield from _tau(data, paper, tau_pruned)
+    yield FigureEntry(
         "Clusters of patches",
         "fig5-clusters",
-        bars.draw_clusters(found),
-        "The paper's Figure 5 and Table III: all patches by mean and by standard deviation, cut "
-        "into five K-means clusters each (C1 lowest). Padding lies at its clip's minimum.",
+        bars.draw_clusters(data),
+        "The paper's Figure 5 and Table III: all patches by mean and by standard deviation, in "
+        "five K-means clusters (C1 is the lowest). Padding lies at its clip's minimum.",
     )
-    for data in found:
-        if figure := joint.draw_joint(data):
-            yield Drawn(
-                "Input and retained patches",
-                f"fig6-{slug(data.name)}",
+    for one in data:
+        if figure := joint.draw_joint(one):
+            yield FigureEntry(
+                "Input and kept patches",
+                f"fig6-{slug(one.name)}",
                 figure,
-                "The paper's Figure 6: log histograms of (mean, std), 20 bins a side, of the input "
-                "and of what is retained after the last pruning; the std axis ends at 75 % of its "
-                "range. To the right, where there is padding, without the patches past the valid "
-                "frames. The numbers are "
-                "those of the patches; scales are equal within a pair of columns.",
+                "The paper's Figure 6: log histograms of (mean, std), 20 bins on each axis, of the "
+                "input and of the patches kept after the last pruning. The std axis ends at 75 % "
+                "of its range. Where there is padding, the right half leaves out patches past the "
+                "valid frames. Titles give the number of patches. Each pair of columns shares a "
+                "colour scale.",
             )
-    if figure := bars.draw_retention(found):
-        yield Drawn(
-            "Retention",
+    if figure := bars.draw_retention(data):
+        yield FigureEntry(
+            "Kept patches",
             "retention",
             figure,
-            "Share of the input's patches that is left after the last pruning, by cluster, by "
-            "padding and sound, by frequency and by time; each row has a scale of its own. Dotted: "
-            "of all patches. What intensity and variation keep of sound does not depend on the "
-            "model. A patch that the end of the clip cuts counts as sound; half silent, it varies "
-            "most, so that variation keeps it. Whiskers: one standard error over clips.",
+            "Share of the input's patches kept after the last pruning, by cluster, by padding and "
+            "sound, by frequency and by time. Each row has its own scale. Dotted: share of all "
+            "patches. Intensity and variation keep the same sound whatever the model. A patch that "
+            "contains the end of the clip counts as sound; it is half silent, so it varies most and "
+            "variation keeps it. Whiskers: one standard error over clips.",
         )
-    if figure := curves.draw_received(found):
-        yield Drawn(
+    if figure := curves.draw_received(data):
+        yield FigureEntry(
             "Attention of kept and dropped patches",
             "received",
             figure,
-            "How many times as much attention a kept patch receives as a dropped one, in the block "
-            "that prunes (AST: from the class token; AudioMAE: from the patches). Whiskers: one "
-            "standard error over clips.",
+            "Attention that a kept patch receives, divided by that of a dropped patch, in each "
+            "pruning block (AST: from the class token; AudioMAE: from the patches). Blocks count "
+            "from 0. Whiskers: one standard error over clips.",
         )
 
 
-def _examples(found: Sequence[DataSet]) -> Iterator[Drawn]:
-    for data in found:
-        for number, example in enumerate(data.examples, 1):
-            if not any(len(picture.stays) > 1 for picture in example.pictures):
+def _examples(data: Sequence[DataSet]) -> Iterator[FigureEntry]:
+    for one in data:
+        for number, example in enumerate(one.examples, 1):
+            pictures = example.pictures
+            if not any(len(picture.kept) > 1 for picture in pictures):
                 continue
-            padded = any(picture.valid < len(picture.features) for picture in example.pictures)
+            has_padding = any(picture.valid < len(picture.features) for picture in pictures)
             label = ", ".join(example.clip.labels) or "no label"
-            yield Drawn(
-                "What is kept",
-                f"fig3-{slug(data.name)}-{number}",
+            yield FigureEntry(
+                "Examples of kept patches",
+                f"fig3-{slug(one.name)}-{number}",
                 maps.draw_example(example),
-                f"The paper's Figure 3 on {data.name}, {example.clip.path.name} ({label}): "
-                "log-mel, patches dropped by each pruning blanked; with the models' answers before "
-                "and after. Models whose patches are the same share a row."
-                + (" Right of the dashed line lies padding." if padded else ""),
+                f"The paper's Figure 3 for {one.name}, {example.clip.path.name} ({label}): "
+                "log-mel with the patches blanked that each pruning drops, and each model's top "
+                "class before and after. Models that keep the same patches share a row. Blocks "
+                "count from 0."
+                + (" Padding lies right of the dashed line." if has_padding else ""),
                 example,
             )
 
 
-def _tau(found: Sequence[DataSet], paper: bool, tau_pruned: bool) -> Iterator[Drawn]:
-    section = "Attention against intensity and variation"
-    padded = any(subject.runs[0].retention.sums["mean"][:, 0, :, 0].any()
-                 for data in found for subject in data.subjects)  # fmt: skip
-    for definition in ("paper", "tau-b"):
-        for patches in (0, 1) if padded else (0,):
-            # The published curves are of all patches, in the paper's definition.
-            alike = paper and definition == "paper" and not patches
-            along = " Grey: the paper's own curves." if alike else ""
+def _tau(data: Sequence[DataSet], paper: bool, tau_pruned: bool) -> Iterator[FigureEntry]:
+    has_padding = any(pruned.retention.has_padding for one in data for _, pruned in one.pruned)
+    for definition in DEFINITIONS:
+        for patches in (0, 1) if has_padding else (0,):
+            # The published curves count all patches, in the paper's definition.
+            with_paper = paper and definition == "paper" and not patches
             for pruned in (False, True) if tau_pruned else (False,):
-                parts = ["fig4", definition]
-                parts += ["no-padding"] * patches + ["pruned"] * pruned
-                which = " of pruned models, whose patches grow fewer" if pruned else ""
-                left_out = ", padding left out" if patches else ""
-                yield Drawn(
-                    section,
+                parts = ["fig4", definition, *["no-padding"] * patches, *["pruned"] * pruned]
+                models = " of the pruned models, which have fewer patches in later blocks"
+                yield FigureEntry(
+                    "Attention against intensity and variation",
                     "-".join(parts),
-                    curves.draw_tau(found, definition, patches, alike, pruned),
+                    curves.draw_tau(data, definition, patches, with_paper, pruned),
                     "The paper's Figure 4: Kendall's tau between a patch's attention score and "
-                    f"its cluster, pairs within a clip, over all clips{which}{left_out}."
-                    f"{along} Whiskers: one standard error over clips.",
+                    f"its cluster, over pairs within each clip{models if pruned else ''}"
+                    f"{', without padding' if patches else ''}. Blocks count from 0."
+                    + (" Grey: the paper's curves (its block 1 is block 0)." if with_paper else "")
+                    + " Whiskers: one standard error over clips.",
                 )

@@ -1,4 +1,4 @@
-"""Figure 5 and Table III, clusters and their sizes; and what share of each is retained."""
+"""Figure 5 and Table III, clusters and their sizes; and the share of each that is kept."""
 
 from __future__ import annotations
 
@@ -11,155 +11,147 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ...audio.constants import MELS
+from ...common.palette import VERMILION, Style, series_styles
 from ...metrics.jackknife import Estimate
 from ...pruning.patches import PATCH
-from ..analyze import DataSet, drops
+from ..analyze import DataSet
 from ..clusters import Clusters
-from ..counts.histograms import Single
-from ..patches import STATISTICS, View
-from ..second_pass import Run, Subject
-from .style import CLUSTER_COLOURS, HERTZ, NAMES, TO_NAMES, bare, looks_of, mel_of, seconds_of
+from ..counts.histograms import Histogram
+from ..patches import STATISTICS
+from ..second_pass import AnalyzedModel, PrunedModel
+from .style import AXIS_NAMES, CLUSTER_COLOURS, NAMES, hertz_ticks, seconds_of, style_axes
 
-PADDING: dict[str, Any] = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//////", "lw": 0}
+PADDING: dict[str, Any] = {"facecolor": "none", "edgecolor": VERMILION, "hatch": "//////", "lw": 0}
+CLUSTER_NAMES = ["C1", "C2", "C3", "C4", "C5"]
 
 
-def draw_clusters(found: Sequence[DataSet]) -> Figure:
+def draw_clusters(data: Sequence[DataSet]) -> Figure:
     """A row a data set (and normalisation), a column a statistic: histogram, cut into clusters."""
-    rows = [(data, view) for data in found for view in data.survey.clusters]
+    rows = [(one, view) for one in data for view in one.first.clusters]
     figure = Figure(figsize=(11, 2.9 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), 2, squeeze=False)
-    padded = False
-    for panels, (data, view) in zip(axes, rows, strict=True):
-        names = [subject.name for subject in data.subjects if subject.view == view]
-        user = next(subject for subject in data.subjects if subject.view == view)
-        for ax, statistic, clusters, single in zip(
-            panels, STATISTICS, data.survey.clusters[view], data.singles[view], strict=True
+    has_padding = False
+    for panels, (one, view) in zip(axes, rows, strict=True):
+        models = [model for model in one.models if model.view == view]
+        names = ", ".join(model.name for model in models)
+        shares = models[0].pruned[0].retention.all_patches
+        for ax, statistic, clusters, histogram in zip(
+            panels, STATISTICS, one.first.clusters[view], one.histograms[view], strict=True
         ):
-            sizes = user.runs[0].retention.sizes(statistic).value
-            _histogram(ax, clusters, single, sizes, TO_NAMES[statistic])
-            padded = padded or bool(single.counts[0].any())
-            ax.set_title(f"{data.name}, {NAMES[statistic]}: {', '.join(names)}", fontsize=9)
-    if padded:
-        hatched = Patch(label="of it padding", **PADDING)
+            _draw_histogram(ax, clusters, histogram, shares.of_input(statistic).value)
+            ax.set_xlabel(AXIS_NAMES[statistic])
+            ax.set_title(f"{one.name}, {NAMES[statistic]}: {names}", fontsize=9)
+            has_padding = has_padding or bool(histogram.counts[0].any())
+    if has_padding:
+        hatched = Patch(label="of which padding", **PADDING)
         figure.legend(handles=[hatched], loc="outside lower right", fontsize=8)
     return figure
 
 
-def _histogram(ax: Axes, clusters: Clusters, single: Single, sizes: np.ndarray, what: str) -> None:
-    edges, counts = single.edges, single.counts
-    shares = counts / counts.sum() * 100
+def _draw_histogram(
+    ax: Axes, clusters: Clusters, histogram: Histogram, sizes: np.ndarray
+) -> None:
+    edges, percent = histogram.edges, histogram.counts / histogram.counts.sum() * 100
     centres, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-    ranks = clusters.rank(centres)
-    colours = [CLUSTER_COLOURS[rank] for rank in ranks]
-    total = shares.sum(0)
+    total = percent.sum(0)
+    colours = [CLUSTER_COLOURS[rank] for rank in clusters.rank(centres)]
     ax.bar(centres, total, width, color=colours)
-    if shares[0].any():
-        # Padding is hatched: within a clip it has one value, so that it stands out as spikes.
-        ax.bar(centres, shares[0], width, **PADDING)
-    # One spike would flatten the rest: the axis is cut, and says how high the bar goes.
+    if percent[0].any():
+        # Padding is hatched: it has one value in each clip, so it stands out as spikes.
+        ax.bar(centres, percent[0], width, **PADDING)
+    # One spike would flatten the rest: the axis is cut, and a text gives the height of the bar.
     third, highest = np.sort(total)[-3], total.max()
     top = 1.6 * third if highest > 3 * third > 0 else highest
     if highest > top:
-        at = int(total.argmax())
-        text = f"the bar at {centres[at]:.2f} goes on to {highest:.0f} %"
+        text = f"the bar at {centres[total.argmax()]:.2f} goes on to {highest:.0f} %"
         ax.text(0.99, 0.78, text, transform=ax.transAxes, fontsize=7.5, ha="right", va="top")
     ax.set_ylim(0, top * 1.32)
     for edge in clusters.edges:
         ax.axvline(edge, color="black", linewidth=0.8, linestyle=":")
-    for rank, (low, high) in enumerate(clusters.ranges()):
-        text = f"C{rank + 1}\n{sizes[rank]:.{int(sizes[rank] < 0.095)}%}"
-        place = ((low + high) / 2, 0.985)
-        ax.text(
-            *place, text, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=7.5
-        )
-    ax.set_xlabel(what)
+    labels = ax.get_xaxis_transform()
+    for name, size, (low, high) in zip(CLUSTER_NAMES, sizes, clusters.ranges(), strict=False):
+        text = f"{name}\n{size:.{int(size < 0.095)}%}"
+        middle = (low + high) / 2
+        ax.text(middle, 0.985, text, transform=labels, ha="center", va="top", fontsize=7.5)
     ax.set_ylabel("patches (%)")
-    bare(ax)
+    style_axes(ax)
 
 
-def draw_retention(found: Sequence[DataSet]) -> Figure | None:
+def draw_retention(data: Sequence[DataSet]) -> Figure | None:
     """Share of each cluster, of padding, of each time and band left at the end; None: all is."""
-    runs = [(d, s, run) for d in found for s in d.subjects for run in s.runs if drops(run)]
-    if not runs:
+    panels: dict[tuple[str, str], list[tuple[AnalyzedModel, PrunedModel]]] = {}
+    for one in data:
+        for model, pruned in one.pruned:
+            if pruned.drops:
+                panels.setdefault((one.name, pruned.score), []).append((model, pruned))
+    if not panels:
         return None
-    panels = list(dict.fromkeys((d.name, run.score) for d, _, run in runs))
     figure = Figure(figsize=(15, 2.9 * len(panels) + 0.4), layout="constrained")
     axes = figure.subplots(len(panels), 4, squeeze=False, sharey="row")
-    looks = looks_of([subject.name for _, subject, _ in runs])
-    for row, (name, score) in zip(axes, panels, strict=True):
-        those = [(s, run) for d, s, run in runs if (d.name, run.score) == (name, score)]
-        _retention_row(row, f"{name}, {score}", those, looks)
+    styles = series_styles(model.name for group in panels.values() for model, _ in group)
+    for row, (names, group) in zip(axes, panels.items(), strict=True):
+        _draw_retention_row(row, ", ".join(names), group, styles)
         row[0].set_ylim(0, min(100, row[0].get_ylim()[1]))
     return figure
 
 
-def _retention_row(
+def _draw_retention_row(
     row: Sequence[Axes],
     title: str,
-    runs: Sequence[tuple[Subject, Run]],
-    looks: dict[str, tuple[str, str]],
+    group: Sequence[tuple[AnalyzedModel, PrunedModel]],
+    styles: dict[str, Style],
 ) -> None:
-    width = 0.8 / len(runs)
-    for at, (subject, run) in enumerate(runs):
-        shift, (colour, sign) = (at - (len(runs) - 1) / 2) * width, looks[subject.name]
-        style = {"width": width, "color": colour, "error_kw": {"linewidth": 0.8}}
-        for ax, kind in zip(row, STATISTICS, strict=False):
-            shares = run.retention.shares(kind)
-            _bars(ax, np.arange(5) + shift, shares, slice(None), subject.name, style)
-        padding = run.retention.padding()
-        _bars(row[0], np.arange(5, 7) + shift, padding, slice(None), "", style)
-        # Under intensity and variation lines of different models coincide: each is seen through.
-        dashes = (0, (3, 3)) if at else "-"
-        marker = {
+    width = 0.8 / len(group)
+    for index, (model, pruned) in enumerate(group):
+        shift, (colour, marker) = (index - (len(group) - 1) / 2) * width, styles[model.name]
+        bar = {"width": width, "color": colour, "error_kw": {"linewidth": 0.8}}
+        shares, view = pruned.retention.all_patches, pruned.view
+        for ax, statistic in zip(row, STATISTICS, strict=False):
+            _draw_bars(ax, np.arange(5) + shift, shares.kept(statistic), model.name, bar)
+        _draw_bars(row[0], np.arange(5, 7) + shift, pruned.retention.padding(), None, bar)
+        # Under intensity and variation, lines of different models coincide: later ones have
+        # dashes and smaller markers, so the first shows through.
+        line = {
             "color": colour,
-            "marker": sign,
-            "markersize": max(2.0, 5 - 1.5 * at),
-            "linestyle": dashes,
+            "marker": marker,
+            "markersize": max(2.0, 5 - 1.5 * index),
+            "linestyle": (0, (3, 3)) if index else "-",
         }
-        _line(row[2], run.view, run.retention.shares("row"), "row", subject.name, marker)
-        _line(row[3], run.view, run.retention.shares("column"), "column", subject.name, marker)
-    row[0].set_xticks(range(7), ["C1", "C2", "C3", "C4", "C5", "pad-\nding", "sound"], fontsize=8)
-    row[1].set_xticks(range(5), ["C1", "C2", "C3", "C4", "C5"], fontsize=8)
-    row[0].set_ylabel("retained at the end (%)")
-    whole = {run.model.plan.counts(run.view.grid.count, run.model.config.depth)[-1][1]
-             / run.view.grid.count for _, run in runs}  # fmt: skip
-    for ax in row:
-        for share in whole:
+        # Bands stand at their middle on the mel axis, which models of any stride share.
+        middles = np.arange(view.grid.rows) * view.stride[0] + (PATCH - 1) / 2
+        _draw_line(row[2], middles, shares.kept("row"), model.name, line)
+        times = [seconds_of(start * view.stride[1] + PATCH // 2)
+                 for start in range(view.grid.columns)]  # fmt: skip
+        _draw_line(row[3], times, shares.kept("column"), model.name, line)
+    row[0].set_xticks(range(7), [*CLUSTER_NAMES, "pad-\nding", "sound"], fontsize=8)
+    row[1].set_xticks(range(5), CLUSTER_NAMES, fontsize=8)
+    row[0].set_ylabel("kept at the end (%)")
+    for ax, by in zip(row, ("intensity", "variation", "frequency", "time"), strict=True):
+        for share in {pruned.patches_left / pruned.view.grid.count for _, pruned in group}:
             ax.axhline(share * 100, color="black", linestyle=":", linewidth=1, label="of all")
-    if not any(run.retention.sums["mean"][:, 0, :, 0].any() for _, run in runs):
+        ax.set_title(f"{title}: by {by}", fontsize=9)
+        style_axes(ax)
+    if not any(pruned.retention.has_padding for _, pruned in group):
         row[0].text(5, 2, "none", ha="center", fontsize=8)
-    for ax, what in zip(
-        row, ("by intensity", "by variation", "by frequency", "by time"), strict=True
-    ):
-        ax.set_title(f"{title}: {what}", fontsize=9)
-        bare(ax)
     row[0].legend(fontsize=7.5)
-    row[2].set_xticks([mel_of(hertz) for hertz in HERTZ], [str(hertz) for hertz in HERTZ])
+    hertz_ticks(row[2], "x")
     row[2].set_xlim(-0.5, MELS - 0.5)
     row[2].set_xlabel("middle of the band (Hz)", fontsize=8)
-    row[2].tick_params(axis="x", labelsize=8)
     row[3].set_xlabel("time (s)", fontsize=8)
-    row[3].tick_params(axis="x", labelsize=8)
+    for ax in row[2:]:
+        ax.tick_params(axis="x", labelsize=8)
 
 
-def _bars(
-    ax: Axes, places: np.ndarray, found: Estimate, pick: slice, label: str, style: dict[str, object]
+def _draw_bars(
+    ax: Axes, positions: np.ndarray, share: Estimate, label: str | None, style: dict[str, Any]
 ) -> None:
-    value, error = found.value[-1][pick], found.error[-1][pick]
-    there = np.isfinite(value)
-    value, error = np.where(there, value, 0) * 100, np.where(np.isfinite(error), error, 0) * 100
+    value, error = np.nan_to_num(share.value[-1]) * 100, np.nan_to_num(share.error[-1]) * 100
     whiskers = [np.minimum(error, value), error]  # not below 0
-    ax.bar(places, value, yerr=whiskers, label=label or None, **style)  # type: ignore[arg-type]
+    ax.bar(positions, value, yerr=whiskers, label=label, **style)
 
 
-def _line(
-    ax: Axes, view: View, found: Estimate, kind: str, label: str, style: dict[str, object]
+def _draw_line(
+    ax: Axes, positions: Sequence[float], share: Estimate, label: str, style: dict[str, Any]
 ) -> None:
-    value, error = found.value[-1] * 100, np.nan_to_num(found.error[-1]) * 100
-    if kind == "row":
-        # At the band's middle on the mel axis, which models of any stride share.
-        middles = [row * view.stride[0] + (PATCH - 1) / 2 for row in range(len(value))]
-        ax.errorbar(middles, value, yerr=error, label=label, capsize=2, **style)  # type: ignore[arg-type]
-        return
-    times = [seconds_of(column * view.stride[1] + 8) for column in range(len(value))]
-    ax.errorbar(times, value, yerr=error, label=label, capsize=2, **style)  # type: ignore[arg-type]
+    value, error = share.value[-1] * 100, np.nan_to_num(share.error[-1]) * 100
+    ax.errorbar(positions, value, yerr=error, label=label, capsize=2, **style)

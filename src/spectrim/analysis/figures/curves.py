@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -13,13 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from ...common.palette import COLOURS, GREY, MARKERS, Style, series_styles
 from ...metrics.jackknife import Estimate
-from ..analyze import DataSet, drops
+from ..analyze import DataSet
+from ..counts.attention import TauCounts
+from ..inputs import FAMILY_NAMES, family_name
 from ..patches import STATISTICS
-from ..second_pass import Run, Subject
-from .style import COLOURS, GREY, MARKERS, NAMES, after, bare, looks_of
+from ..second_pass import AnalyzedModel, PrunedModel
+from .style import BLOCK_AXIS, BLOCK_AXIS_WITH_PAPER, NAMES, in_block, style_axes
 
-FAMILIES = {True: "AST", False: "AudioMAE"}
 TITLES = {
     "paper": "tau as in the paper (equal clusters count as concordant)",
     "tau-b": "tau-b (ties left out)",
@@ -31,12 +34,22 @@ DASHES = {"AS-20K": "-", "SPC-2": "--", "ESC-50": ":", "VoxCeleb-1": "-."}
 def published() -> dict[str, Any]:
     """The paper's Figure 4: "tau" by family, statistic and data set, and its "source"."""
     file = resources.files("spectrim.assets") / "paper" / "figure4.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return numbers
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Tau of a model on a data set: unpruned, or pruned by a score."""
+
+    family: str
+    model: str
+    label: str
+    counts: TauCounts
 
 
 def draw_tau(
-    found: Sequence[DataSet],
+    data: Sequence[DataSet],
     definition: str,
     patches: int = 0,
     paper: bool = False,
@@ -47,145 +60,142 @@ def draw_tau(
     Args:
         definition: a key of `kendall.DEFINITIONS`.
         patches: 0: all, as the paper; 1: those that hold sound.
-        paper: draw the published curves along.
-        pruned: the pruned models, a line a score too, instead of the unpruned ones.
+        paper: draw the published curves too.
+        pruned: draw the pruned models, a line a score, instead of the unpruned ones.
     """
-    lines: dict[bool, list[tuple[str, Any, tuple[str, str]]]] = {}
-    looks = _looks(found, pruned)
-    for data in found:
-        for subject in data.subjects:
-            family = subject.plain.config.has_class_token
-            for name, counts in _counted(data, subject, pruned):
-                lines.setdefault(family, []).append((name, counts.tau(definition), looks[name]))
-    families = sorted(lines, reverse=True)
+    lines = _pruned_lines(data) if pruned else _unpruned_lines(data)
+    styles = _styles(lines, pruned)
+    present = {line.family for line in lines}
+    known = [name for name in FAMILY_NAMES.values() if name in present]
+    families = known + sorted(present.difference(known))
     figure = Figure(figsize=(5.6 * len(families) + 0.4, 7.0), layout="constrained")
     axes = figure.subplots(2, len(families), squeeze=False, sharex=True, sharey=True)
-    for column, family in enumerate(families):
-        for row, statistic in enumerate(STATISTICS):
-            ax = axes[row, column]
+    lowest = -0.3
+    for panels, family in zip(axes.T, families, strict=True):
+        for row, (ax, statistic) in enumerate(zip(panels, STATISTICS, strict=True)):
             if paper:
-                _published(ax, FAMILIES[family], statistic)
-            for name, estimate, look in lines[family]:
-                _curve(ax, estimate, row, patches, name, look)
+                _draw_published(ax, family, statistic)
+            for line in lines:
+                if line.family == family:
+                    tau = line.counts.tau(definition)
+                    lowest = min(lowest, np.nanmin(tau.value, initial=0.0))
+                    _draw_curve(ax, tau, row, patches, line.label, styles[line.label])
             ax.axhline(0, color="black", linewidth=0.8)
-            ax.set_title(f"{FAMILIES[family]}: attention against {NAMES[statistic]}", fontsize=10)
-            bare(ax)
-            if column == 0:
-                ax.set_ylabel("Kendall's tau")
-        axes[1, column].set_xlabel("block (from 1)")
-        axes[1, column].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    low = min(
-        -0.3,
-        *(np.nanmin(found.value, initial=0.0) for those in lines.values() for _, found, _ in those),
-    )
-    axes[0, 0].set_ylim(low - 0.05, 1.02)
-    which = ", padding left out" if patches else ""
+            ax.set_title(f"{family}: attention against {NAMES[statistic]}", fontsize=10)
+            style_axes(ax)
+        panels[-1].set_xlabel(BLOCK_AXIS_WITH_PAPER if paper else BLOCK_AXIS)
+        panels[-1].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Kendall's tau")
+    axes[0, 0].set_ylim(lowest - 0.05, 1.02)
+    without = ", padding left out" if patches else ""
     models = "pruned models" if pruned else "unpruned models"
-    figure.suptitle(f"{TITLES[definition]}{which}; {models}", fontsize=11)
+    figure.suptitle(f"{TITLES[definition]}{without}; {models}", fontsize=11)
     return figure
 
 
-def _looks(found: Sequence[DataSet], pruned: bool) -> dict[str, tuple[str, str]]:
-    """(colour, marker) a line: the model's own, as in the other figures, where it has one line."""
-    subjects = [(data, subject) for data in found for subject in data.subjects]
-    models = [subject.name for _, subject in subjects]
-    names = [name for data, s in subjects for name, _ in _counted(data, s, pruned)]
-    if len(set(models)) < len(models) or pruned:
-        return looks_of(names)
-    return dict(zip(names, looks_of(models).values(), strict=True))
+def _unpruned_lines(data: Sequence[DataSet]) -> list[_Line]:
+    return [
+        _Line(family_name(model.unpruned), model.name, f"{model.name}, {one.name}", model.tau)
+        for one in data
+        for model in one.models
+    ]
 
 
-def _counted(data: DataSet, subject: Subject, pruned: bool) -> list[tuple[str, Any]]:
-    name = f"{subject.name}, {data.name}"
-    if not pruned:
-        return [(name, subject.tau)]
-    return [(f"{name}, {run.score}", run.tau) for run in subject.runs if run.tau]
+def _pruned_lines(data: Sequence[DataSet]) -> list[_Line]:
+    return [
+        _Line(family_name(model.unpruned), model.name,
+              f"{model.name}, {one.name}, {pruned.score}", pruned.tau)
+        for one in data
+        for model, pruned in one.pruned
+        if pruned.tau
+    ]  # fmt: skip
 
 
-def _curve(
-    ax: Axes, tau: Estimate, row: int, patches: int, name: str, look: tuple[str, str]
+def _styles(lines: Sequence[_Line], pruned: bool) -> dict[str, Style]:
+    """The model's own style, as in the other figures, where each model has a single line."""
+    labels, models = [line.label for line in lines], [line.model for line in lines]
+    if pruned or len(set(models)) < len(models):
+        return series_styles(labels)
+    return dict(zip(labels, series_styles(models).values(), strict=True))
+
+
+def _draw_curve(
+    ax: Axes, tau: Estimate, row: int, patches: int, label: str, style: Style
 ) -> None:
     value, error = tau.value[:, row, patches], tau.error[:, row, patches]
     ax.errorbar(
-        np.arange(1, len(value) + 1),
+        np.arange(len(value)),
         value,
         yerr=np.where(np.isfinite(error), error, 0),
-        color=look[0],
-        marker=look[1],
+        color=style[0],
+        marker=style[1],
         markersize=5,
         capsize=2,
-        label=name,
+        label=label,
     )
-    ax.set_xticks(range(1, len(value) + 1))
+    ax.set_xticks(range(len(value)))
 
 
-def _published(ax: Axes, family: str, statistic: str) -> None:
-    for data, curve in published()["tau"][family][statistic].items():
-        blocks = range(1, len(curve) + 1)
-        label = f"{family}, {data} (paper)"
-        ax.plot(blocks, curve, color=GREY, linestyle=DASHES[data], linewidth=1.3, label=label)
+def _draw_published(ax: Axes, family: str, statistic: str) -> None:
+    for name, curve in published()["tau"].get(family, {}).get(statistic, {}).items():
+        label = f"{family}, {name} (paper)"
+        ax.plot(curve, color=GREY, linestyle=DASHES[name], linewidth=1.3, label=label)
 
 
-def draw_received(found: Sequence[DataSet]) -> Figure | None:
-    """How many times as much attention kept patches receive; None where no model drops any.
+def draw_received(data: Sequence[DataSet]) -> Figure | None:
+    """Attention of kept over that of dropped patches; None where no model drops any.
 
     A panel a data set, a bar a model, score and pruning.
     """
-    panels: list[tuple[DataSet, list[tuple[Subject, Run]]]] = []
-    for data in found:
-        runs = [(s, run) for s in data.subjects for run in s.runs if _compared(run)]
-        if runs:
-            panels.append((data, runs))
+    panels = {
+        one.name: [(m, p) for m, p in one.pruned if p.drops and p.received.sums.any()]
+        for one in data
+    }
+    panels = {name: pruned for name, pruned in panels.items() if pruned}
     if not panels:
         return None
-    rows = sum(len(runs) for _, runs in panels)
+    rows = sum(map(len, panels.values()))
     figure = Figure(figsize=(8.2, 0.62 * rows + 1.0 * len(panels) + 0.8), layout="constrained")
-    heights = [len(runs) + 0.8 for _, runs in panels]
-    axes = figure.subplots(
-        len(panels), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights}
-    )
-    for ax, (data, runs) in zip(axes[:, 0], panels, strict=True):
-        _received_panel(ax, data.name, runs)
-        if ax is not axes[0, 0] and (legend := ax.get_legend()):
-            legend.remove()  # the first panel's stands for all
-    axes[-1, 0].set_xlabel("attention received, kept / dropped patch (log scale; 1: alike)")
+    heights = {"height_ratios": [len(pruned) + 0.8 for pruned in panels.values()]}
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, gridspec_kw=heights)[:, 0]
+    for ax, (name, pruned) in zip(axes, panels.items(), strict=True):
+        _received_panel(ax, name, pruned)
+    axes[0].legend(fontsize=8, loc="best", title="kept against dropped", title_fontsize=8)
+    axes[-1].set_xlabel("attention received, kept / dropped patch (log scale; 1: equal)")
     return figure
 
 
-def _compared(run: Run) -> bool:
-    return drops(run) and bool(run.received.sums.any())
-
-
-def _received_panel(ax: Axes, name: str, runs: Sequence[tuple[Subject, Run]]) -> None:
-    seen: set[str] = set()
-    for at, (_, run) in enumerate(runs):
-        ratio, count = run.received.ratio(), len(run.places)
-        for stage, place in enumerate(run.places):
+def _received_panel(
+    ax: Axes, title: str, rows: Sequence[tuple[AnalyzedModel, PrunedModel]]
+) -> None:
+    labelled: set[str] = set()
+    for row, (_, pruned) in enumerate(rows):
+        ratio, stages = pruned.received.ratio(), len(pruned.blocks)
+        for stage, block in enumerate(pruned.blocks):
             value, error = ratio.value[stage], ratio.error[stage]
             if not np.isfinite(value) or value <= 0:
                 continue
-            label = after(place)
-            y = at + (stage - (count - 1) / 2) * 0.22
+            label = in_block(block)
             ax.errorbar(
                 value,
-                y,
+                row + (stage - (stages - 1) / 2) * 0.22,
                 # On a log axis a whisker that reaches 0 has no end: it is left out.
                 xerr=[[error if error < value else 0], [error]] if np.isfinite(error) else None,
                 color=COLOURS[stage % len(COLOURS)],
                 marker=MARKERS[stage % len(MARKERS)],
                 linestyle="none",
                 capsize=2,
-                label=None if label in seen else label,
+                label=None if label in labelled else label,
             )
-            seen.add(label)
+            labelled.add(label)
     ax.axvline(1, color="black", linewidth=0.8)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    names = [f"{subject.name}\n{run.score}" for subject, run in runs]
-    ax.set_yticks(range(len(runs)), names, fontsize=8)
-    ax.set_ylim(len(runs) - 0.4, -0.6)
-    ax.set_title(name, fontsize=10)
-    ax.legend(fontsize=8, loc="best", title="kept against dropped", title_fontsize=8)
-    bare(ax)
+    names = [f"{model.name}\n{pruned.score}" for model, pruned in rows]
+    ax.set_yticks(range(len(rows)), names, fontsize=8)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_title(title, fontsize=10)
+    style_axes(ax)

@@ -1,61 +1,80 @@
-"""Figure 6: log histograms of (mean, std), input against retained patches, same axes."""
+"""Figure 6: log histograms of (mean, std), input against kept patches, on the same axes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from ..analyze import DataSet, drops
-from ..counts.histograms import SHOWN
-from ..second_pass import Run, Subject
-from .style import MAP, bare
+from ..analyze import DataSet
+from ..counts.histograms import STD_SHOWN
+from ..second_pass import AnalyzedModel, PrunedModel
+from .style import MAP, style_axes
 
-COLUMNS = ((0, False), (-1, False), (0, True), (-1, True))
-HEADS = ("input", "retained", "input, no padding", "retained, no padding")
+HEADS = ("input", "kept", "input, no padding", "kept, no padding")
 
 
 def draw_joint(data: DataSet) -> Figure | None:
     """A row a model and score; None where nothing is dropped."""
-    runs = [(subject, run) for subject in data.subjects for run in subject.runs if drops(run)]
-    if not runs:
+    rows = [(model, pruned) for model, pruned in data.pruned if pruned.drops]
+    if not rows:
         return None
-    padded = any(run.joint.counts[0, 0].any() for _, run in runs)
-    pairs = (COLUMNS[:2], COLUMNS[2:])[: 1 + padded]  # that are compared, and share a scale
-    columns = 2 * len(pairs)
-    size = (2.9 * columns + 0.2, 2.5 * len(runs) + 1.3)
+    has_padding = any(pruned.joint.counts[0, 0].any() for _, pruned in rows)
+    columns = 4 if has_padding else 2
+    size = (2.9 * columns + 0.2, 2.5 * len(rows) + 1.3)
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(runs), columns, squeeze=False)
-    tops = [max(r.joint.density(*c).max() for _, r in runs for c in pair) for pair in pairs]
-    for row, (subject, run) in zip(axes, runs, strict=True):
-        images = _row(row, subject, run, [top for top in tops for _ in range(2)])
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    # (rows, columns, 20, 20); the two columns of a pair are compared, so they share a scale.
+    counts = np.stack([_panel_counts(pruned)[:columns] for _, pruned in rows])
+    tops = [
+        max(
+            pruned.joint.log_density(panel).max()
+            for (_, pruned), panels in zip(rows, counts, strict=True)
+            for panel in panels[pair : pair + 2]
+        )
+        for pair in range(0, columns, 2)
+    ]
+    for row, (model, pruned), panels in zip(axes, rows, counts, strict=True):
+        images = _draw_row(row, model, pruned, panels, np.repeat(tops, 2).tolist())
     for ax in axes[-1]:
         ax.set_xlabel("patch mean (log-mel)", fontsize=8)
-    for at, image in enumerate(images[::2]):
-        those = axes[:, 2 * at : 2 * at + 2]
-        bar = figure.colorbar(image, ax=those, location="bottom", shrink=0.8, aspect=40, pad=0.01)
+    for first, image in zip(range(0, columns, 2), images[::2], strict=True):
+        pair = axes[:, first : first + 2]
+        bar = figure.colorbar(image, ax=pair, location="bottom", shrink=0.8, aspect=40, pad=0.01)
         bar.set_label("log(1 + density)", fontsize=8)
     figure.suptitle(f"{data.name}: patches by mean and std", fontsize=11)
     return figure
 
 
-def _row(row: Sequence[Axes], subject: Subject, run: Run, tops: Sequence[float]) -> list[QuadMesh]:
-    means, stds = run.joint.edges
+def _panel_counts(pruned: PrunedModel) -> np.ndarray:
+    """(4, 20, 20) counts of the panels in `HEADS`."""
+    first, last = pruned.joint.counts[0], pruned.joint.counts[-1]
+    return np.stack([first.sum(0), last.sum(0), first[1], last[1]])
+
+
+def _draw_row(
+    row: Sequence[Axes],
+    model: AnalyzedModel,
+    pruned: PrunedModel,
+    panels: np.ndarray,
+    tops: Sequence[float],
+) -> list[QuadMesh]:
+    means, stds = pruned.joint.edges
     images = []
-    for ax, (place, sound), head, top in zip(row, COLUMNS, HEADS, tops, strict=False):
-        density = run.joint.density(place, sound)
+    for index, (ax, counts, top) in enumerate(zip(row, panels, tops, strict=True)):
+        density = pruned.joint.log_density(counts)
         image = ax.pcolormesh(
             means, stds, density.T, cmap=MAP, vmin=0, vmax=top or 1, rasterized=True
         )
         images.append(image)
-        counts = run.joint.counts[place, 1 if sound else slice(None)].sum()
-        ax.set_ylim(stds[0], stds[0] + SHOWN * (stds[-1] - stds[0]))
-        name = f"{subject.name}, {run.score}\n" if not place and not sound else "\n"
-        ax.set_title(f"{name}{head}: {counts:,}", fontsize=8.5)
+        ax.set_ylim(stds[0], stds[0] + STD_SHOWN * (stds[-1] - stds[0]))
+        name = "" if index else f"{model.name}, {pruned.score}"
+        ax.set_title(f"{name}\n{HEADS[index]}: {counts.sum():,}", fontsize=8.5)
         ax.tick_params(labelsize=8)
-        bare(ax)
+        style_axes(ax)
         ax.grid(False)
     row[0].set_ylabel("patch std", fontsize=8)
     return images

@@ -1,9 +1,8 @@
-"""What all figures share: colours, axes in seconds and hertz, and how they are saved."""
+"""What all figures share: names, axes in seconds and hertz, and how they are saved."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -15,47 +14,36 @@ from ...evaluation.figure import save_png, verbatim
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind readers tell apart; markers and dashes for print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-GREY = "#7F7F7F"
 MAP = "viridis"
 CLUSTER_COLOURS = tuple(matplotlib.colormaps["cividis"](np.linspace(0, 1, 5)).tolist())
+LOG_MEL_COLOURS = matplotlib.colormaps[MAP].with_extremes(bad="#E6E6E6")  # dropped: light grey
 HERTZ = (100, 500, 1000, 2000, 4000)
 NAMES = {"mean": "intensity (mean)", "std": "variation (std)"}
-TO_NAMES = {"mean": "patch mean of normalised log-mel", "std": "patch std of normalised log-mel"}
-
-
-def looks_of(models: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """(colour, marker) of each model, the same in every figure of an analysis."""
-    # From the seventh on markers are one ahead: of 36 no two look alike.
-    return {
-        name: (COLOURS[at % len(COLOURS)], MARKERS[(at + at // len(COLOURS)) % len(MARKERS)])
-        for at, name in enumerate(dict.fromkeys(models))
-    }
+AXIS_NAMES = {"mean": "patch mean of normalised log-mel", "std": "patch std of normalised log-mel"}
+BLOCK_AXIS = "block (from 0)"
+BLOCK_AXIS_WITH_PAPER = "block (from 0; the paper counts from 1)"
 
 
 def save_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
     """Write a figure as PNG and as PDF, neither with the time of day in it."""
     png = save_png(folder / f"{name}.png", figure)
-    figure.set_layout_engine("none")  # what it laid out stays; a second time would double the wait
-    about = {"CreationDate": None, "Producer": None, "Creator": "spectrim"}
+    figure.set_layout_engine("none")  # the layout stays; computing it again would double the time
+    metadata = {"CreationDate": None, "Producer": None, "Creator": "spectrim"}
     pdf = folder / f"{name}.pdf"
     with verbatim(figure):
-        save(pdf, lambda aside: figure.savefig(aside, metadata=about, dpi=200))
+        save(pdf, lambda aside: figure.savefig(aside, metadata=metadata, dpi=200))
     return [png, pdf]
 
 
 def mel_of(hertz: float) -> float:
-    """The place of a frequency on an axis of mel bins, whose bin i reaches from i - .5 to i + .5.
+    """The position of a frequency on an axis of mel bins; bin i reaches from i - .5 to i + .5.
 
-    The centres of the 128 bins lie evenly in mel between 20 Hz and Nyquist, both left out.
+    The centres of the 128 bins are equally spaced in mel between 20 Hz and 8000 Hz, both excluded.
     """
-    low, high, wanted = (1127.0 * math.log1p(f / 700.0) for f in (LOW_HZ, SAMPLE_RATE / 2, hertz))
-    return (wanted - low) / (high - low) * (MELS + 1) - 1
+    low, high, mel = (1127.0 * math.log1p(f / 700.0) for f in (LOW_HZ, SAMPLE_RATE / 2, hertz))
+    return (mel - low) / (high - low) * (MELS + 1) - 1
 
 
 def seconds_of(frame_edge: float) -> float:
@@ -63,18 +51,19 @@ def seconds_of(frame_edge: float) -> float:
     return (frame_edge * SHIFT + (WINDOW - SHIFT) / 2) / SAMPLE_RATE
 
 
-def bare(ax: Axes) -> None:
-    """A light grid, and no frame above and to the right."""
+def style_axes(ax: Axes) -> None:
+    """A light grid, and no frame at the top and on the right."""
     ax.grid(alpha=0.3)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def colour_map() -> Colormap:
-    """The map of log-mel values; what is blanked is light grey, a colour that it lacks."""
-    return matplotlib.colormaps[MAP].with_extremes(bad="#E6E6E6")
+def hertz_ticks(axis: Axes, along: str) -> None:
+    """Ticks in hertz on the "x" or "y" axis of mel bins."""
+    set_ticks = axis.set_xticks if along == "x" else axis.set_yticks
+    set_ticks([mel_of(hertz) for hertz in HERTZ], [str(hertz) for hertz in HERTZ])
 
 
-def after(place: int | str) -> str:
-    """Where a stage stands, in the paper's count from 1."""
-    return "at the input" if place == "input" else f"in block {int(place) + 1}"
+def in_block(block: int | str) -> str:
+    """Where a stage stands: "in block 3", or "at the input". Blocks count from 0."""
+    return "at the input" if block == "input" else f"in block {block}"
