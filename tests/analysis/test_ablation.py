@@ -11,8 +11,9 @@ import torch
 from sounds import burst, manifest, noise, silence
 
 from pruning import oracle
-from spectrim.analysis.ablation.ablate import DROPPED, Cut, ablate, as_many, outputs
-from spectrim.analysis.first_pass import survey
+from spectrim.analysis.ablation.ablate import DROPPED, ablate
+from spectrim.analysis.ablation.outputs import Cut, cut_outputs, random_patches
+from spectrim.analysis.first_pass import first_pass
 from spectrim.analysis.patches import View, patches_of
 from spectrim.common.errors import SpectrimError
 
@@ -32,8 +33,8 @@ def ranks_of(model, clips):
     """Features, valid frames, and the cluster of each patch in the model's order."""
     features, valid = model.features([clip.path for clip in clips.clips])
     view = View.of(model.config)
-    clusters = survey({"m": model}, "x", clips).clusters[view][0]
-    ranks = clusters.rank(patches_of(view, features, valid).values[0])[:, view.places(model)]
+    clusters = first_pass({"m": model}, "x", clips).clusters[view][0]
+    ranks = clusters.rank(patches_of(view, features, valid).values[0])[:, view.order_of(model)]
     return features, valid, torch.from_numpy(ranks)
 
 
@@ -46,7 +47,7 @@ def test_masking_equals_removing_clip_by_clip(make, clips, family, after):
     keeps = {which: ~torch.isin(ranks, torch.tensor(ids)) for which, ids in DROPPED.items()}
     for which, keep in keeps.items():
         assert len(set(keep.sum(1).tolist())) > 2, "clips lose different numbers of patches"
-        _, together = outputs(model, features, valid, [Cut(which, after)], keeps)
+        _, together = cut_outputs(model, features, valid, [Cut(which, after)], keeps)
         for row in range(len(features)):
             if not keep[row].any():
                 assert np.isnan(together[row]).all()
@@ -89,21 +90,22 @@ def test_rows_are_what_the_model_says_without_the_patches(make, clips, family):
         assert key in found.rows[0]
 
 
-def test_by_lot_as_many_patches_go_and_no_others(make, clips):
+def test_the_random_control_drops_as_many_patches_and_other_ones(make, clips):
     model = make("ast")
-    found = ablate(model, "m", "x", clips, after=(3,), by_lot=True, batch_size=3)
+    found = ablate(model, "m", "x", clips, after=(3,), random_control=True, batch_size=3)
     rows = {row["dropped"]: row for row in found.rows}
     assert list(rows) == [None, "low", "high", "random-low", "random-high"]
     for which in ("low", "high"):
         assert rows[f"random-{which}"]["patches_dropped"] == rows[which]["patches_dropped"]
         assert rows[f"random-{which}"]["clips"] == rows[which]["clips"]
         assert rows[f"random-{which}"]["value"] != rows[which]["value"], "other patches"
-    again = ablate(model, "m", "x", clips, after=(3,), by_lot=True, batch_size=2)
+    again = ablate(model, "m", "x", clips, after=(3,), random_control=True, batch_size=2)
     assert [row["value"] for row in again.rows] == pytest.approx([r["value"] for r in found.rows])
     keep = torch.rand(4, 64) < torch.tensor([0.0, 0.2, 0.9, 1.1])[:, None]
-    drawn = as_many(keep, [np.random.default_rng(clip) for clip in range(4)])
+    drawn = random_patches(keep, [np.random.default_rng(clip) for clip in range(4)])
     assert torch.equal(drawn.sum(1), keep.sum(1)) and not torch.equal(drawn, keep)
-    more = torch.stack([as_many(keep[1:2], [np.random.default_rng(at)])[0] for at in range(3000)])
+    generators = map(np.random.default_rng, range(3000))
+    more = torch.stack([random_patches(keep[1:2], [one])[0] for one in generators])
     share = keep[1].float().mean()
     assert (more.float().mean(0) - share).abs().max() < 0.05, "every patch stays as often"
 
@@ -157,22 +159,22 @@ def test_agreement_has_contrasts_too(make, clips):
     assert entry["loss_low"]["value"] == pytest.approx(1 - low["value"])
 
 
-def test_every_clip_draws_lots_of_its_own(make, clips, monkeypatch):
-    """Or all would lose the same places, and errors over clips would say nothing of the lots."""
+def test_every_clip_has_its_own_random_control(make, clips, monkeypatch):
+    """Otherwise all lose the same places, and errors over clips do not cover the random choice."""
     drawn = []
 
-    def watched(keep, lots):
-        drawn.append(as_many(torch.arange(keep.shape[1]).expand_as(keep) < 32, lots))
-        return as_many(keep, lots)
+    def watched(keep, generators):
+        drawn.append(random_patches(torch.arange(keep.shape[1]).expand_as(keep) < 32, generators))
+        return random_patches(keep, generators)
 
-    monkeypatch.setattr("spectrim.analysis.ablation.ablate.as_many", watched)
-    ablate(make("ast"), "m", "x", clips, after=(3,), by_lot=True, batch_size=3)
+    monkeypatch.setattr("spectrim.analysis.ablation.ablate.random_patches", watched)
+    ablate(make("ast"), "m", "x", clips, after=(3,), random_control=True, batch_size=3)
     places = torch.cat(drawn)
     assert len(places.unique(dim=0)) == len(places) == 2 * len(clips.clips)
 
 
 @each_family
-def test_answers_that_are_no_numbers_are_said(make, clips, family):
+def test_outputs_that_are_not_finite_are_an_error(make, clips, family):
     """They would pass for clips that have lost all their patches."""
     model = copy.deepcopy(make(family, depth=2))
     with torch.no_grad():

@@ -7,8 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from spectrim.analysis.clusters import fit_clusters
-from spectrim.analysis.reservoir import Reservoir
+from spectrim.analysis.clusters import PatchSample, fit_clusters
 from spectrim.common.errors import SpectrimNotice
 from spectrim.metrics.jackknife import deal, estimate
 
@@ -32,7 +31,7 @@ def test_planted_clusters_are_recovered_in_order():
 def test_fewer_values_than_clusters_are_a_cluster_each(values):
     with pytest.warns(SpectrimNotice, match=f"{len(values)} different value"):
         clusters = fit_clusters(np.repeat(values, 50), min(values), max(values), "test")
-    assert clusters.centres.tolist() == values and not clusters.whole
+    assert clusters.centres.tolist() == values and not clusters.is_complete
     assert clusters.rank(np.array(values)).tolist() == list(range(len(values)))
 
 
@@ -40,28 +39,28 @@ def test_five_values_are_enough():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clusters = fit_clusters(np.repeat(np.arange(5.0), 7), 0, 4, "test")
-    assert clusters.whole and clusters.centres.tolist() == [0, 1, 2, 3, 4]
+    assert clusters.is_complete and clusters.centres.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_reservoir_keeps_a_uniform_sample_whatever_the_batches():
+def test_a_sample_keeps_a_uniform_sample_whatever_the_batches():
     rows = np.arange(20_000.0)[:, None]
     samples = []
     for size in (1, 7, 20_000):
-        reservoir = Reservoir(500, 1, seed=3)
+        sample = PatchSample(500, 1, seed=3)
         for start in range(0, 2_000 if size == 1 else len(rows), size):
-            reservoir.add(rows[start : start + size])
-        samples.append(reservoir.rows[:, 0])
+            sample.add(rows[start : start + size])
+        samples.append(sample.rows[:, 0])
     assert np.array_equal(samples[1], samples[2])
     assert len(samples[0]) == len(samples[1]) == 500
     assert len(np.unique(samples[1])) == 500
     assert abs(samples[1].mean() - 10_000) < 4 * 20_000 / 12**0.5 / 500**0.5
-    assert reservoir.record() == {"size": 500, "of": 20_000, "limit": 500, "seed": 3}
+    assert sample.record() == {"size": 500, "of": 20_000, "limit": 500, "seed": 3}
 
 
 def test_a_small_stream_is_kept_whole():
-    reservoir = Reservoir(500, 2, seed=0)
-    reservoir.add(np.ones((3, 2)))
-    assert reservoir.rows.shape == (3, 2)
+    sample = PatchSample(500, 2, seed=0)
+    sample.add(np.ones((3, 2)))
+    assert sample.rows.shape == (3, 2)
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():

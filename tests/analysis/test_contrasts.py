@@ -70,7 +70,7 @@ def test_each_contrast_and_its_error(made, name):
     assert found["mean"]["high_less_low"]["value"] > 0, "planted: without H all is guessing"
 
 
-def test_against_as_many_by_lot(made):
+def test_against_as_many_random_patches(made):
     outputs, truth = made
     rng = np.random.default_rng(5)
     for blocks in AFTER:
@@ -78,7 +78,9 @@ def test_against_as_many_by_lot(made):
             lot = outputs[None, None] + rng.normal(0, 0.5, truth.shape)
             outputs[f"random-{which}", blocks] = lot
     groups = np.arange(CLIPS)
-    found = contrasts("accuracy", lambda *cut: outputs[cut], truth, groups, AFTER, by_lot=True)
+    found = contrasts(
+        "accuracy", lambda *cut: outputs[cut], truth, groups, AFTER, random_control=True
+    )
     left = [clip for clip in range(CLIPS) if clip not in (4, 7)]
     for place, blocks in enumerate(AFTER):
         for which in ("low", "high"):

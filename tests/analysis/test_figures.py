@@ -18,12 +18,13 @@ from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.figures.all_figures import draw_all
 from spectrim.analysis.figures.bars import draw_retention
 from spectrim.analysis.figures.maps import blanked, draw_example
-from spectrim.analysis.figures.style import looks_of, mel_of, save_figure, seconds_of
+from spectrim.analysis.figures.style import mel_of, save_figure, seconds_of
 from spectrim.analysis.report import ogg, published_clusters, write_report
 from spectrim.analysis.results import save_analysis
 from spectrim.analysis.summary import summaries
 from spectrim.analysis.tables import record
 from spectrim.audio.filterbank import mel_matrix
+from spectrim.common.palette import series_styles
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,8 @@ def test_dropped_patches_are_blank_and_no_others(found):
     for at in (1, 2, 3):
         shown = ~blanked(picture, at).mask  # (mels, frames)
         cells = shown.reshape(8, 16, 8, 16).transpose(2, 0, 1, 3)
-        assert np.array_equal(cells.all((2, 3)), picture.stays[at])
-        assert np.array_equal(cells.any((2, 3)), picture.stays[at])
+        assert np.array_equal(cells.all((2, 3)), picture.kept[at])
+        assert np.array_equal(cells.any((2, 3)), picture.kept[at])
 
 
 def test_the_figure_of_a_clip_says_label_and_prediction(found):
@@ -62,7 +63,7 @@ def test_the_figure_of_a_clip_says_label_and_prediction(found):
     text = " ".join(t.get_text() for ax in figure.axes for t in [ax.title, ax.xaxis.label])
     assert example.clip.labels[0] in figure.get_suptitle()
     assert "time (s)" in text and "8 of 64 patches" in text
-    assert example.pictures[0].plain[0] in text
+    assert example.pictures[0].unpruned[0] in text
 
 
 def test_models_that_keep_the_same_patches_share_a_row(make, tmp_path):
@@ -71,7 +72,7 @@ def test_models_that_keep_the_same_patches_share_a_row(make, tmp_path):
     found = analyze(models, {"x": clips}, Settings(examples=1, scores=("attention", "intensity")))
     example = found[0].examples[0]
     by = {(picture.model, picture.score): picture for picture in example.pictures}
-    assert np.array_equal(by["ast", "intensity"].stays, by["audiomae", "intensity"].stays)
+    assert np.array_equal(by["ast", "intensity"].kept, by["audiomae", "intensity"].kept)
     titles = [ax.get_title() for ax in draw_example(example).axes]
     whole = [title for title in titles if "unpruned" in title]
     assert [title.count("unpruned") for title in whole] == [1, 2, 1], "attention's rows are apart"
@@ -203,4 +204,4 @@ def test_nothing_dropped_leaves_its_figures_out(make, tmp_path):
 
 def test_no_two_of_many_lines_look_alike():
     names = [f"model {number}" for number in range(24)]
-    assert len(set(looks_of(names).values())) == len(names)
+    assert len(set(series_styles(names).values())) == len(names)

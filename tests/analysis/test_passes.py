@@ -8,12 +8,13 @@ import torch
 from scipy.stats import kendalltau
 from sounds import burst, manifest, noise, silence
 
-from spectrim.analysis.analyze import Settings, analyze, knows, skipped
-from spectrim.analysis.counts.histograms import Single
-from spectrim.analysis.counts.tau import TauCounts
-from spectrim.analysis.first_pass import survey
+from spectrim.analysis.analyze import Settings, analyze
+from spectrim.analysis.counts.attention import TauCounts
+from spectrim.analysis.counts.histograms import Histogram
+from spectrim.analysis.counts.retention import KINDS
+from spectrim.analysis.first_pass import first_pass
+from spectrim.analysis.inputs import knows, not_run, skipped
 from spectrim.analysis.patches import View, patches_of
-from spectrim.analysis.summary import not_run
 from spectrim.analysis.tables import record, tables
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models.build import prune
@@ -48,57 +49,58 @@ def heard(model, clips):
 
 
 def test_counts_of_every_kind_add_up_to_the_patches(found, models):
-    for subject in found.subjects:
-        for run in subject.runs:
+    for model in found.models:
+        for run in model.pruned:
             left = [64, 32, 16, 8]
-            for kind, sums in run.retention.sums.items():
+            for kind in KINDS:
+                sums = run.retention.by(kind)
                 assert sums.sum((0, 2, 3)).tolist() == [8 * n for n in left], kind
             assert run.joint.counts.sum((1, 2, 3)).tolist() == [8 * n for n in left]
-    for singles in found.singles.values():
+    for singles in found.histograms.values():
         assert [single.counts.sum() for single in singles] == [8 * 64, 8 * 64]
 
 
 def test_what_is_counted_as_kept_is_what_the_trace_says(found, models, clips):
-    for subject in found.subjects:
-        features, valid = heard(models[subject.name], clips)
-        for run in subject.runs:
+    for model in found.models:
+        features, valid = heard(models[model.name], clips)
+        for run in model.pruned:
             trace = run.model.trace(features, valid)
             for place, block in enumerate((3, 6, 9), 1):
                 columns, rows = trace.kept[block].reshape(-1, 2).T.numpy()
-                counts = run.retention.sums
+                counts = run.retention
                 assert np.array_equal(
-                    counts["column"][:, place].sum((0, 2)), np.bincount(columns, minlength=8)
+                    counts.by("column")[:, place].sum((0, 2)), np.bincount(columns, minlength=8)
                 )
                 assert np.array_equal(
-                    counts["row"][:, place].sum((0, 2)), np.bincount(rows, minlength=8)
+                    counts.by("row")[:, place].sum((0, 2)), np.bincount(rows, minlength=8)
                 )
 
 
 def test_tau_by_block_is_scipys(found, models, clips):
     """One clip alone, and all of them by the pairs of each."""
-    for subject in found.subjects:
-        model = models[subject.name]
+    for analyzed in found.models:
+        model = models[analyzed.name]
         features, valid = heard(model, clips)
         trace = model.trace(features, valid, score="attention")
         view = View.of(model.config)
         patches = patches_of(view, features, valid)
-        order = view.places(model)
+        order = view.order_of(model)
         (data,) = analyze({"m": model}, {"one": _only(clips, 0)}, QUIET)
         for block in (0, 5, 11):
             scores = trace.scores[block].detach().numpy()
-            for at, clusters in enumerate(found.survey.clusters[view]):
+            for at, clusters in enumerate(found.first.clusters[view]):
                 ranks = clusters.rank(patches.values[at])[:, order]
                 sound = patches.sound[:, order]
                 each = [
                     kendalltau(r[s], v[s]).statistic
                     for r, v, s in zip(ranks, scores, sound, strict=True)
                 ]
-                alone = data.subjects[0].tau.tau("tau-b").value[block, at, 1]
+                alone = data.models[0].tau.tau("tau-b").value[block, at, 1]
                 if np.isfinite(alone):  # with its own clusters
-                    own = data.survey.clusters[view][at].rank(patches.values[at])[0, order]
+                    own = data.first.clusters[view][at].rank(patches.values[at])[0, order]
                     expected = kendalltau(own[sound[0]], scores[0][sound[0]]).statistic
                     assert alone == pytest.approx(expected)
-                pooled = subject.tau.tau("tau-b").value[block, at, 1]
+                pooled = analyzed.tau.tau("tau-b").value[block, at, 1]
                 assert np.nanmin(each) - 1e-9 <= pooled <= np.nanmax(each) + 1e-9
 
 
@@ -107,13 +109,13 @@ def _only(clips, at):
 
 
 def test_tau_of_pruned_models_follows_the_tokens(found):
-    for subject in found.subjects:
-        for run in subject.runs:
+    for model in found.models:
+        for run in model.pruned:
             pairs = run.tau.sums[..., 0].sum(0)[:, 0, 0]
             counts = [64] * 4 + [32] * 3 + [16] * 3 + [8] * 2
             assert pairs.tolist() == [8 * n * (n - 1) // 2 for n in counts]
             before = np.s_[:, :4]
-            assert np.array_equal(run.tau.sums[before], subject.tau.sums[before])
+            assert np.array_equal(run.tau.sums[before], model.tau.sums[before])
 
 
 def test_both_orders_of_patches_are_one_view(models, clips):
@@ -123,12 +125,11 @@ def test_both_orders_of_patches_are_one_view(models, clips):
     """
     full = type(clips)(clips.source, clips.clips[:4])
     (data,) = analyze(models, {"clips": full}, Settings(scores=("intensity",), examples=1))
-    one, other = (subject.runs[0] for subject in data.subjects)
-    for kind, sums in one.retention.sums.items():
-        assert np.array_equal(sums, other.retention.sums[kind])
+    one, other = (model.pruned[0] for model in data.models)
+    assert np.array_equal(one.retention.sums, other.retention.sums)
     assert np.array_equal(one.joint.counts, other.joint.counts)
     pictures = data.examples[0].pictures
-    assert np.array_equal(pictures[0].stays, pictures[1].stays)
+    assert np.array_equal(pictures[0].kept, pictures[1].kept)
     numbers = record([data], Settings())
     (row, *_) = numbers["low_ratio"]
     assert tables(numbers)["low_ratio"] == numbers["low_ratio"]
@@ -142,29 +143,29 @@ def test_a_loud_patch_is_where_it_is(models, tmp_path):
     (data,) = analyze(models, {"loud": manifest(tmp_path / "x", quiet)}, settings)
     (example,) = [e for e in data.examples if e.clip.path.stem == "0"]
     for picture in example.pictures:
-        assert np.argwhere(picture.stays[1])[0].tolist() == [4, 5]
+        assert np.argwhere(picture.kept[1])[0].tolist() == [4, 5]
         column, row = np.unravel_index(picture.features.argmax(), picture.features.shape)
         assert column // 16 == 4 and row // 16 == 5
-    run = data.subjects[0].runs[0]
-    highest = run.retention.sums["mean"][:, 1, 4].sum()
+    run = data.models[0].pruned[0]
+    highest = run.retention.by("mean")[:, 1, 4].sum()
     assert highest >= 1  # the loudest cluster keeps it
 
 
 def test_padding_is_known_and_goes_last_by_intensity(found):
-    for subject in found.subjects:
-        for run in subject.runs:
-            sums = run.retention.sums["column"].sum(0)
+    for model in found.models:
+        for run in model.pruned:
+            sums = run.retention.by("column").sum(0)
             # 0.4 s are 38 frames, three columns; 0.7 s 68, five; 1 s 98, seven. The rest is 8.
             assert sums[0].sum(0).tolist() == [8 * (5 + 3 + 1), 8 * (64 - 9)]
-    intensity = found.subjects[0].runs[1]
+    intensity = found.models[0].pruned[1]
     assert intensity.retention.padding().value[-1].tolist() == [0.0, 8 * 8 / (8 * 55)]
     assert not intensity.joint.counts[-1, 0].any()
 
 
 def test_received_attention_is_that_of_the_kept_and_the_dropped(found, models, clips):
-    for subject in found.subjects:
-        run = subject.runs[0]
-        features, valid = heard(models[subject.name], clips)
+    for model in found.models:
+        run = model.pruned[0]
+        features, valid = heard(models[model.name], clips)
         trace = run.model.trace(features, valid)
         scores = trace.scores[3].sort(1, descending=True).values.detach().double()
         means = run.received.means().value[0]
@@ -178,10 +179,10 @@ def test_batches_change_nothing(models, clips):
     for size in (1, 3, 16):
         settings = Settings(examples=0, batch_size=size)
         (data,) = analyze({"ast": models["ast"]}, {"clips": clips}, settings)
-        rows.append([run.retention.sums for run in data.subjects[0].runs])
+        rows.append([run.retention.sums for run in data.models[0].pruned])
     for other in rows[1:]:
         for one, two in zip(rows[0], other, strict=True):
-            assert all(np.array_equal(one[kind], two[kind]) for kind in one)
+            assert np.array_equal(one, two)
 
 
 def test_models_run_on_what_they_know(models, clips, tmp_path):
@@ -224,12 +225,12 @@ def test_keep_rate_one_and_a_model_that_never_prunes(models, clips):
     assert not any(row["drops"] for row in rows)
     ends = [e for row in rows for e in row["retention"] if e["kind"] == "row"]
     assert all(entry["value"] == 1.0 for entry in ends if entry["patches"] == "all")
-    with pytest.raises(SpectrimError, match="no plan of its own, so that it never prunes"):
+    with pytest.raises(SpectrimError, match="no plan of its own, so it never prunes"):
         analyze(models, {"clips": clips}, Settings(keep_rate=None))
     own = {"m": prune(models["ast"], 0.25, "variation", (2,))}
     (data,) = analyze(own, {"clips": clips}, Settings(keep_rate=None, examples=0))
-    (run,) = data.subjects[0].runs
-    assert run.score == "variation" and run.places == [2]
+    (run,) = data.models[0].pruned
+    assert run.score == "variation" and run.blocks == [2]
 
 
 def test_bad_clips_are_left_out_and_named(models, clips, tmp_path):
@@ -257,8 +258,8 @@ def test_wrong_settings_are_said_before_the_work(models, clips):
 
 def test_what_rounds_out_of_range_is_counted_at_its_edge(found):
     """The second pass may round otherwise than the first, on a GPU."""
-    (view,) = found.singles
-    single = Single(found.survey.clusters[view][0])
+    (view,) = found.histograms
+    single = Histogram(found.first.clusters[view][0])
     values = np.array([[single.edges[0] - 1e-6, single.edges[-1] + 1e-6]])
     single.add(values, np.ones((1, 2), bool))
     assert single.counts[1, [0, -1]].tolist() == [1, 1]
@@ -279,7 +280,7 @@ def test_models_of_other_lengths_have_clusters_of_their_own(make, clips):
     views = {view["models"][0]: view for view in numbers["data"][0]["views"]}
     assert (views["short"]["columns"], views["long"]["columns"]) == (4, 8)
     assert numbers["low_ratio"] == []  # of other patches: their counts say nothing
-    assert [picture.stays.shape for picture in data.examples[0].pictures] == [(4, 4, 8), (4, 8, 8)]
+    assert [picture.kept.shape for picture in data.examples[0].pictures] == [(4, 4, 8), (4, 8, 8)]
 
 
 def test_a_file_that_goes_between_the_passes_is_a_failure(models, clips, tmp_path, monkeypatch):
@@ -287,16 +288,16 @@ def test_a_file_that_goes_between_the_passes_is_a_failure(models, clips, tmp_pat
     mine = manifest(tmp_path / "x", [noise(seed=n) for n in range(4)])
 
     def then_remove(*words, **more):
-        done = survey(*words, **more)
+        done = first_pass(*words, **more)
         mine.clips[2].path.unlink()
         return done
 
-    monkeypatch.setattr("spectrim.analysis.analyze.survey", then_remove)
+    monkeypatch.setattr("spectrim.analysis.analyze.first_pass", then_remove)
     (data,) = analyze({"ast": models["ast"]}, {"mine": mine}, Settings(examples=4))
-    assert data.clips == 3 and [at for at, _ in data.survey.failures] == [2]
+    assert data.clips == 3 and [at for at, _ in data.first.failures] == [2]
     assert len(data.examples) == 3
-    run = data.subjects[0].runs[0]
-    assert run.retention.sums["row"][:, 0].sum() == 3 * 64
+    run = data.models[0].pruned[0]
+    assert run.retention.by("row")[:, 0].sum() == 3 * 64
 
 
 def test_pairs_that_are_not_run_are_named_with_the_labels(models, clips, tmp_path):
@@ -325,7 +326,7 @@ def test_a_clip_of_data_that_no_model_knows_is_not_found(models, clips, tmp_path
 
 
 def test_tau_by_depth_is_the_mean_over_halves_with_the_error_of_the_difference(found):
-    counts = found.subjects[0].tau
+    counts = found.models[0].tau
     tau, depth = counts.tau("tau-b").value, counts.by_depth("tau-b")
     np.testing.assert_allclose(depth.value[0], tau[:6].mean(0))
     np.testing.assert_allclose(depth.value[1], tau[6:].mean(0))
@@ -344,9 +345,9 @@ def test_tau_by_depth_is_the_mean_over_halves_with_the_error_of_the_difference(f
 
 def test_padding_among_those_left_is_told_after_each_stage(found):
     rows = record([found], Settings())["rows"]
-    runs = [run for subject in found.subjects for run in subject.runs]
+    runs = [run for model in found.models for run in model.pruned]
     for row, run in zip(rows, runs, strict=True):
         entries = [entry for entry in row["retention"] if entry["of"] == "among those left"]
-        assert [entry["after"] for entry in entries] == run.places
-        padding, sound = run.retention.sums["column"].sum((0, 2))[1:].T
+        assert [entry["after"] for entry in entries] == run.blocks
+        padding, sound = run.retention.by("column").sum((0, 2))[1:].T
         assert [entry["value"] for entry in entries] == pytest.approx(padding / (padding + sound))

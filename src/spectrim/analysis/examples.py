@@ -84,9 +84,7 @@ def find_clips(manifest: Manifest, names: Sequence[str]) -> list[int]:
 
 
 @torch.inference_mode()
-def make_example(
-    manifest: Manifest, position: int, models: Sequence[AnalyzedModel]
-) -> Example:
+def make_example(manifest: Manifest, position: int, models: Sequence[AnalyzedModel]) -> Example:
     """Run every pruned model on one clip.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What an analysis runs on: manifests and models by short names, and which model fits which data."""
+"""What an analysis runs on: manifests, short names, and which model fits which data."""
 
 from __future__ import annotations
 

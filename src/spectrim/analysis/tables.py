@@ -1,4 +1,4 @@
-"""The numbers of an analysis as tidy rows: results.json groups them by model, the CSV tables do not.
+"""The numbers of an analysis as tidy rows; results.json groups them by model.
 
 Blocks count from 0 in every row, as in `--blocks`.
 """

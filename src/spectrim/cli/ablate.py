@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,12 +63,9 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-ablation"),
 ) -> None:
     """Measure the metric without low-intensity (C1, C2) or high-intensity (C4, C5) patches."""
-    from ..analysis.ablation.ablate import ablate, check
+    from ..analysis.ablation.ablate import ablate_all
     from ..analysis.ablation.results import save_ablations
-    from ..analysis.analyze import knows, skipped
-    from ..analysis.inputs import manifests, short_names
-    from ..analysis.summary import not_run
-    from ..common.errors import SpectrimError
+    from ..analysis.inputs import manifests, not_run, short_names, skipped
     from ..common.files import make_folder
 
     blocks = listed(after, int, "--after")
@@ -78,40 +77,16 @@ def command(
     pairs = skipped(models, sets)
     for pair in pairs:
         complain("note", not_run(pair))
-    known = [(d, n) for d in sets for n in models if knows(models[n], sets[d])]
-    if not known:
-        raise SpectrimError(
-            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(sets)}."
-        )
-    for data_name, name in known:
-        check(models[name], name, sets[data_name], blocks)
-    results, failed_pairs = [], []
-    for data_name, name in known:
-        loaded, manifest = models[name], sets[data_name]
-        if loaded.plan.stages:
-            complain("note", f"{name}: the saved plan ({loaded.plan}) is not used.")
-        try:
-            with begins_anew(), progress() as bar:
-                text = f"{name}, {data_name}: two passes over the clips, then intervals"
-                task = bar.add_task(text, total=2 * len(manifest.clips))
-                results.append(
-                    ablate(
-                        loaded,
-                        name,
-                        data_name,
-                        manifest,
-                        after=blocks,
-                        by_lot=random_control,
-                        batch_size=batch_size,
-                        sample=sample,
-                        seed=seed,
-                        tick=partial(bar.advance, task),
-                    )
-                )
-        except SpectrimError as error:  # the pairs that are measured already are kept
-            failed_pairs.append({"model": name, "data": data_name, "error": str(error)})
-    if not results:
-        raise SpectrimError(failed_pairs[0]["error"])
+    results, failed_pairs = ablate_all(
+        models,
+        sets,
+        _progress_of_pair,
+        after=blocks,
+        random_control=random_control,
+        batch_size=batch_size,
+        sample=sample,
+        seed=seed,
+    )
     written = save_ablations(out, results, paper, pairs, this_call(), failed_pairs)
     rows = [row for result in results for row in result.rows]
     output.emit({"rows": rows, "not_measured": failed_pairs}, lambda: _print(rows))
@@ -121,8 +96,15 @@ def command(
     end_with_failures(failures)
 
 
+@contextmanager
+def _progress_of_pair(name: str, data_name: str, clips: int) -> Iterator[Callable[[int], None]]:
+    with begins_anew(), progress() as bar:
+        text = f"{name}, {data_name}: two passes over the clips, then intervals"
+        yield partial(bar.advance, bar.add_task(text, total=clips))
+
+
 def _print(rows: list[dict[str, Any]]) -> None:
-    from ..analysis.summary import with_error
+    from ..common.text import with_error
 
     lines: list[list[str] | None] = []
     last = None

@@ -74,11 +74,11 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-analysis"),
 ) -> None:
     """Show which patches models keep: Figures 3 to 6 of the paper, tables, one HTML report."""
-    from ..analysis.analyze import Settings, analyze, knows, skipped
-    from ..analysis.inputs import manifests, short_names
+    from ..analysis.analyze import Settings, analyze
+    from ..analysis.inputs import knows, manifests, not_run, short_names, skipped
     from ..analysis.report import published_clusters
     from ..analysis.results import save_analysis
-    from ..analysis.summary import not_run, summaries
+    from ..analysis.summary import summaries
     from ..common.files import make_folder
     from ..pruning.stage import check_keep_rate
 

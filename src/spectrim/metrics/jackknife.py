@@ -66,10 +66,3 @@ def from_left_out(value: np.ndarray, left_out: np.ndarray) -> Estimate:
     with np.errstate(invalid="ignore"):  # infinite without one of them: not defined
         spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
     return Estimate(value, np.sqrt((count - 1) / count * spread))
-
-
-def add_to(
-    sums: np.ndarray, groups: np.ndarray | tuple[np.ndarray, ...], values: np.ndarray | int
-) -> None:
-    """Add values to sums in place; `groups` is the group of each, or more indices beside it."""
-    np.add.at(sums, groups, values)

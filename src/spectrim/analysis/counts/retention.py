@@ -28,8 +28,7 @@ class Retention(GroupedSums):
         super().__init__(stages + 1, sum(sizes), 2)
         ends = np.cumsum(sizes).tolist()
         self._bins = {
-            kind: slice(end - size, end)
-            for kind, end, size in zip(KINDS, ends, sizes, strict=True)
+            kind: slice(end - size, end) for kind, end, size in zip(KINDS, ends, sizes, strict=True)
         }
         self._row = np.tile(np.arange(grid.rows), grid.columns)
         self._column = np.repeat(np.arange(grid.columns), grid.rows)
@@ -43,9 +42,7 @@ class Retention(GroupedSums):
         clip, patch = np.nonzero(kept)
         sound = stats.patches.sound[clip, patch].astype(int)
         ranks = [ranks[clip, patch] for ranks in stats.ranks]
-        for kind, bins in zip(
-            KINDS, (*ranks, self._row[patch], self._column[patch]), strict=True
-        ):
+        for kind, bins in zip(KINDS, (*ranks, self._row[patch], self._column[patch]), strict=True):
             index = (stats.groups[clip], stage, self._bins[kind].start + bins, sound)
             self.accumulate(index, 1)
 
@@ -113,5 +110,3 @@ class Shares:
 def _left(counts: np.ndarray) -> np.ndarray:
     """After each stage, relative to the input."""
     return np.asarray(counts[1:] / counts[0])
-
-

@@ -70,9 +70,9 @@ def draw_all(
             figure,
             "Share of the input's patches kept after the last pruning, by cluster, by padding and "
             "sound, by frequency and by time. Each row has its own scale. Dotted: share of all "
-            "patches. Intensity and variation keep the same sound whatever the model. A patch that "
-            "contains the end of the clip counts as sound; it is half silent, so it varies most and "
-            "variation keeps it. Whiskers: one standard error over clips.",
+            "patches. Intensity and variation keep the same sound in every model. A patch that "
+            "contains the end of the clip counts as sound; it is half silent, so it varies most "
+            "and variation keeps it. Whiskers: one standard error over clips.",
         )
     if figure := curves.draw_received(data):
         yield FigureEntry(

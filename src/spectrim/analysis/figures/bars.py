@@ -48,9 +48,7 @@ def draw_clusters(data: Sequence[DataSet]) -> Figure:
     return figure
 
 
-def _draw_histogram(
-    ax: Axes, clusters: Clusters, histogram: Histogram, sizes: np.ndarray
-) -> None:
+def _draw_histogram(ax: Axes, clusters: Clusters, histogram: Histogram, sizes: np.ndarray) -> None:
     edges, percent = histogram.edges, histogram.counts / histogram.counts.sum() * 100
     centres, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
     total = percent.sum(0)
@@ -119,7 +117,7 @@ def _draw_retention_row(
         }
         # Bands stand at their middle on the mel axis, which models of any stride share.
         middles = np.arange(view.grid.rows) * view.stride[0] + (PATCH - 1) / 2
-        _draw_line(row[2], middles, shares.kept("row"), model.name, line)
+        _draw_line(row[2], middles.tolist(), shares.kept("row"), model.name, line)
         times = [seconds_of(start * view.stride[1] + PATCH // 2)
                  for start in range(view.grid.columns)]  # fmt: skip
         _draw_line(row[3], times, shares.kept("column"), model.name, line)

@@ -120,9 +120,7 @@ def _styles(lines: Sequence[_Line], pruned: bool) -> dict[str, Style]:
     return dict(zip(labels, series_styles(models).values(), strict=True))
 
 
-def _draw_curve(
-    ax: Axes, tau: Estimate, row: int, patches: int, label: str, style: Style
-) -> None:
+def _draw_curve(ax: Axes, tau: Estimate, row: int, patches: int, label: str, style: Style) -> None:
     value, error = tau.value[:, row, patches], tau.error[:, row, patches]
     ax.errorbar(
         np.arange(len(value)),
