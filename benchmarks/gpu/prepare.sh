@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Collect what a GPU machine needs into one ignored folder, and print the command to run there.
+#
+#   bash benchmarks/gpu/prepare.sh                   # into .gpu/ of this checkout
+#
+# Variables: BUNDLE (folder), SIZE_MIB (of the folder), RESULT_FILES, RESULT_MIB (each), MINUTES,
+# TARGET_PYTHON, WHEELS (packages that the machine lacks), MODELS (built-in models to take),
+# SPECTRIM_DATA (corpora), PYTHON (local interpreter with Spectrim's development extras).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+BUNDLE=${BUNDLE:-$root/.gpu}
+SIZE_MIB=${SIZE_MIB:-60}
+RESULT_FILES=${RESULT_FILES:-8}
+RESULT_MIB=${RESULT_MIB:-16}
+MINUTES=${MINUTES:-9}
+TARGET_PYTHON=${TARGET_PYTHON:-3.12}
+WHEELS=${WHEELS:-soundfile==0.14.0 soxr==1.1.0 cffi==2.1.1 pycparser==3.12 omegaconf==2.4.0}
+MODELS=${MODELS:-ast-digits audiomae-digits ast-esc10}
+SPECTRIM_DATA=${SPECTRIM_DATA:-$root/../shared/data}
+PYTHON=${PYTHON:-python3}
+
+rm -rf "$BUNDLE"
+mkdir -p "$BUNDLE/src" "$BUNDLE/benchmarks" "$BUNDLE/wheels" "$BUNDLE/results/gpu"
+left_out=("tests/, docs/, tools/, grids/ and other results/")
+tar -C "$root/src" --exclude=__pycache__ --exclude='spectrim/assets/models/*' -cf - spectrim |
+  tar -C "$BUNDLE/src" -xf -
+mkdir -p "$BUNDLE/src/spectrim/assets/models"
+for model in "$root"/src/spectrim/assets/models/*/; do
+  name=$(basename "$model")
+  if [[ " $MODELS " == *" $name "* ]]; then
+    cp -R "$model" "$BUNDLE/src/spectrim/assets/models/$name"
+  else
+    left_out+=("model $name")
+  fi
+done
+cp -R "$root/benchmarks/gpu" "$BUNDLE/benchmarks/gpu"
+rm -rf "$BUNDLE/benchmarks/gpu/__pycache__"
+cp -R "$root/recipes" "$BUNDLE/recipes"
+cp "$root"/results/gpu/*.json "$BUNDLE/results/gpu/" 2>/dev/null || true
+
+platforms=()
+for version in 2_28 2_27 2_17 2_24 2_31 2_34; do platforms+=(--platform "manylinux_${version}_x86_64"); done
+platforms+=(--platform manylinux2014_x86_64 --platform manylinux1_x86_64)
+for wheel in $WHEELS; do
+  "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version "$TARGET_PYTHON" \
+    --implementation cp "${platforms[@]}" -d "$BUNDLE/wheels" "$wheel" 2>/dev/null ||
+    left_out+=("wheel $wheel: no file for Python $TARGET_PYTHON")
+done
+"$PYTHON" "$here/pack_audio.py" "$SPECTRIM_DATA" "$BUNDLE/data" || left_out+=("audio: see above")
+
+size=$(du -sm "$BUNDLE" | cut -f1)
+du -sm "$BUNDLE"/* | sort -n
+for note in "${left_out[@]}"; do echo "left out: $note"; done
+echo "size: $size MiB of $SIZE_MIB MiB"
+folder=$(realpath --relative-to="${CHECKOUT:-$root}" "$BUNDLE")
+command="MINUTES=$MINUTES bash $folder/benchmarks/gpu/agenda.sh"
+# On a machine that names its result folder OUT, results go there.
+check="ls \$OUT | wc -l | awk '\$1 > $RESULT_FILES { print \"too many result files\" }'"
+check="$check; find \$OUT -size +${RESULT_MIB}M"
+echo "command to run there, from the checkout:"
+echo "$command; $check"
+[ "${#command}" -le 2000 ] || { echo "The command is longer than 2,000 characters."; exit 1; }
+[ "$size" -le "$SIZE_MIB" ] || { echo "The folder is too large. Leave out MODELS or audio."; exit 1; }
