@@ -152,7 +152,7 @@ def main() -> None:
             running = {case: pool.submit(run, line, folder, limit) for case, line in lines.items()}
             for case, future in running.items():
 
-                def ended(future: Any = future) -> dict[str, Any]:
+                def ended(case: str = case, future: Any = future) -> dict[str, Any]:
                     done = summary(future.result(), folder)
                     if done["exit_status"] != 0:
                         piece.result.setdefault("exit_status", {})[case] = done["exit_status"]
