@@ -4,6 +4,7 @@
 #   bash benchmarks/gpu/agenda.sh                    # on the GPU machine, after prepare.sh
 #   REHEARSAL=1 bash benchmarks/gpu/agenda.sh        # every piece on the CPU in a tiny setting
 #
+# ENTRIES replaces the whole list, such as "correctness&:100 compiled:190".
 # Variables: MINUTES (9), OUT (result folder), DATA (packed audio), PYTHON, PIECES (a choice of
 # pieces, such as "speed training"). A piece skips cases that results/gpu/ holds from the same code
 # version and the same card. Results are written case by case, so a killed agenda keeps them.
@@ -39,19 +40,29 @@ pieces=(
   "commands& 110"
   "correctness 120"
   "profiling 45"
-  "speed 200"
+  "compiled 200"
+  "speed 90"
   "training 110"
   "speed 540"
 )
-[ -n "$REHEARSAL" ] && pieces=("correctness 60" "speed 60" "profiling 60" "training 60" "commands 60")
+if [ -n "$REHEARSAL" ]; then
+  pieces=("correctness 150" "speed 150" "compiled 150" "profiling 150" "training 150" "commands 150")
+fi
+
+if [ -n "${ENTRIES:-}" ]; then
+  pieces=()
+  for entry in $ENTRIES; do pieces+=("${entry/:/ }"); done
+fi
 
 left() { echo $((total - (SECONDS - began))); }
 
 run_piece() { # name, seconds
   local arguments=(--out "$OUT" --committed "$root/results/gpu" --data "$DATA" --seconds $(($2 - 6)))
   [ -n "$REHEARSAL" ] && arguments+=(--rehearsal)
+  touch "$OUT/.$1.running"
   timeout -k 5 "$2" "$PYTHON" "$here/$1.py" "${arguments[@]}" 2>"$OUT/.$1.stderr"
   local status=$?
+  rm -f "$OUT/.$1.running"
   echo "$1 $status" >>"$OUT/.status"
   if [ "$status" -ne 0 ]; then
     echo "$1: exit status $status"

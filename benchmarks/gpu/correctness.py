@@ -41,7 +41,7 @@ class Pair:
     def __init__(self, piece: Piece, name: str) -> None:
         assert piece.data is not None
         self.device = piece.device
-        self.clips = Clips(piece.data / MODELS[name], 4 if piece.rehearsal else 60)
+        self.clips = Clips(piece.data / MODELS[name], 4 if piece.rehearsal else 40)
         self.name = name
         self.cpu = spectrim.load(name, device="cpu")
         self.gpu = spectrim.load(name, device=piece.device)
@@ -141,20 +141,23 @@ def pruned(pair: Pair, score: str) -> dict[str, Any]:
         )
     stages = {}
     agree = torch.ones(len(pair.features), dtype=torch.bool)
+    aligned = agree.clone()
     for block, kept in trace.kept.items():
         ours, theirs = (places.cpu() for places in (kept, reference.kept[block]))
         code = torch.tensor([1000, 1])
         sets = ((t * code).sum(-1).sort(1).values for t in (ours, theirs))
         equal = torch.eq(*sets).all(1)
         agree &= equal
+        ordered = (ours == theirs).flatten(1).all(1)
+        aligned &= ordered
         stages[str(block)] = {
             "kept": ours.shape[1],
             "same_set": round(float(equal.float().mean()), 4),
-            "same_order": round(float((ours == theirs).flatten(1).all(1).float().mean()), 4),
+            "same_order": round(float(ordered.float().mean()), 4),
         }
-    # Past a stage where a clip kept other patches, its scores belong to other patches too.
+    # Scores are compared patch by patch, in clips that keep the same patches in the same order.
     scores = [
-        difference(ours[agree.to(ours.device)], theirs[agree])
+        difference(ours[aligned.to(ours.device)], theirs[aligned])
         for ours, theirs in zip(trace.scores, reference.scores, strict=True)
     ]
     return {
@@ -162,7 +165,7 @@ def pruned(pair: Pair, score: str) -> dict[str, Any]:
         "clips_with_the_same_patches": round(float(agree.float().mean()), 4),
         "scores_largest_relative": max(score["relative"] for score in scores),
         "scores_bitwise_equal": all(
-            bool((ours.cpu() == theirs)[agree].all())
+            bool((ours.cpu() == theirs)[aligned].all())
             for ours, theirs in zip(trace.scores, reference.scores, strict=True)
         ),
         "logits": difference(trace.logits, reference.logits),
@@ -190,7 +193,16 @@ def unpruned(pair: Pair) -> dict[str, Any]:
         masks = torch.rand(pair.features.shape[0], pair.cpu.grid.count) < 0.5
         masked = pair.cpu(pair.features, pair.valid, keep=masks, keep_after=4)
         masked_here = pair.gpu(*pair.here, keep=masks, keep_after=4)
+        # PyTorch lets cuDNN compute float32 convolutions in TF32 unless told otherwise.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            exact = pair.gpu(*pair.here)
+            exact_scores = pair.gpu.trace(*pair.here).scores
+        scores = pair.cpu.trace(pair.features, pair.valid).scores
+        coarse_scores = pair.gpu.trace(*pair.here).scores
     return {
+        "logits_without_tf32_convolution": difference(exact, reference),
+        "attention_scores": difference(coarse_scores[-1], scores[-1]),
+        "attention_scores_without_tf32_convolution": difference(exact_scores[-1], scores[-1]),
         "logits": difference(logits, reference),
         "same_top_class": same(logits, reference),
         "accuracy": {"cpu": pair.accuracy(reference), "device": pair.accuracy(logits)},

@@ -120,7 +120,7 @@ def main() -> None:
         model = model.to(device)
         features, valid = features_on_device(model, sounds, lengths)
         calls: dict[str, Callable[[], object]] = {
-            "features of arrays": functools.partial(model.features_of, waveforms),
+            "features of arrays": functools.partial(model.features_from_waveforms, waveforms),
             "features on the device": functools.partial(features_on_device, model, sounds, lengths),
             "unpruned": functools.partial(model, features, valid),
         }
