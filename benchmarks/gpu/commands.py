@@ -31,7 +31,7 @@ def run(arguments: list[str], folder: Path, limit: float = LIMIT) -> dict[str, A
     """Run `spectrim` with some arguments in a folder."""
     began = time.monotonic()
     line = [sys.executable, "-m", "spectrim", *arguments]
-    environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "2"}
+    environment = {"OMP_NUM_THREADS": "2"} | os.environ | {"COLUMNS": "200"}
     try:
         done = subprocess.run(
             line, cwd=folder, capture_output=True, text=True, timeout=limit, env=environment

@@ -128,7 +128,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch._dynamo.config.recompile_limit = 64
     batch = 1 if piece.rehearsal else BATCH
-    groups: list[tuple[str, int, list[Subject]]] = [("", 16, AST[:2] if piece.rehearsal else AST)]
+    groups: list[tuple[str, int, list[Subject]]] = [("", 16, AST[:1] if piece.rehearsal else AST)]
     if not piece.rehearsal:
         groups += [(", more", 16, MORE), ("", 10, AST)]
     subjects = [(stride, subject) for _, stride, group in groups for subject in group]
