@@ -15,18 +15,18 @@ from torch.nn import functional
 from spectrim.common.files import save_json
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.provenance import versions
-from spectrim.pruning import context
-from spectrim.pruning.context import Attention, explicit_attention
+from spectrim.pruning import attention
+from spectrim.pruning.attention import Attention, explicit_attention
 from spectrim.pruning.tokens import Tokens
 
-SHIPPED = context.MAP_ELEMENTS
+SHIPPED = attention.MAP_ELEMENTS
 
 
 def explicit(a: Attention, tokens: Tokens, elements: int) -> Callable[[], object]:
     """A call that computes maps of `elements` elements at a time."""
 
     def call() -> object:
-        context.MAP_ELEMENTS = elements
+        attention.MAP_ELEMENTS = elements
         return explicit_attention(a, tokens)
 
     return call

@@ -248,7 +248,7 @@ def test_bad_clips_are_left_out_and_named(models, clips, tmp_path):
 def test_wrong_settings_are_said_before_the_work(models, clips):
     for settings, said in (
         (Settings(scores=("atention",)), "Did you mean 'attention'"),
-        (Settings(keep_rate=0.0), "keep-rate of 0.0"),
+        (Settings(keep_rate=0.0), "keep rate of 0.0"),
         (Settings(blocks=(99,)), "count from 0 to 11"),
         (Settings(chosen=("nowhere",)), "no clip called 'nowhere'"),
     ):

@@ -122,8 +122,8 @@ def test_ablate_keeps_what_is_measured_when_a_later_set_fails(run, folder, tmp_p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((*ANALYZE, "--keep-rate", "1.5"), "keep-rate of 1.5"),
-        ((*ANALYZE, "--keep-rate", "nan"), "keep-rate of nan"),
+        ((*ANALYZE, "--keep-rate", "1.5"), "keep rate of 1.5"),
+        ((*ANALYZE, "--keep-rate", "nan"), "keep rate of nan"),
         ((*ANALYZE, "--scores", "atention"), "Did you mean 'attention'"),
         ((*ANALYZE, "--blocks", "3,99"), "count from 0 to 11"),
         ((*ANALYZE, "--saved-plan"), "never prunes; give a keep rate"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spectrim.pruning import context
-from spectrim.pruning.context import Attention, explicit_attention
+from spectrim.pruning import attention
+from spectrim.pruning.attention import Attention, explicit_attention
 from spectrim.pruning.tokens import Tokens
 
 
 @pytest.mark.parametrize("elements", [1, 2 * 11 * 11, 5 * 11 * 11, 10**9, None])
 @pytest.mark.parametrize("masked", [False, True])
 def test_any_number_of_heads_at_a_time_gives_the_definition(monkeypatch, elements, masked):
-    monkeypatch.setattr(context, "MAP_ELEMENTS", elements)
+    monkeypatch.setattr(attention, "MAP_ELEMENTS", elements)
     if elements is None:  # as a compiler or an exporter sees it
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.manual_seed(0)

@@ -10,7 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import extensions
-from spectrim.common.errors import SpectrimError
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.deploy.export import _check
 from spectrim.models import transformer
 from spectrim.models.build import macs, prune
 from spectrim.models.config import from_family
@@ -18,6 +19,7 @@ from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning import context
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
+from spectrim.pruning.tokens import Tokens
 
 FAMILIES = ("ast", "audiomae")
 OWN = {
@@ -260,7 +262,10 @@ def test_own_parts_that_err_are_told_so(make, heard):
         absent(features, valid)
 
 
-def test_a_score_with_options_that_reads_the_map_has_it_from_the_block(make, heard, monkeypatch):
+@pytest.mark.parametrize("attribute", ["needs_attention_map", "attention_map"])
+def test_a_score_with_options_that_reads_the_map_has_it_from_the_block(
+    make, heard, monkeypatch, attribute
+):
     """Not computed a second time beside fused attention."""
     calls, whole = [], context.explicit_attention
     for module in (context, transformer):
@@ -273,7 +278,7 @@ def test_a_score_with_options_that_reads_the_map_has_it_from_the_block(make, hea
     def received(context, power):
         return context.column_mean() ** power
 
-    received.attention_map = True
+    setattr(received, attribute, True)
     plan = Plan((Stage(1, 0.5, score=received, score_options={"power": 2}),))
     make("ast", depth=3).with_plan(plan)(*heard("digit"))
     assert calls == [transformer.__name__]
@@ -287,3 +292,20 @@ def test_a_module_that_fails_when_it_is_imported_is_named(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SpectrimError, match=r"imported: NameError: name 'spectrim' is not defined"):
         Stage(3, 0.5, score="scores_that_fail:mine")
+
+
+def test_the_old_name_of_the_prefix_tokens_is_readable():
+    tokens = Tokens(torch.zeros(1, 5, 8), 2, torch.arange(3)[None])
+    with pytest.warns(SpectrimNotice, match="num_prefix_tokens instead"):
+        assert tokens.specials == 2
+
+
+@pytest.mark.parametrize("kind", ["score", "reduction"])
+def test_what_declares_that_it_cannot_be_exported_is_not(make, kind):
+    def fickle(*arguments):
+        return arguments[0].uniform() if kind == "score" else arguments[0]
+
+    fickle.exportable = False
+    model = make("ast", depth=2).with_plan(Plan((Stage(1, 0.5, **{kind: fickle}),)))
+    with pytest.raises(SpectrimError, match=f"{kind} 'fickle', which cannot be exported"):
+        _check(model)

@@ -80,18 +80,18 @@ def test_attention_at_the_input_is_a_clear_error(make, heard, family):
 )
 def test_bad_keep_rates(make, heard, rate):
     model = make("ast")
-    with pytest.raises(SpectrimError, match="keep-rate"):
+    with pytest.raises(SpectrimError, match="keep rate"):
         prune(model, rate)
     if rate is not None:  # None: the plan's own
-        with pytest.raises(SpectrimError, match="keep-rate"):
+        with pytest.raises(SpectrimError, match="keep rate"):
             prune(model, 0.5)(*heard("digit"), keep_rate=rate)
 
 
 @pytest.mark.parametrize(
     ("blocks", "words"),
     [
-        ((6, 3), "in the order of the blocks"),
-        ((3, 3), "each place once"),
+        ((6, 3), "in order"),
+        ((3, 3), "each block at most once"),
         ((3, "input"), "'input' first"),
         ((3, 12), "12 blocks count from 0 to 11"),
         ((-1,), "a block from 0"),
@@ -113,7 +113,7 @@ def test_bad_counts(count):
 
 def test_a_rate_or_a_count_and_not_both():
     for values in ({}, {"keep_rate": 0.5, "count": 3}):
-        with pytest.raises(SpectrimError, match="either a keep-rate or a count"):
+        with pytest.raises(SpectrimError, match="either a keep rate or a count"):
             Stage(3, **values)
 
 

@@ -48,7 +48,7 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
         ),
         "recipe: FOLDER/tones": ("recipe: FOLDER/tunes", "tunes.yaml"),
         "SPC-2": ("SPC-3", "columns.ast-tones.paper: 'AST, SPC-3' is none of the paper's columns"),
-        "keep_rates: [0.7": ("keep_rates: [1.5", "keep_rates: a keep-rate of 1.5"),
+        "keep_rates: [0.7": ("keep_rates: [1.5", "keep_rates: a keep rate of 1.5"),
         "keep_rates: [0.7,": ("keep_rates: [1.0,", "1.0 is the baseline's; leave it out"),
         "changes: [init=ast-digits]": ("changes: [keep_rate=0.7]", "baselines and controls are"),
         "order: [": ("orders: [", "no key 'orders'. Did you mean 'order' or 'scores'?"),

@@ -21,7 +21,8 @@ from ..common.files import save
 from ..models.build import macs
 from ..models.provenance import plan_record
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.scores import SCORES
+from ..pruning.reductions import REDUCTIONS
+from ..pruning.scores import SCORES, declared
 from ..pruning.stage import part_name
 from ..version import __version__
 from .graph import FromFeatures, FromWaveforms
@@ -120,12 +121,13 @@ def metadata_of(
 
 def _check(model: SpectrogramTransformer) -> None:
     for stage in model.plan.stages:
-        if stage.score == "random" or stage.rank is SCORES["random"]:
-            raise SpectrimError(
-                f"the stage at {stage.at} ranks by 'random', which cannot be exported: its draws "
-                "follow the bits of the features, which no two runtimes compute alike. Choose "
-                "another score."
-            )
+        for kind, part in (("score", stage.rank), ("reduction", stage.reduce)):
+            if not declared(part, "exportable", True):
+                raise SpectrimError(
+                    f"the stage at {stage.at} has the {kind} "
+                    f"{part_name(getattr(stage, kind))!r}, which cannot be exported: other "
+                    f"runtimes would compute other results. Choose another {kind}."
+                )
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise SpectrimError(
             f"export wants the model in float32 on the CPU; this one is {model.dtype} on "
@@ -145,7 +147,7 @@ def _traced(whole: FromFeatures) -> Any:
     """The module as an onnx.ModelProto."""
     plan = whole.model.plan
     names = {part_name(part) for s in plan.stages for part in (s.score, s.reduction)}
-    own = sorted(names - {*SCORES, "keep-top"})
+    own = sorted(names - {*SCORES, *REDUCTIONS})
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     try:

@@ -14,7 +14,9 @@ from torch.nn import functional
 
 from ..audio.filterbank import FilterBank
 from ..common.errors import SpectrimError
-from ..pruning.context import Attention, Clips, Context, explicit_attention
+from ..pruning.attention import Attention, explicit_attention
+from ..pruning.context import Clips, Context
+from ..pruning.patches import PATCH
 from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
@@ -88,7 +90,7 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         self.config = config
         self.grid = config.grid
         self.filterbank = FilterBank()
-        self.patch = nn.Conv2d(1, config.width, 16, stride=(config.stride[1], config.stride[0]))
+        self.patch = nn.Conv2d(1, config.width, PATCH, stride=(config.stride[1], config.stride[0]))
         count = config.num_prefix_tokens + self.grid.count
         self.prefix_tokens = nn.Parameter(torch.zeros(1, config.num_prefix_tokens, config.width))
         self.positions = nn.Parameter(
@@ -192,7 +194,9 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
             tokens = self._prune(first, tokens, Context(clips, tokens, "input"), watch)
         for index, block in enumerate(self.blocks):
             stage = plan.at(index)
-            explicit = stage is not None and stage.wants_map(tokens.count, clips.has_class_token)
+            explicit = stage is not None and stage.needs_attention_map(
+                tokens.count, clips.has_class_token
+            )
             tokens, context = block.attend(tokens, clips, index, explicit)
             tokens = self._prune(stage, tokens, context, watch)
             tokens = block.transform(tokens)

@@ -1,4 +1,4 @@
-"""Where the patches of a spectrogram lie, in the order in which a model counts them."""
+"""The grid of patches on a spectrogram, in the order in which a model counts them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PATCH = 16  # frames and mel bins along a patch's sides
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The patches that a model cuts from (frames, mels) features.
+    """The patches that a model cuts out of (frames, mels) features.
 
     Attributes:
         frames, mels: size of the features.
-        stride: (frequency, time) distance of neighbouring patches, in bins and frames.
+        stride: (frequency, time) distance between neighbouring patches, in bins and frames.
         frequency_major: True (AST): index = row * columns + column; False (AudioMAE):
             index = column * rows + row. Columns run along time, rows along frequency.
     """
@@ -31,8 +31,8 @@ class PatchGrid:
     def __post_init__(self) -> None:
         if self.frames < PATCH or self.mels < PATCH or min(self.stride) < 1:
             raise SpectrimError(
-                f"{self.frames} frames of {self.mels} mel bins at stride {self.stride} hold no "
-                f"patch; at least {PATCH} frames, {PATCH} bins and a stride of 1 are needed."
+                f"no patch fits {self.frames} frames of {self.mels} mel bins at stride "
+                f"{self.stride}. Use at least {PATCH} frames, {PATCH} bins and a stride of 1."
             )
 
     @property

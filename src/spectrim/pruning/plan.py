@@ -30,11 +30,11 @@ class Plan:
         places = [-1 if s.at == "input" else int(s.at) for s in self.stages]
         if places != sorted(set(places)):
             raise SpectrimError(
-                f"stages at {[s.at for s in self.stages]}; wanted each place once, in the order "
-                "of the blocks, 'input' first."
+                f"stages at {[s.at for s in self.stages]}; expected each block at most once, in "
+                "order, 'input' first."
             )
         if not is_int(self.seed):
-            raise SpectrimError(f"a seed of {self.seed!r}; wanted an integer.")
+            raise SpectrimError(f"a seed of {self.seed!r}; expected an integer.")
 
     def at(self, place: int | str) -> Stage | None:
         """The stage at a block or at "input"."""
@@ -52,7 +52,7 @@ class Plan:
         return counts
 
     def with_keep_rate(self, keep_rate: float | Sequence[float]) -> Plan:
-        """The same plan with another keep-rate in every stage that has one, or one each."""
+        """The same plan with another keep rate for all stages that have one, or one for each."""
         rated = [stage for stage in self.stages if stage.keep_rate is not None]
         rates = iter(_one_each(keep_rate, len(rated)))
         return replace(
@@ -70,7 +70,7 @@ class Plan:
         return list(dict.fromkeys(part for part in parts if isinstance(part, nn.Module)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with a version number."""
+        """Return plain data with a version number."""
         stages = [stage.to_dict() for stage in self.stages]
         return {"version": PLAN_VERSION, "seed": self.seed, "stages": stages}
 
@@ -79,7 +79,7 @@ class Plan:
         """Read what `to_dict` wrote.
 
         Args:
-            trust_code: whether "module:name" may be imported; not from files of strangers.
+            trust_code: whether "module:name" may be imported; never for files you do not trust.
         """
         if data.get("version") != PLAN_VERSION:
             raise SpectrimError(
@@ -90,8 +90,8 @@ class Plan:
             for key in ("score", "reduction"):
                 if ":" in stage[key] and not trust_code:
                     raise SpectrimError(
-                        f"the saved plan names code outside Spectrim, {key} {stage[key]!r}; "
-                        "load it with trust_code=True if you trust it."
+                        f"the saved plan names code outside Spectrim, {key} {stage[key]!r}. Load "
+                        "it with trust_code=True if you trust it."
                     )
         return cls(tuple(Stage(**stage) for stage in data["stages"]), data.get("seed", 0))
 
@@ -112,7 +112,7 @@ def paper_plan(
     reduction: str | Reduction = DEFAULT_REDUCTION,
     seed: int = 0,
 ) -> Plan:
-    """The paper's plan: the same ranking in a few blocks, one keep-rate or one each."""
+    """The paper's plan: the same ranking in a few blocks, one keep rate for all or one for each."""
     rates = _one_each(keep_rate, len(blocks))
     stages = (
         Stage(at=block, keep_rate=rate, score=score, reduction=reduction)
@@ -125,5 +125,7 @@ def _one_each(keep_rate: float | Sequence[float], stages: int) -> list[float]:
     if isinstance(keep_rate, (str, bytes)) or not isinstance(keep_rate, Sequence):
         return [keep_rate] * stages  # type: ignore[list-item]
     if len(keep_rate) != stages:
-        raise SpectrimError(f"{len(keep_rate)} keep-rates for {stages} stages; one each is wanted.")
+        raise SpectrimError(
+            f"{len(keep_rate)} keep rates for {stages} stages; pass one, or one for each."
+        )
     return list(keep_rate)

@@ -1,8 +1,11 @@
-"""How the tokens that a ranking does not favour go: functions to fewer tokens.
+"""Reductions remove the tokens that a ranking puts last.
 
-A reduction is `(tokens, scores, count, context) -> tokens`: scores are (batch, patches),
-count is how many patches shall stay. One that leaves another number of tokens than `count`
-says so with an attribute `tokens_after(arriving, count)`, so that costs stay right.
+A reduction is `(tokens, scores, count, context) -> tokens`: scores are (batch, patches), count is
+the number of patches to keep. It may declare properties as attributes:
+
+    tokens_after: a function (arriving, count) to the number of tokens that it leaves, if that is
+        not `count`; costs are computed from it.
+    exportable: False if an exported model would give other results.
 """
 
 from __future__ import annotations
@@ -21,15 +24,15 @@ Reduction: TypeAlias = Callable[[Tokens, Tensor, int, Context], Tokens]
 
 
 def keep_top(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
-    """Keep the `count` patches of highest score, sorted, highest first."""
+    """Keep the `count` patches with the highest scores, highest first."""
     return tokens.take(ranked(tokens, scores)[:, :count])
 
 
 def ranked(tokens: Tokens, scores: Tensor) -> Tensor:
     """(batch, patches) positions by score, highest first, ties by lower patch index.
 
-    Two stable sorts, since a top-k leaves ties open and differs between backends. Absent
-    tokens come last.
+    Two stable sorts, because top-k leaves the order of ties open and differs between backends:
+    first by patch index, then by score. Absent tokens come last.
     """
     index = tokens.origin
     if tokens.present is not None:

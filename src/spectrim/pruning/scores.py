@@ -1,15 +1,22 @@
-"""What ranks patches: functions of a context to (batch, patches), highest kept first.
+"""Scores rank patches: functions of a context to (batch, patches), highest kept first.
 
-Your own score is such a function, or a module with parameters; give it to `prune` as it is
-or as the text "package.module:name". Set `attention_map = True` on it if it reads the whole
-attention map (`context.column_mean()`), so that the block computes the map once.
+A score of your own is such a function, or a module with parameters. Pass it to `prune` as it is
+or as the text "package.module:name". It may declare properties as attributes:
+
+    needs_attention_map: True if it reads the whole attention map (`context.column_mean()`), so
+        that the block computes the map once; or a function of `has_class_token` that returns
+        this. (Its old name is `attention_map`.)
+    needs_block: True if it cannot rank at "input", before the first block.
+    exportable: False if an exported model would give other results.
+    ranking_macs: a function of (tokens, width, has_class_token) to the multiply-accumulates that
+        the ranking adds to its block.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,27 +24,53 @@ from torch import Tensor
 from .context import Context
 
 Score: TypeAlias = Callable[[Context], Tensor]
+F = TypeVar("F", bound=Callable[..., Any])
+
+SCORES: dict[str, Score] = {}
 
 
+def register(name: str, **properties: Any) -> Callable[[F], F]:
+    """Make a score known by a name, with its properties (see above)."""
+
+    def decorate(score: F) -> F:
+        for key, value in properties.items():
+            setattr(score, key, value)
+        SCORES[name] = score
+        return score
+
+    return decorate
+
+
+@register(
+    "attention",
+    needs_attention_map=lambda has_class_token: not has_class_token,
+    needs_block=True,
+    # The class token's row is computed for the ranking alone; a map serves the block too.
+    ranking_macs=lambda tokens, width, has_class_token: tokens * width if has_class_token else 0,
+)
 def attention(context: Context) -> Tensor:
     """Attention that a patch receives: from the class token (AST) or from patches (AudioMAE)."""
     return context.attention_received()
 
 
+@register("intensity")
 def intensity(context: Context) -> Tensor:
     """Mean of the patch's 256 normalised log-mel values; minus infinity for padding."""
     clips = context.clips
     return _sound_first(context, clips.once("mean", lambda: clips.patches().mean(-1)))
 
 
+@register("variation")
 def variation(context: Context) -> Tensor:
     """Unbiased standard deviation of the same values; minus infinity for padding."""
     clips = context.clips
     return _sound_first(context, clips.once("std", lambda: clips.patches().std(-1)))
 
 
+# Its numbers derive from the bits of the features, which differ between runtimes.
+@register("random", exportable=False)
 def random(context: Context) -> Tensor:
-    """Uniform draws; a clip draws the same in any batch."""
+    """Uniform random numbers; a clip gets the same ones in any batch."""
     return context.uniform()
 
 
@@ -45,17 +78,13 @@ def _sound_first(context: Context, values: Tensor) -> Tensor:
     return torch.where(context.holds_sound(), context.carry(values), -math.inf)
 
 
-SCORES: dict[str, Score] = {
-    "attention": attention,
-    "intensity": intensity,
-    "variation": variation,
-    "random": random,
-}
+def declared(part: Callable[..., Any], name: str, default: Any = None) -> Any:
+    """A property that a score or a reduction declares, else `default`."""
+    part = getattr(part, "func", part)  # with options it is a functools.partial
+    return getattr(part, name, default)
 
 
-def wants_map(score: Score, has_class_token: bool) -> bool:
+def needs_attention_map(score: Score, has_class_token: bool) -> bool:
     """Whether a block should compute its attention map explicitly for this score."""
-    score = getattr(score, "func", score)  # with options it is a functools.partial
-    if score is attention:
-        return not has_class_token
-    return bool(getattr(score, "attention_map", False))
+    value = declared(score, "needs_attention_map", declared(score, "attention_map", False))
+    return bool(value(has_class_token) if callable(value) else value)

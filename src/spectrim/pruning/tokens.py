@@ -1,30 +1,31 @@
-"""The sequence that runs through a transformer, each token knowing where it came from."""
+"""The sequence of tokens in a transformer, each with the input patch it came from."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, SpectrimNotice
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Special tokens, which are never ranked nor dropped, then patches.
+    """Prefix tokens, which are never ranked or dropped, then patches.
 
     Attributes:
         x: (batch, num_prefix_tokens + patches, width).
-        num_prefix_tokens: how many prefix tokens stand in front.
-        origin: (batch, patches) index of the input patch that each token stands for.
-        sizes: (batch, patches) how many input patches each token stands for; None: one each.
+        num_prefix_tokens: number of prefix tokens (class, distillation) in front.
+        origin: (batch, patches) index of the input patch of each token.
+        sizes: (batch, patches) number of input patches merged into each token; None: one each.
             Attention and mean pooling weigh a token by it.
-        present: (batch, patches) bool, where clips of a batch have lost different numbers of
-            patches; the absent are kept out of attention, ranking and pooling. None: all are.
-        members: (batch, input patches) position of the token that carries each input patch,
-            -1 where none does; None until a reduction merges: each token carries its origin.
+        present: (batch, patches) bool, if clips of a batch keep different numbers of patches;
+            absent tokens are masked in attention, ranking and pooling. None: all are present.
+        members: (batch, input patches) position of the token that holds each input patch, -1 if
+            it was dropped; None until a reduction merges: each token holds its origin only.
     """
 
     x: Tensor
@@ -40,16 +41,23 @@ class Tokens:
         return self.x.shape[1] - self.num_prefix_tokens
 
     @property
+    def specials(self) -> int:
+        """Deprecated name of `num_prefix_tokens`."""
+        text = "tokens.specials is deprecated: write tokens.num_prefix_tokens instead."
+        warnings.warn(SpectrimNotice(text), stacklevel=2)
+        return self.num_prefix_tokens
+
+    @property
     def patches(self) -> Tensor:
         """(batch, patches, width)."""
         return self.x[:, self.num_prefix_tokens :]
 
     def with_x(self, x: Tensor) -> Tokens:
-        """The same tokens with other values."""
+        """The same tokens with other values (batch, tokens, width)."""
         return replace(self, x=x)
 
     def bias(self) -> Tensor | None:
-        """(batch, 1, 1, tokens) to add to attention logits, or None where nothing is to add.
+        """(batch, 1, 1, tokens) to add to attention logits; None if there is nothing to add.
 
         The logarithm of the size, as in ToMe (arXiv 2210.09461, eq. 1); minus infinity where
         a token is absent.
@@ -65,7 +73,7 @@ class Tokens:
         return bias[:, None, None].to(self.x.dtype)
 
     def weights(self) -> Tensor | None:
-        """(batch, patches) weight of each patch in a mean, or None where all are equal."""
+        """(batch, patches) weight of each patch in a mean; None if all are equal."""
         if self.sizes is None and self.present is None:
             return None
         weights = torch.ones_like(self.origin) if self.sizes is None else self.sizes
@@ -88,8 +96,8 @@ class Tokens:
     def only(self, keep: Tensor) -> Tokens:
         """Drop the patches whose origin `keep` (batch, input patches) bool does not hold.
 
-        Equal counts are gathered; of unequal ones the most are gathered, and the rest of the
-        shorter clips is marked absent.
+        If clips keep different numbers, the largest is gathered for all, and the surplus tokens of
+        the other clips are marked absent.
 
         Raises:
             SpectrimError: a clip that would be left without any patch.
@@ -101,15 +109,21 @@ class Tokens:
         fewest, most = int(counts.min()), int(counts.max())
         if fewest == 0:
             empty = torch.nonzero(counts == 0).flatten().tolist()
-            raise SpectrimError(f"keep leaves no patch in clips {empty} of the batch; omit them.")
+            raise SpectrimError(
+                f"keep leaves no patch in clips {empty} of the batch. Omit these clips."
+            )
         index = here.int().argsort(dim=1, descending=True, stable=True)[:, :most]
         present = torch.arange(most, device=counts.device) < counts[:, None]
         return replace(self.take(index), present=present if fewest < most else None)
 
 
 def _follow(members: Tensor, index: Tensor, count: int) -> Tensor:
-    """Where each input patch is after the tokens at `index` were taken out of `count`."""
+    """`members` after the tokens at `index` are taken out of `count`.
+
+    With count 4 and index (2, 0), the old positions 2 and 0 become 0 and 1, and 1 and 3 are
+    dropped: moved is (1, -1, 0, -1, -1), and members (0, 2, 2, 3, -1) become (1, 0, 0, -1, -1).
+    """
     places = torch.arange(index.shape[1], device=index.device).expand_as(index)
-    # One place more, at the end, which position -1 (carried by none) reads.
+    # One more entry at the end stays -1; patches that no token holds (-1) look there.
     moved = torch.full_like(members[:, :1].expand(-1, count + 1), -1).scatter(1, index, places)
     return moved.gather(1, torch.where(members < 0, count, members))
