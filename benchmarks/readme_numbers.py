@@ -31,6 +31,7 @@ import numpy as np
 import torch
 
 import spectrim
+from fill_page import filled
 from spectrim.audio.decode import read
 from spectrim.common.files import save_json, save_text
 from spectrim.common.markdown import table
@@ -152,15 +153,6 @@ def markdown(record: dict[str, Any]) -> str:
     )
 
 
-def filled(page: str, text: str, name: str = "readme_numbers") -> str:
-    """The page with `text` between the marks of that name."""
-    start, end = f"<!-- measured: {name} -->", "<!-- end -->"
-    pattern = re.compile(f"({re.escape(start)}\n).*?({re.escape(end)})", re.DOTALL)
-    if not pattern.search(page):
-        raise SystemExit(f"the page lacks {start} ... {end}")
-    return pattern.sub(lambda match: f"{match[1]}{text}\n{match[2]}", page)
-
-
 def described_processor() -> str:
     """The CPU's name, with VNNI where it has it, because int8 speed depends on it."""
     flags = Path("/proc/cpuinfo")
@@ -210,7 +202,7 @@ def main() -> None:
     text = markdown(record)
     print(text)
     if args.page:
-        save_text(args.page, filled(args.page.read_text(), text))
+        save_text(args.page, filled(args.page.read_text(), text, "readme_numbers"))
 
 
 if __name__ == "__main__":

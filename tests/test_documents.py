@@ -31,6 +31,7 @@ GUIDES = [
 ]  # fmt: skip
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *GUIDES]
 CARDS = sorted((ROOT / "src/spectrim/assets/models").glob("*/card.json"))
+SWEEP = ROOT / "results/sweep-pack/results.json"
 NUMBERS = ROOT / "results/speed/readme-numbers.json"
 
 
@@ -142,7 +143,21 @@ def test_the_speed_table_in_readme_is_the_committed_record(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     benchmark = importlib.import_module("readme_numbers")
     table = benchmark.markdown(json.loads(NUMBERS.read_text()))
-    assert benchmark.filled(text_of("README.md"), table) == text_of("README.md")
+    page = text_of("README.md")
+    assert benchmark.filled(page, table, "readme_numbers") == page
+
+
+def test_the_sweep_in_getting_started_is_the_committed_record():
+    if not SWEEP.exists():
+        pytest.skip("the sweep is not measured: spectrim sweep --out results/sweep-pack")
+    page = text_of("docs/getting-started.md")
+    table = page.partition("<!-- measured: sweep -->")[2].partition("<!-- end -->")[0]
+    printed = re.findall(r"^(?:\S+ +)?(\w+) +([\d.]+) +([\d.]+)%", table, re.MULTILINE)
+    rows = json.loads(SWEEP.read_text())["rows"]
+    assert printed == [
+        (row["score"] or "unpruned", f"{row['keep_rate']:g}" if row["keep_rate"] < 1 else "1.0",
+         f"{100 * row['value']:.1f}") for row in rows
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/extend.md", "docs/analyze.md"])
