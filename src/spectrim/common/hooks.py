@@ -8,6 +8,7 @@ timing. The points, and what one step of each is:
 
     sweep:clips     a clip evaluated, over all models of the sweep
     sweep:rounds    a timed pair, over all models of the sweep
+    train:steps     a step of the optimiser
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import Counter
 
 from .errors import SpectrimError
 
-POINTS = ("sweep:clips", "sweep:rounds")
+POINTS = ("sweep:clips", "sweep:rounds", "train:steps")
 _steps: Counter[str] = Counter()  # steps that this process has passed, by point
 
 

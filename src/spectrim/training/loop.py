@@ -16,6 +16,7 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from ..common.errors import SpectrimError
+from ..common.hooks import pass_point
 from ..data.loader import TrainBatch
 from .draws import AugmentDraw
 from .engine import attention_kernel
@@ -91,6 +92,7 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
                 wrapped.step()
                 wrapped.zero_grad(set_to_none=True)
                 began = add(progress, batch, loss, began)
+                pass_point("train:steps")
                 facts = {"loss": loss, "lr": lr, "keep_rate": job.keep_rate(now)}
                 board.write(progress.step, {f"train/{key}": facts[key] for key in facts})
                 facts |= {"step": progress.step, "steps": total, "epoch": epoch}
