@@ -129,7 +129,7 @@ def test_ones_own_clips_need_a_manifest_and_a_start(
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
     assert "its length of 128 frames becomes 64" in said
-    assert "its head of 10 classes goes; a fresh one of 3 classes is made" in said
+    assert "its head of 10 classes is replaced; a fresh one of 3 classes is created" in said
     model = spectrim.load(out / "last")
     assert model.config.frames == 64
     assert model.labels == ["high", "low", "middle"]
@@ -155,8 +155,8 @@ def test_a_recipe_of_the_paper_starts_from_a_published_checkpoint(
         "run.threads=1", "--out", tmp_path / "run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    head = "it has no head" if kind == "audiomae" else "its head of 5 classes goes"
-    assert f"{head}; a fresh one of 3 classes is made" in done.stderr
+    head = "it has no head" if kind == "audiomae" else "its head of 5 classes is replaced"
+    assert f"{head}; a fresh one of 3 classes is created" in done.stderr
     assert "position embedding of 8 time columns to 4" in done.stderr
     config = spectrim.load(tmp_path / "run" / "last").config
     assert (config.padding, config.mean, config.std) == ("minimum", -6.6268077, 5.358466)

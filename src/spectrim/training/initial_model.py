@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..common.errors import SpectrimError, SpectrimNotice
+from ..common.errors import SpectrimError
 from ..models.build import prune
-from ..models.config import NO_CLASSES, preset
-from ..models.loading.load import load
+from ..models.config import NO_CLASSES, ModelConfig, preset, with_overrides
+from ..models.loading.load import LoadOptions, load_with_assumptions
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import Plan
 from .recipe import ModelPart, PretrainRecipe, Recipe
@@ -80,15 +79,18 @@ def _adapted(
         model = SpectrogramTransformer(config)
         _renew_head(model, part.head_std)
         return model, [f"{part.preset} with random weights."]
+    options = dict(options)
+    trust_code = options.pop("trust_code", False)
     if part.stride is not None:
-        options = options | {"stride": part.stride}
-    with warnings.catch_warnings(record=True) as notices:
-        warnings.simplefilter("always", SpectrimNotice)
-        stored = load(init, **options)
-        model = load(init, **(options | features | settings))
-    notes = [f"starts from {init}: {_summary(stored)}."]
-    notes += [text for text in dict.fromkeys(str(n.message) for n in notices) if "head" not in text]
-    notes += _changes(stored, model)
+        options["stride"] = part.stride
+    changed = LoadOptions(**(options | features | settings))
+    loaded = load_with_assumptions(init, changed, trust_code=trust_code)
+    model = loaded.model
+    # The config before the task changes it, as the load options alone describe the checkpoint.
+    stored = with_overrides(loaded.stored, LoadOptions(**options).overrides())
+    assumed = {key: text for key, text in loaded.assumed.items() if key != "head"}
+    notes = [f"starts from {init}: {_summary(stored)}.", *replace(loaded, assumed=assumed).notes()]
+    notes += _changes(stored, model.config)
     if model.plan.stages:
         notes.append(f"the recipe's plan replaces that of {init} ({model.plan}).")
         model = model.with_plan(Plan())
@@ -100,18 +102,18 @@ def _adapted(
             f"model.fresh_head=false, but the {len(model.labels)} classes of {init} are not the "
             f"{len(labels)} of the data. Leave model.fresh_head out."
         )
-    headless = any("has no head" in str(notice.message) for notice in notices)
-    old_head = "it has no head" if headless else f"its head of {len(stored.labels)} classes goes"
-    notes.append(f"{old_head}; a fresh one of {len(labels)} classes is made.")
+    classes = f"its head of {len(stored.labels)} classes is replaced"
+    old_head = "it has no head" if loaded.has_fresh_head else classes
+    notes.append(f"{old_head}; a fresh one of {len(labels)} classes is created.")
     model.config = replace(model.config, labels=labels)
     model.head = nn.Linear(model.config.width, len(labels))
     _renew_head(model, part.head_std)
     return model, notes
 
 
-def _changes(stored: SpectrogramTransformer, model: SpectrogramTransformer) -> list[str]:
+def _changes(old: ModelConfig, new: ModelConfig) -> list[str]:
     """Notes on the features that the task changes."""
-    old, new, notes = stored.config, model.config, []
+    notes = []
     if old.frames != new.frames:
         notes.append(
             f"its length of {old.frames} frames becomes {new.frames}: position embedding of "
@@ -130,8 +132,7 @@ def _renew_head(model: SpectrogramTransformer, std: float) -> None:
     nn.init.zeros_(model.head.bias)
 
 
-def _summary(model: SpectrogramTransformer) -> str:
-    config = model.config
+def _summary(config: ModelConfig) -> str:
     return (
         f"width {config.width}, {config.depth} blocks, {config.frames} frames, "
         f"{len(config.labels)} classes, mean {config.mean}, std {config.std}, padding "
