@@ -147,7 +147,7 @@ def test_a_finished_run_says_its_result_again(whole: Path, run_spectrim: Call) -
 def test_a_finished_run_without_its_state_is_not_trained_anew(
     whole: Path, tmp_path: Path, run_spectrim: Call
 ) -> None:
-    """docs/training.md says to delete the state when one is done."""
+    """docs/train.md says to delete the state when one is done."""
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     shutil.rmtree(out / "state")

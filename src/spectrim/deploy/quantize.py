@@ -13,7 +13,7 @@ from ..common.errors import SpectrimError
 
 # Weights in 7 bits. In 8, the sum of two products overflows its 16 bits on CPUs that have AVX2 or
 # AVX-512 but no VNNI: probabilities then moved up to 7 times as far as with VNNI. What 7 bits cost
-# where there is VNNI: docs/export.md.
+# where there is VNNI: docs/deploy.md.
 REDUCE_RANGE = True
 
 
