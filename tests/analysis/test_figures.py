@@ -19,7 +19,7 @@ from spectrim.analysis.figures.all_figures import draw_all
 from spectrim.analysis.figures.bars import draw_retention
 from spectrim.analysis.figures.maps import blanked, draw_example
 from spectrim.analysis.figures.style import mel_of, save_figure, seconds_of
-from spectrim.analysis.report import ogg, published_clusters, write_report
+from spectrim.analysis.report import ogg, write_report
 from spectrim.analysis.results import save_analysis
 from spectrim.analysis.summary import summaries
 from spectrim.analysis.tables import record
@@ -121,7 +121,7 @@ def test_silence_and_single_clips_claim_nothing(make, tmp_path):
     silent = manifest(tmp_path / "x", [silence()] * 2)
     with pytest.warns(match="1 different value"):
         numbers = record(analyze({"ast": make("ast")}, {"x": silent}, settings), settings)
-    tables = {title: rows for title, _, rows in summaries(numbers, published_clusters())}
+    tables = {title: rows for title, _, rows in summaries(numbers)}
     (title,) = [title for title in tables if title.startswith("Kendall")]
     assert "nothing to rank" in title
     assert all(row[4:] == ["-"] * 4 for row in tables[title])
@@ -129,7 +129,7 @@ def test_silence_and_single_clips_claim_nothing(make, tmp_path):
     numbers = record(analyze({"ast": make("ast")}, {"y": lone}, settings), settings)
     cells = [
         cell
-        for title, _, rows in summaries(numbers, published_clusters())
+        for title, _, rows in summaries(numbers)
         for row in rows
         if not row[0].endswith("(paper)")
         for cell in row

@@ -8,7 +8,6 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def write_report(path: Path, numbers: dict[str, Any], figures: Sequence[ReportFi
         "<p>Values with ± have one standard error over clips. Blocks count from 0; the paper "
         "counts from 1.</p>"
     )
-    blocks += [_table(table) for table in summaries(numbers, published_clusters())]
+    blocks += [_table(table) for table in summaries(numbers)]
     if numbers["skipped"]:
         blocks += ["<h2>Not run</h2>", _list(not_run(pair) for pair in numbers["skipped"])]
     if failures := numbers["failures"]:
@@ -85,13 +84,6 @@ def write_report(path: Path, numbers: dict[str, Any], figures: Sequence[ReportFi
     )
     # File names may not be valid UTF-8.
     return save_text(path, text.encode("utf-8", "replace").decode())
-
-
-def published_clusters() -> dict[str, Any]:
-    """The paper's Figure 5 and Table III."""
-    file = resources.files("spectrim.assets") / "paper" / "clusters.json"
-    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return numbers
 
 
 def ogg(waveform: np.ndarray) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..assets.published import paper_file
 from ..common.text import with_error
 
 Row = dict[str, Any]
@@ -12,14 +13,10 @@ Table = tuple[str, list[str], list[list[str]]]
 TIED = "; -: all patches lie in one cluster or score alike, so there is nothing to rank"
 
 
-def summaries(numbers: Row, published: Row) -> list[Table]:
-    """Tables for people from what `tables.record` returns; values have standard errors.
-
-    Args:
-        published: the paper's clusters, as assets/paper/clusters.json stores them.
-    """
+def summaries(numbers: Row) -> list[Table]:
+    """Tables for people from what `tables.record` returns; values have standard errors."""
     tables = [_retention(numbers), _tau(numbers), _received(numbers), _low_ratio(numbers)]
-    return [table for table in [*tables, *_clusters(numbers, published)] if table[2]]
+    return [table for table in [*tables, *_clusters(numbers)] if table[2]]
 
 
 def block_name(block: int | str) -> str:
@@ -119,9 +116,9 @@ def _low_ratio(numbers: Row) -> Table:
     return f"{title}; the paper: about 1.9 on AS-20K and ESC-50", columns, rows
 
 
-def _clusters(numbers: Row, published: Row) -> list[Table]:
+def _clusters(numbers: Row) -> list[Table]:
     columns = ["data", "", "C1", "C2", "C3", "C4", "C5"]
-    tables = []
+    tables, published = [], paper_file("clusters")
     for statistic, figure in (("mean", "Figure 5"), ("std", "Table III")):
         rows = []
         for data in numbers["data"]:

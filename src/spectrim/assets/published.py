@@ -1,4 +1,4 @@
-"""The paper's Table I, to stand beside a grid's own."""
+"""The paper's published numbers, to stand beside ours. No other module reads them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ def paper_numbers(column: str) -> dict[tuple[str | None, float], float]:
 
 
 @cache
+def paper_file(name: str) -> dict[str, Any]:
+    """The numbers of one file, with their "source".
+
+    Args:
+        name: "table1_accuracy"; "figure4" ("tau" by family, statistic and data set); "clusters"
+            (Figure 5 as "mean", Table III as "std"); "table4" ("rows", and the "unpruned" rows of
+            Table I).
+    """
+    file = resources.files("spectrim.assets") / "paper" / f"{name}.json"
+    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return numbers
+
+
 def _rows() -> list[dict[str, Any]]:
-    file = resources.files("spectrim.assets") / "paper" / "table1_accuracy.json"
-    rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    rows: list[dict[str, Any]] = paper_file("table1_accuracy")["rows"]
     return rows

@@ -76,7 +76,6 @@ def command(
     """Show which patches models keep: Figures 3 to 6 of the paper, tables, one HTML report."""
     from ..analysis.analyze import Settings, analyze
     from ..analysis.inputs import knows, manifests, not_run, short_names, skipped
-    from ..analysis.report import published_clusters
     from ..analysis.results import save_analysis
     from ..analysis.summary import summaries
     from ..common.files import make_folder
@@ -119,7 +118,7 @@ def command(
     numbers, written = save_analysis(out, analysis, settings, paper, pairs)
 
     def print_summaries() -> None:
-        for title, columns, rows in summaries(numbers, published_clusters()):
+        for title, columns, rows in summaries(numbers):
             print_text(f"\n{title}:")
             print_table(columns, rows, left=[name for name in columns if name in TEXT_COLUMNS])
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...assets.published import paper_file
 from ...common.files import save_json
 from ...common.palette import COLOURS, MARKERS
 from ...models.provenance import RESULT_VERSION, versions
@@ -25,14 +22,6 @@ NAMES = {"low": "without L (C1, C2)", "high": "without H (C4, C5)",
          "random-low": "random, as many as L", "random-high": "random, as many as H"}  # fmt: skip
 AXIS = "blocks before the drop"
 """Unpruned blocks count the same from 0 and from 1: after 3 blocks is after the paper's block 3."""
-
-
-@functools.cache
-def published() -> dict[str, Any]:
-    """The paper's Table IV: "rows", "unpruned" rows of its Table I, and the "source"."""
-    file = resources.files("spectrim.assets") / "paper" / "table4.json"
-    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return numbers
 
 
 def save_ablations(
@@ -122,7 +111,7 @@ def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
         style_axes(ax)
         ax.set_xlabel(AXIS)
         # Long samples of the lines show their dashes.
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=7.5, ncols=2,
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8, ncols=2,
                   handlelength=3.6)  # fmt: skip
     for ax in axes[count:]:
         ax.set_axis_off()
@@ -171,4 +160,4 @@ def _draw_published(ax: Axes, family: str) -> None:
 
 
 def _published_rows(family: str) -> list[Row]:
-    return [row for row in published()["rows"] if row["model"] == family]
+    return [row for row in paper_file("table4")["rows"] if row["model"] == family]

@@ -44,7 +44,7 @@ def draw_clusters(data: Sequence[DataSet]) -> Figure:
             has_padding = has_padding or bool(histogram.counts[0].any())
     if has_padding:
         hatched = Patch(label="of which padding", **PADDING)
-        figure.legend(handles=[hatched], loc="outside lower right", fontsize=8)
+        figure.legend(handles=[hatched], loc="outside lower right", fontsize=9)
     return figure
 
 
@@ -62,7 +62,7 @@ def _draw_histogram(ax: Axes, clusters: Clusters, histogram: Histogram, sizes: n
     top = 1.6 * third if highest > 3 * third > 0 else highest
     if highest > top:
         text = f"the bar at {centres[total.argmax()]:.2f} goes on to {highest:.0f} %"
-        ax.text(0.99, 0.78, text, transform=ax.transAxes, fontsize=7.5, ha="right", va="top")
+        ax.text(0.99, 0.78, text, transform=ax.transAxes, fontsize=9, ha="right", va="top")
     ax.set_ylim(0, top * 1.32)
     for edge in clusters.edges:
         ax.axvline(edge, color="black", linewidth=0.8, linestyle=":")
@@ -70,7 +70,7 @@ def _draw_histogram(ax: Axes, clusters: Clusters, histogram: Histogram, sizes: n
     for name, size, (low, high) in zip(CLUSTER_NAMES, sizes, clusters.ranges(), strict=False):
         text = f"{name}\n{size:.{int(size < 0.095)}%}"
         middle = (low + high) / 2
-        ax.text(middle, 0.985, text, transform=labels, ha="center", va="top", fontsize=7.5)
+        ax.text(middle, 0.985, text, transform=labels, ha="center", va="top", fontsize=9)
     ax.set_ylabel("patches (%)")
     style_axes(ax)
 
@@ -121,8 +121,8 @@ def _draw_retention_row(
         times = [seconds_of(start * view.stride[1] + PATCH // 2)
                  for start in range(view.grid.columns)]  # fmt: skip
         _draw_line(row[3], times, shares.kept("column"), model.name, line)
-    row[0].set_xticks(range(7), [*CLUSTER_NAMES, "pad-\nding", "sound"], fontsize=8)
-    row[1].set_xticks(range(5), CLUSTER_NAMES, fontsize=8)
+    row[0].set_xticks(range(7), [*CLUSTER_NAMES, "pad-\nding", "sound"], fontsize=9)
+    row[1].set_xticks(range(5), CLUSTER_NAMES, fontsize=9)
     row[0].set_ylabel("kept at the end (%)")
     for ax, by in zip(row, ("intensity", "variation", "frequency", "time"), strict=True):
         for share in {pruned.patches_left / pruned.view.grid.count for _, pruned in group}:
@@ -130,14 +130,14 @@ def _draw_retention_row(
         ax.set_title(f"{title}: by {by}", fontsize=9)
         style_axes(ax)
     if not any(pruned.retention.has_padding for _, pruned in group):
-        row[0].text(5, 2, "none", ha="center", fontsize=8)
-    row[0].legend(fontsize=7.5)
+        row[0].text(5, 2, "none", ha="center", fontsize=9)
+    row[0].legend(fontsize=9)
     hertz_ticks(row[2], "x")
     row[2].set_xlim(-0.5, MELS - 0.5)
-    row[2].set_xlabel("middle of the band (Hz)", fontsize=8)
-    row[3].set_xlabel("time (s)", fontsize=8)
+    row[2].set_xlabel("middle of the band (Hz)", fontsize=9)
+    row[3].set_xlabel("time (s)", fontsize=9)
     for ax in row[2:]:
-        ax.tick_params(axis="x", labelsize=8)
+        ax.tick_params(axis="x", labelsize=9)
 
 
 def _draw_bars(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from ...assets.published import paper_file
 from ...common.palette import COLOURS, GREY, MARKERS, Style, series_styles
 from ...metrics.jackknife import Estimate
 from ..analyze import DataSet
@@ -28,14 +25,6 @@ TITLES = {
     "tau-b": "tau-b (ties left out)",
 }
 DASHES = {"AS-20K": "-", "SPC-2": "--", "ESC-50": ":", "VoxCeleb-1": "-."}
-
-
-@functools.cache
-def published() -> dict[str, Any]:
-    """The paper's Figure 4: "tau" by family, statistic and data set, and its "source"."""
-    file = resources.files("spectrim.assets") / "paper" / "figure4.json"
-    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return numbers
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,7 @@ def draw_tau(
             ax.set_title(f"{family}: attention against {NAMES[statistic]}", fontsize=10)
             style_axes(ax)
         panels[-1].set_xlabel(BLOCK_AXIS_WITH_PAPER if paper else BLOCK_AXIS)
-        panels[-1].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        panels[-1].legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     for ax in axes[:, 0]:
         ax.set_ylabel("Kendall's tau")
     axes[0, 0].set_ylim(lowest - 0.05, 1.02)
@@ -136,7 +125,7 @@ def _draw_curve(ax: Axes, tau: Estimate, row: int, patches: int, label: str, sty
 
 
 def _draw_published(ax: Axes, family: str, statistic: str) -> None:
-    for name, curve in published()["tau"].get(family, {}).get(statistic, {}).items():
+    for name, curve in paper_file("figure4")["tau"].get(family, {}).get(statistic, {}).items():
         label = f"{family}, {name} (paper)"
         ax.plot(curve, color=GREY, linestyle=DASHES[name], linewidth=1.3, label=label)
 
@@ -159,7 +148,7 @@ def draw_received(data: Sequence[DataSet]) -> Figure | None:
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, gridspec_kw=heights)[:, 0]
     for ax, (name, pruned) in zip(axes, panels.items(), strict=True):
         _received_panel(ax, name, pruned)
-    axes[0].legend(fontsize=8, loc="best", title="kept against dropped", title_fontsize=8)
+    axes[0].legend(fontsize=9, loc="best", title="kept against dropped", title_fontsize=9)
     axes[-1].set_xlabel("attention received, kept / dropped patch (log scale; 1: equal)")
     return figure
 
@@ -193,7 +182,7 @@ def _received_panel(
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     names = [f"{model.name}\n{pruned.score}" for model, pruned in rows]
-    ax.set_yticks(range(len(rows)), names, fontsize=8)
+    ax.set_yticks(range(len(rows)), names, fontsize=9)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_title(title, fontsize=10)
     style_axes(ax)

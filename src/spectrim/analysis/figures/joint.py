@@ -40,11 +40,11 @@ def draw_joint(data: DataSet) -> Figure | None:
     for row, (model, pruned), panels in zip(axes, rows, counts, strict=True):
         images = _draw_row(row, model, pruned, panels, np.repeat(tops, 2).tolist())
     for ax in axes[-1]:
-        ax.set_xlabel("patch mean (log-mel)", fontsize=8)
+        ax.set_xlabel("patch mean (log-mel)", fontsize=9)
     for first, image in zip(range(0, columns, 2), images[::2], strict=True):
         pair = axes[:, first : first + 2]
         bar = figure.colorbar(image, ax=pair, location="bottom", shrink=0.8, aspect=40, pad=0.01)
-        bar.set_label("log(1 + density)", fontsize=8)
+        bar.set_label("log(1 + density)", fontsize=9)
     figure.suptitle(f"{data.name}: patches by mean and std", fontsize=11)
     return figure
 
@@ -72,9 +72,9 @@ def _draw_row(
         images.append(image)
         ax.set_ylim(stds[0], stds[0] + STD_SHOWN * (stds[-1] - stds[0]))
         name = "" if index else f"{model.name}, {pruned.score}"
-        ax.set_title(f"{name}\n{HEADS[index]}: {counts.sum():,}", fontsize=8.5)
-        ax.tick_params(labelsize=8)
+        ax.set_title(f"{name}\n{HEADS[index]}: {counts.sum():,}", fontsize=9)
+        ax.tick_params(labelsize=9)
         style_axes(ax)
         ax.grid(False)
-    row[0].set_ylabel("patch std", fontsize=8)
+    row[0].set_ylabel("patch std", fontsize=9)
     return images

@@ -92,8 +92,8 @@ def _draw_panel(
     ax.set_ylim(-0.5, mels - 0.5)
     ax.set_xlabel("time (s)")
     ax.set_ylabel("frequency (Hz)")
-    ax.tick_params(labelsize=8)
-    ax.set_title(_title(group, stage), fontsize=8.5)
+    ax.tick_params(labelsize=9)
+    ax.set_title(_title(group, stage), fontsize=9)
     return image
 
 
