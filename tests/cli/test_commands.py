@@ -196,7 +196,7 @@ def test_macs_take_what_a_file_does_not_say(run, tmp_path):
     torch.save(state, tmp_path / "ast.pth")
     words = ("macs", "./ast.pth", "--blocks", "0")
     done = run(*words, cwd=tmp_path)
-    assert done.returncode == 2 and "Give stride=" in done.stderr
+    assert done.returncode == 2 and "Pass stride=" in done.stderr
     done = run(*words, "--load", "stride=12", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"][0]["patches"] == 60

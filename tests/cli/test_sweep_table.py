@@ -7,8 +7,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from spectrim.cli import tables
 from spectrim.cli.output import complain, points, progress
-from spectrim.cli.sweep_table import caption, noise_note
+from spectrim.cli.sweep_table import caption, noise_note, print_rows
 from spectrim.cli.tables import print_table
 from spectrim.common.text import significant
 from spectrim.metrics.classification import paired_difference
@@ -78,3 +79,28 @@ def test_a_busy_machine_is_named(spread, said):
 
 def test_one_row_has_nothing_to_scatter():
     assert noise_note(rows(0.4)[:1]) == ""
+
+
+@pytest.mark.parametrize("width", [80, 100, None])
+def test_a_sweep_of_long_names_fits_the_terminal_with_every_column(monkeypatch, capsys, width):
+    """A table for each model, so that a model's name takes no column."""
+    monkeypatch.setattr(tables, "terminal_width", lambda: width)
+    names = [f"{'a-very-long-model-name' * 5}-{end}" for end in "ab"]
+    measured = {"value": 0.9, "gmacs": 0.0869, "ms_per_clip": 123.45, "keep_rate": 0.5,
+                "difference": {"value": -0.133, "low": -0.197, "high": -0.069},
+                "agreement": {"top1": {"value": 1.0}}, "all_on_target": 0.3,
+                "kept_on_target": 0.7}  # fmt: skip
+    scores = (None, "attention", "intensity", "variation")
+    table = [
+        row | measured | {"model": name, "score": score}
+        for name in names
+        for row, score in zip(rows(0.0), scores, strict=True)
+    ]
+    print_rows(table)
+    printed = capsys.readouterr().out.splitlines()
+    assert "Not shown" not in "".join(printed) and "".join(printed).count(names[0]) == 1
+    header = next(line for line in printed if line.startswith("score"))
+    assert header.split() == ["score", "keep", "accuracy", "points", "same", "GMACs", "ms/clip",
+                              "speed-up", "target"]  # fmt: skip
+    assert sum("123.45" in line for line in printed) == len(table)
+    assert all(len(line) <= 80 for line in printed if "123.45" in line)

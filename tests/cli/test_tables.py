@@ -46,7 +46,7 @@ def test_in_a_pipe_a_row_is_one_whole_line(lines):
 def test_a_list_continues_on_the_next_line_between_its_items(lines, width):
     labels = [f"Motor vehicle (road), kind-{number} 0.{number}1" for number in range(9)]
     row = [LONG, "0.00", "10.00", "; ".join(labels)]
-    printed = lines(width, ["file", "start s", "end s", "labels"], [row], lists=["labels"])
+    printed = lines(width, ["file", "start s", "end s", "labels"], [row], wrapped={"labels": "; "})
     assert all(len(line) <= width for line in printed)
     assert all(any(label in line for line in printed) for label in labels)
     assert "take-07.wav" in printed[2]

@@ -46,7 +46,7 @@ def command(
             f"at {', '.join(rates)}: accuracy at this keep rate (attention score), without "
             "fine-tuning.\n"
             "`spectrim models NAME` shows a card: data, licence, training, limits.",
-            left=["task", "tested on"],
+            wrapped={"task": " ", "tested on": " "},
         )  # fmt: skip
 
     output.emit({"rows": [asdict(card) for card in cards]}, print_cards)

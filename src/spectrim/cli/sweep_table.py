@@ -16,46 +16,52 @@ NOISY = 0.25  # interquartile range over speed-up; on an idle machine it is well
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """Print a table for each metric, since models may differ in it."""
+    """Print the rows: one table for ONNX files, otherwise a table for each model."""
     for metric in dict.fromkeys(row["metric"] for row in rows):
-        _print_table([row for row in rows if row["metric"] == metric])
+        group = [row for row in rows if row["metric"] == metric]
+        models = dict.fromkeys(row["model"] for row in group)
+        if "against" in group[0]:
+            _print_table(group)
+        else:
+            for model in models:
+                print_text(f"\n{model}:")
+                _print_table([row for row in group if row["model"] == model])
+        print_text(caption(group))
+        if metric == "agreement" and "against" not in group[0]:
+            for model in models:
+                _print_changes([row for row in group if row["model"] == model])
+    if note := noise_note(rows):
+        complain("note", note)
 
 
 def _print_table(rows: Sequence[Row]) -> None:
-    """A line for each row, a section for each score; below it what the columns mean."""
+    """A line for each row, a section for each score."""
     columns = _columns(rows)
     lines: list[list[str] | None] = []
-    last = None
+    last = rows[0]
     for row in rows:
-        section = (row["model"], row["score"])
-        if last not in (None, section):
+        if (row["model"], row["score"]) != (last["model"], last["score"]):
             lines.append(None)
-        last = section
+        last = row
         lines.append([cell(row) for _, cell in columns])
-    print_table([name for name, _ in columns], lines, caption(rows), left=["score"])
-    if noise := noise_note(rows):
-        complain("note", noise)
-    if rows[0]["metric"] == "agreement" and "against" not in rows[0]:
-        for model in dict.fromkeys(row["model"] for row in rows):
-            _print_changes([row for row in rows if row["model"] == model])
+    print_table([name for name, _ in columns], lines, left=["score"])
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
     compares_files = "against" in rows[0]
     columns: list[Column] = [
         ("score", lambda row: row["score"] or "unpruned"),
-        ("keep rate", lambda row: "several" if row["keep_rate"] is None else str(row["keep_rate"])),
+        ("keep", lambda row: "several" if row["keep_rate"] is None else str(row["keep_rate"])),
     ]
-    if len({row["model"] for row in rows}) > 1:
-        columns.insert(0, ("model", lambda row: row["model"]))
     if compares_files:
+        columns.insert(0, ("model", lambda row: row["model"]))
         columns.append(("int8", lambda row: row["quantization"].removeprefix("int8 ")))
     if rows[0]["metric"] == "agreement":
         columns.append(("same top-1 (95 %)", same_interval))
         columns.append(("same top-5", _same_five))
     else:
         columns.append((rows[0]["metric"], _value))
-        columns.append(("vs first" if compares_files else "vs unpruned", _difference))
+        columns.append(("points", _difference))
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
     columns += [
         ("GMACs", lambda row: significant(row["gmacs"])),
@@ -98,8 +104,8 @@ def caption(rows: Sequence[Row]) -> str:
     if "against" in first:  # of files; the column int8 says what each computes with
         measured += f", {first['backend']}"
         columns = (
-            f"vs first, same, speed-up: compared with {first['against']}; time from waveforms to "
-            "probabilities."
+            f"points (95 % interval), same, speed-up: against {first['against']}; time from "
+            "waveforms to probabilities."
         )
     elif first["metric"] == "agreement":
         measured += f", {first['dtype']}"
@@ -107,7 +113,7 @@ def caption(rows: Sequence[Row]) -> str:
     else:
         measured += f", {first['dtype']}"
         columns = (
-            "vs unpruned: points, 95 % interval. same: clips whose top-1 class does not change."
+            "points: change from unpruned, 95 % interval. same: clips with the same top-1 class."
         )
     measured += f"; median times of {first['timing_rounds']} rounds."
     if rates := {row["model"]: row["all_on_target"] for row in rows if "all_on_target" in row}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -13,7 +13,6 @@ from rich.table import Table
 GAP = 2  # characters between columns
 SHORTEST = 12  # characters that are left of a shortened name
 ELLIPSIS = "…"
-SEPARATOR = "; "  # of items; labels hold commas: "Vehicle horn, car horn, honking"
 UNLIMITED = 100_000
 
 Row = Sequence[str] | None
@@ -36,7 +35,7 @@ def print_table(
     rows: Sequence[Row],
     caption: str = "",
     left: Sequence[str] = (),
-    lists: Sequence[str] = (),
+    wrapped: Mapping[str, str] | None = None,
 ) -> None:
     """Print a table to stdout.
 
@@ -46,14 +45,16 @@ def print_table(
     Args:
         rows: a cell for each column; None draws a line.
         left: columns that are aligned to the left, besides the first.
-        lists: columns of items with "; " between them; a long list continues on the next line.
+        wrapped: columns that continue on the next line instead, and the separator at which they
+            do: "; " for lists of labels, " " for prose.
     """
-    texts = {columns[0], *left, *lists}
+    wrapped = wrapped or {}
+    texts = {columns[0], *left, *wrapped}
     names = [index for index, column in enumerate(columns) if column in texts]
-    wrapped = [index for index, column in enumerate(columns) if column in lists]
+    separators = {index: wrapped[name] for index, name in enumerate(columns) if name in wrapped}
     width = terminal_width() or UNLIMITED
     cells, shown = fitted(
-        [list(columns), *(row for row in rows if row is not None)], names, width, wrapped
+        [list(columns), *(row for row in rows if row is not None)], names, width, separators
     )
     lines = iter(cells)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -75,22 +76,27 @@ def print_table(
 
 
 def fitted(
-    rows: Sequence[Sequence[str]], names: Sequence[int], width: int, wrapped: Sequence[int] = ()
+    rows: Sequence[Sequence[str]],
+    names: Sequence[int],
+    width: int,
+    separators: Mapping[int, str],
 ) -> tuple[list[list[str]], int]:
     """The cells that fit into a width, and the number of columns that are left.
 
     Args:
         rows: the titles, then the cells of each row.
         names: indices of the columns that may be shortened.
-        wrapped: those of them whose items continue on the next line instead.
+        separators: those of them that continue on the next line, and where they do.
     """
     columns = list(zip(*rows, strict=True))
     widths = [max(map(cell_len, column)) for column in columns]
     smallest = list(widths)
     for index in names:
-        items = (item for text in columns[index] for item in text.split(SEPARATOR))
-        longest_item = max(map(cell_len, items)) + 1  # with the ";" behind it
-        smallest[index] = min(widths[index], longest_item if index in wrapped else SHORTEST)
+        least = SHORTEST
+        if index in separators:
+            items = [item for text in columns[index] for item in text.split(separators[index])]
+            least = max(map(cell_len, items)) + 1  # with the ";" behind it
+        smallest[index] = min(widths[index], least)
     shown = len(widths)
     while shown > 1 and sum(smallest[:shown]) > width - GAP * (shown - 1):
         shown -= 1
@@ -102,21 +108,28 @@ def fitted(
             break
         limits[max(able, key=lambda index: limits[index])] -= 1
     cells = [
-        [(items_in_lines if i in wrapped else shortened)(row[i], limits[i]) for i in range(shown)]
+        [
+            items_in_lines(row[i], limits[i], separators[i])
+            if i in separators
+            else shortened(row[i], limits[i])
+            for i in range(shown)
+        ]
         for row in rows
     ]
     return cells, shown
 
 
-def items_in_lines(text: str, width: int) -> str:
+def items_in_lines(text: str, width: int, separator: str) -> str:
     """Items in lines of at most `width` characters, no item in two lines."""
+    if cell_len(text) <= width:
+        return text
     lines: list[str] = []
-    for item in text.split(SEPARATOR):
-        if lines and cell_len(lines[-1] + SEPARATOR + item) < width:
-            lines[-1] += SEPARATOR + item
+    for item in text.split(separator):
+        if lines and cell_len(lines[-1] + separator + item) < width:
+            lines[-1] += separator + item
         else:
             lines.append(shortened(item, width - 1))
-    return ";\n".join(lines)
+    return f"{separator.rstrip()}\n".join(lines)
 
 
 def shortened(text: str, width: int) -> str:

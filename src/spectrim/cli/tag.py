@@ -18,11 +18,12 @@ from .options import (
     refuse_for_onnx,
 )
 from .output import OutputWithCsv, complain, end_with_failures, progress
-from .tables import SEPARATOR, print_table
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ..deploy.runner import Runner
 
+SEPARATOR = "; "  # labels contain commas, such as "Vehicle horn, car horn, honking"
 EXAMPLE = "Example: spectrim tag street.wav --keep-rate 0.7 --top 3 --format json"
 
 
@@ -130,4 +131,4 @@ def _print(rows: list[dict[str, Any]]) -> None:
         ]
         for row in rows
     ]
-    print_table(["file", "start s", "end s", "labels"], lines, lists=["labels"])
+    print_table(["file", "start s", "end s", "labels"], lines, wrapped={"labels": SEPARATOR})
