@@ -42,7 +42,7 @@ def test_five_values_are_enough():
     assert clusters.is_complete and clusters.centres.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_sample_keeps_a_uniform_sample_whatever_the_batches():
+def test_the_patch_sample_is_uniform_whatever_the_batch_size():
     rows = np.arange(20_000.0)[:, None]
     samples = []
     for size in (1, 7, 20_000):

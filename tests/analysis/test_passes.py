@@ -44,7 +44,7 @@ def found(models, clips):
     return data
 
 
-def heard(model, clips):
+def features_of(model, clips):
     return model.features([clip.path for clip in clips.clips])
 
 
@@ -62,7 +62,7 @@ def test_counts_of_every_kind_add_up_to_the_patches(found, models):
 
 def test_what_is_counted_as_kept_is_what_the_trace_says(found, models, clips):
     for model in found.models:
-        features, valid = heard(models[model.name], clips)
+        features, valid = features_of(models[model.name], clips)
         for run in model.pruned:
             trace = run.model.trace(features, valid)
             for place, block in enumerate((3, 6, 9), 1):
@@ -80,7 +80,7 @@ def test_tau_by_block_is_scipys(found, models, clips):
     """One clip alone, and all of them by the pairs of each."""
     for analyzed in found.models:
         model = models[analyzed.name]
-        features, valid = heard(model, clips)
+        features, valid = features_of(model, clips)
         trace = model.trace(features, valid, score="attention")
         view = View.of(model.config)
         patches = patches_of(view, features, valid)
@@ -165,7 +165,7 @@ def test_padding_is_known_and_goes_last_by_intensity(found):
 def test_received_attention_is_that_of_the_kept_and_the_dropped(found, models, clips):
     for model in found.models:
         run = model.pruned[0]
-        features, valid = heard(models[model.name], clips)
+        features, valid = features_of(models[model.name], clips)
         trace = run.model.trace(features, valid)
         scores = trace.scores[3].sort(1, descending=True).values.detach().double()
         means = run.received.means().value[0]
@@ -245,14 +245,14 @@ def test_bad_clips_are_left_out_and_named(models, clips, tmp_path):
         analyze({"ast": models["ast"]}, {"nothing": nothing}, QUIET)
 
 
-def test_wrong_settings_are_said_before_the_work(models, clips):
-    for settings, said in (
+def test_wrong_settings_are_reported_before_the_work(models, clips):
+    for settings, message in (
         (Settings(scores=("atention",)), "Did you mean 'attention'"),
         (Settings(keep_rate=0.0), "keep rate of 0.0"),
         (Settings(blocks=(99,)), "count from 0 to 11"),
         (Settings(chosen=("nowhere",)), "no clip called 'nowhere'"),
     ):
-        with pytest.raises(SpectrimError, match=said):
+        with pytest.raises(SpectrimError, match=message):
             analyze(models, {"clips": clips}, settings)
 
 
@@ -314,8 +314,8 @@ def test_pairs_that_are_not_run_are_named_with_the_labels(models, clips, tmp_pat
     ]
     assert all(pair["unknown"] == 4 for pair in pairs)
     assert all(pair["unknown_labels"] == ["wolf", "xerus", "yak"] for pair in pairs)
-    said = not_run(pairs[0])
-    assert said.startswith("ast is not run on odd") and said.endswith("and 1 more.")
+    sentence = not_run(pairs[0])
+    assert sentence.startswith("ast is not run on odd") and sentence.endswith("and 1 more.")
 
 
 def test_a_clip_of_data_that_no_model_knows_is_not_found(models, clips, tmp_path):
@@ -343,7 +343,7 @@ def test_tau_by_depth_is_the_mean_over_halves_with_the_error_of_the_difference(f
     np.testing.assert_allclose(depth.error[2], np.sqrt(spread))
 
 
-def test_padding_among_those_left_is_told_after_each_stage(found):
+def test_the_share_of_padding_among_kept_patches_is_stored_after_each_stage(found):
     rows = record([found], Settings())["rows"]
     runs = [run for model in found.models for run in model.pruned]
     for row, run in zip(rows, runs, strict=True):

@@ -172,7 +172,9 @@ def ablate(
                 }
                 if random_control:
                     # Each clip has its own generators, so its patches do not depend on the batch.
-                    generators = [np.random.default_rng((seed, at)) for at in batch.positions]
+                    generators = [
+                        np.random.default_rng((seed, position)) for position in batch.positions
+                    ]
                     kept |= {
                         which: random_patches(kept[counterpart], generators)
                         for which, counterpart in RANDOM.items()
@@ -227,7 +229,7 @@ def ablate(
             "sample": first.samples[view],
         },
         compared,
-        [(str(manifest.clips[at].path), message) for at, message in failures.items()],
+        [(str(manifest.clips[position].path), message) for position, message in failures.items()],
     )  # fmt: skip
 
 
