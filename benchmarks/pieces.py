@@ -1,4 +1,4 @@
-"""What a CPU wins by computing a batch in pieces: the whole at once, as shipped, clip by clip.
+"""Speed of a CPU batch computed at once, in pieces (as shipped), and clip by clip.
 
 python benchmarks/pieces.py [--models ast-base audiomae-base] [--batch 8] [--rounds 7] [--out FILE]
 """
@@ -6,22 +6,20 @@ python benchmarks/pieces.py [--models ast-base audiomae-base] [--batch 8] [--rou
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import spectrim
 from spectrim.common.files import save_json
-from spectrim.deploy import torch_runner
-from spectrim.deploy.torch_runner import TorchRunner
+from spectrim.deploy.torch_runner import PATCHES_AT_ONCE, TorchRunner
 from spectrim.evaluation.bench.memory import noise
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.provenance import versions
 
-SHIPPED = torch_runner.AT_ONCE
-WAYS = {"the batch at once": 10**9, "in pieces, as shipped": SHIPPED, "clip by clip": 1}
+# Patches at a time of each way.
+WAYS = {"the batch at once": 10**9, "in pieces, as shipped": PATCHES_AT_ONCE, "clip by clip": 1}
 
 
 def main() -> None:
@@ -39,31 +37,20 @@ def main() -> None:
     for name in args.models:
         model = spectrim.create(name)
         for keep_rate in args.keep_rates:
-            runner = TorchRunner(spectrim.prune(model, keep_rate))
-            waveforms = noise(args.batch, runner.window)
-
-            def way(
-                at_once: int,
-                runner: TorchRunner = runner,
-                waveforms: list[np.ndarray] = waveforms,
-            ) -> Callable[[], object]:
-                def call() -> object:
-                    torch_runner.AT_ONCE = at_once
-                    return runner.probabilities(waveforms)
-
-                return call
-
-            timings = interleaved([way(size) for size in WAYS.values()], args.rounds, 600.0)
-            torch_runner.AT_ONCE = SHIPPED
-            for text, timing in zip(WAYS, timings, strict=True):
+            pruned = spectrim.prune(model, keep_rate)
+            runners = [TorchRunner(pruned, size) for size in WAYS.values()]
+            waveforms = noise(args.batch, runners[0].window)
+            calls = [partial(runner.probabilities, waveforms) for runner in runners]
+            timings = interleaved(calls, args.rounds, 600.0)
+            for text, runner, timing in zip(WAYS, runners, timings, strict=True):
                 row = {"model": name, "keep_rate": keep_rate, "way": text}
                 row |= {"ms_per_clip": timing.seconds / args.batch * 1e3, "speedup": timing.speedup}
                 row |= {"quartiles": [timing.low, timing.high], "rounds": timing.rounds}
                 row |= {"clips_at_once": runner.clips_at_once if "shipped" in text else None}
                 rows.append(row)
-                print(f"{name} {keep_rate} {text:22s} {row['ms_per_clip']:7.1f} ms a clip  "
-                      f"{timing.speedup:.2f} times as fast as at once")  # fmt: skip
-            if args.out:  # after each, as the whole takes minutes
+                print(f"{name} {keep_rate} {text:22s} {row['ms_per_clip']:7.1f} ms/clip  "
+                      f"{timing.speedup:.2f}x vs at once")  # fmt: skip
+            if args.out:  # after each, because the whole takes minutes
                 record = {"batch": args.batch, "threads": args.threads, "versions": versions()}
                 save_json(args.out, {"rows": rows, **record})
 

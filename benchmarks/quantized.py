@@ -19,7 +19,7 @@ from spectrim.common.files import save_json
 from spectrim.data.batches import batches
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import Manifest, read_data
-from spectrim.evaluation.sweep_files import sweep_files
+from spectrim.evaluation.sweep import Variant, sweep
 from spectrim.models.provenance import versions
 
 CALIBRATION = 128  # clips, evenly chosen
@@ -62,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for rate in args.keep_rate:
             pruned = spectrim.prune(model, rate)
-            files = {}
+            files = []
             for kind in KINDS:
                 path = Path(folder) / f"{rate}-{kind.replace(' ', '-')}.onnx"
                 spectrim.export(
@@ -71,14 +71,13 @@ def main() -> None:
                     quantize=None if kind == "none" else "int8",
                     calibration=calibration if kind == "int8 static" else None,
                 )
-                files[kind] = spectrim.load_onnx(path, args.backend, args.threads)
+                files.append(Variant(kind, spectrim.load_onnx(path, args.backend, args.threads)))
             for source in args.data:
                 manifest = held_out(read_data(source), args.fold)
-                for kind, sweep in sweep_files(files, manifest, rounds=1).items():
-                    (row,) = sweep.rows
+                for row in sweep(files, manifest, rounds=1).rows:
                     rows.append(row | {"data": str(source), "model": args.model})
                     print(
-                        f"| {source.stem}, {row['clips']} clips | {rate} | {KINDS[kind]} | "
+                        f"| {source.stem}, {row['clips']} clips | {rate} | {KINDS[row['model']]} | "
                         f"{row['metric']} {row['value']:.3f} | "
                         f"{row['agreement']['top1']['value']:.1%} | "
                         f"{row['agreement']['change']['value']:.4f} |",

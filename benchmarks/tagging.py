@@ -38,7 +38,7 @@ from spectrim.models.provenance import versions
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = Path(os.environ.get("SPECTRIM_DATA", ROOT.parent / "shared" / "data")) / "ESC-10"
 RATE = 44_100  # Hz, of the files
-PRODUCT = 4096
+MATMUL_SIZE = 4096
 
 
 def write_clips(folder: Path, seconds: int, count: int) -> list[Path]:
@@ -132,9 +132,9 @@ def main() -> None:
                                     run, some, batch_size=batch, top=5
                                 )
                             )
-                        calls.append(matrix_product(PRODUCT))
+                        calls.append(matrix_product(MATMUL_SIZE))
                         base, *others, product = interleaved(calls, args.rounds, args.budget)
-                        machine = PRODUCT**3 / product.seconds / 1e9
+                        machine = MATMUL_SIZE**3 / product.seconds / 1e9
                         about = {
                             "stride": stride, "seconds": seconds, "frames": frames,
                             "keep_rate": rate, "batch": batch, "gmacs": gmacs, "machine": machine,

@@ -18,6 +18,7 @@ import torch
 import spectrim
 from spectrim.common.files import save_json
 from spectrim.data.manifest import read_data
+from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import predict
 from spectrim.metrics.classification import indicator, metric
 
@@ -45,7 +46,7 @@ def main() -> None:
     model = spectrim.load(str(folder))  # as users will have it
     clips = read_data(args.data).select(args.split, args.fold).clips
     variants = [
-        spectrim.prune(model, rate, score=score) if rate < 1 else model
+        TorchRunner(spectrim.prune(model, rate, score=score) if rate < 1 else model)
         for score in SCORES
         for rate in RATES
     ]
@@ -56,7 +57,7 @@ def main() -> None:
     )
     values = [
         metric("accuracy", torch.cat([torch.from_numpy(p) for p in parts]).numpy(), truth)
-        for parts in found.logits
+        for parts in found.outputs
     ]
     for at, score in enumerate(SCORES):
         own = [f"{100 * value:.1f}" for value in values[3 * at : 3 * at + 3]]

@@ -150,15 +150,15 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run):
         assert stopped.stdout == "" and not (out / "results.json").exists()
         return stopped.stderr
 
-    assert "clips of which were done" not in interrupt("sweep:clips:60")  # 40, 16, then 32
+    assert "resuming" not in interrupt("sweep:clips:60")  # 40, 16, then 32
     assert len(list(out.glob(".partial-*.npz"))) == 2
-    assert interrupt("sweep:rounds:2").count("clips of which were done") == 2
+    assert interrupt("sweep:rounds:2").count("resuming an interrupted run") == 2
     done = run(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("40 clips of which were done") == 2
+    assert done.stderr.count("40 clips are done") == 2
     assert not list(out.glob(".partial-*.npz"))
     uninterrupted = run(*words, "--out", "other", cwd=tmp_path)
-    assert "clips of which were done" not in uninterrupted.stderr
+    assert "resuming" not in uninterrupted.stderr
     rows, expected = (
         [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
         for rows in (json.loads(call.stdout)["rows"] for call in (done, uninterrupted))

@@ -9,7 +9,6 @@ import torch
 
 import spectrim
 from spectrim.common.errors import SpectrimError
-from spectrim.deploy import torch_runner
 from spectrim.deploy.runner import Runner
 from spectrim.deploy.torch_runner import TorchRunner
 
@@ -98,10 +97,9 @@ def test_a_batch_in_pieces_says_what_each_clip_alone_says(model, monkeypatch):
     alone = np.concatenate([TorchRunner(model).probabilities([one]) for one in waveforms])
     calls = []
     heard = model.features_from_waveforms
-    monkeypatch.setattr(torch_runner, "AT_ONCE", 2 * model.config.grid.count)
     monkeypatch.setattr(type(model), "features_from_waveforms",
                         lambda self, part: calls.append(len(part)) or heard(part))  # fmt: skip
-    together = TorchRunner(model).probabilities(waveforms)
+    together = TorchRunner(model, 2 * model.config.grid.count).probabilities(waveforms)
     assert calls == [2, 2, 1]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert TorchRunner(model).probabilities([]).shape == (0, 3)

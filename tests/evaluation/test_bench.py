@@ -1,9 +1,10 @@
-"""The benchmark's rows: what they hold, and that they follow from one another."""
+"""The benchmark: which rows it has, how they follow from times, and which calls it refuses."""
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import signal
 
@@ -17,13 +18,14 @@ from spectrim.evaluation.bench.bench import bench
 from spectrim.evaluation.bench.machine import matrix_product
 from spectrim.evaluation.bench.memory import peak_memory
 from spectrim.evaluation.bench.transformers_ast import Transformers
-from spectrim.evaluation.timing import Timing, interleaved
+from spectrim.evaluation.timing import Timing
 from spectrim.models.device import to_device
 
-QUICK = {"rounds": 1, "budget": 0.0, "product": 64, "memory": False, "threads": 1}
+MEASURED = ("ms_per_clip", "clips_per_s", "gmac_per_s", "machine_gmac_per_s", "speedup")
+QUICK = {"rounds": 1, "budget": 0.0, "matmul_size": 64, "memory": False, "threads": 1}
 
 
-def test_rows_follow_from_one_another(make):
+def test_there_is_a_row_for_each_batch_size_and_keep_rate(make):
     model = make("ast", depth=2)
     seen = []
     result = bench(model, "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
@@ -35,12 +37,9 @@ def test_rows_follow_from_one_another(make):
     ]  # fmt: skip
     pruned = spectrim.prune(model, 0.5, blocks=[0])
     for row in rows:
-        assert row["ms_per_clip"] * row["clips_per_s"] == pytest.approx(1000)
-        assert row["gmac_per_s"] == pytest.approx(row["gmacs"] * row["clips_per_s"])
-        share = row["gmac_per_s"] / row["machine_gmac_per_s"]
-        assert row["share_of_machine"] == pytest.approx(share)
-        low, high = row["speedup_quartiles"]
-        assert low <= row["speedup"] <= high
+        assert row["pairs"] == 1
+        assert all(math.isfinite(row[key]) and row[key] > 0 for key in MEASURED)
+    assert rows[0]["mac_ratio"] == rows[2]["mac_ratio"] == 1
     assert rows[1]["mac_ratio"] == spectrim.macs(model) / spectrim.macs(pruned)
     assert [part["stage"] for part in result["stages"]] == [
         "decode", "resample", "filter bank", "model",
@@ -62,7 +61,7 @@ def test_rows_are_reckoned_from_what_was_timed(make, monkeypatch):
         timed.append(calls)
         return planted[len(timed) - 1]
 
-    class Rival:
+    class Reference:
         description = "another program"
 
         def call(self, waveforms):
@@ -70,10 +69,11 @@ def test_rows_are_reckoned_from_what_was_timed(make, monkeypatch):
 
     monkeypatch.setattr("spectrim.evaluation.bench.bench.interleaved", plant)
     monkeypatch.setattr("spectrim.evaluation.bench.bench.stages", lambda *words: [])
-    monkeypatch.setattr("spectrim.evaluation.bench.bench._rival", lambda *words: Rival())
+    monkeypatch.setattr("spectrim.evaluation.bench.bench._reference", lambda *words: Reference())
     model = make("ast", depth=1)
     result = bench(model, "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
-                   batch_sizes=[2], against="another", **(QUICK | {"product": 200}))  # fmt: skip
+                   batch_sizes=[2], against="another",
+                   **(QUICK | {"matmul_size": 200}))  # fmt: skip
     assert timed[0][2]().shape == (200, 200) and timed[1] == [2, *timed[0][:2]]
     plain, pruned = result["rows"]
     costs = [spectrim.macs(model), spectrim.macs(spectrim.prune(model, 0.5, blocks=[0]))]
@@ -153,7 +153,7 @@ def test_what_cannot_run_is_said_before_anything_is_timed(make, monkeypatch):
     monkeypatch.setattr("spectrim.evaluation.bench.bench.stages", never)
     for wrong, said in (
         ({"backends": ["torch", "openvino"]}, "openvino is not installed"),
-        ({"backends": ["openvino"], "quantize": ["int8"]}, "give --calibrate"),
+        ({"backends": ["openvino"], "quantize": ["int8"]}, "Add --calibrate"),
         ({"backends": ["torch", "onnxruntime"], "score": "random"}, "cannot be exported"),
     ):
         with monkeypatch.context() as patch:
@@ -177,7 +177,7 @@ def test_a_model_in_half_precision_is_timed_as_it_is(make):
     for backend in ("onnxruntime", "openvino"):
         with pytest.raises(SpectrimError, match=r"on cpu in bfloat16.*--backends"):
             bench(model, "test", backends=["torch", backend], **QUICK)
-    with pytest.raises(SpectrimError, match="int8 is of exported files"):
+    with pytest.raises(SpectrimError, match="int8 is for exported files"):
         bench(model, "test", quantize=["int8"], **QUICK)
     left, right = matrix_product(8, torch.device("cpu"), torch.bfloat16).__closure__
     assert left.cell_contents.dtype == right.cell_contents.dtype == torch.bfloat16
@@ -187,10 +187,10 @@ def test_the_other_program_computes_what_it_is_given_in_its_dtype(make):
     pytest.importorskip("transformers", reason="its AST is what is compared with")
     model = make("ast", depth=1)
     sounds = [np.random.default_rng(at).normal(0, 0.1, 9_000).astype(np.float32) for at in (0, 1)]
-    rival = Transformers(model)
-    exact = rival.call(sounds)()
-    rival.model.to(torch.bfloat16)
-    half = rival.call(sounds)()
+    reference = Transformers(model)
+    exact = reference.call(sounds)()
+    reference.model.to(torch.bfloat16)
+    half = reference.call(sounds)()
     assert exact.dtype == half.dtype == np.float32 and exact.shape == half.shape
     np.testing.assert_allclose(half, exact, atol=0.02)
     assert (half != exact).any()
@@ -214,8 +214,3 @@ def test_peak_memory_of_an_exported_model_knows_no_torch(make, tmp_path):
     own = peak_memory(tmp_path / "model", "torch", 20_000, 1, 1)
     assert exported is not None and own is not None
     assert 20 < exported < own < 2000
-
-
-def test_quartiles_stand_around_the_median():
-    found = interleaved([lambda: sum(range(100)), lambda: sum(range(1000))], rounds=5)[1]
-    assert found.low <= found.speedup <= found.high

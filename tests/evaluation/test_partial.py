@@ -13,6 +13,7 @@ from spectrim.common.errors import SpectrimNotice
 from spectrim.data.builtin import sample_pack
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import read_data
+from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import Predictions, predict
 from spectrim.evaluation.resume import Partial
 
@@ -61,10 +62,10 @@ def test_what_was_saved_is_taken_up_as_it_was(tmp_path):
         [(1, "b.wav: no such file")],
     )
     partial.save(found, 4, force=True)
-    with pytest.warns(SpectrimNotice, match="4 clips of which were done"):
+    with pytest.warns(SpectrimNotice, match="4 clips are done"):
         again, done = partial.load()
     assert (done, again.positions, again.failures) == (4, found.positions, found.failures)
-    np.testing.assert_array_equal([np.concatenate(parts) for parts in again.logits], numbers)
+    np.testing.assert_array_equal([np.concatenate(parts) for parts in again.outputs], numbers)
     np.testing.assert_array_equal([np.concatenate(parts) for parts in again.on_target], shares)
     np.testing.assert_array_equal(np.concatenate(again.all_on_target), [0.7, np.nan, 0.9])
 
@@ -85,7 +86,7 @@ def test_a_pass_that_is_taken_up_names_the_clips_that_fail(tmp_path):
             pass
 
     clips = [*read_data(sample_pack()).clips[:3], Clip(tmp_path / "missing.wav")]
-    found = predict([spectrim.load("ast-digits")], clips, 8, Kept())
+    found = predict([TorchRunner(spectrim.load("ast-digits"))], clips, 8, Kept())
     assert found.positions == [2]
     ((place, message),) = found.failures
     assert place == 3 and "missing.wav" in message

@@ -18,8 +18,8 @@ def test_a_spent_budget_leaves_three_rounds_of_timing():
     model = spectrim.load("ast-digits")
     pack = read_data(sample_pack())
     few = Manifest(pack.source, pack.clips[:4])
-    variants = variants_of(model, [1.0, 0.5], ["attention"], [3, 6, 9], 0)
-    found = sweep(model, "ast-digits", few, variants, batch_size=4, rounds=20, budget=0.0)
+    variants = variants_of(model, "ast-digits", [1.0, 0.5], ["attention"], [3, 6, 9], 0)
+    found = sweep(variants, few, batch_size=4, rounds=20, budget=0.0)
     assert [row["timing_rounds"] for row in found.rows[1:]] == [3]
 
 
@@ -29,8 +29,8 @@ def test_milliseconds_are_of_a_clip(monkeypatch):
     model = spectrim.load("ast-digits")
     pack = read_data(sample_pack())
     few = Manifest(pack.source, pack.clips[:4])
-    variants = variants_of(model, [0.5], ["attention"])
-    found = sweep(model, "ast-digits", few, variants, batch_size=4)
+    variants = variants_of(model, "ast-digits", [0.5], ["attention"])
+    found = sweep(variants, few, batch_size=4)
     assert [row["ms_per_clip"] for row in found.rows] == pytest.approx([200, 100])
 
 
@@ -41,8 +41,8 @@ def test_rows_hold_each_variant_against_the_unpruned_model(monkeypatch):
     model = spectrim.load("ast-digits")
     pack = read_data(sample_pack())
     clips = pack.clips[:12]
-    variants = variants_of(model, [0.3], ["attention", "intensity"])
-    rows = sweep(model, "x", Manifest(pack.source, clips), variants, batch_size=5).rows
+    variants = variants_of(model, "x", [0.3], ["attention", "intensity"])
+    rows = sweep(variants, Manifest(pack.source, clips), batch_size=5).rows
     centres = 0.0875 + 0.16 * np.arange(8)  # seconds, of the columns of 16 frames
     spans = [(clip.target_start <= centres) & (centres <= clip.target_end) for clip in clips]
     truth = np.array([model.labels.index(clip.labels[0]) for clip in clips])

@@ -13,7 +13,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -30,6 +30,13 @@ Sound: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | tuple[Any, int]
 BLOCK_SECONDS = 10
 RATES = (100, 10_000_000)  # Hz: beyond lie damaged headers, which would fill memory
 LOUDEST = 2.0**32  # well above integers kept as floats, well below what overflows an energy
+
+
+def as_sounds(sounds: Iterable[Sound] | Sound) -> Iterable[Sound]:
+    """Several sounds as they are, a single one as a list."""
+    if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
+        return [sounds]  # type: ignore[list-item]
+    return sounds
 
 
 def sound_name(sound: Sound) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,21 @@ def check_hop(size: int, hop: int) -> None:
             f"a hop of {hop / SAMPLE_RATE:g} s; wanted more than 0 and at most the window, "
             f"{size / SAMPLE_RATE:g} s, or sound would be skipped."
         )
+
+
+def padded(waveforms: Sequence[np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Waveforms of any length as one array.
+
+    Returns:
+        waveforms: (batch, longest) float32, cut to `size` samples, zero past the end of each.
+        lengths: (batch,) int64 samples of each.
+    """
+    cut = [np.asarray(waveform, np.float32)[:size] for waveform in waveforms]
+    lengths = np.array([len(waveform) for waveform in cut], np.int64)
+    batch = np.zeros((len(cut), max(map(len, cut), default=0)), np.float32)
+    for row, waveform in zip(batch, cut, strict=True):
+        row[: len(waveform)] = waveform
+    return batch, lengths
 
 
 def _window(held: np.ndarray, base: int, start: int, end: int) -> Window:

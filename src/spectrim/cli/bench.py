@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..pruning.defaults import BENCH_KEEP_RATES
-from .calibration import calibration_clips
 from .options import (
     Calibrate,
     KeepRates,
@@ -89,6 +88,7 @@ def command(
 ) -> None:
     """Time keep rates and backends side by side, and each stage. Run it on an idle machine."""
     from ..common.files import make_folder, save_json
+    from ..deploy.calibration import calibration_batches
     from ..evaluation.bench.bench import bench
     from ..evaluation.predict import window_seconds
 
@@ -100,7 +100,7 @@ def command(
     quantizations, clips = listed(quantize, str, "--quantize"), None
     timed = _preset_or_checkpoint(model, stride, loading)
     if calibrate is not None:
-        clips = calibration_clips(calibrate, window_seconds(timed))
+        clips = calibration_batches(calibrate, window_seconds(timed))
     elif "int8" in quantizations and (backends is None or "openvino" in backends):
         complain(
             "note", "without --calibrate, int8 is timed with onnxruntime only, not with openvino."
@@ -123,7 +123,7 @@ def command(
             budget=budget,
             threads=loading.threads,
             memory=memory,
-            product=matmul_size,
+            matmul_size=matmul_size,
             steps=lambda step: bar.update(task, description=step),
         )
     path = save_json(out / "bench.json", result) if out else None

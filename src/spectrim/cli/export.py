@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..common.text import significant
-from .calibration import CALIBRATION_CLIPS, calibration_clips
+from ..deploy.calibration import CALIBRATION_CLIPS, calibration_batches
 from .options import Calibrate, ModelName, ModelSettings, NewPlan
 from .output import Output, complain
 from .tables import print_text
@@ -49,7 +49,7 @@ def command(
     from ..common.files import make_folder
     from ..common.versions import RESULT_VERSION, versions
     from ..deploy.export import export
-    from ..deploy.onnx_metadata import read_metadata
+    from ..deploy.onnx_model import load_onnx
     from ..evaluation.predict import window_seconds
 
     if out.suffix != ".onnx":
@@ -62,10 +62,10 @@ def command(
         raise SpectrimError("--calibrate requires --quantize int8.")
     calibration = None
     if calibrate is not None:
-        calibration = calibration_clips(calibrate, window_seconds(loaded), clips, leave_out)
+        calibration = calibration_batches(calibrate, window_seconds(loaded), clips, leave_out or ())
     name = Path(model).name
     export(loaded, out, input=input, quantize=quantize, calibration=calibration, name=name)
-    metadata = read_metadata(out)
+    metadata = load_onnx(out).metadata
     row = {
         "file": str(out),
         "model": model,

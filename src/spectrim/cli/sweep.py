@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,8 +36,8 @@ from .sweep_table import print_rows
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
-    from ..deploy.onnx_model import OnnxModel
-    from ..evaluation.sweep import Sweep
+    from ..evaluation.resume import Partial
+    from ..evaluation.sweep import Sweep, Variant
 
 EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --keep-rates 1.0,0.5"
 
@@ -94,9 +96,9 @@ def command(
     from ..common.files import make_folder
     from ..data.builtin import sample_pack
     from ..data.manifest import read_data
-    from ..evaluation.results import save_sweeps, slug
-    from ..evaluation.sweep import sweep, variants_of
-    from ..evaluation.sweep_files import sweep_files
+    from ..evaluation.clips import clips_to_evaluate, without_unknown_labels
+    from ..evaluation.results import save_sweeps
+    from ..evaluation.sweep import sweep
 
     score_names = listed(scores or SCORES, str, "--scores")
     reduction_name = reduction or DEFAULT_REDUCTION
@@ -104,84 +106,100 @@ def command(
     rates = rates_of(keep_rates or KEEP_RATES)
     block_list = blocks_of(blocks or BLOCKS)
     manifest = read_data(data or sample_pack())
-    split = data_part.split
-    if split is None and any(clip.split == "test" for clip in manifest.clips):
-        split = "test"
-        complain("note", f"{manifest.source}: using split 'test' only; --split all uses all rows.")
-    elif split is None and (there := sorted({c.split for c in manifest.clips if c.split})):
-        complain(
-            "note",
-            f"{manifest.source}: no split is called 'test', so all rows are used "
-            f"({', '.join(there)}), perhaps also those that the model was trained on. Choose one "
-            "with --split.",
-        )
-    manifest = manifest.select(None if split == "all" else split, data_part.fold)
+    manifest = clips_to_evaluate(manifest, data_part.split, data_part.fold)
     make_folder(out)
     if (out / "results.json").exists():
         complain("note", f"replacing the results of an earlier sweep in {out}; use another --out "
                  "to keep both.")  # fmt: skip
-    sweeps: dict[str, Sweep] = {}
     names = model or list(DEFAULT_MODELS)
-    exported = [name for name in names if is_onnx(name)]
-    if exported:
+    if any(is_onnx(name) for name in names):
         refuse_for_onnx({"--keep-rates": keep_rates, "--scores": scores, "--blocks": blocks,
                          "--reduction": reduction})  # fmt: skip
-        opened = _opened(names, backend, loading)
-        clips = _labels_if_known(exported[0], opened[exported[0]].labels, manifest, data)
-        timed = rounds * max(1, len(opened) - 1)
-        with begins_anew(), sweep_progress("ONNX files", len(manifest.clips), timed) as steps:
-            sweeps = sweep_files(opened, clips, batch_size=batch_size, rounds=rounds, steps=steps)
+        groups = _file_group(names, backend, loading)
     elif backend is not None:
         raise SpectrimError("--backend is for ONNX files; the models given run with PyTorch.")
-    partials = {name: out / f".partial-{slug(name)}.npz" for name in names if not exported}
-    for name, partial in partials.items():
-        loaded = loading.classifier(name)
-        note_unused_plan(name, loaded)
-        clips = _labels_if_known(name, loaded.labels, manifest, data)
-        variants = variants_of(loaded, rates, score_names, block_list, seed, reduction_name)
-        timed = rounds * max(1, len(variants) - 1)
-        with goes_on(), sweep_progress(name, len(manifest.clips), timed) as steps:
-            sweeps[name] = sweep(
-                loaded,
-                name,
-                clips,
-                variants,
-                batch_size=batch_size,
-                rounds=rounds,
-                budget=TIMING / len(names),
-                partial=partial,
-                steps=steps,
+    else:
+        pruning = (rates, score_names, block_list, seed, reduction_name)
+        groups = _model_groups(names, loading, out, pruning)
+    sweeps: list[Sweep] = []
+    partials: list[Path] = []
+    for group in groups:
+        first, clips = group.variants[0], manifest
+        if data is None:
+            labels = first.runner.labels
+            clips = without_unknown_labels(manifest, first.name, labels, group.reference)
+        partials += [group.partial] if group.partial else []
+        pairs = rounds * max(1, len(group.variants) - 1)
+        with (
+            goes_on() if group.partial else begins_anew(),
+            sweep_progress(group.title, len(clips.clips), pairs) as steps,
+        ):
+            sweeps.append(
+                sweep(
+                    group.variants,
+                    clips,
+                    batch_size=batch_size,
+                    rounds=rounds,
+                    budget=group.budget,
+                    keeper=group.keeper(clips),
+                    steps=steps,
+                )
             )
     paths = save_sweeps(out, sweeps, manifest.source)
-    for partial in partials.values():  # only now: if a later model fails, the others are kept
+    for partial in partials:  # only now: if a later model fails, the others are kept
         partial.unlink(missing_ok=True)
-    rows = [row for result in sweeps.values() for row in result.rows]
+    rows = [row for result in sweeps for row in result.rows]
     output.emit({"rows": rows}, lambda: print_rows(rows))
     complain("written", ", ".join(str(path) for path in paths))
-    failures = dict.fromkeys(f for result in sweeps.values() for f in result.failures)
+    failures = dict.fromkeys(f for result in sweeps for f in result.failures)
     end_with_failures(message for _, message in failures)
 
 
-def _labels_if_known(
-    name: str, labels: list[str], manifest: Manifest, data: Path | None
-) -> Manifest:
-    """The clips; without labels if they are the sample pack's and the model does not know them."""
-    if data is not None or set(labels) >= manifest.labels():
-        return manifest
-    reference = "the first file" if is_onnx(name) else "its unpruned self"
-    complain(
-        "note",
-        f"{name} does not know the sample pack's digits, so it is compared with {reference} only. "
-        "Give your own clips with --data.",
-    )
-    return manifest.unlabelled()
+@dataclass(frozen=True)
+class _Group:
+    """Variants that are swept together, and compared with the first of them."""
+
+    title: str
+    variants: list[Variant]
+    reference: str  # what the others are compared with, in words
+    budget: float  # seconds for the timed pairs
+    partial: Path | None = None  # keeps the predictions of an interrupted sweep
+
+    def keeper(self, clips: Manifest) -> Partial | None:
+        from ..deploy.torch_runner import TorchRunner
+        from ..evaluation.resume import Partial
+
+        if self.partial is None:
+            return None
+        runners = [variant.runner for variant in self.variants]
+        models = [runner.model for runner in runners if isinstance(runner, TorchRunner)]
+        return Partial(self.partial, models, clips.clips)
 
 
-def _opened(names: list[str], backend: str | None, loading: Loading) -> dict[str, OnnxModel]:
+def _model_groups(
+    names: list[str], loading: Loading, out: Path, pruning: tuple[Any, ...]
+) -> Iterator[_Group]:
+    """A group for each PyTorch model; one model is in memory at a time."""
+    from ..evaluation.results import slug
+    from ..evaluation.sweep import variants_of
+
+    for name in dict.fromkeys(names):
+        loaded = loading.classifier(name)
+        note_unused_plan(name, loaded)
+        variants = variants_of(loaded, name, *pruning)
+        partial = out / f".partial-{slug(name)}.npz"
+        yield _Group(name, variants, "its unpruned self", TIMING / len(names), partial)
+
+
+def _file_group(names: list[str], backend: str | None, loading: Loading) -> Iterator[_Group]:
+    """All exported files as one group."""
+    from ..evaluation.sweep import Variant
+
     for name in names:
         if not is_onnx(name):
             raise SpectrimError(
                 f"--model {name}: ONNX files are compared with the first file, PyTorch models "
                 "with their unpruned self. Sweep them separately, or export this model too."
             )
-    return {name: loading.onnx_model(name, backend) for name in names}
+    files = [Variant(name, loading.onnx_model(name, backend)) for name in dict.fromkeys(names)]
+    yield _Group("ONNX files", files, "the first file", TIMING)

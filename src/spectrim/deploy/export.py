@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..audio.constants import SAMPLE_RATE, num_samples
+from ..audio.windows import padded
 from ..common.errors import SpectrimError, nearest
 from ..common.files import save
 from ..models.build import macs
@@ -27,7 +28,6 @@ from ..pruning.stage import part_name
 from ..version import __version__
 from .graph import FromFeatures, FromWaveforms
 from .onnx_metadata import Metadata
-from .runner import padded
 from .translations import translations
 
 OPSET = 20  # the first with Gelu; ONNX Runtime has it since 1.17, OpenVINO since 2024

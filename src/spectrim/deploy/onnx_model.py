@@ -1,20 +1,22 @@
-"""An exported model at work, in ONNX Runtime or OpenVINO; torch is never imported here."""
+"""`OnnxModel`: an exported file as a runner, with ONNX Runtime or OpenVINO; imports no torch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..audio.windows import padded
 from ..common.errors import SpectrimError, nearest
 from ..common.versions import RESULT_VERSION, versions
-from .onnx_metadata import Metadata, read_metadata
-from .runner import Runner, padded
+from .onnx_metadata import metadata_from
+from .runner import Runner
 
-Run = Callable[[np.ndarray, np.ndarray, str], np.ndarray]
-"""The two inputs and the name of the output wanted, to that output."""
+Infer = Callable[[np.ndarray, np.ndarray, str], np.ndarray]
+"""The two inputs of the graph and the name of an output, to that output."""
 
 
 class OnnxModel(Runner):
@@ -22,8 +24,8 @@ class OnnxModel(Runner):
 
     Attributes:
         path: the file. backend: "onnxruntime" or "openvino".
-        metadata: what the file says about itself.
-        threads: of the processor; None: as many as the runtime sees fit.
+        metadata: what the file stores about itself.
+        threads: CPU threads; None: the runtime chooses.
     """
 
     def __init__(
@@ -35,12 +37,19 @@ class OnnxModel(Runner):
         if backend not in BACKENDS:
             raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
         self.path = os.fspath(path)
+        if not Path(path).is_file():
+            problem = "is a folder" if Path(path).is_dir() else "no such file"
+            raise SpectrimError(f"{path}: {problem}; expected an ONNX file of `spectrim export`.")
         self.backend = backend
         self.threads = threads
-        self.metadata: Metadata = read_metadata(path)
+        self._infer, texts = BACKENDS[backend](self.path, threads)
+        self.metadata = metadata_from(self.path, texts)
         self.labels = self.metadata.labels
         self.window = self.metadata.window_samples
-        self._run = BACKENDS[backend](self.path, threads)
+        self.metric = self.metadata.metric
+        self.plan = self.metadata.plan
+        self.macs = self.metadata.macs
+        self.quantization = self.metadata.quantization
 
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32.
@@ -48,11 +57,11 @@ class OnnxModel(Runner):
         Raises:
             SpectrimError: the file takes features.
         """
-        return self.run(*self._heard(waveforms))
+        return self.run(*self._inputs(waveforms))
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """As `probabilities`, before the activation."""
-        return self.run(*self._heard(waveforms), "logits")
+        return self.run(*self._inputs(waveforms), "logits")
 
     def run(
         self, values: np.ndarray, counts: np.ndarray, output: str = "probabilities"
@@ -61,7 +70,7 @@ class OnnxModel(Runner):
 
         Args:
             values: (batch, samples) waveforms or (batch, frames, mels) features, float32.
-            counts: (batch,) int64, the samples or frames of each clip that are sound.
+            counts: (batch,) int64, samples or frames of each clip before its padding.
             output: "probabilities" or "logits".
 
         Returns:
@@ -70,7 +79,7 @@ class OnnxModel(Runner):
         if not len(values):
             return np.zeros((0, len(self.labels)), np.float32)
         try:
-            return self._run(values, counts, output)
+            return self._infer(values, counts, output)
         except Exception as error:
             raise SpectrimError(
                 f"{self.path}: {self.backend} failed on inputs of shapes {values.shape} and "
@@ -78,25 +87,25 @@ class OnnxModel(Runner):
             ) from error
 
     def context(self, name: str, batch_size: int) -> dict[str, Any]:
-        """What a result says about its making."""
-        said = self.metadata
+        """How a result was computed."""
         return {
             "model": name,
-            "plan": said.plan,
+            "plan": self.plan,
             "batch_size": batch_size,
             "threads": self.threads or os.cpu_count(),
             "device": "cpu",
-            "dtype": "float32" if said.quantization == "none" else said.quantization,
-            "frames": said.frames,
+            "dtype": "float32" if self.quantization == "none" else self.quantization,
+            "frames": self.metadata.frames,
             "versions": versions(self.backend),
             "format_version": RESULT_VERSION,
             "backend": self.backend,
         }
 
-    def _heard(self, waveforms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _inputs(self, waveforms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         if self.metadata.input != "waveform":
             raise SpectrimError(
-                f"{self.path}: takes features, not sound; export it with --input waveform."
+                f"{self.path}: its graph takes features, not waveforms. Export it with --input "
+                "waveform."
             )
         return padded(waveforms, self.window)
 
@@ -108,60 +117,64 @@ def load_onnx(
 
     Args:
         path: the ONNX file.
-        backend: "onnxruntime" or "openvino"; each is an extra to install.
-        threads: of the processor.
+        backend: "onnxruntime" or "openvino"; each is an optional dependency.
+        threads: CPU threads; None: the runtime chooses.
 
     Raises:
-        SpectrimError: missing, damaged, not of `spectrim export`, or of another version; the
-            backend is not installed.
+        SpectrimError: the file is missing, damaged, not written by `spectrim export`, or of another
+            version; the backend is not installed.
     """
     return OnnxModel(path, backend, threads)
 
 
-def _onnxruntime(path: str, threads: int | None) -> Run:
+def _onnxruntime(path: str, threads: int | None) -> tuple[Infer, Mapping[str, str]]:
     try:
         import onnxruntime
     except ImportError as error:
         raise _missing("ONNX Runtime", "onnxruntime", "export") from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: they come as exceptions with the same words
+    options.log_severity_level = 3  # errors only; they are raised with the same text
     if threads:
         options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise _refused(path, "ONNX Runtime", error) from error
-    names = [given.name for given in session.get_inputs()]
+    names = [entry.name for entry in session.get_inputs()]
 
-    def run(values: np.ndarray, counts: np.ndarray, output: str) -> np.ndarray:
+    def infer(values: np.ndarray, counts: np.ndarray, output: str) -> np.ndarray:
         return session.run([output], dict(zip(names, (values, counts), strict=True)))[0]
 
-    return run
+    return infer, session.get_modelmeta().custom_metadata_map
 
 
-def _openvino(path: str, threads: int | None) -> Run:
+def _openvino(path: str, threads: int | None) -> tuple[Infer, Mapping[str, str]]:
     try:
         import openvino
     except ImportError as error:
         raise _missing("OpenVINO", "openvino", "openvino") from error
-    # On processors that have it OpenVINO would take bfloat16, which moves the log-mel by 1.7.
+    # By default OpenVINO computes in bfloat16 where the CPU can, which moves the log-mel by 1.7.
     hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         hints["INFERENCE_NUM_THREADS"] = threads
     try:
-        model = openvino.Core().compile_model(path, "CPU", hints)
+        core = openvino.Core()
+        graph = core.read_model(path)
+        model = core.compile_model(graph, "CPU", hints)
     except Exception as error:
         raise _refused(path, "OpenVINO", error) from error
 
-    def run(values: np.ndarray, counts: np.ndarray, output: str) -> np.ndarray:
-        # A request of its own for each call, so that threads may run at a time.
-        found = model.create_infer_request().infer([values, counts])
-        return np.array(found[output])
+    def infer(values: np.ndarray, counts: np.ndarray, output: str) -> np.ndarray:
+        # A request for each call, so that several threads may call at once.
+        outputs = model.create_infer_request().infer([values, counts])
+        return np.array(outputs[output])
 
-    return run
+    # OpenVINO stores the metadata of an ONNX file under "framework".
+    texts = graph.get_rt_info("framework").value if graph.has_rt_info("framework") else {}
+    return infer, texts
 
 
-BACKENDS: dict[str, Callable[[str, int | None], Run]] = {
+BACKENDS: dict[str, Callable[[str, int | None], tuple[Infer, Mapping[str, str]]]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
@@ -176,7 +189,7 @@ def _missing(name: str, package: str, extra: str) -> SpectrimError:
 
 def _refused(path: str, name: str, error: Exception) -> SpectrimError:
     return SpectrimError(
-        f"{path}: {name} does not take it ({_first_line(error)}). Export it again."
+        f"{path}: {name} cannot read it ({_first_line(error)}). Copy or export it again."
     )
 
 

@@ -1,27 +1,47 @@
-"""What tagging and measuring want of a model, whatever runs it; knows no torch."""
+"""`Runner`: anything that turns waveforms into probabilities; this module imports no torch."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..models.transformer import SpectrogramTransformer
+    import torch
+
+    from ..pruning.patches import PatchGrid
 
 
 class Runner(ABC):
-    """A model at work: waveforms in, probabilities out.
+    """A model ready to run: waveforms in, probabilities out.
+
+    Tagging needs `labels`, `window`, `probabilities` and `context`. The rest serves a sweep, which
+    runs several runners on the same clips. By default a sweep runs and times `probabilities`;
+    a runner may override `shared_inputs`, `predict` and `activate` to share work with the others.
 
     Attributes:
         labels: names of the classes, in the order of the probabilities.
-        window: samples at 16 kHz that the model hears at a time; what is longer is cut.
+        window: longest input in samples at 16 kHz; longer waveforms are cut.
+        metric: "mAP" or "accuracy".
+        plan: plain data, as `models.provenance.plan_record` returns it.
+        macs: multiply-accumulates for one clip.
+        quantization: of an exported file, "none" or its kind of int8; None: not an exported file.
+        timed: what a sweep times, in words.
+        device: device to synchronise when timing; None: the CPU.
+        grid: grid of patches that `predict` reports positions on; None: it reports none.
     """
 
     labels: list[str]
     window: int
+    metric: str
+    plan: dict[str, Any]
+    macs: int
+    quantization: str | None = None
+    timed: ClassVar[str] = "waveforms to probabilities"
+    device: torch.device | None = None
+    grid: PatchGrid | None = None
 
     @abstractmethod
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
@@ -29,28 +49,25 @@ class Runner(ABC):
 
     @abstractmethod
     def context(self, name: str, batch_size: int) -> dict[str, Any]:
-        """What a result says about its making, as `models.record.context_of`."""
+        """How a result was computed: plan, batch size, threads, device, dtype, versions."""
 
+    def shared_inputs(self, waveforms: Sequence[np.ndarray]) -> Any:
+        """What `predict` takes; computed once for all runners of a sweep."""
+        return waveforms
 
-def runner_of(model: Runner | SpectrogramTransformer) -> Runner:
-    """A runner as it is, a model of torch as one."""
-    if isinstance(model, Runner):
-        return model
-    from .torch_runner import TorchRunner  # here: an exported model runs without torch
+    def predict(self, inputs: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run on what `shared_inputs` returned.
 
-    return TorchRunner(model)
+        Returns:
+            outputs: (batch, classes) float32, which `activate` turns into probabilities.
+            kept: (batch, patches) indices on `grid` of the patches left at the end; or None.
+        """
+        return self.probabilities(inputs), None
 
+    def timed_predict(self, inputs: Any) -> object:
+        """The part of `predict` that a sweep times."""
+        return self.probabilities(inputs)
 
-def padded(waveforms: Sequence[np.ndarray], window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Waveforms of any length as one array.
-
-    Returns:
-        waveforms: (batch, longest) float32, cut to `window` samples, zero past each one's end.
-        lengths: (batch,) int64 samples of each.
-    """
-    cut = [np.asarray(waveform, np.float32)[:window] for waveform in waveforms]
-    lengths = np.array([len(waveform) for waveform in cut], np.int64)
-    together = np.zeros((len(cut), max(map(len, cut), default=0)), np.float32)
-    for row, waveform in zip(together, cut, strict=True):
-        row[: len(waveform)] = waveform
-    return together, lengths
+    def activate(self, outputs: np.ndarray) -> np.ndarray:
+        """(clips, classes) outputs of `predict` to probabilities."""
+        return outputs

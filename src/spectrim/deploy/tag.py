@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..audio.constants import SAMPLE_RATE
-from ..audio.decode import Sound, sound_name
+from ..audio.decode import Sound, as_sounds, sound_name
 from ..audio.windows import Window, check_hop, windows
 from ..common.errors import SpectrimError, not_finite
-from .runner import Runner, runner_of
+from .runner import Runner
 
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
@@ -61,15 +60,13 @@ def tag(
             f"top {top}, batch size {batch_size}, threshold {threshold}; wanted at least 1, at "
             "least 1, and 0 to 1."
         )
-    if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
-        sounds = [sounds]  # type: ignore[list-item]
-    runner = runner_of(model)
+    runner = model if isinstance(model, Runner) else _torch_runner(model)
     size = runner.window
     if hop is not None and not math.isfinite(hop):
         raise SpectrimError(f"a hop of {hop} s; wanted a finite number of seconds.")
     step = size if hop is None else round(hop * SAMPLE_RATE)
     check_hop(size, step)
-    stream = _stream(sounds, size, step, failures)
+    stream = _stream(as_sounds(sounds), size, step, failures)
     rows: list[dict[str, Any]] = []
     broken: set[int] = set()
     pooled: dict[int, tuple[dict[str, Any], np.ndarray, int]] = {}
@@ -96,6 +93,12 @@ def tag(
         values = values / count if one_row == "mean" else values
         rows.append(row | {"labels": labels_of(runner.labels, values, top, threshold)})
     return rows
+
+
+def _torch_runner(model: SpectrogramTransformer) -> Runner:
+    from .torch_runner import TorchRunner  # here: an exported model runs without torch
+
+    return TorchRunner(model)
 
 
 def labels_of(

@@ -1,4 +1,4 @@
-"""A model of torch at work."""
+"""`TorchRunner`: a PyTorch model as a runner."""
 
 from __future__ import annotations
 
@@ -9,45 +9,83 @@ import numpy as np
 import torch
 
 from ..audio.constants import num_samples
-from ..models.provenance import context_of
+from ..models.build import macs
+from ..models.provenance import context_of, plan_record
 from ..models.transformer import SpectrogramTransformer
 from .runner import Runner
 
-AT_ONCE = 1024
-"""Patches that a CPU computes at a time, in the mean over blocks: the MLP's activations of more
-leave its cache, and memory for them is asked of the system anew in each layer. What it wins:
-`benchmarks/pieces.py`."""
+PATCHES_AT_ONCE = 1024
+"""Patches that a CPU computes at a time, as a mean over blocks. With more, the activations of the
+MLP leave the cache, and every layer requests their memory from the system again.
+`benchmarks/pieces.py` measures the gain."""
 
 
 class TorchRunner(Runner):
-    """Runs a model as it stands: its plan, device and dtype; on a CPU a batch in pieces."""
+    """Runs a model with its own plan, device and dtype; on a CPU, `probabilities` splits batches.
 
-    def __init__(self, model: SpectrogramTransformer) -> None:
+    In a sweep the variants of one model share its features, and the model alone is timed.
+
+    Args:
+        patches_at_once: see `PATCHES_AT_ONCE`; the size of the pieces of a batch on a CPU.
+    """
+
+    timed = "features to logits"
+
+    def __init__(
+        self, model: SpectrogramTransformer, patches_at_once: int = PATCHES_AT_ONCE
+    ) -> None:
         self.model = model
+        self.patches_at_once = patches_at_once
         self.labels = model.labels
         self.window = num_samples(model.config.frames)
+        self.metric = model.config.metric
+        self.plan = plan_record(model.plan)
+        self.macs = macs(model)
+        self.device = model.device
+        self.grid = model.config.grid
 
     @property
     def clips_at_once(self) -> int | None:
-        """Of how many clips the pieces are; None: a batch is not divided."""
+        """Clips in one piece of a batch; None: a batch is not split."""
         if self.model.device.type != "cpu":
             return None
         config = self.model.config
         counts = self.model.plan.counts(config.grid.count, config.depth)
         mean = sum(transformed for _, transformed in counts) / len(counts)
-        return max(1, round(AT_ONCE / mean))
+        return max(1, round(self.patches_at_once / mean))
 
     @torch.inference_mode()
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
-        whole = max(1, len(waveforms))
-        size = self.clips_at_once or whole
-        parts = [waveforms[at : at + size] for at in range(0, whole, size)]
+        count = max(1, len(waveforms))
+        size = self.clips_at_once or count
+        pieces = [waveforms[start : start + size] for start in range(0, count, size)]
         logits = torch.cat(
-            [self.model(*self.model.features_from_waveforms(list(part))) for part in parts]
+            [self.model(*self.model.features_from_waveforms(list(piece))) for piece in pieces]
         )
         return self.model.probabilities(logits).cpu().numpy()
 
     def context(self, name: str, batch_size: int) -> dict[str, Any]:
-        """What a result says about its making."""
+        """How a result was computed."""
         return context_of(self.model, name, batch_size) | {"backend": "torch"}
+
+    @torch.inference_mode()
+    def shared_inputs(self, waveforms: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and valid frames."""
+        return self.model.features_from_waveforms(list(waveforms))
+
+    @torch.inference_mode()
+    def predict(self, inputs: tuple[torch.Tensor, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
+        """Features and valid frames to logits, and the patches left at the end."""
+        tokens = self.model.encode(*inputs)
+        logits = self.model.head(self.model.pool(tokens)).float()
+        return logits.cpu().numpy(), tokens.origin.cpu().numpy()
+
+    @torch.inference_mode()
+    def timed_predict(self, inputs: tuple[torch.Tensor, torch.Tensor]) -> object:
+        """The model alone; its logits stay on the device."""
+        return self.model(*inputs)
+
+    def activate(self, outputs: np.ndarray) -> np.ndarray:
+        """(clips, classes) logits to probabilities."""
+        return self.model.probabilities(torch.from_numpy(outputs)).numpy()

@@ -61,10 +61,8 @@ def check(
     if not 0 < agreement <= 1:
         raise SpectrimError(f"an agreement of {agreement}; wanted above 0 and at most 1.")
     result = sweep(
-        model,
-        name,
+        variants_of(model, name, keep_rates, [score], blocks, reduction=reduction),
         manifest.unlabelled(),
-        variants_of(model, keep_rates, [score], blocks, reduction=reduction),
         batch_size=batch_size,
         rounds=rounds,
         steps=steps,

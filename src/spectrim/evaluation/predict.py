@@ -1,4 +1,4 @@
-"""One pass over the clips for many variants of a model: features are computed once."""
+"""One pass over the clips with several runners; what they share is computed once."""
 
 from __future__ import annotations
 
@@ -9,121 +9,127 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples
+from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples, seconds_to_read
 from ..common.errors import not_finite
 from ..common.hooks import pass_point
 from ..data.batches import Batch, batches
 from ..data.clip import Clip
+from ..deploy.runner import Runner
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.patches import PATCH, PatchGrid
 
 
 @dataclass
 class Predictions:
-    """What variants of a model say about clips; lists of arrays, one a batch.
+    """Outputs of runners on clips, as lists of arrays with one array per batch.
 
     Attributes:
-        positions: of the clips that could be read, in the list.
-        logits: a variant, a batch: (clips, classes) float32.
-        on_target: a variant, a batch: (clips,) share of the finally kept patches whose time
-            column's centre lies on the target; NaN where a clip has none.
-        all_on_target: a batch: (clips,) the share that all patches have there.
-        failures: (place in the list, message) of clips that could not be read.
+        positions: indices of the clips that could be read.
+        outputs: per runner and batch, (clips, classes) float32; see `Runner.predict`.
+        on_target: per runner and batch, (clips,) fraction of the patches left at the end whose
+            time column is centred on the clip's target; NaN without a target or without patches.
+        all_on_target: per batch, (clips,) the same fraction of all patches.
+        failures: (index, message) of clips that could not be read.
     """
 
     positions: list[int] = field(default_factory=list)
-    logits: list[list[np.ndarray]] = field(default_factory=list)
+    outputs: list[list[np.ndarray]] = field(default_factory=list)
     on_target: list[list[np.ndarray]] = field(default_factory=list)
     all_on_target: list[np.ndarray] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
 
+    @property
+    def num_done(self) -> int:
+        """Clips that were read or failed."""
+        return len(self.positions) + len(self.failures)
+
 
 class Keeper(Protocol):
-    """Where predictions are kept as they come; see `partial.Partial`."""
+    """Saves predictions while they are computed; see `resume.Partial`."""
 
     def load(self) -> tuple[Predictions, int]:
-        """What is there, and how many clips are behind."""
+        """Saved predictions, and the number of clips they cover."""
 
-    def save(self, found: Predictions, done: int, force: bool = False) -> None:
-        """Keep what is there now; may wait unless forced."""
+    def save(self, predictions: Predictions, num_done: int, force: bool = False) -> None:
+        """Save the predictions; without `force`, only when a save is due."""
 
 
-@torch.inference_mode()
 def predict(
-    variants: Sequence[SpectrogramTransformer],
+    runners: Sequence[Runner],
     clips: Sequence[Clip],
     batch_size: int,
     keeper: Keeper | None = None,
     tick: Callable[[int], None] = lambda clips: None,
 ) -> Predictions:
-    """Run all variants (over the same weights) on all clips.
+    """Run all runners on all clips; the first one computes the inputs of all.
 
     Args:
-        keeper: takes up an interrupted pass, and saves this one, at its end too.
+        keeper: resumes an interrupted pass, and saves this one, also when it ends.
         tick: called with the number of clips done, after each batch.
 
     Raises:
-        SpectrimError: a logit that is not finite.
+        SpectrimError: an output is not finite.
     """
-    found, done = keeper.load() if keeper else (Predictions(), 0)
-    tick(done)
-    found.logits = found.logits or [[] for _ in variants]
-    found.on_target = found.on_target or [[] for _ in variants]
+    predictions, num_resumed = keeper.load() if keeper else (Predictions(), 0)
+    tick(num_resumed)
+    predictions.outputs = predictions.outputs or [[] for _ in runners]
+    predictions.on_target = predictions.on_target or [[] for _ in runners]
+    seconds = seconds_to_read(max(runner.window for runner in runners))
     try:
-        for batch in batches(clips[done:], batch_size, window_seconds(variants[0])):
-            _add(found, variants, clips, batch, done_before=done)
-            tick(len(batch.positions) + len(batch.failures))
-            pass_point("sweep:clips", len(batch.positions) + len(batch.failures))
+        for batch in batches(clips[num_resumed:], batch_size, seconds):
+            _add(predictions, runners, clips, batch, num_resumed)
+            num_clips = len(batch.positions) + len(batch.failures)
+            tick(num_clips)
             if keeper:
-                keeper.save(found, len(found.positions) + len(found.failures))
+                keeper.save(predictions, predictions.num_done)
+            pass_point("sweep:clips", num_clips)
     finally:
         if keeper:
-            keeper.save(found, len(found.positions) + len(found.failures), force=True)
-    return found
+            keeper.save(predictions, predictions.num_done, force=True)
+    return predictions
 
 
 def _add(
-    found: Predictions,
-    variants: Sequence[SpectrogramTransformer],
+    predictions: Predictions,
+    runners: Sequence[Runner],
     clips: Sequence[Clip],
     batch: Batch,
-    done_before: int,
+    num_resumed: int,
 ) -> None:
-    failures = [(done_before + at, text) for at, text in batch.failures]
+    failures = [(num_resumed + index, text) for index, text in batch.failures]
     if not batch.positions:
-        found.failures.extend(failures)
+        predictions.failures.extend(failures)
         return
-    model = variants[0]
-    positions = [done_before + at for at in batch.positions]
-    features, valid = model.features_from_waveforms(batch.waveforms)
-    target = on_target(model.config.grid, [clips[at] for at in positions])
+    positions = [num_resumed + index for index in batch.positions]
+    batch_clips = [clips[index] for index in positions]
+    inputs = runners[0].shared_inputs(batch.waveforms)
+    grid = runners[0].grid
+    target = np.full((len(positions), 1), np.nan) if grid is None else on_target(grid, batch_clips)
     results = []
-    for variant in variants:
-        tokens = variant.encode(features, valid)
-        logits = variant.head(variant.pool(tokens)).float()
-        kept = np.take_along_axis(target, tokens.origin.cpu().numpy(), 1)
-        values = logits.cpu().numpy()
-        refuse_not_finite(values, [clips[at] for at in positions])
-        results.append((values, kept.mean(1)))
-    # All at once, so that an interruption in the middle leaves no half of a batch.
-    for at, (values, shares) in enumerate(results):
-        found.logits[at].append(values)
-        found.on_target[at].append(shares)
-    found.all_on_target.append(target.mean(1))
-    found.failures.extend(failures)
-    found.positions.extend(positions)
+    for runner in runners:
+        outputs, kept = runner.predict(inputs)
+        refuse_not_finite(outputs, batch_clips)
+        on_kept = target if kept is None else np.take_along_axis(target, kept, 1)
+        results.append((outputs, on_kept.mean(1)))
+    # Add everything at once, so that an interruption cannot leave half a batch.
+    for index, (outputs, fractions) in enumerate(results):
+        predictions.outputs[index].append(outputs)
+        predictions.on_target[index].append(fractions)
+    predictions.all_on_target.append(target.mean(1))
+    predictions.failures.extend(failures)
+    predictions.positions.extend(positions)
 
 
 def refuse_not_finite(outputs: np.ndarray, clips: Sequence[Clip]) -> None:
-    """Raise for the first clip whose row of (clips, classes) outputs holds what is no number."""
-    fine = np.isfinite(outputs).all(1)
-    if not fine.all():
-        raise not_finite(str(clips[int(fine.argmin())].path))
+    """Raise for the first clip whose row of (clips, classes) outputs is not finite."""
+    is_finite = np.isfinite(outputs).all(1)
+    if not is_finite.all():
+        raise not_finite(str(clips[int(is_finite.argmin())].path))
 
 
 def window_seconds(model: SpectrogramTransformer) -> float:
-    """How much of a clip the model sees, and a little more for the resampler's edge."""
-    return num_samples(model.config.frames) / SAMPLE_RATE + 0.1
+    """Seconds to decode of each clip that a model evaluates."""
+    return seconds_to_read(num_samples(model.config.frames))
 
 
 def column_centres(grid: PatchGrid) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A long pass over the clips, kept as it goes, so that an interrupted sweep goes on."""
+"""Predictions saved while a sweep runs, so that an interrupted sweep resumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..common.errors import SpectrimNotice
-from ..common.files import save
+from ..common.files import save_arrays
 from ..common.hooks import seconds_between_saves
 from ..data.clip import Clip
 from ..models.provenance import plan_record, versions
@@ -27,75 +27,76 @@ from .predict import Predictions
 
 
 class Partial:
-    """Predictions so far, in a file that only the same models on the same clips take up again.
+    """Predictions so far, in a file that only the same models on the same clips resume from.
 
-    Plain arrays, no pickle. `done` is how many clips of the list are behind.
+    The file holds plain arrays, no pickle. Remove it when the result is saved.
+
+    Args:
+        path: the file.
+        models: PyTorch models with their plans, in the order of the predictions.
+        clips: all clips of the sweep.
     """
 
     def __init__(
-        self, path: Path, variants: Sequence[SpectrogramTransformer], clips: Sequence[Clip]
+        self, path: Path, models: Sequence[SpectrogramTransformer], clips: Sequence[Clip]
     ) -> None:
         self.path = path
-        self.key = _key(variants, clips)
-        self.saved = time.monotonic()
+        self.key = _key(models, clips)
+        self.last_save = time.monotonic()
 
     def load(self) -> tuple[Predictions, int]:
-        """What was saved and how many clips are behind; nothing and 0 if it is another's."""
+        """Saved predictions and how many clips they cover; none and 0 if the key differs."""
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 if str(file["key"]) != self.key:
                     return Predictions(), 0
-                found = Predictions(
+                predictions = Predictions(
                     positions=file["positions"].tolist(),
-                    logits=[[part] for part in file["logits"]],
-                    on_target=[[part] for part in file["on_target"]],
+                    outputs=[[array] for array in file["logits"]],
+                    on_target=[[array] for array in file["on_target"]],
                     all_on_target=[file["all_on_target"]],
-                    failures=[(at, text) for at, text in json.loads(str(file["failures"]))],
+                    failures=[(index, text) for index, text in json.loads(str(file["failures"]))],
                 )
-                done = int(file["done"])
-                text = f"taking up an interrupted run, {done} clips of which were done."
-                warnings.warn(SpectrimNotice(text), stacklevel=2)
-                return found, done
+                num_done = int(file["done"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return Predictions(), 0
+        text = f"resuming an interrupted run: {num_done} clips are done."
+        warnings.warn(SpectrimNotice(text), stacklevel=2)
+        return predictions, num_done
 
-    def save(self, found: Predictions, done: int, force: bool = False) -> None:
-        """Save once in a while."""
-        due = time.monotonic() - self.saved > seconds_between_saves()
-        if not found.positions or not (force or due):
+    def save(self, predictions: Predictions, num_done: int, force: bool = False) -> None:
+        """Save if `seconds_between_saves` have passed, or with `force`."""
+        is_due = time.monotonic() - self.last_save > seconds_between_saves()
+        if not predictions.positions or not (force or is_due):
             return
-        arrays = {
-            "key": np.array(self.key),
-            "done": np.array(done),
-            "positions": np.array(found.positions),
-            "failures": np.array(json.dumps(found.failures)),
-            "logits": np.stack([np.concatenate(parts) for parts in found.logits]),
-            "on_target": np.stack([np.concatenate(parts) for parts in found.on_target]),
-            "all_on_target": np.concatenate(found.all_on_target),
-        }
-
-        def write(aside: Path) -> None:
-            np.savez(aside, **arrays)  # type: ignore[arg-type]
-
-        save(self.path, write)
-        self.saved = time.monotonic()
+        save_arrays(
+            self.path,
+            key=np.array(self.key),
+            done=np.array(num_done),
+            positions=np.array(predictions.positions),
+            failures=np.array(json.dumps(predictions.failures)),
+            logits=np.stack([np.concatenate(batched) for batched in predictions.outputs]),
+            on_target=np.stack([np.concatenate(batched) for batched in predictions.on_target]),
+            all_on_target=np.concatenate(predictions.all_on_target),
+        )
+        self.last_save = time.monotonic()
 
 
-def _key(variants: Sequence[SpectrogramTransformer], clips: Sequence[Clip]) -> str:
+def _key(models: Sequence[SpectrogramTransformer], clips: Sequence[Clip]) -> str:
+    """Digest of everything that the predictions depend on."""
     digest = hashlib.blake2b(digest_size=16)
-    model = variants[0]
-    about: list[Any] = [model.config.to_dict(), versions(), str(model.dtype), str(model.device)]
-    about += [plan_record(variant.plan) for variant in variants]
-    about += [
+    model = models[0]
+    settings: list[Any] = [model.config.to_dict(), versions(), str(model.dtype), str(model.device)]
+    settings += [plan_record(variant.plan) for variant in models]
+    settings += [
         [str(clip.path), clip.start, clip.end, clip.target_start, clip.target_end] for clip in clips
     ]
-    stages = [stage for variant in variants for stage in variant.plan.stages]
-    shipped = {*SCORES, *REDUCTIONS}
-    names = [part for stage in stages for part in (stage.score, stage.reduction)]
-    if not all(isinstance(name, str) and name in shipped for name in names):
-        # Code of one's own may have changed since: such a run is never taken up.
-        about.append(secrets.token_hex(16))
-    digest.update(json.dumps(about).encode())
+    stages = [stage for variant in models for stage in variant.plan.stages]
+    names = [name for stage in stages for name in (stage.score, stage.reduction)]
+    if not all(isinstance(name, str) and name in {*SCORES, *REDUCTIONS} for name in names):
+        # The user's own code may have changed since, so such a run never resumes.
+        settings.append(secrets.token_hex(16))
+    digest.update(json.dumps(settings).encode())
     for value in model.state_dict().values():
         flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)
         digest.update(memoryview(flat.numpy()))

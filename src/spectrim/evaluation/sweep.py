@@ -1,58 +1,66 @@
-"""The main job: metric or agreement, MACs and measured speed for keep-rates and scores."""
+"""The main job: metric or agreement, MACs and measured speed of runners, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from ..audio.constants import seconds_to_read
 from ..common.errors import SpectrimError
 from ..common.hooks import pass_point
 from ..data.batches import batches
 from ..data.clip import Clip, clip_names
 from ..data.manifest import Manifest, targets_of
+from ..deploy.runner import Runner
+from ..deploy.torch_runner import TorchRunner
 from ..metrics.classification import indicator, metric, paired_difference
-from ..models.build import macs, prune
+from ..models.build import prune
 from ..models.labels import audioset
-from ..models.provenance import context_of
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.defaults import DEFAULT_BLOCKS, SWEEP_KEEP_RATES, SWEEP_SCORES
 from ..pruning.plan import Plan
 from .agreement import agreement
-from .predict import Predictions, predict, window_seconds
-from .resume import Partial
+from .predict import Keeper, Predictions, predict
 from .timing import Timing, interleaved
 
 BATCH_SIZE = 16
 UNLABELLED = (
-    "Name the model's classes with --load labels=, or give a folder, or a manifest without labels: "
-    "it is compared with the unpruned model."
+    "Name the model's classes with --load labels=, or use a folder or a manifest without labels: "
+    "the sweep then compares with the unpruned model."
 )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of a sweep: the model under one plan; score None for the unpruned one."""
+    """One row of a sweep: a runner, and the name its row gives the model."""
 
-    score: str | None
-    keep_rate: float
-    model: SpectrogramTransformer
+    name: str
+    runner: Runner
+
+    @property
+    def score(self) -> str | None:
+        """Score of all stages; None if unpruned, "several" if stages differ."""
+        return score_and_keep_rate(self.runner.plan)[0]
+
+    @property
+    def keep_rate(self) -> float | None:
+        """Keep rate of all stages; 1.0 if unpruned, None if stages differ."""
+        return score_and_keep_rate(self.runner.plan)[1]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rows for people and programs, and what they were made from.
+    """Rows for people and programs, and the data they were computed from.
 
     Attributes:
-        rows: one a variant, plain data, the unpruned model first.
-        probabilities: one (clips, classes) float32 array a row.
-        paths, names: of the clips, in the order of the arrays; names as `clip_names` gives them, so
-            that parts of one file are told apart.
-        positions: their places in the manifest.
+        rows: plain data, one per variant; the first is what the others are compared with.
+        probabilities: one (clips, classes) float32 array per row.
+        paths, names: of the clips, in the order of the arrays; `clip_names` makes the names, so
+            that parts of one file differ.
+        positions: indices of the clips in the manifest.
         failures: (path, message) of clips that could not be read.
     """
 
@@ -65,94 +73,105 @@ class Sweep:
 
 
 Steps = Callable[[str, int], None]
-"""Progress: what is being done, and how many steps of it are done now."""
+"""Progress: "clips" or "rounds", and how many more of them are done."""
 
 
 def variants_of(
     model: SpectrogramTransformer,
+    name: str,
     keep_rates: Sequence[float] = SWEEP_KEEP_RATES,
     scores: Sequence[str] = SWEEP_SCORES,
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     seed: int = 0,
     reduction: str = "keep-top",
 ) -> list[Variant]:
-    """The unpruned model, then every score at every keep-rate below 1.0."""
-    plain = Variant(None, 1.0, model.with_plan(Plan()))
+    """The unpruned model, then every score at every keep rate below 1.0."""
     pruned = [
-        Variant(score, rate, prune(model, rate, score, blocks, reduction=reduction, seed=seed))
+        prune(model, rate, score, blocks, reduction=reduction, seed=seed)
         for score in dict.fromkeys(scores)
         for rate in dict.fromkeys(keep_rates)
         if rate != 1.0
     ]
-    return [plain, *pruned]
+    models = [model.with_plan(Plan()), *pruned]
+    return [Variant(name, TorchRunner(variant.eval())) for variant in models]
 
 
 def sweep(
-    model: SpectrogramTransformer,
-    name: str,
-    manifest: Manifest,
     variants: Sequence[Variant],
+    manifest: Manifest,
     *,
     batch_size: int = BATCH_SIZE,
     rounds: int = 20,
     budget: float = 60.0,
-    partial: Path | None = None,
-    steps: Steps = lambda what, done: None,
+    keeper: Keeper | None = None,
+    steps: Steps = lambda kind, done: None,
 ) -> Sweep:
-    """Evaluate and time variants of a model; the first one is what the others are held against.
+    """Evaluate and time variants; the others are compared with the first one.
+
+    Variants of one PyTorch model share its features, and the model alone is timed. An exported
+    file runs and is timed from waveforms to probabilities, and its row says so ("timed").
 
     Args:
-        name: how rows call the model.
+        variants: of one model (`variants_of`), or exported files with the same classes.
         rounds, budget: of timing, see `timing.interleaved`.
-        partial: file that keeps the predictions as they come; a call that was interrupted
-            goes on from it. It stays: remove it when the result is saved.
+        keeper: saves the predictions while they are computed, and resumes an interrupted sweep.
         steps: progress.
 
     Raises:
-        SpectrimError: labels that the model does not know; no clip that can be read; an answer
-            that is not finite.
+        SpectrimError: variants with different classes; labels that the model does not know; no
+            clip can be read; an output is not finite.
     """
-    truth = truth_of(manifest, model.labels, model.config.metric)
-    parts = [variant.model.eval() for variant in variants]
-    keeper = Partial(partial, parts, manifest.clips) if partial else None
-    found = predict(parts, manifest.clips, batch_size, keeper, lambda n: steps("clips", n))
-    if not found.positions:
-        raise SpectrimError(
-            f"{manifest.source}: none of its {len(manifest.clips)} clips could be read; the "
-            f"first: {found.failures[0][1]}"
-        )
+    first, runners = variants[0], [variant.runner for variant in variants]
+    for variant in variants:
+        if (variant.runner.labels, variant.runner.metric) != (
+            first.runner.labels,
+            first.runner.metric,
+        ):
+            raise SpectrimError(
+                f"{variant.name} has other classes or another metric than {first.name}. Sweep "
+                "them separately."
+            )
     clips = manifest.clips
-    readable = [clips[at] for at in found.positions[:batch_size]]
-
-    def tick() -> None:
-        steps("rounds", 1)
-        pass_point("sweep:rounds")
-
-    timings = _time(parts, readable, batch_size, rounds, budget, tick)
-    logits = [torch.from_numpy(np.concatenate(parts)) for parts in found.logits]
-    outputs = [model.probabilities(values).numpy() for values in logits]
+    truth = truth_of(manifest, first.runner.labels, first.runner.metric)
+    predictions = predict(runners, clips, batch_size, keeper, lambda n: steps("clips", n))
+    if not predictions.positions:
+        raise SpectrimError(
+            f"{manifest.source}: none of its {len(clips)} clips could be read. The first error: "
+            f"{predictions.failures[0][1]}"
+        )
+    readable = [clips[index] for index in predictions.positions[:batch_size]]
+    timings = _timings(runners, readable, batch_size, rounds, budget, steps)
+    probabilities = [
+        runner.activate(np.concatenate(batched))
+        for runner, batched in zip(runners, predictions.outputs, strict=True)
+    ]
     if truth is not None:
-        truth = truth[found.positions]
+        truth = truth[predictions.positions]
     rows = [
-        _row(name, variant, at, found, outputs, truth, timings[at], batch_size)
-        for at, variant in enumerate(variants)
+        _row(variant, values, probabilities[0], truth, timing, batch_size)
+        | {"clips": len(predictions.positions), "failed": len(predictions.failures)}
+        | _target_columns(predictions, index)
+        | _origin_columns(variant, first, batch_size)
+        for index, (variant, values, timing) in enumerate(
+            zip(variants, probabilities, timings, strict=True)
+        )
     ]
     names = clip_names(clips)
     return Sweep(
         rows,
-        outputs,
-        [str(clips[at].path) for at in found.positions],
-        [names[at] for at in found.positions],
-        list(found.positions),
-        [(str(clips[at].path), message) for at, message in found.failures],
+        probabilities,
+        [str(clips[index].path) for index in predictions.positions],
+        [names[index] for index in predictions.positions],
+        list(predictions.positions),
+        [(str(clips[index].path), message) for index, message in predictions.failures],
     )
 
 
 def truth_of(manifest: Manifest, labels: Sequence[str], name: str) -> np.ndarray | None:
-    """(clips, classes) bool of a manifest for a metric; None where it has no labels.
+    """(clips, classes) bool of a manifest for a metric; None if it has no labels.
 
     Raises:
-        SpectrimError: a label that is none of `labels`.
+        SpectrimError: a label that is not one of `labels`.
     """
     if not manifest.labelled:
         return None
@@ -160,64 +179,98 @@ def truth_of(manifest: Manifest, labels: Sequence[str], name: str) -> np.ndarray
     return indicator(targets, len(labels))
 
 
-def _time(
-    models: Sequence[SpectrogramTransformer],
+def score_and_keep_rate(plan: Mapping[str, Any]) -> tuple[str | None, float | None]:
+    """Score and keep rate of a plan's record if all its stages share them.
+
+    Returns:
+        (None, 1.0) for a plan without stages; "several" and None where stages differ.
+    """
+    stages = plan["stages"]
+    if not stages:
+        return None, 1.0
+    scores = {stage["score"] for stage in stages}
+    rates = {stage.get("keep_rate") for stage in stages}
+    score = scores.pop() if len(scores) == 1 else "several"
+    return score, rates.pop() if len(rates) == 1 else None
+
+
+def _timings(
+    runners: Sequence[Runner],
     clips: Sequence[Clip],
     batch_size: int,
     rounds: int,
     budget: float,
-    tick: Callable[[], None],
+    steps: Steps,
 ) -> list[Timing]:
-    """Time the models alone on real features; few clips are repeated to `batch_size`."""
-    (batch,) = batches(clips, len(clips), window_seconds(models[0]))
-    features, valid = models[0].features_from_waveforms(batch.waveforms)
-    repeat = torch.arange(batch_size) % len(features)
-    features, valid = features[repeat], valid[repeat]
+    """Time the runners on real clips; few clips are repeated to `batch_size`."""
+    seconds = seconds_to_read(max(runner.window for runner in runners))
+    (batch,) = batches(clips, len(clips), seconds)
+    repeated = [batch.waveforms[n % len(clips)] for n in range(batch_size)]
+    inputs = runners[0].shared_inputs(repeated)
 
-    def call(model: SpectrogramTransformer) -> Callable[[], object]:
-        return lambda: model(features, valid)
+    def call(runner: Runner) -> Callable[[], object]:
+        return lambda: runner.timed_predict(inputs)
 
-    with torch.inference_mode():
-        return interleaved(
-            [call(model) for model in models], rounds, budget, device=features.device, tick=tick
-        )
+    def tick() -> None:
+        steps("rounds", 1)
+        pass_point("sweep:rounds")
+
+    calls = [call(runner) for runner in runners]
+    return interleaved(calls, rounds, budget, device=runners[0].device, tick=tick)
 
 
 def _row(
-    name: str,
     variant: Variant,
-    at: int,
-    found: Predictions,
-    outputs: list[np.ndarray],
+    probabilities: np.ndarray,
+    base: np.ndarray,
     truth: np.ndarray | None,
     timing: Timing,
     batch_size: int,
 ) -> dict[str, Any]:
-    config = variant.model.config
+    """The measured columns; `base`: probabilities of the first variant."""
+    runner = variant.runner
+    agrees = agreement(probabilities, base, runner.labels)
     row: dict[str, Any] = {
-        "model": name,
+        "model": variant.name,
         "score": variant.score,
         "keep_rate": variant.keep_rate,
-        "metric": config.metric if truth is not None else "agreement",
-        "value": None,
-        "gmacs": macs(variant.model) / 1e9,
+        "metric": "agreement" if truth is None else runner.metric,
+        "value": agrees["top1"]["value"],
+        "gmacs": runner.macs / 1e9,
         "ms_per_clip": timing.seconds / batch_size * 1000,
         "speedup": timing.speedup,
         "speedup_quartiles": [timing.low, timing.high],
         "timing_rounds": timing.rounds,
-        "clips": len(found.positions),
-        "failed": len(found.failures),
+        "agreement": agrees,
     }
-    agrees = agreement(outputs[at], outputs[0], config.labels)
-    if truth is None:
-        row["value"] = agrees["top1"]["value"]
-    else:
-        row["value"] = metric(config.metric, outputs[at], truth)
-        difference = paired_difference(config.metric, outputs[at], outputs[0], truth)
+    if truth is not None:
+        row["value"] = metric(runner.metric, probabilities, truth)
+        difference = paired_difference(runner.metric, probabilities, base, truth)
         row["difference"] = asdict(difference)
-    row["agreement"] = agrees
-    everywhere = np.concatenate(found.all_on_target)
-    if not np.isnan(everywhere).all():
-        row["kept_on_target"] = float(np.nanmean(np.concatenate(found.on_target[at])))
-        row["all_on_target"] = float(np.nanmean(everywhere))
-    return row | context_of(variant.model, name, batch_size)
+    return row
+
+
+def _target_columns(predictions: Predictions, index: int) -> dict[str, float]:
+    """Mean fraction of patches on the target, kept and all; empty if no clip has a target."""
+    all_on_target = np.concatenate(predictions.all_on_target)
+    if np.isnan(all_on_target).all():
+        return {}
+    kept_on_target = np.concatenate(predictions.on_target[index])
+    return {
+        "kept_on_target": float(np.nanmean(kept_on_target)),
+        "all_on_target": float(np.nanmean(all_on_target)),
+    }
+
+
+def _origin_columns(variant: Variant, first: Variant, batch_size: int) -> dict[str, Any]:
+    """How the row was computed; an exported file's row also names what it is compared with."""
+    runner = variant.runner
+    columns = runner.context(variant.name, batch_size)
+    if runner.quantization is None:
+        del columns["backend"]  # rows of PyTorch models never had it
+        return columns
+    return columns | {
+        "against": first.name,
+        "quantization": runner.quantization,
+        "timed": runner.timed,
+    }

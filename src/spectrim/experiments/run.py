@@ -241,12 +241,12 @@ def _shelf(
         model = load(results.run_of(cell.start) / checkpoint, device=device)
         order = [task.labels.index(label) for label in model.labels]
         variants = variants_of(
-            model, grid.about.keep_rates, grid.about.scores, recipe.blocks, recipe.seed,
-            recipe.reduction,
+            model, checkpoint, grid.about.keep_rates, grid.about.scores, recipe.blocks,
+            recipe.seed, recipe.reduction,
         )  # fmt: skip
         tick = _summed(reporter, len(clips))
-        found = predict([variant.model for variant in variants], clips, 16, tick=tick)
-        logits = [np.concatenate(parts) for parts in found.logits]
+        found = predict([variant.runner for variant in variants], clips, 16, tick=tick)
+        logits = [np.concatenate(parts) for parts in found.outputs]
         truth = indicator([targets[at] for at in found.positions], len(order))[:, order]
         outputs = [model.probabilities(torch.from_numpy(part)).numpy() for part in logits]
         for variant, output in zip(variants, outputs, strict=True):
@@ -258,7 +258,7 @@ def _shelf(
                     "keep_rate": variant.keep_rate,
                     "value": metric(task.metric, output, truth),
                     "difference": [difference.value, difference.low, difference.high],
-                    "gmacs": macs(variant.model) / 1e9,
+                    "gmacs": variant.runner.macs / 1e9,
                 }
             )
         arrays["paths"] = np.array(names)[found.positions]

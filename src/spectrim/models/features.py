@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..audio.constants import num_samples
-from ..audio.decode import Sound, blocks, check_length, sound_name
+from ..audio.decode import Sound, as_sounds, blocks, check_length, sound_name
 from ..audio.filterbank import FilterBank, fit
+from ..audio.windows import padded
 
 if TYPE_CHECKING:
     from .config import ModelConfig
@@ -38,21 +38,16 @@ class FeatureExtraction:
         Raises:
             SpectrimError: a sound that cannot be read, or is shorter than 25 ms.
         """
-        if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
-            sounds = [sounds]  # type: ignore[list-item]
-        waveforms = [self._beginning(sound) for sound in sounds]
+        waveforms = [self._beginning(sound) for sound in as_sounds(sounds)]
         return self.features_from_waveforms(waveforms)
 
     def features_from_waveforms(self, waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
         """As `features`, from 16 kHz mono float32 waveforms, (samples,) each."""
         device = self.filterbank.mel.device
-        longest = num_samples(self.config.frames)
-        waveforms = [waveform[:longest] for waveform in waveforms]
-        lengths = torch.tensor([len(waveform) for waveform in waveforms], device=device)
-        padded = np.zeros((len(waveforms), max(map(len, waveforms), default=0)), np.float32)
-        for row, waveform in zip(padded, waveforms, strict=True):
-            row[: len(waveform)] = waveform
-        return self.features_from_batch(torch.from_numpy(padded).to(device), lengths)
+        batch, lengths = padded(waveforms, num_samples(self.config.frames))
+        return self.features_from_batch(
+            torch.from_numpy(batch).to(device), torch.from_numpy(lengths).to(device)
+        )
 
     def features_from_batch(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """As `features_from_waveforms`, from (batch, samples) waveforms and (batch,) lengths.

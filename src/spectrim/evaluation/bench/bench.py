@@ -1,4 +1,4 @@
-"""The benchmark: what pruning and backends win on this machine, side by side."""
+"""The benchmark: speed-ups of pruning and backends on this machine, side by side."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ...models.transformer import SpectrogramTransformer
 from ...pruning.defaults import BENCH_KEEP_RATES, DEFAULT_BLOCKS
 from ...pruning.plan import Plan
 from ..timing import Timing, interleaved
-from .machine import PRODUCT, matrix_product, stages
+from .machine import MATMUL_SIZE, matrix_product, stages
 from .memory import noise, peak_memory
 
 BACKENDS = ("torch", *EXPORTED)
 Steps = Callable[[str], None]
-"""Progress: what is being done."""
-Key = tuple[str, str, float]  # backend, quantization, keep-rate
+"""Progress: the name of the current step."""
+Key = tuple[str, str, float]  # backend, quantization, keep rate
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way of running the model: a backend, a keep-rate, a file or folder to load it from."""
+    """The model with one backend and keep rate, and the file or folder it can be loaded from."""
 
     backend: str
     quantization: str
@@ -67,58 +67,59 @@ def bench(
     budget: float = 120.0,
     threads: int | None = None,
     memory: bool = True,
-    product: int = PRODUCT,
+    matmul_size: int = MATMUL_SIZE,
     steps: Steps = lambda what: None,
 ) -> dict[str, Any]:
-    """Time a model, from waveforms to probabilities, interleaved, on noise of its window's length.
+    """Time a model from waveforms to probabilities, interleaved, on noise of its window's length.
 
-    It is timed where it lies and as it is: a model on a GPU, or in half precision, by torch alone,
-    and the machine's rate and the other program likewise.
+    The model is timed on its own device and in its own dtype. On a GPU or in half precision only
+    PyTorch runs it; the matrix product and the reference implementation use the same device and
+    dtype.
 
-    Every pruned row is paired with its own backend's unpruned one (`speedup`) and, with
-    `against`, with the other program (`speedup_against`).
+    Every pruned row is paired with the unpruned row of its backend (`speedup`) and, with `against`,
+    with the reference implementation (`speedup_against`).
 
     Args:
-        backends: of "torch", "onnxruntime", "openvino"; None: those that are installed and, but
-            for torch, run float32 on the CPU as the model does.
+        backends: any of "torch", "onnxruntime", "openvino"; None: the installed ones. All but
+            torch run float32 on the CPU only.
         keep_rates: 1.0 is always measured, first.
-        score, blocks, reduction: what is pruned, as for `prune`.
-        quantize: of "none" and "int8" (of exported files).
-        calibration: batches of waveforms that fix the ranges of int8; None: dynamic, which
-            OpenVINO would compute in float32, so that it gets no such rows.
+        score, blocks, reduction: as for `prune`.
+        quantize: any of "none" and "int8"; int8 is for exported files.
+        calibration: batches of waveforms that set the ranges of int8; None: dynamic int8, which
+            OpenVINO would compute in float32, so it gets no such rows.
         against: "transformers": its AST of the same shape, with its own feature extractor.
-        rounds: of pairs at most; budget: seconds for the pairs of one backend and batch size.
-        threads: what torch runs with and others are given; None: torch's own number for all.
-        memory: whether to measure peak memory, in a process of its own for each row; of a model
-            on a GPU the GPU's.
-        product: side of the product that tells the machine's rate.
+        rounds: maximum number of pairs; budget: seconds for the pairs of one backend and batch
+            size.
+        threads: threads of every backend; None: torch's current number.
+        memory: measure peak memory, in a fresh process per row; on a GPU, the GPU's memory.
+        matmul_size: matrix size used to measure the peak matmul throughput.
 
     Returns:
-        {"machine": GMAC/s, "stages": rows, "rows": rows, ...}, plain data.
+        {"machine_gmac_per_s": GMAC/s, "stages": rows, "rows": rows, ...}, plain data.
 
     Raises:
-        SpectrimError: an unknown backend, one that is not installed or does not run where the model
-            lies; `against` for a model that transformers does not have.
+        SpectrimError: a backend is unknown, not installed, or cannot run on the model's device;
+            `against` names a model that transformers does not have.
     """
     chosen, threads = _chosen(backends, model), threads or torch.get_num_threads()
     for kind in quantize:
         if kind not in ("none", "int8"):
-            raise SpectrimError(f"quantize is {kind!r}; wanted 'none' or 'int8'.")
+            raise SpectrimError(f"quantize is {kind!r}; expected 'none' or 'int8'.")
     if not batch_sizes or min(batch_sizes) < 1:
-        raise SpectrimError(f"batch sizes {list(batch_sizes)}; wanted at least 1 each.")
+        raise SpectrimError(f"batch sizes {list(batch_sizes)}; expected at least 1 each.")
     exported = [backend for backend in chosen if backend != "torch"]
     if "int8" in quantize and not exported:
         raise SpectrimError(
-            "int8 is of exported files, and torch alone is timed; leave out --quantize, or choose "
-            "--backends onnxruntime (which runs float32 models of the CPU)."
+            "int8 is for exported files, but only torch is timed. Omit --quantize, or choose "
+            "--backends onnxruntime, which runs float32 models on the CPU."
         )
     if calibration is None and quantize == ["int8"] and "onnxruntime" not in exported:
         raise SpectrimError(
-            f"int8 without clips to calibrate with runs in onnxruntime alone, not in "
-            f"{', '.join(chosen)}; give --calibrate, or --backends onnxruntime."
+            f"int8 without calibration runs with onnxruntime only, not with {', '.join(chosen)}. "
+            "Add --calibrate, or choose --backends onnxruntime."
         )
-    _need(chosen)  # last: what to install matters where nothing else speaks against the call
-    rival = None if against is None else _rival(against, model)
+    _need(chosen)  # last: report what to install only if the call is valid
+    reference = None if against is None else _reference(against, model)
     rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]
     plain = model.with_plan(Plan())
     variants = [
@@ -131,19 +132,28 @@ def bench(
     context = TorchRunner(plain).context(name, max(batch_sizes))
     context.pop("plan")
     with tempfile.TemporaryDirectory() as folder:
-        # What cannot be exported says so before anything is timed.
+        # Export first, so that a model that cannot be exported fails before anything is timed.
         for rate, variant in zip(rates, variants if exported else (), strict=False):
-            steps(f"export, keep-rate {rate}, none")
+            steps(f"export, keep rate {rate}, none")
             export(variant, Path(folder) / f"{rate}-none.onnx")
         steps("stages")
-        parts = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
-        made = _groups(variants, rates, chosen, quantize, calibration, Path(folder), threads, steps)
-        for group in made:
+        stage_rows = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
+        groups = _groups(
+            variants, rates, chosen, quantize, calibration, Path(folder), threads, steps
+        )
+        for group in groups:
             for batch_size in batch_sizes:
                 steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
                 waveforms = noise(batch_size, window)
                 rows += _timed(
-                    group, waveforms, rival, rounds, budget, product, model.device, model.dtype
+                    group,
+                    waveforms,
+                    reference,
+                    rounds,
+                    budget,
+                    matmul_size,
+                    model.device,
+                    model.dtype,
                 )
             sources |= {_key(vars(candidate)): candidate.source for candidate in group}
         rows.sort(key=lambda row: batch_sizes.index(row["batch_size"]))
@@ -158,23 +168,23 @@ def bench(
         row["model"] = name
     return context | {
         "machine_gmac_per_s": statistics.median(row["machine_gmac_per_s"] for row in rows),
-        "machine_product": product,
+        "machine_product": matmul_size,
         "sound": "noise of the window's length",
         "timed": "waveforms to probabilities",
         "rounds": rounds,
         "budget_s": budget,
         "score": score,
         "blocks": list(blocks),
-        "against": None if rival is None else rival.description,
+        "against": None if reference is None else reference.description,
         "rows": rows,
-        "stages": parts,
+        "stages": stage_rows,
         "versions": versions(*(name for name in chosen if name != "torch"), "transformers"),
         "format_version": RESULT_VERSION,
     }
 
 
 def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> list[str]:
-    """What to time, installed or not; see `bench`."""
+    """Backends to time, installed or not; see `bench`."""
     exports = model.device.type == "cpu" and model.dtype == torch.float32
     if backends is None:
         return _installed() if exports else ["torch"]
@@ -184,9 +194,9 @@ def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> li
             raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
         if backend != "torch" and not exports:
             raise SpectrimError(
-                f"{backend} runs exported files, in float32 on the CPU; this model is on "
+                f"{backend} runs exported files in float32 on the CPU, but this model is on "
                 f"{model.device} in {str(model.dtype).removeprefix('torch.')}. Choose --backends "
-                "torch, or leave out --device and --dtype."
+                "torch, or omit --device and --dtype."
             )
     return chosen
 
@@ -194,7 +204,7 @@ def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> li
 def _need(backends: Sequence[str]) -> None:
     for backend in (name for name in backends if name not in _installed()):
         raise SpectrimError(
-            f"the backend {backend} is not installed: pip install 'spectrim["
+            f"the backend {backend} is not installed. Run pip install 'spectrim["
             f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
         )
 
@@ -219,10 +229,10 @@ def _groups(
 ) -> Iterator[list[Candidate]]:
     """A group for each backend and precision: the unpruned model, then the pruned ones.
 
-    Float32 files lie in `folder` already, where a backend wants them.
+    The float32 files are in `folder` already if a backend needs them.
 
-    One after the other, torch first: beside another runtime's threads and memory, torch loses up
-    to 5 % of the speed that it has alone.
+    Groups come one at a time, torch first: next to another runtime's threads and memory, torch
+    runs up to 5 % slower than alone.
     """
     gmacs = [macs(variant) / 1e9 for variant in variants]
     if "torch" in backends:
@@ -236,12 +246,12 @@ def _groups(
         files = [folder / f"{rate}-{kind}.onnx" for rate in rates]
         for rate, variant, file in zip(rates, variants, files, strict=True):
             if not file.exists():
-                steps(f"export, keep-rate {rate}, {kind}")
+                steps(f"export, keep rate {rate}, {kind}")
                 export(variant, file, quantize=kind, calibration=calibration)
         for backend in exported:
             if kind == "int8" and calibration is None and backend != "onnxruntime":
                 steps(f"{backend}: no int8 without --calibrate")
-                continue  # OpenVINO runs dynamic int8 in float32, and slower for it
+                continue  # OpenVINO runs dynamic int8 in float32, which is slower
             yield [
                 Candidate(backend, kind, rate, cost, load_onnx(file, backend, threads), file)
                 for rate, cost, file in zip(rates, gmacs, files, strict=True)
@@ -251,29 +261,29 @@ def _groups(
 def _timed(
     group: Sequence[Candidate],
     waveforms: list[np.ndarray],
-    rival: Any,
+    reference: Any,
     rounds: int,
     budget: float,
-    product: int,
+    matmul_size: int,
     device: torch.device,
     dtype: torch.dtype,
 ) -> list[dict[str, Any]]:
     """Rows of one backend at one batch size.
 
-    The product that tells the machine's rate takes its turn among them: shared machines change
-    their speed from one minute to the next.
+    The matrix product that measures the machine is timed in turn with them, because the speed of
+    a shared machine changes from one minute to the next.
     """
     calls = [candidate.call(waveforms) for candidate in group]
-    multiply = matrix_product(product, device, dtype)
-    *own, multiplied = interleaved([*calls, multiply], rounds, budget, device=device)
-    machine = product**3 / multiplied.seconds / 1e9
-    others: list[Timing | None] = [None] * len(group)
-    if rival is not None:
-        beside = [rival.call(waveforms), *calls]
-        others = list(interleaved(beside, rounds, budget, device=device)[1:])
+    multiply = matrix_product(matmul_size, device, dtype)
+    *timings, product = interleaved([*calls, multiply], rounds, budget, device=device)
+    machine = matmul_size**3 / product.seconds / 1e9
+    against: list[Timing | None] = [None] * len(group)
+    if reference is not None:
+        paired = [reference.call(waveforms), *calls]
+        against = list(interleaved(paired, rounds, budget, device=device)[1:])
     batch_size = len(waveforms)
     rows = []
-    for candidate, timing, other in zip(group, own, others, strict=True):
+    for candidate, timing, paired_timing in zip(group, timings, against, strict=True):
         row: dict[str, Any] = {
             "backend": candidate.backend,
             "quantization": candidate.quantization,
@@ -290,16 +300,16 @@ def _timed(
             "mac_ratio": group[0].gmacs / candidate.gmacs,
             "pairs": timing.rounds,
         }
-        if other is not None:
-            row["speedup_against"] = other.speedup
-            row["speedup_against_quartiles"] = [other.low, other.high]
+        if paired_timing is not None:
+            row["speedup_against"] = paired_timing.speedup
+            row["speedup_against_quartiles"] = [paired_timing.low, paired_timing.high]
         rows.append(row)
     return rows
 
 
-def _rival(against: str, model: SpectrogramTransformer) -> Any:
+def _reference(against: str, model: SpectrogramTransformer) -> Any:
     if against != "transformers":
-        raise SpectrimError(f"against is {against!r}; wanted 'transformers'.")
+        raise SpectrimError(f"against is {against!r}; expected 'transformers'.")
     from .transformers_ast import Transformers
 
     return Transformers(model)

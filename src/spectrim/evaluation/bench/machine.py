@@ -1,4 +1,4 @@
-"""What the benchmark measures beside models: the machine, and the stages before a model."""
+"""The benchmark of the machine itself, and of the stages from a file to probabilities."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ...models.transformer import SpectrogramTransformer
 from ..timing import interleaved
 from .memory import noise
 
-PRODUCT = 4096  # a side of the product that tells the machine's rate
-FILE_RATE = 44_100  # Hz, what most sound files have
+MATMUL_SIZE = 4096  # large enough that the product runs at the peak rate
+FILE_RATE = 44_100  # Hz, the rate of most sound files
 
 
 def matrix_product(
-    size: int = PRODUCT,
+    size: int = MATMUL_SIZE,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Callable[[], object]:
-    """The product of two (size, size) matrices, whose time tells the machine's rate."""
+    """A call that multiplies two (size, size) matrices; its time gives the peak throughput."""
     left, right = torch.randn(2, size, size).to(device, dtype)
     return lambda: torch.matmul(left, right)
 
@@ -33,14 +33,13 @@ def matrix_product(
 def stages(
     model: SpectrogramTransformer, runner: Runner, batch_size: int, rounds: int, budget: float
 ) -> list[dict[str, Any]]:
-    """Where the time goes from a file to probabilities; ms a clip, medians.
+    """Time of each stage from a file to probabilities: ms per clip, medians.
 
-    Decoding and resampling are those of 44.1 kHz WAV files of the model's window; the filter bank
-    and the model run a batch at a time.
+    The files are 44.1 kHz WAV of the window's length. The filter bank and the model run on batches.
     """
     clips = noise(batch_size, runner.window, FILE_RATE)
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"{at}.wav" for at in range(batch_size)]
+        files = [Path(folder) / f"{n}.wav" for n in range(batch_size)]
         for file, clip in zip(files, clips, strict=True):
             soundfile.write(file, clip, FILE_RATE)
         waveforms = [read(file)[: runner.window] for file in files]
@@ -52,15 +51,15 @@ def stages(
             lambda: model(features, valid),
         ]
         with torch.inference_mode():
-            whole, resampled, heard, answered = (
+            with_decoding, resampling, filter_bank, forward = (
                 interleaved([call], rounds, budget, device=model.device)[0].seconds
                 for call in calls
             )
     seconds = {
-        "decode": max(0.0, whole - resampled),
-        "resample": resampled,
-        "filter bank": heard,
-        "model": answered,
+        "decode": max(0.0, with_decoding - resampling),
+        "resample": resampling,
+        "filter bank": filter_bank,
+        "model": forward,
     }
     return [
         {"stage": name, "ms_per_clip": value / batch_size * 1000, "batch_size": batch_size}

@@ -1,4 +1,4 @@
-"""Peak memory of a model at work, in a process of its own; torch is imported where it runs it."""
+"""Peak memory of a running model, measured in a fresh process; imports torch only to run it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...deploy.runner import Runner
 
 
 def noise(clips: int, samples: int, rate: int = SAMPLE_RATE) -> list[np.ndarray]:
-    """Clips of noise, (samples,) float32; the time that a model takes does not depend on them."""
+    """Clips of noise, (samples,) float32 each; a model's time does not depend on the sound."""
     rng = np.random.default_rng(0)
     length = round(samples * rate / SAMPLE_RATE)
     return [rng.normal(0, 0.1, length).astype(np.float32) for _ in range(clips)]
@@ -30,17 +30,17 @@ def peak_memory(
     device: str = "cpu",
     dtype: str = "float32",
 ) -> float | None:
-    """MB that a fresh process holds at most while it loads a model and runs a batch twice.
+    """Peak memory in MB of a fresh process that loads a model and runs a batch twice.
 
-    On a CUDA device: MB of tensors there, at most.
+    On a CUDA device: peak memory of tensors on that device.
 
     Args:
-        source: a folder of Spectrim's own ("torch") or an ONNX file (any other backend).
-        window: samples a clip.
+        source: a folder saved by Spectrim ("torch"), or an ONNX file (any other backend).
+        window: samples per clip.
 
     Returns:
-        None where the system does not tell, or the device; or the process was killed, as it is
-        where memory ends.
+        None if the system or the device does not report it, or if the process was killed, as it is
+        when memory runs out.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
@@ -69,7 +69,7 @@ def _peak(
 
         if threads:
             torch.set_num_threads(threads)
-        # The caller wrote the folder, of a model that runs here already.
+        # Safe to trust: the caller saved the folder, from a model that already runs here.
         runner = TorchRunner(load(source, device=device, dtype=dtype, trust_code=True))
     else:
         from ...deploy.onnx_model import load_onnx
@@ -83,10 +83,10 @@ def _peak(
 
 
 def _high_water() -> float | None:
-    """MB of this process at its peak; not ru_maxrss, which a child takes over from its parent."""
+    """Peak MB of this process; not ru_maxrss, which a child inherits from its parent."""
     try:
         lines: Sequence[str] = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    found = [line for line in lines if line.startswith("VmHWM:")]
-    return int(found[0].split()[1]) * 1024 / 1e6 if found else None
+    peaks = [line for line in lines if line.startswith("VmHWM:")]
+    return int(peaks[0].split()[1]) * 1024 / 1e6 if peaks else None

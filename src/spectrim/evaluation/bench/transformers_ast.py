@@ -1,4 +1,4 @@
-"""transformers' AST of the same shape, from waveforms to probabilities, as its users run it."""
+"""The reference implementation: transformers' AST, from waveforms to probabilities."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ from ...models.transformer import SpectrogramTransformer
 
 
 class Transformers:
-    """An ASTForAudioClassification of random weights, on which time does not depend.
+    """An ASTForAudioClassification with the model's shape, device and dtype, run as users run it.
 
-    It lies where the model does, in its dtype; its extractor runs on the CPU in any case.
+    Its weights are random, because time does not depend on them. Its feature extractor always runs
+    on the CPU.
 
     Attributes:
-        description: which attention and which feature extractor it runs.
+        description: which attention and which filter bank it runs.
     """
 
     def __init__(self, model: SpectrogramTransformer) -> None:
         config = model.config
         if not config.has_class_token:
             raise SpectrimError(
-                "transformers has no AudioMAE to compare with; bench an AST, or leave out "
-                "--against."
+                "transformers has no AudioMAE to compare with. Benchmark an AST, or omit --against."
             )
         if importlib.util.find_spec("transformers") is None:
-            raise SpectrimError("--against transformers needs it: pip install transformers.")
+            raise SpectrimError(
+                "--against transformers requires transformers. Run pip install transformers."
+            )
         from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
         from transformers.utils import logging
 
         logging.set_verbosity_error()
         make: Any = ASTConfig
-        theirs = make(
+        config_of_shape = make(
             hidden_size=config.width,
             num_hidden_layers=config.depth,
             num_attention_heads=config.heads,
@@ -49,23 +51,23 @@ class Transformers:
             num_mel_bins=config.mels,
             num_labels=len(config.labels),
         )
-        self.model = ASTForAudioClassification(theirs).eval().to(model.device, model.dtype)
+        self.model = ASTForAudioClassification(config_of_shape).eval().to(model.device, model.dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about its numpy filter bank
             self.extractor: Any = ASTFeatureExtractor(max_length=config.frames)
-        # Without torchaudio the extractor falls back to its own code in numpy.
+        # Without torchaudio the extractor uses its own numpy code.
         torchaudio = importlib.util.find_spec("torchaudio") is not None
         filter_bank = "torchaudio's" if torchaudio else "its numpy"
-        attention = getattr(theirs, "_attn_implementation", "unknown")
+        attention = getattr(config_of_shape, "_attn_implementation", "unknown")
         self.description = f"transformers, {attention} attention, {filter_bank} filter bank"
 
     def call(self, waveforms: list[np.ndarray]) -> Callable[[], object]:
-        """Waveforms to probabilities."""
+        """A call from waveforms to probabilities."""
 
         def run() -> object:
             values = self.extractor(waveforms, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-            heard = values["input_values"].to(self.model.device, self.model.dtype)
+            features = values["input_values"].to(self.model.device, self.model.dtype)
             with torch.inference_mode():
-                return self.model(heard).logits.float().sigmoid().cpu().numpy()
+                return self.model(features).logits.float().sigmoid().cpu().numpy()
 
         return run

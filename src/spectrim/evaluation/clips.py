@@ -1,0 +1,52 @@
+"""Which clips a sweep evaluates, where the command does not say."""
+
+from __future__ import annotations
+
+import warnings
+
+from ..common.errors import SpectrimNotice
+from ..data.manifest import Manifest
+
+
+def clips_to_evaluate(
+    manifest: Manifest, split: str | None = None, fold: str | None = None
+) -> Manifest:
+    """Rows of a split and a fold; a note says what was chosen without being asked for.
+
+    Args:
+        split: a split's name, "all" for all rows, or None: 'test' if there is one, else all rows.
+        fold: a fold's name; None: all.
+    """
+    splits = sorted({clip.split for clip in manifest.clips if clip.split})
+    if split is None and "test" in splits:
+        split = "test"
+        _note(f"{manifest.source}: using split 'test' only; --split all uses all rows.")
+    elif split is None and splits:
+        _note(
+            f"{manifest.source}: no split is called 'test', so all rows are used "
+            f"({', '.join(splits)}), perhaps also those that the model was trained on. Choose one "
+            "with --split."
+        )
+    return manifest.select(None if split == "all" else split, fold)
+
+
+def without_unknown_labels(
+    manifest: Manifest, name: str, labels: list[str], reference: str
+) -> Manifest:
+    """The sample pack for a model; without its labels, and with a note, if they are no classes.
+
+    Args:
+        name, labels: of the model.
+        reference: what the note says the model is compared with.
+    """
+    if set(labels) >= manifest.labels():
+        return manifest
+    _note(
+        f"{name} does not know the sample pack's digits, so it is compared with {reference} only. "
+        "Give your own clips with --data."
+    )
+    return manifest.unlabelled()
+
+
+def _note(text: str) -> None:
+    warnings.warn(SpectrimNotice(text), stacklevel=3)
