@@ -91,7 +91,7 @@ def test_sweep_gives_one_row_a_file(exported, run, tmp_path):
         (("export", "model", "--out", "x.onnx", "--quantize", "int8", "--calibrate", "clips.csv",
           "--leave-out-fold", "7"), "no fold 7"),
         (("bench", "--model", "model", "--quantize", "int8", "--backends", "openvino"),
-         "give --calibrate"),
+         "Add --calibrate"),
         (("export", "model", "--out", "x.txt"), "ends in .onnx"),
         (("export", "model", "--out", "x.onnx", "--score", "variation"), "requires --keep"),
         (("export", "model", "--out", "x.onnx", "--blocks", "0"), "requires --keep"),
