@@ -16,7 +16,7 @@ from spectrim.experiments.definition import Cell, Experiment, read_grid
 from spectrim.experiments.pooled import Numbers
 from spectrim.experiments.results import ResultFolder
 from spectrim.experiments.run import run_grid
-from spectrim.metrics.pooled import Gap, over_clips, over_runs
+from spectrim.metrics.pooled import Gap, figure_over_clips, over_runs
 from spectrim.paper.table1_figure import draw
 from spectrim.paper.table1_findings import ATTENTION, POINT, SENSITIVE, Case, answers, findings
 from spectrim.paper.table1_page import _head, _table
@@ -71,7 +71,7 @@ def test_figures_are_of_the_repetitions_that_have_a_control(folder, tmp_path) ->
 def test_an_accuracy_without_a_wrong_answer_is_no_certainty() -> None:
     names = np.arange(300).astype(str)
     share = 302 / 304  # Agresti and Coull's two right and two wrong
-    found = over_clips([(names, np.ones(300))], plain=True)
+    found = figure_over_clips([(names, np.ones(300))])
     assert found.value == 1.0
     assert found.error == pytest.approx((share * (1 - share) / 304) ** 0.5)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spectrim.metrics.classification import Z95, metric, paired_difference, weighted_metric
-from spectrim.metrics.pooled import DRAWS, Gap, mean_of, over_clips, over_runs
+from spectrim.metrics.classification import metric, paired_difference, weighted_metric
+from spectrim.metrics.intervals import Z95
+from spectrim.metrics.pooled import DRAWS, Gap, figure_over_runs, mean_of, over_clips, over_runs
 from spectrim.paper.table1_findings import ATTENTION, Case, summary, verdict
 
 T2 = 4.302653  # Student's 97.5 % of two degrees of freedom
@@ -158,7 +159,7 @@ def test_map_of_three_trainings_scatters_as_they_do() -> None:
     values, draws = [gap.value for gap in gaps], np.mean([gap.draws for gap in gaps], 0)
     scatter = np.std(values, ddof=1) / 3**0.5 * T2 / 2
     assert over_runs(parts).error == pytest.approx(np.hypot(draws.std(ddof=1), scatter), rel=1e-6)
-    assert over_runs(parts, plain=True).error == pytest.approx(draws.std(ddof=1))
+    assert figure_over_runs(parts).error == pytest.approx(draws.std(ddof=1))
 
 
 def test_the_two_added_clips_are_each_differences_own() -> None:

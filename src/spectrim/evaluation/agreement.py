@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.classification import Interval, mean_interval, share_interval
+from ..metrics.intervals import Interval, mean_interval, share_interval
 
 TOP = 5
 

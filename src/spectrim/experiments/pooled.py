@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.classification import metric
-from ..metrics.pooled import Gap, Term, over_clips, over_runs
+from ..metrics.pooled import Gap, Term, figure_over_clips, figure_over_runs, over_clips, over_runs
 from .definition import Cell, Experiment
 from .results import ResultFolder
 
@@ -239,8 +239,8 @@ def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
 def _figure(runs: Sequence[_Run]) -> Gap:
     """Their mean."""
     if runs[0].metric == "accuracy":
-        return over_clips([(run.paths, run.right(False)) for run in runs], plain=True)
-    return over_runs([(run.paths, run.terms(1, False)) for run in runs], plain=True)
+        return figure_over_clips([(run.paths, run.right(False)) for run in runs])
+    return figure_over_runs([(run.paths, run.terms(1, False)) for run in runs])
 
 
 def _gap(runs: Sequence[_Run]) -> Gap | None:

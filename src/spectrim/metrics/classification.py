@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-Z95 = 1.959964  # normal quantile of a two-sided 95 % interval
+from .intervals import Interval, difference_interval
+
 RESAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def indicator(targets: Sequence[Sequence[int]], classes: int) -> np.ndarray:
@@ -53,18 +44,13 @@ def paired_difference(
 
     `resampled`: `resampled_map` of both, for callers that have them.
 
-    Accuracy: Bonett and Price's interval (doi 10.3102/1076998611411915), which adds one clip
-    to those won and one to those lost, so that it has a width where none changed. mAP:
-    bootstrap over clips (200 resamples of a fixed seed), as its clips are not terms of a mean;
-    of one clip, which says nothing of others, from -1 to 1.
+    Accuracy: Bonett and Price's interval, see `bonett_price`. mAP is no mean over clips, so its
+    interval comes from a bootstrap over clips (200 resamples with a fixed seed). For a single
+    clip it is -1 to 1.
     """
     if name == "accuracy":
         change = _right(outputs, truth).astype(int) - _right(base, truth)
-        count = len(change)
-        won, lost = (((change == sign).sum() + 1) / (count + 2) for sign in (1, -1))
-        error = ((won + lost - (won - lost) ** 2) / (count + 2)) ** 0.5
-        low, high = won - lost - Z95 * error, won - lost + Z95 * error
-        return Interval(float(change.mean()), float(max(-1, low)), float(min(1, high)))
+        return difference_interval(change)
     value = metric(name, outputs, truth) - metric(name, base, truth)
     if len(truth) < 2:
         return Interval(value, -1.0, 1.0)
@@ -105,27 +91,6 @@ def weighted_metric(
     return _weighted_map(outputs, truth, weights)
 
 
-def mean_interval(values: np.ndarray) -> Interval:
-    """Mean of independent values from 0 to 1 with its normal 95 % interval.
-
-    One value says nothing of others: from 0 to 1.
-    """
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Interval(mean, 0.0, 1.0)
-    error = float(values.std(ddof=1)) / len(values) ** 0.5
-    return Interval(mean, mean - Z95 * error, mean + Z95 * error)
-
-
-def share_interval(hits: int, count: int) -> Interval:
-    """A share with Wilson's 95 % interval, which holds at 0 and 1 too."""
-    share = hits / count
-    centre = (share + Z95**2 / (2 * count)) / (1 + Z95**2 / count)
-    half = Z95 * (share * (1 - share) / count + Z95**2 / (4 * count**2)) ** 0.5
-    half /= 1 + Z95**2 / count
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
-
-
 def _right(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return truth[np.arange(len(truth)), outputs.argmax(1)]
 
@@ -136,26 +101,33 @@ def _draws(clips: int) -> np.ndarray:
 
 
 def _weighted_map(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(draws,) mAP with (draws, clips) weights 0, 1, 2...; one sort a class for all.
+    """(draws,) mAP with (draws, clips) weights 0, 1, 2...; one sort per class for all draws.
 
-    Precision is wanted where there are hits alone, of which a class has few: clips in between are
-    only summed up.
+    Average precision is the mean, over the hits of a class, of the precision at each hit. Take
+    six clips by falling output, hits in capitals: A b C d e F. Unweighted, precision is 1/1 at A,
+    2/3 at C and 3/6 at F. With the weights 2 0 1 1 0 1 of one draw, A counts twice: precision is
+    2/2 at A, 3/3 at C and 4/5 at F, and the mean over hits (2 * 1 + 1 * 1 + 1 * 0.8) / 4. Clips
+    between two hits matter only by the sum of their weights: segments A, bC, deF are summed.
     """
     total, classes = np.zeros(len(weights)), np.zeros(len(weights))
-    small = np.min_scalar_type(int(weights.max(initial=0)))  # gathering is most of the time
+    small = np.min_scalar_type(int(weights.max(initial=0)))  # gathering takes most of the time
     by_clip = np.ascontiguousarray(weights.T, dtype=small)
     for column in np.flatnonzero(truth.any(0)):
         order = np.argsort(-outputs[:, column], kind="stable")
-        # Clips of the same output come together: theirs is the precision after the last of them.
+        # Ranks at which a run of equal outputs ends. Tied clips enter together: each of them has
+        # the precision after the last one.
         last = np.flatnonzero(np.diff(outputs[order, column], append=np.nan) != 0)
-        places = np.flatnonzero(truth[order, column])
-        ends, first = np.unique(last[np.searchsorted(last, places)], return_index=True)
+        hit_ranks = np.flatnonzero(truth[order, column])
+        # Ends of the runs that hold a hit, and the first hit of each; a segment ends with a run.
+        ends, first = np.unique(last[np.searchsorted(last, hit_ranks)], return_index=True)
         weight = by_clip[order[: ends[-1] + 1]]
+        # (segments, draws): clips up to the end of each segment, hits in it, and hits up to it.
         seen = np.add.reduceat(weight, np.append(0, ends[:-1] + 1), 0, np.int64).cumsum(0)
-        hits = np.add.reduceat(weight[places], first, 0, np.int64)
-        found = hits.cumsum(0)
-        there = found[-1] > 0
-        value = (hits * (found / np.maximum(seen, 1))).sum(0)
-        total[there] += value[there] / found[-1][there]
-        classes += there
+        hits = np.add.reduceat(weight[hit_ranks], first, 0, np.int64)
+        hits_so_far = hits.cumsum(0)
+        # A draw without any hit of the class leaves the class out of its mean.
+        occurs = hits_so_far[-1] > 0
+        value = (hits * (hits_so_far / np.maximum(seen, 1))).sum(0)
+        total[occurs] += value[occurs] / hits_so_far[-1][occurs]
+        classes += occurs
     return total / np.maximum(classes, 1)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from .classification import metric, weighted_metric
+from .intervals import bonett_price
 
 DRAWS = 400
 
@@ -37,67 +38,87 @@ class Gap:
     draws: np.ndarray
 
 
-def over_clips(parts: Sequence[Values], plain: bool = False) -> Gap:
-    """A mean over clips, each clip's values averaged over repetitions first.
+def figure_over_clips(runs: Sequence[Values]) -> Gap:
+    """A mean over clips for given trainings; each clip's values are averaged over repetitions.
 
-    The error of a difference is Bonett and Price's (doi 10.3102/1076998611411915): one clip won
-    and one lost are added, and to the draws as well. Without these four clips that changed of
-    300, all one way, would pass for a trend, and none that changed for certainty. Another training
-    would give another difference: how repetitions scatter is in the error too, see `_joined`.
-
-    Args:
-        plain: a figure, no difference: two clips right and two wrong are added to its error
-            (Agresti and Coull, doi 10.1080/00031305.1998.10480550): none wrong is no certainty.
-            It is that of these trainings alone.
+    Two clips right and two wrong are added to its error (Agresti and Coull, doi
+    10.1080/00031305.1998.10480550), so that no wrong clip is not taken for certainty.
     """
+    clips, means = _mean_by_clip(runs)
+    wider = np.append(means, (1.0, 1.0, 0.0, 0.0))
+    return Gap(float(means.mean()), float(wider.std() / len(wider) ** 0.5), _draws(clips, means))
+
+
+def over_clips(runs: Sequence[Values]) -> Gap:
+    """A difference of means over clips; each clip's values are averaged over repetitions.
+
+    Its error over clips is that of `bonett_price`, and the draws get the same two added clips.
+    Another training would give another difference, so the error also holds the scatter of the
+    repetitions, see `_joined`.
+    """
+    clips, means = _mean_by_clip(runs)
+    # The added clips have names of this difference alone: every other one draws its own.
+    key = blake2b("\0".join(clips).encode() + means.tobytes(), digest_size=8).hexdigest()
+    draws = _draws([*clips, f"\0+{key}", f"\0-{key}"], np.append(means, (1.0, -1.0)))
+    error = _joined(bonett_price(means)[1], runs, [float(values.mean()) for _, values in runs])
+    return Gap(float(means.mean()), error, draws)
+
+
+def _mean_by_clip(runs: Sequence[Values]) -> tuple[list[str], np.ndarray]:
+    """Names of all clips, and the mean of each one's values over the runs."""
     by_name: dict[str, list[float]] = defaultdict(list)
-    for names, values in parts:
+    for names, values in runs:
         for name, value in zip(names.tolist(), values.tolist(), strict=True):
             by_name[str(name)].append(value)
-    clips, means = list(by_name), np.array([np.mean(each) for each in by_name.values()])
-    if plain:
-        counted, wider = means, np.append(means, (1.0, 1.0, 0.0, 0.0))
-        error = wider.std() / len(wider) ** 0.5
-    else:
-        # No clips' names, and each difference's own: other differences draw theirs for themselves.
-        own = blake2b("\0".join(clips).encode() + means.tobytes(), digest_size=8).hexdigest()
-        clips, counted = [*clips, f"\0+{own}", f"\0-{own}"], np.append(means, (1.0, -1.0))
-        error = _joined(counted.std() / len(counted) ** 0.5, parts,
-                        [float(values.mean()) for _, values in parts])  # fmt: skip
+    return list(by_name), np.array([np.mean(values) for values in by_name.values()])
+
+
+def _draws(clips: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """(DRAWS,) weighted means of (clips,) values."""
     weights = _weights(clips)
-    draws = weights @ counted / np.maximum(weights.sum(1), 1)
-    return Gap(float(means.mean()), float(error), draws)
+    return weights @ values / np.maximum(weights.sum(1), 1)
 
 
-def over_runs(parts: Sequence[tuple[np.ndarray, Sequence[Term]]], plain: bool = False) -> Gap:
-    """Of mAP: a sum of terms, each its sign times a mAP on the same clips; mean over repetitions.
+def figure_over_runs(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> Gap:
+    """A figure by mAP for given trainings: see `over_runs`; its error is over clips alone."""
+    values, draws = _maps_of(runs)
+    return Gap(float(np.mean(values)), float(draws.std(ddof=1)), draws)
+
+
+def over_runs(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> Gap:
+    """A difference by mAP: a sum of terms, each its sign times a mAP, averaged over repetitions.
 
     Args:
-        parts: of each repetition, (clips,) names and the terms.
-        plain: a figure of these trainings alone, no difference.
+        runs: of each repetition, (clips,) names and the terms on these clips.
     """
-    values, draws = [0.0] * len(parts), np.zeros(DRAWS)
-    for at, (names, terms) in enumerate(parts):
+    values, draws = _maps_of(runs)
+    return Gap(float(np.mean(values)), _joined(float(draws.std(ddof=1)), runs, values), draws)
+
+
+def _maps_of(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> tuple[list[float], np.ndarray]:
+    """The value of each run, and (DRAWS,) their mean for each draw of the clips."""
+    values, draws = [0.0] * len(runs), np.zeros(DRAWS)
+    for index, (names, terms) in enumerate(runs):
         for sign, outputs, truth in terms:
-            own, drawn = _map_of(names, outputs, truth)
-            values[at] += sign * own
-            draws = draws + sign * drawn / len(parts)
-    error = float(draws.std(ddof=1))
-    return Gap(float(np.mean(values)), error if plain else _joined(error, parts, values), draws)
+            value, drawn = _map_of(names, outputs, truth)
+            values[index] += sign * value
+            draws = draws + sign * drawn / len(runs)
+    return values, draws
 
 
 def _joined(
-    error: float, parts: Sequence[tuple[np.ndarray, object]], values: Sequence[float]
+    error: float, runs: Sequence[tuple[np.ndarray, object]], values: Sequence[float]
 ) -> float:
-    """The error over clips with that over repetitions, whose own differences are `values`.
+    """The error over clips together with the scatter of the repetitions' own `values`.
 
-    On the same clips the two are apart. On others, as of folds, the scatter of repetitions has that
-    of clips in it, and the larger one counts.
+    On the same clips the two sources are independent, so their squares add up. If no two
+    repetitions share a clip, as in cross-validation, the scatter already contains that of the
+    clips, so the larger of the two counts.
     """
-    names = [name for own, _ in parts for name in own.tolist()]
-    scatter = _scatter(values, [str(at) for at in range(len(parts))])
-    apart = len(set(names)) < len(names)
-    return float(np.hypot(error, scatter) if apart else max(error, scatter))
+    names = [name for clips, _ in runs for name in clips.tolist()]
+    scatter = _scatter(values, [str(index) for index in range(len(runs))])
+    share_clips = len(set(names)) < len(names)
+    return float(np.hypot(error, scatter) if share_clips else max(error, scatter))
 
 
 def _scatter(values: Sequence[float] | np.ndarray, groups: Sequence[str]) -> float:

@@ -10,14 +10,13 @@ from spectrim.evaluation.agreement import agreement
 from spectrim.metrics.classification import (
     _weighted_map,
     indicator,
-    mean_interval,
     metric,
     paired_difference,
     resampled_map,
-    share_interval,
     standard_error,
     weighted_metric,
 )
+from spectrim.metrics.intervals import mean_interval, share_interval
 
 rng = np.random.default_rng(0)
 
