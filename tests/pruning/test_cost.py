@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import spectrim
+from spectrim.assets.published import paper_file
 from spectrim.models.build import macs, prune, shape_of
 from spectrim.models.config import from_family
 from spectrim.models.transformer import SpectrogramTransformer
@@ -19,7 +17,6 @@ from spectrim.pruning.cost import macs as macs_of
 from spectrim.pruning.plan import Plan, paper_plan
 from spectrim.pruning.stage import Stage
 
-TABLE = Path(__file__).parents[3] / "shared" / "reference" / "table2_macs.json"
 CLASSES = {64: 35, 256: 50, 512: 527}
 FAMILIES = ("ast", "audiomae")
 PLANS = {
@@ -33,9 +30,7 @@ PLANS = {
 
 
 def table() -> list[dict]:
-    if not TABLE.is_file():
-        pytest.skip(f"{TABLE} is absent")
-    return json.loads(TABLE.read_text())["rows"]
+    return paper_file("table2_macs")["rows"]
 
 
 def test_audiomae_lies_within_a_tenth_of_every_cell_of_table_2():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 
+from ..assets.published import paper_loss
 from .findings import (
     COUNTERPART,
     Case,
@@ -13,7 +14,6 @@ from .findings import (
     Row,
     change,
     independent,
-    published_loss,
 )
 
 
@@ -48,7 +48,7 @@ def high_hurts_more(material: Material) -> Finding:
 
 def _losses(family: str, data: str, which: Sequence[str]) -> str:
     names = {"high": "H", "low": "L"}
-    parts = [f"without {names[w]} {-published_loss(family, data, w):+.1f}" for w in which]
+    parts = [f"without {names[w]} {-paper_loss(family, data, w):+.1f}" for w in which]
     return f"{', '.join(parts)} ({data})"
 
 
@@ -108,7 +108,7 @@ def general_more_than_speech(material: Material) -> Finding:
         if kinds != ("general", "speech") or one["family"] != other["family"]:
             continue
         general, speech = one["mean"]["loss_low"], other["mean"]["loss_low"]
-        said = [published_loss(one["family"], COUNTERPART[kind], "low") for kind in kinds]
+        said = [paper_loss(one["family"], COUNTERPART[kind], "low") for kind in kinds]
         cases.append(
             Case(
                 f"{one['family']}: {one['data']} against {other['data']}",
@@ -141,7 +141,7 @@ def audiomae_more_robust(material: Material) -> Finding:
     for (mae, ast), (which, name) in product(_pairs(material), (("low", "L"), ("high", "H"))):
         ours = [row["mean"][f"loss_{which}"] for row in (ast, mae)]
         data = COUNTERPART[material.kind(mae["data"])]
-        said = [published_loss(family, data, which) for family in ("AST", "AudioMAE")]
+        said = [paper_loss(family, data, which) for family in ("AST", "AudioMAE")]
         cases.append(
             Case(
                 f"{mae['model']} against {ast['model']}, {mae['data']}, without {name}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,12 @@ def save_figures(beside: Path, analysis: Path, ablation: Path) -> dict[str, str]
     for path in sorted(analysis.glob("fig6-*.png")):
         chosen.append((path.name, path, JOINT.format(path.stem.removeprefix("fig6-"))))
     for name, path, _ in chosen:
-        data = small_png(path)
-        save(beside / name, lambda aside, data=data: aside.write_bytes(data))
+        save(beside / name, partial(_write, small_png(path)))
     return {name: caption for name, _, caption in chosen}
+
+
+def _write(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
 
 
 def small_png(path: Path, limit: int = FIGURE_LIMIT) -> bytes:

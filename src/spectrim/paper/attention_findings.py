@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import product
 
+from ..assets.published import paper_file
 from .findings import (
     COUNTERPART,
     Case,
@@ -15,7 +16,6 @@ from .findings import (
     at_worst,
     number,
     points,
-    published,
 )
 
 
@@ -204,7 +204,7 @@ def _curve(row: Row, statistic: str, definition: str, patches: str) -> list[Row]
 
 def _published_tau(material: Material, row: Row, statistic: str) -> list[float]:
     data = COUNTERPART[material.kind(row["data"])]
-    return published("figure4.json")["tau"][row["family"]][statistic][data]
+    return paper_file("figure4")["tau"][row["family"]][statistic][data]
 
 
 def _name(statistic: str) -> str:

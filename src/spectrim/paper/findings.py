@@ -6,12 +6,10 @@ zero where the finding shows, with its standard error; nothing is called under t
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import resources
 from typing import Any
 
 Row = dict[str, Any]
@@ -123,26 +121,6 @@ class Material:
             if (one["model"], one["data"], one["dropped"]) == (row["model"], row["data"], which)
         ]
         return f"{shares[0]:.0%}"
-
-
-def published(name: str) -> Row:
-    """A file of the paper's numbers, from the package."""
-    file = resources.files("spectrim.assets") / "paper" / name
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def published_loss(family: str, data: str, which: str) -> float | None:
-    """Points lost without L or H, mean over the blocks of Table IV."""
-    table = published("table4.json")
-    (base,) = [
-        r["result"] for r in table["unpruned"] if (r["model"], r["dataset"]) == (family, data)
-    ]
-    values = [
-        row["result"]
-        for row in table["rows"]
-        if (row["model"], row["dataset"]) == (family, data) and row["dropped"].startswith(which)
-    ]
-    return base - sum(values) / len(values)
 
 
 def change(entry: Mapping[str, float | None]) -> str:
