@@ -154,8 +154,8 @@ def _print(result: dict[str, Any]) -> None:
 
     rows, reference = result["rows"], result["against"]
     with_memory = any("peak_mb" in row for row in rows)
-    columns = ["backend", "keep rate", "batch", "ms/clip", "clips/s", "speed-up (quartiles)"]
-    columns += ["vs " + reference] if reference else []
+    columns = ["backend", "keep", "batch", "ms/clip", "speed-up (quartiles)"]
+    columns += ["vs ref."] if reference else []
     columns += ["MACs", "% of peak"] + (["MB"] if with_memory else [])
     lines: list[list[str] | None] = []
     last = None
@@ -170,7 +170,6 @@ def _print(result: dict[str, Any]) -> None:
             str(row["keep_rate"]),
             str(row["batch_size"]),
             f"{row['ms_per_clip']:.1f}",
-            f"{row['clips_per_s']:.2f}",
             _ratio(row["speedup"], row["speedup_quartiles"]),
         ]
         if reference:
@@ -185,6 +184,7 @@ def _print(result: dict[str, Any]) -> None:
         lines,
         f"{result['model']}, {result['frames']} frames, {result['timed']}; {result['dtype']} on "
         f"{machine_of(result)}; medians of interleaved pairs against the unpruned model.\n"
+        f"{f'vs ref.: speed-up over {reference}. ' if reference else ''}"
         f"MACs: reduction against unpruned. % of peak: of {result['machine_gmac_per_s']:.1f} "
         f"GMAC/s in a matmul of size {result['machine_product']}.",
     )

@@ -99,7 +99,7 @@ def _print(result: dict[str, Any]) -> None:
     )
     print_text(_parity(result["parity"]))
     print_table(
-        ["keep rate", "same top-1 (95 %)", "same top-5", "mean change", "GMACs/clip", "ms/clip",
+        ["keep", "same top-1 (95 %)", "same top-5", "mean change", "GMACs/clip", "ms/clip",
          "speed-up"],
         [_line(row) for row in result["rows"]],
         f"{first['clips']} clips of {result['data']}; batch size {first['batch_size']}, "

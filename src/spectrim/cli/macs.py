@@ -81,7 +81,7 @@ def command(
         ]
         for row in rows
     ]
-    columns = ["keep rate", "GMACs/clip", "of unpruned", "patches left"]
+    columns = ["keep", "GMACs/clip", "of unpruned", "patches left"]
     caption = f"{model}, {config.frames} frames, stride {config.stride[0]}"
     output.emit({"rows": rows}, lambda: print_table(columns, lines, caption))
 
