@@ -45,7 +45,10 @@ def test_parity_with_transformers(hugging):
     with torch.no_grad():
         model.blocks[5].fc1.weight[0, 0] += 5  # read wrongly
     parity = check(model, name, clips, rounds=1, keep_rates=[1.0])["parity"]
-    assert (parity["status"], parity["reason"]) == ("different", "the networks, fed alike")
+    assert (parity["status"], parity["reason"]) == (
+        "different",
+        "the networks, given the same features",
+    )
 
 
 def test_a_part_of_a_file_that_cannot_be_read_is_left_out(hugging, tmp_path):

@@ -1,4 +1,4 @@
-"""int8 for the linear layers of the blocks; all that ranks or hears stays float32."""
+"""int8 for the linear layers of the blocks; features, norms and scores stay float32."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def quantized(
     onnx.save(proto, before)
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it recommends a pre-processing that export has done
+    root.setLevel(logging.ERROR)  # silences advice on a preprocessing step that export does
     try:
         if calibration is None:
             quantization.quantize_dynamic(
@@ -78,16 +78,18 @@ def quantized(
 
 
 def linear_layers(proto: Any) -> list[str]:
-    """Names of the matrix products in the blocks whose one side is a weight."""
+    """Names of the matrix products in the blocks with a weight on one side."""
     weights = {entry.name for entry in proto.graph.initializer}
-    found = [
+    names = [
         node.name
         for node in proto.graph.node
         if node.op_type == "MatMul" and "blocks." in node.name and node.input[1] in weights
     ]
-    if not found:
-        raise SpectrimError("the graph has no linear layer of a block to quantise.")
-    return found
+    if not names:
+        raise SpectrimError(
+            "the graph has no linear layer of a block to quantise. Export it without int8."
+        )
+    return names
 
 
 def _reader(calibration: Iterable[dict[str, np.ndarray]]) -> Any:

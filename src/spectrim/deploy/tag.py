@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
 
 Failure = tuple[str, str]
-"""The name of a sound, and why it could not be tagged to its end."""
+"""The name of a sound, and the error that stopped its tagging."""
 
 
 def tag(
@@ -39,7 +39,7 @@ def tag(
     Args:
         model: of torch, or an exported one: `load_onnx("model.onnx")`.
         sounds: one or several paths, bytes, open files or (samples, rate).
-        top: how many labels a row, most probable first; threshold: their least probability.
+        top: labels per row, most probable first; threshold: minimum probability.
         hop: seconds from window to window; None: a window's length. A tail shorter than half
             a window moves the last window back to end with the sound.
         one_row: "maximum" or "mean" of the windows' probabilities: one row a sound.
@@ -54,16 +54,16 @@ def tag(
             answer is not finite, see `failures`.
     """
     if one_row not in (None, "maximum", "mean"):
-        raise SpectrimError(f"one_row is {one_row!r}; wanted 'maximum', 'mean' or None.")
+        raise SpectrimError(f"one_row is {one_row!r}; expected 'maximum', 'mean' or None.")
     if top < 1 or batch_size < 1 or not 0 <= threshold <= 1:
         raise SpectrimError(
-            f"top {top}, batch size {batch_size}, threshold {threshold}; wanted at least 1, at "
+            f"top {top}, batch size {batch_size}, threshold {threshold}; expected at least 1, at "
             "least 1, and 0 to 1."
         )
     runner = model if isinstance(model, Runner) else _torch_runner(model)
     size = runner.window
     if hop is not None and not math.isfinite(hop):
-        raise SpectrimError(f"a hop of {hop} s; wanted a finite number of seconds.")
+        raise SpectrimError(f"a hop of {hop} s; expected a finite number of seconds.")
     step = size if hop is None else round(hop * SAMPLE_RATE)
     check_hop(size, step)
     stream = _stream(as_sounds(sounds), size, step, failures)
@@ -84,8 +84,8 @@ def tag(
                 rows.append(row | {"labels": labels_of(runner.labels, values, top, threshold)})
             else:
                 first, sofar, count = pooled.get(number, (row, np.zeros_like(values), 0))
-                both = sofar + values if one_row == "mean" else np.maximum(sofar, values)
-                pooled[number] = (first | {"end": row["end"]}, both, count + 1)
+                combined = sofar + values if one_row == "mean" else np.maximum(sofar, values)
+                pooled[number] = (first | {"end": row["end"]}, combined, count + 1)
             tick(name, window.end - window.start)
     for number, (row, values, count) in pooled.items():
         if number in broken:
@@ -107,9 +107,9 @@ def labels_of(
     """The most probable labels of (classes,) probabilities."""
     order = np.argsort(-values, kind="stable")[:top]
     return [
-        {"label": labels[at], "probability": round(float(values[at]), 6)}
-        for at in order
-        if values[at] >= threshold
+        {"label": labels[index], "probability": round(float(values[index]), 6)}
+        for index in order
+        if values[index] >= threshold
     ]
 
 

@@ -1,4 +1,4 @@
-"""How a pruned model's answers differ from the unpruned model's, without any label."""
+"""How a pruned model's outputs differ from the unpruned model's; needs no labels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def agreement(probabilities: np.ndarray, base: np.ndarray, labels: Sequence[str]
     """Compare (clips, classes) probabilities with those of the unpruned model.
 
     Returns a dictionary of:
-        top1: share of clips whose top class is the same (Wilson's interval).
-        top5: mean share of the unpruned model's five top classes that stay among the five;
+        top1: fraction of clips with the same top class (Wilson interval).
+        top5: mean fraction of the unpruned model's top five classes that stay in the top five;
             None for five classes or fewer.
         change: mean over clips of the largest change of any class's probability.
         largest_change: the largest of all; largest_change_label: its class.
@@ -37,7 +37,9 @@ def agreement(probabilities: np.ndarray, base: np.ndarray, labels: Sequence[str]
         "change": asdict(mean_interval(change.max(1))),
         "largest_change": float(change.max()),
         "largest_change_label": labels[int(change.max(0).argmax())],
-        "classes": [{"label": labels[at], **asdict(mean_interval(change[:, at]))} for at in order],
+        "classes": [
+            {"label": labels[index], **asdict(mean_interval(change[:, index]))} for index in order
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""One's own model on one's own clips: does it load right, what may be pruned, what is won."""
+"""Verify that a model loads correctly, find how far it can be pruned, measure the speed-up."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from ..pruning.defaults import DEFAULT_BLOCKS, KEEP_RATES
 from .sweep import Steps, sweep, variants_of
 
 PARITY_CLIPS = 8
-# Of two implementations of one network and one filter bank, in float32; beyond these something
-# was read wrongly. Half precision may be off by a share of the largest logit.
+# Largest differences between two implementations of the same network and filter bank in float32;
+# larger ones mean that the model was read wrongly. In half precision: relative to the largest
+# logit.
 LOGITS_TOLERANCE = 1e-3
 FEATURES_TOLERANCE = 2e-2
 HALF_TOLERANCE = 0.1
-WORTH = 1.05  # the least speed-up for which pruning is recommended
+MIN_SPEEDUP = 1.05  # below this, pruning is not recommended
 
 
 def check(
@@ -44,22 +45,24 @@ def check(
     rounds: int = 10,
     steps: Steps = lambda what, done: None,
 ) -> dict[str, Any]:
-    """Compare with transformers, prune at the usual keep-rates, recommend one; plain data.
+    """Compare with transformers, prune at several keep rates, recommend one; plain data.
 
     Args:
-        name: what the model was loaded by; transformers is asked for the same.
+        name: name that the model was loaded by; transformers loads the same.
         keep_rates, score, blocks, reduction: what is pruned, as for `prune`.
-        agreement: least share of clips whose top class must stay as without pruning.
+        agreement: minimum fraction of clips whose top-1 class must not change.
         steps: progress, as for `sweep`.
 
     Returns:
         {"model", "clips", "parity", "rows", "recommendation", "failures", ...}.
 
     Raises:
-        SpectrimError: an agreement outside 0 to 1; no clip that can be read.
+        SpectrimError: an agreement outside 0 to 1; no clip can be read.
     """
     if not 0 < agreement <= 1:
-        raise SpectrimError(f"an agreement of {agreement}; wanted above 0 and at most 1.")
+        raise SpectrimError(
+            f"an agreement of {agreement}; expected a number above 0 and at most 1."
+        )
     result = sweep(
         variants_of(model, name, keep_rates, [score], blocks, reduction=reduction),
         manifest.unlabelled(),
@@ -67,7 +70,7 @@ def check(
         rounds=rounds,
         steps=steps,
     )
-    readable = [manifest.clips[at] for at in result.positions[:PARITY_CLIPS]]
+    readable = [manifest.clips[index] for index in result.positions[:PARITY_CLIPS]]
     config = model.config
     return {
         "name": name,
@@ -96,9 +99,9 @@ def check(
 
 
 def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any]:
-    """The lowest keep-rate such that it and all above it keep the agreement asked for.
+    """The lowest keep rate that, like all rates above it, keeps the required agreement.
 
-    1.0 where none does, or where what does is not faster by `WORTH`.
+    Returns 1.0 if there is none, or if its speed-up is below `MIN_SPEEDUP`.
     """
     full, *pruned = sorted(rows, key=lambda row: -row["keep_rate"])
     chosen = full
@@ -106,7 +109,7 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
         if row["agreement"]["top1"]["value"] < agreement:
             break
         chosen = row
-    if chosen["speedup"] < WORTH:
+    if chosen["speedup"] < MIN_SPEEDUP:
         chosen = full
     return {
         "asked": agreement,
@@ -119,12 +122,12 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
 
 
 def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> dict[str, Any]:
-    """Features and logits against transformers' own, where it is installed and can read `name`.
+    """Compare features and logits with transformers, if it is installed and can read `name`.
 
     Returns:
         {"status": "same" | "different" | "not checked", "reason" unless the same, and the largest
-        differences: "features", "logits" (both fed our features), "end_to_end" (each its own
-        features)}. The same are they whose features and logits are; end to end follows.
+        differences: "features", "logits" (both with our features), "end_to_end" (each with its own
+        features)}. The status depends on "features" and "logits" only.
     """
     if name in builtin_names():
         return {"status": "not checked", "reason": "the model is Spectrim's own"}
@@ -133,38 +136,40 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
     try:
         theirs, extract = _transformers(name, model.device, model.dtype)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        said = str(error).splitlines()[0].rstrip(".")
-        reason = f"it reads Hugging Face's AST only, and {name} says: {said}"
+        message = str(error).splitlines()[0].rstrip(".")
+        reason = f"transformers reads Hugging Face's AST only, and cannot read {name}: {message}"
         return {"status": "not checked", "reason": reason}
     if theirs.config.max_length != model.config.frames:
-        reason = f"transformers' length is {theirs.config.max_length}, this is another"
+        reason = f"transformers' length is {theirs.config.max_length}, not {model.config.frames}"
         return {"status": "not checked", "reason": reason}
     seconds = num_samples(model.config.frames) / SAMPLE_RATE
     sounds = [read(c.path, c.start, min(c.end or np.inf, (c.start or 0) + seconds)) for c in clips]
     ours, valid = model.features_from_waveforms(sounds)
     features = extract(sounds).to(ours)
     with torch.inference_mode():
-        own = model(ours, valid)
-        same = theirs(ours.to(model.dtype)).logits.float()
-        whole = theirs(features.to(model.dtype)).logits.float()
+        logits = model(ours, valid)
+        their_logits = theirs(ours.to(model.dtype)).logits.float()
+        end_to_end = theirs(features.to(model.dtype)).logits.float()
     differences = {
         "features": float((ours - features).abs().max()),
-        "logits": float((own - same).abs().max()),
-        "end_to_end": float((own - whole).abs().max()),
-        "top1_same": float((own.argmax(1) == whole.argmax(1)).float().mean()),
+        "logits": float((logits - their_logits).abs().max()),
+        "end_to_end": float((logits - end_to_end).abs().max()),
+        "top1_same": float((logits.argmax(1) == end_to_end.argmax(1)).float().mean()),
     }
-    whole_precision = model.dtype in (torch.float32, torch.float64)
-    allowed = LOGITS_TOLERANCE if whole_precision else HALF_TOLERANCE * float(same.abs().max())
+    is_full_precision = model.dtype in (torch.float32, torch.float64)
+    allowed = (
+        LOGITS_TOLERANCE if is_full_precision else HALF_TOLERANCE * float(their_logits.abs().max())
+    )
     wrong = [
-        what
-        for fine, what in (
-            (differences["logits"] <= allowed, "the networks, fed alike"),
+        part
+        for fine, part in (
+            (differences["logits"] <= allowed, "the networks, given the same features"),
             (differences["features"] <= FEATURES_TOLERANCE, "the features (mean, std or padding)"),
         )
-        if not fine  # as is a difference that is no number
+        if not fine  # NaN counts as different
     ]
-    found = {"status": "different" if wrong else "same", "clips": len(clips), **differences}
-    return found | ({"reason": " and ".join(wrong)} if wrong else {})
+    result = {"status": "different" if wrong else "same", "clips": len(clips), **differences}
+    return result | ({"reason": " and ".join(wrong)} if wrong else {})
 
 
 def _transformers(
@@ -175,12 +180,12 @@ def _transformers(
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    # Nothing is fetched: what was loaded lies in a folder or in the hub's cache by now.
+    # Nothing is downloaded: the model is in a folder or already in the hub's cache.
     config = AutoConfig.from_pretrained(name, local_files_only=True)
     if not isinstance(config, ASTConfig):
         raise ValueError(f"it is a {type(config).__name__}, not an ASTConfig")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about its numpy filter bank's empty bins
+        warnings.simplefilter("ignore", UserWarning)  # on empty bins of its numpy filter bank
         extractor = ASTFeatureExtractor.from_pretrained(name, local_files_only=True)
     theirs = ASTForAudioClassification.from_pretrained(name, local_files_only=True).eval()
     theirs.to(device, dtype)

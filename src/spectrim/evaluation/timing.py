@@ -32,12 +32,12 @@ def interleaved(
     device: torch.device | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Timing]:
-    """Time calls in turns, so that a busy moment of the machine hits all alike.
+    """Time calls in turns, so that a busy moment of the machine affects all alike.
 
     Args:
-        calls: the first is what the others are compared with; it runs right before each of
-            them, and the ratio of such a pair is what the median is taken of.
-        rounds: at most; least: at least; budget: seconds after which no round is begun.
+        calls: the others are compared with the first, which runs right before or after each of
+            them. The speed-up is the median of the ratios of these pairs.
+        rounds: maximum; least: minimum; budget: seconds after which no round starts.
         device: synchronised after each call if it is a GPU.
         tick: called after each timed pair.
     """
@@ -53,28 +53,28 @@ def interleaved(
 
     for call in calls:
         timed(call)  # warm up
-    own: list[list[float]] = [[] for _ in calls]
+    times: list[list[float]] = [[] for _ in calls]
     ratios: list[list[float]] = [[] for _ in calls]
     began = time.perf_counter()
     done = 0
     while done < rounds and (done < least or time.perf_counter() - began < budget):
-        for at, call in enumerate(calls[1:], 1):
-            # Alternate which of the pair runs first, so that neither gains by its place.
+        for index, call in enumerate(calls[1:], 1):
+            # Alternate which of the pair runs first, so that neither gains from its position.
             pair = [timed(calls[0]), timed(call)] if done % 2 else [timed(call), timed(calls[0])]
             base, this = pair if done % 2 else pair[::-1]
-            own[0].append(base)
-            own[at].append(this)
-            ratios[at].append(base / this)
+            times[0].append(base)
+            times[index].append(this)
+            ratios[index].append(base / this)
             tick()
         if len(calls) == 1:
-            own[0].append(timed(calls[0]))
+            times[0].append(timed(calls[0]))
             tick()
         done += 1
     return [
         Timing(
-            statistics.median(times), statistics.median(ratio or [1.0]), done, *_quartiles(ratio)
+            statistics.median(seconds), statistics.median(ratio or [1.0]), done, *_quartiles(ratio)
         )
-        for times, ratio in zip(own, ratios, strict=True)
+        for seconds, ratio in zip(times, ratios, strict=True)
     ]
 
 
