@@ -1,4 +1,4 @@
-"""The manifests of a recipe: read, divided, and their files looked for."""
+"""The manifests of a recipe: reading, splitting, and checking that their files exist."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SHOWN = 5
 
 
 def splits_of(data: DataPart, seed: int) -> list[Splits]:
-    """Read and divide every manifest of a recipe; notices say what is left out.
+    """Read and split every manifest of a recipe; notices name the rows that are left out.
 
     Raises:
-        SpectrimError: a manifest cannot be read, a fold is not there, nothing to train on.
+        SpectrimError: a manifest cannot be read, a fold is unknown, or nothing is left to train on.
     """
     names = _listed(data.manifest)
     if not names or not all(names):
-        raise SpectrimError("data.manifest is empty; wanted a file or a folder of sound.")
+        raise SpectrimError("data.manifest is empty; expected a file or a folder of audio.")
     found = []
     for name in names:
         manifest = read_data(str(name))
@@ -32,7 +32,7 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
         if data.test_fold is not None and not folds and len(names) == 1:
             raise SpectrimError(
                 f"{name}: data.test_fold is {data.test_fold}, and the manifest has no column "
-                "'fold'; say data.test_fold=null."
+                "'fold'. Set data.test_fold=null."
             )
         found.append(
             split(
@@ -53,7 +53,7 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
             splits = ", ".join(sorted({str(clip.split) for clip in left}))
             text = (
                 f"{name}: {len(left)} clips of split {splits} are not used; data.train_split, "
-                "data.valid_split and data.test_split name those that are."
+                "data.valid_split and data.test_split name the splits in use."
             )
             warnings.warn(SpectrimNotice(text), stacklevel=2)
     for role in ("valid", "test"):
@@ -65,7 +65,7 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
     if len(names) > 1 and undivided and not any(c.split or c.fold for s in found for c in s.all()):
         text = (
             f"every row of {' and '.join(map(str, names))} is trained on, as none has a split or "
-            "fold; data.test_manifest and data.valid_manifest name files of other rows."
+            "fold. Name the files of other rows in data.test_manifest and data.valid_manifest."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=2)
     return found
@@ -94,14 +94,14 @@ def check_tested(recipe: Recipe, name: str) -> None:
 
 
 def absent(data: DataPart) -> list[str]:
-    """The manifests that a recipe names and that are not there."""
+    """The manifests of a recipe that do not exist."""
     named = (data.manifest, data.valid_manifest, data.test_manifest)
     names = dict.fromkeys(str(name) for part in named for name in _listed(part))
     return [name for name in names if not Path(name).exists()]
 
 
 def check_files(manifests: Sequence[Manifest]) -> None:
-    """Refuse rows whose file is not there; the message names the first.
+    """Refuse rows whose file is missing; the message names the first ones.
 
     Raises:
         SpectrimError: some are missing.
@@ -113,5 +113,5 @@ def check_files(manifests: Sequence[Manifest]) -> None:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise SpectrimError(
             f"{missing[0][0].source}: {len(missing)} of {len(rows)} files are missing: {named}"
-            f"{more}. Mend the paths (relative ones start at the manifest), or take the rows out."
+            f"{more}. Correct the paths (relative ones start at the manifest), or remove the rows."
         )

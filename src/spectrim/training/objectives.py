@@ -64,11 +64,11 @@ class Supervised(nn.Module):
 
         tokens = self.model.encode(features, valid, keep_rate=keep_rate, keep=keep, watch=watch)
         logits = self.model.head(self.model.pool(tokens)).float()
-        each = classification(logits, targets, self.kind, self.smoothing)
+        losses = classification(logits, targets, self.kind, self.smoothing)
         if teacher is not None:
-            each = each * (1 - self.share)
-            each = each + self.share * distillation(logits, teacher, self.kind, self.temperature)
-        loss = (weights * each).sum()
+            imitation = distillation(logits, teacher, self.kind, self.temperature)
+            losses = losses * (1 - self.share) + self.share * imitation
+        loss = (weights * losses).sum()
         return loss + weights.sum() * torch.stack(auxiliary).sum() if auxiliary else loss
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: JSON lines, TensorBoard scalars, and what a console shows."""
+"""Progress of a run: JSON lines, TensorBoard scalars, and the interface to a console."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LINES = "epochs.jsonl"
 
 
 class Reporter(Protocol):
-    """Where a run tells how it goes; the command line draws it."""
+    """Receives the progress of a run; the command line draws it."""
 
     def note(self, text: str) -> None:
-        """A sentence that should be known."""
+        """A sentence for the user."""
 
     def step(self, facts: dict[str, float]) -> None:
         """After each step: step, steps (of the whole run), epoch, loss, keep_rate, clips_per_s."""
@@ -32,7 +32,7 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """Tells nothing: for processes beside the first."""
+    """Reports nothing: for all processes but the first."""
 
     def note(self, text: str) -> None:
         """Nothing."""
@@ -48,9 +48,9 @@ class Silent:
 
 
 class Board:
-    """TensorBoard scalars below a folder; what lies after `step` of an older start is hidden.
+    """TensorBoard scalars below a folder; scalars after `step` from an earlier start are hidden.
 
-    Where they cannot be written (a full disk) a notice says so, and the run goes on without.
+    If they cannot be written (a full disk), a notice says so and the run continues without them.
     """
 
     def __init__(self, folder: Path | None, step: int) -> None:
@@ -69,7 +69,7 @@ class Board:
                     self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining scalars."""
         if self.writer is not None:
             with self._or_none(self.writer.log_dir):
                 self.writer.close()
@@ -85,6 +85,6 @@ class Board:
 
 
 def write_lines(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """One JSON object an epoch, the whole file anew: it always agrees with the state."""
+    """Write one JSON object per epoch. The whole file is replaced, so it agrees with the state."""
     text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
     save_text(folder / LINES, text)

@@ -1,4 +1,4 @@
-"""Keep-rate and learning rate as functions of how far training is; plain numbers."""
+"""Keep rate and learning rate as functions of epoch and step."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def lr_at(step: int, steps_per_epoch: int, epochs: int, optim: OptimPart) -> flo
     """The learning rate of a step, from 0, before layer-wise decay.
 
     "cosine": linear warm-up, then half a cosine to `min_lr` (MAE's, arXiv 2111.06377).
-    "step": the factor acts once `step_start` epochs have ended, and again after every
-    `step_every`. AST's warm-up moves every `warmup_every` steps, from 0.
+    "step": multiply by the factor after `step_start` epochs and again after every `step_every`.
+    Warm-up in steps, as in AST, starts from 0 and changes every `warmup_every` steps.
     """
     peak, epoch = peak_lr(optim), step / steps_per_epoch
     if step < optim.warmup_steps:

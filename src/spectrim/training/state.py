@@ -1,4 +1,4 @@
-"""The state of a run on disk: plain tensors and JSON, whole or not there, never a pickle."""
+"""The state of a run on disk: plain tensors and JSON, complete or absent, never a pickle."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Progress:
 
 
 class StateFolder:
-    """Numbered states below a folder, of which the newest is the one that counts.
+    """Numbered states in a folder, of which the newest is the current one.
 
     A state is written to a temporary folder that is then renamed, and the older one is removed
-    only after that: whenever the run is killed, one whole state is there.
+    only after that. Whenever the run is killed, one complete state exists.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,7 @@ class StateFolder:
         aside = self.folder / f".{secrets.token_hex(4)}"
         final = self._free(progress.step)
         tensors, numbers = _flat(optimiser)
-        about = {
+        record = {
             "version": STATE_VERSION,
             "progress": asdict(progress),
             "optimiser": numbers,
@@ -80,15 +80,15 @@ class StateFolder:
             aside.mkdir(parents=True)
             (aside / WEIGHTS).write_bytes(safetensors.torch.save(_plain(module.state_dict())))
             (aside / OPTIMISER).write_bytes(safetensors.torch.save(_plain(tensors)))
-            (aside / PROGRESS).write_text(json.dumps(about, allow_nan=False), encoding="utf-8")
+            (aside / PROGRESS).write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
             aside.rename(final)
-        except (OSError, ValueError) as error:  # the second: a number that JSON does not know
+        except (OSError, ValueError) as error:  # ValueError: nan or infinity, which JSON lacks
             shutil.rmtree(aside, ignore_errors=True)
             reason = getattr(error, "strerror", None) or error
             kept = self.newest()
             raise SpectrimError(
                 f"cannot save the state in {final}: {reason}. The last good one, "
-                f"{kept.name if kept else 'none'}, is intact: make room, and give the same command."
+                f"{kept.name if kept else 'none'}, is intact: make room, and run the same command."
             ) from error
         for other in self.folder.iterdir():
             if other != final:
@@ -96,7 +96,7 @@ class StateFolder:
         return final
 
     def _free(self, step: int) -> Path:
-        """A name after all that are there; the same step may be saved again."""
+        """A name that sorts after all others; the same step may be saved again."""
         name, again = f"step-{step:09d}", 0
         while (self.folder / name).exists():
             again += 1
@@ -104,7 +104,7 @@ class StateFolder:
         return self.folder / name
 
     def newest(self) -> Path | None:
-        """The newest whole state; None where there is none."""
+        """The newest complete state; None if there is none."""
         return max(self.folder.glob("step-*"), default=None)
 
     def restore(
@@ -118,26 +118,26 @@ class StateFolder:
         path = self.newest()
         if path is None:
             return None
-        about = read_json(path / PROGRESS)
-        if not isinstance(about, dict):
-            raise SpectrimError(f"{path} is not a state. Name another --out to start anew.")
-        if about.get("version") != STATE_VERSION:
+        record = read_json(path / PROGRESS)
+        if not isinstance(record, dict):
+            raise SpectrimError(f"{path} is not a state. Name another --out to start again.")
+        if record.get("version") != STATE_VERSION:
             raise SpectrimError(
-                f"{path}: version {about.get('version')!r}; this Spectrim goes on from version "
-                f"{STATE_VERSION}. Name another --out to start anew."
+                f"{path}: version {record.get('version')!r}; this Spectrim resumes from version "
+                f"{STATE_VERSION}. Name another --out to start again."
             )
         try:
             weights = read_safetensors(path / WEIGHTS)
             weights = {RENAMED.get(name, name): value for name, value in weights.items()}
             module.load_state_dict(weights)
-            _fill(optimiser, read_safetensors(path / OPTIMISER), about["optimiser"])
-            return Progress(**about["progress"]), about["scaler"]
+            _fill(optimiser, read_safetensors(path / OPTIMISER), record["optimiser"])
+            return Progress(**record["progress"]), record["scaler"]
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             if isinstance(error, SpectrimError):
                 raise
             reason = str(error).strip().splitlines()[0]
             raise SpectrimError(
-                f"{path} is not a state of this run ({reason}). Name another --out to start anew."
+                f"{path} is not a state of this run ({reason}). Name another --out to start again."
             ) from error
 
 
@@ -147,7 +147,7 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _flat(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state as named tensors, and as numbers what is none."""
+    """An optimiser's state as named tensors and named numbers."""
     tensors, numbers = {}, {}
     for index, values in optimiser.state_dict()["state"].items():
         for key, value in values.items():
