@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ..common.errors import SpectrimError, nearest
+from ..common.errors import SpectrimError
 from ..pruning.defaults import DEFAULT_BLOCKS, DEFAULT_REDUCTION, DEFAULT_SCORE
+from .load_options import load_options
 from .output import complain
 
 if TYPE_CHECKING:
@@ -306,46 +307,6 @@ def allow_trusted_code(*names: str) -> None:
     """Let "module:name" be imported from the current folder."""
     if any(":" in name for name in names) and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-
-
-def load_options(texts: list[str] | None) -> dict[str, Any]:
-    """Arguments of `spectrim.load` from `--load` options such as "padding=minimum"."""
-    kinds: dict[str, Callable[[str], Any]] = {
-        "mean": float,
-        "std": float,
-        "padding": str,
-        "stride": int,
-        "activation": str,
-        "metric": str,
-        "labels": _labels,
-        "trust_code": lambda text: {"true": True, "false": False}[text.lower()],
-    }
-    options = {}
-    for text in texts or []:
-        key, _, value = text.partition("=")
-        if key == "own_code":
-            complain("note", "--load own_code is deprecated: use --load trust_code.")
-            key = "trust_code"
-        if key not in kinds:
-            raise SpectrimError(f"--load {text!r}: there is no key {key!r}.{nearest(key, kinds)}")
-        try:
-            options[key] = kinds[key](value)
-        except (ValueError, KeyError):
-            raise SpectrimError(f"--load {text!r}: {value!r} is not a value of {key}.") from None
-    return options
-
-
-def _labels(text: str) -> list[str]:
-    """Class names in the order of the logits: comma-separated, in a file, or AudioSet's."""
-    from ..models.labels import audioset_labels, labels_in
-
-    if text == "audioset":
-        return list(audioset_labels())
-    if Path(text).is_file():
-        return labels_in(Path(text))
-    if "," not in text:
-        raise ValueError("neither several names nor a file")
-    return [name.strip() for name in text.split(",")]
 
 
 def is_onnx(name: str) -> bool:
