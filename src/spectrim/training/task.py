@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.constants import SAMPLE_RATE, num_frames, num_samples
+from ..audio.constants import RESAMPLING_EDGE, SAMPLE_RATE, num_frames, num_samples
 from ..audio.decode import duration_of
 from ..common.errors import SpectrimError
 from ..data.clip import Clip
@@ -25,7 +25,6 @@ from .recipe import DataPart, LossPart, ModelPart, PretrainRecipe, Recipe, Selec
 MEASURED_CLIPS = 2000  # maximum number of clips that mean and std are measured on
 MAX_FRAMES = 1024  # maximum length chosen from the clips
 CLASSES_SHOWN = 12
-RESAMPLING_EDGE = 0.1  # seconds read beyond the window, for the edge of the resampling filter
 UNKNOWN_LABEL = (
     "The classes are those of the training clips, or data.labels. List every class in data.labels, "
     "or remove the row."
