@@ -3,7 +3,7 @@
 Synthetic clips (noise of many levels, some of it short): a few files, listed as often as wanted.
 Each run has a process of its own, whose peak is the system's own count.
 
-    python benchmarks/analysis_memory.py --clips 1000,10000 --out results/analysis-memory.json
+    python benchmarks/analysis_memory.py --clips 1000,10000 --out results/speed/analysis-memory.json
 """
 
 from __future__ import annotations

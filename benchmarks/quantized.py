@@ -5,7 +5,7 @@
 Every keep-rate is exported in float32 and in both kinds of int8; rows are `spectrim sweep`'s of
 these files. A manifest with a split "test" is taken by it, the clips to calibrate with by "train";
 with --fold a manifest with folds is evaluated on that one and calibrated on the others.
-Prints a table, which docs/speed-avx2.md has. Accuracy only; time: `bench --quantize none,int8`.
+Prints a table, which results/speed/epyc.md has. Accuracy only; time: `bench --quantize none,int8`.
 """
 
 from __future__ import annotations

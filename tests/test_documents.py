@@ -83,8 +83,6 @@ def test_every_relative_link_and_image_exists(page):
     for target in targets:
         if "://" not in target and not target.startswith("#"):
             path = (ROOT / page).parent / target.partition("#")[0]
-            if "results/" in target and (ROOT / "docs/speed.md").exists():
-                continue  # until results/ holds the pages
             assert path.exists(), f"{page} links to {target}, which does not exist"
 
 

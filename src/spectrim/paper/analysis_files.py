@@ -1,4 +1,4 @@
-"""The figures and tables that stand beside docs/analysis.md, small enough to be committed."""
+"""The figures and tables that stand beside results/analysis.md, small enough to be committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write docs/analysis.md: the paper's findings one by one, from what `analyze` and `ablate` wrote.
+"""Write results/analysis.md: the paper's findings, from what `analyze` and `ablate` wrote.
 
 Three commands make the page, the first two with any models and data:
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--analysis", type=Path, required=True, help="folder of analyze")
     parser.add_argument("--ablation", type=Path, required=True, help="folder of ablate")
-    parser.add_argument("--page", type=Path, default=Path("docs/analysis.md"))
+    parser.add_argument("--page", type=Path, default=Path("results/analysis.md"))
     parser.add_argument("--speech", default=SPEECH, help="data that is speech; the rest is general")
     args = parser.parse_args()
     try:
@@ -54,7 +54,7 @@ def write(analysis: Path, ablation: Path, page: Path, speech: frozenset[str]) ->
     found = findings(material)
     save_tables(beside, material, found)
     shown = save_figures(beside, analysis, ablation)
-    made = shlex.join(["python", "tools/analysis_page.py", *sys.argv[1:]])
+    made = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *sys.argv[1:]])
     save_text(page, text_of(material, found, shown, made, page.stem))
 
 
@@ -123,7 +123,8 @@ def text_of(
         f"± is one standard error over clips. **No trend is called where a difference is under "
         f"{CLEAR:g} standard errors** (\"cannot tell\"); \"does not\" is a difference of as much "
         "to the other side. Of a hundred cases without any trend some five would pass for one. "
-        "The verdicts are computed from the numbers by [a script](../tools/analysis_page.py); they "
+        "The verdicts are computed from the numbers by "
+        "[a script](../src/spectrim/paper/analysis_page.py); they "
         "say nothing about other training runs of the same model. The paper's numbers are those "
         "of ESC-50 beside general audio, of Speech Commands (SPC-2) beside speech, from "
         f"models of 86 million parameters. Pruned at keep-rate {rate:g} in three blocks, without "

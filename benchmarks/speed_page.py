@@ -1,10 +1,10 @@
-"""docs/speed.md from what the benchmarks wrote: targets, what was reached, and all tables.
+"""results/speed/xeon.md from what the benchmarks wrote: targets, what was reached, and all tables.
 
     spectrim bench --model ast-base --threads 2 --out runs/bench
-    cp runs/bench/bench.json docs/speed/bench-ast-16.json         # and so on: see COMMANDS
-    python tools/speed_page.py
+    cp runs/bench/bench.json results/speed/xeon/bench-ast-16.json         # and so on: see COMMANDS
+    python benchmarks/speed_page.py
 
-    python tools/speed_page.py --folder docs/speed-avx2           # another machine, another page
+    python benchmarks/speed_page.py --folder results/speed/epyc   # another machine and page
 
 Reads FOLDER/*.json and writes FOLDER.md; what is not there is named on the page as not measured.
 """
@@ -27,18 +27,19 @@ BENCHES = {
 }
 BENCH = "spectrim bench --model {}-base --stride {} --threads 2 --no-memory --budget {:g} --out DIR"
 BUDGET = 45  # of files that do not say theirs
+OUT = "--out results/speed/xeon"
 TAG = "python benchmarks/tagging.py --budget 80"
 KALDI = "--torchaudio-kaldi PATH"
 COMMANDS = {
     **{name: BENCH.format(*name.split("-")[1:], BUDGET) for name in BENCHES},
-    "tagging-16": f"{TAG} --stride 16 {KALDI} --out docs/speed/tagging-16.json",
-    "tagging-10": f"{TAG} --stride 10 --batch 1 {KALDI} --out docs/speed/tagging-10.json",
+    "tagging-16": f"{TAG} --stride 16 {KALDI} {OUT}/tagging-16.json",
+    "tagging-10": f"{TAG} --stride 10 --batch 1 {KALDI} {OUT}/tagging-10.json",
     "tagging-rates": f"python benchmarks/tagging.py --stride 16 --batch 1 --seconds 10 "
-    f"--keep-rate 1.0 0.7 0.5 --budget 40 {KALDI} --out docs/speed/tagging-rates.json",
-    "filterbank": f"python benchmarks/filterbank.py {KALDI} --out docs/speed/filterbank.json",
+    f"--keep-rate 1.0 0.7 0.5 --budget 40 {KALDI} {OUT}/tagging-rates.json",
+    "filterbank": f"python benchmarks/filterbank.py {KALDI} {OUT}/filterbank.json",
     **{
         f"int8-{model}": f"python benchmarks/quantized.py {model} --data manifests/{data}.csv "
-        f"--calibrate manifests/{data}.csv{fold} --out docs/speed/int8-{model}.json"
+        f"--calibrate manifests/{data}.csv{fold} {OUT}/int8-{model}.json"
         for model, data, fold in (
             ("ast-esc10", "esc10", " --fold 5"),
             ("audiomae-esc10", "esc10", " --fold 5"),
@@ -46,13 +47,11 @@ COMMANDS = {
             ("audiomae-digits", "fsdd-digit", ""),
         )
     },
-    "products": "python benchmarks/products.py --out docs/speed/products.json",
-    "explicit": "python benchmarks/explicit.py --out docs/speed/explicit.json",
-    "pieces": (
-        "python benchmarks/pieces.py --models ast-base --rounds 4 --out docs/speed/pieces.json"
-    ),
-    "startup": "python benchmarks/startup.py --out docs/speed/startup.json",
-    "long-file": "python benchmarks/long_file.py --out docs/speed/long-file.json",
+    "products": f"python benchmarks/products.py {OUT}/products.json",
+    "explicit": f"python benchmarks/explicit.py {OUT}/explicit.json",
+    "pieces": (f"python benchmarks/pieces.py --models ast-base --rounds 4 {OUT}/pieces.json"),
+    "startup": f"python benchmarks/startup.py {OUT}/startup.json",
+    "long-file": f"python benchmarks/long_file.py {OUT}/long-file.json",
     "memory-audiomae": "spectrim bench --model audiomae-base --threads 2 --rounds 1 --out DIR",
 }
 INT8 = ("int8-ast-esc10", "int8-audiomae-esc10", "int8-ast-digits", "int8-audiomae-digits")
@@ -258,10 +257,10 @@ def has_fft(found: dict[str, dict[str, Any]]) -> bool:
 def main() -> None:
     """Read, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("docs/speed"))
+    parser.add_argument("--folder", type=Path, default=Path("results/speed/xeon"))
     args = parser.parse_args()
     page = args.folder.with_suffix(".md")
-    others = sorted(p for p in page.parent.glob("speed*.md") if p != page)
+    others = sorted(p for p in page.parent.glob("*.md") if p.name not in (page.name, "README.md"))
     files = {name: args.folder / f"{name}.json" for name in COMMANDS}
     found = {name: read_json(file) for name, file in files.items() if file.is_file()}
     missing = [f"`{COMMANDS[name]}`" for name in COMMANDS if name not in found]
@@ -272,7 +271,7 @@ def main() -> None:
     parts = [
         f"# Measured speed: {on}\n",
         *([f"The same on another machine: {links}.\n"] if others else []),
-        "Which backend and keep-rate to choose: [choosing.md](choosing.md). ViT-B (AST-base, "
+        "Which backend and keep rate to choose: [deploy](../../docs/deploy.md). ViT-B (AST-base, "
         "AudioMAE-base), random weights, on which time does not depend. Medians of interleaved "
         "pairs; the machine is shared and its rate moves within minutes, so that only ratios mean "
         "something: the rate (a float32 product of 4096 a side) is taken in turn with the rows it "
@@ -355,7 +354,7 @@ def main() -> None:
     if missing:
         parts += [f"**Not measured on this machine**: {', '.join(missing)}.\n"]
     parts += [f"Hardware and versions: {hardware(found.values())}.\n"]
-    text = "\n".join(parts).replace("docs/speed/", f"{args.folder.as_posix()}/")
+    text = "\n".join(parts).replace("results/speed/xeon/", f"{args.folder.as_posix()}/")
     save_text(page, text)
     print(page)
 
