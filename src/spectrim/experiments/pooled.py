@@ -97,36 +97,37 @@ class Numbers:
         """A figure less what it is held against, if that is there: its `difference`."""
         return self._references.get(_key(entry))
 
-    def gap(self, one: Entry, other: Entry, from_reference: bool = False) -> Gap | None:
-        """How much higher one figure is than another.
-
-        On the same clips of the repetitions that both have.
-
-        Args:
-            from_reference: not the figures, but their own differences from what they are held
-                against.
+    def gap(self, one: Entry, other: Entry) -> Gap | None:
+        """How much higher one figure is, on the clips of the repetitions that both have.
 
         Returns:
-            None where they share no repetition, or one has nothing that it is held against.
+            None where they share no repetition.
         """
-        theirs = {run.number: run for run in self._runs[_key(other)]}
+        pairs = self._pairs(one, other)
+        return _difference(one.metric, [(a.paths, a.terms(1) + b.terms(-1)) for a, b in pairs])
+
+    def gap_of_differences(self, one: Entry, other: Entry) -> Gap | None:
+        """As `gap`, of the differences of both figures from their references.
+
+        Returns:
+            None where they share no repetition that has both references.
+        """
         pairs = [
-            (run, theirs[run.number].in_order_of(run.paths))
-            for run in self._runs[_key(one)]
-            if run.number in theirs and set(run.paths) == set(theirs[run.number].paths)
+            (a, b)
+            for a, b in self._pairs(one, other)
+            if a.reference is not None and b.reference is not None
         ]
-        if from_reference:
-            pairs = [pair for pair in pairs if all(run.reference is not None for run in pair)]
-        if not pairs:
-            return None
-        if one.metric == "accuracy":
-            return over_clips(
-                [(a.paths, a.right(from_reference) - b.right(from_reference)) for a, b in pairs]
-            )
-        return over_runs(
-            [(a.paths, [*a.terms(1, from_reference), *b.terms(-1, from_reference)])
-             for a, b in pairs]
-        )  # fmt: skip
+        runs = [(a.paths, a.terms_of_difference(1) + b.terms_of_difference(-1)) for a, b in pairs]
+        return _difference(one.metric, runs)
+
+    def _pairs(self, one: Entry, other: Entry) -> list[tuple[_Run, _Run]]:
+        """Repetitions that both figures have, with clips in the same order."""
+        others = {run.number: run for run in self._runs[_key(other)]}
+        return [
+            (run, others[run.number].in_order_of(run.paths))
+            for run in self._runs[_key(one)]
+            if run.number in others and set(run.paths) == set(others[run.number].paths)
+        ]
 
 
 def _key(entry: Entry) -> Key:
@@ -158,19 +159,14 @@ class _Run:
         return replace(self, paths=paths, truth=self.truth[order], last=self.last[order],
                        best=self.best[order], reference=reference)  # fmt: skip
 
-    def right(self, from_reference: bool) -> np.ndarray:
-        """(clips,) 1 where the answer is right; less the same of the reference."""
-        own = _right(self.last, self.truth)
-        if not from_reference or self.reference is None:
-            return own
-        return own - _right(self.reference, self.truth)
+    def terms(self, sign: int) -> list[Term]:
+        """The last epoch's outputs as one term of a sum."""
+        return [(sign, self.last, self.truth)]
 
-    def terms(self, sign: int, from_reference: bool) -> list[Term]:
-        """Of mAP, for `over_runs`; less the same of the reference."""
-        own = [(sign, self.last, self.truth)]
-        if not from_reference or self.reference is None:
-            return own
-        return [*own, (-sign, self.reference, self.truth)]
+    def terms_of_difference(self, sign: int) -> list[Term]:
+        """The last epoch's outputs less those of the reference, which has to be there."""
+        assert self.reference is not None
+        return [(sign, self.last, self.truth), (-sign, self.reference, self.truth)]
 
 
 def _runs(
@@ -237,20 +233,30 @@ def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
 
 
 def _figure(runs: Sequence[_Run]) -> Gap:
-    """Their mean."""
+    """The mean over repetitions."""
     if runs[0].metric == "accuracy":
-        return figure_over_clips([(run.paths, run.right(False)) for run in runs])
-    return figure_over_runs([(run.paths, run.terms(1, False)) for run in runs])
+        return figure_over_clips([(run.paths, _right(run.last, run.truth)) for run in runs])
+    return figure_over_runs([(run.paths, run.terms(1)) for run in runs])
 
 
 def _gap(runs: Sequence[_Run]) -> Gap | None:
-    """Figures less what they are held against."""
-    held = [run for run in runs if run.reference is not None]
-    if not held:
+    """The mean difference from the reference, of the repetitions that have one."""
+    paired = [run for run in runs if run.reference is not None]
+    return _difference(runs[0].metric, [(run.paths, run.terms_of_difference(1)) for run in paired])
+
+
+def _difference(metric: str, runs: Sequence[tuple[np.ndarray, list[Term]]]) -> Gap | None:
+    """A sum of terms, pooled over repetitions; None where there is no repetition."""
+    if not runs:
         return None
-    if held[0].metric == "accuracy":
-        return over_clips([(run.paths, run.right(True)) for run in held])
-    return over_runs([(run.paths, run.terms(1, True)) for run in held])
+    if metric != "accuracy":
+        return over_runs(runs)
+    return over_clips(
+        [
+            (paths, np.sum([sign * _right(outputs, truth) for sign, outputs, truth in terms], 0))
+            for paths, terms in runs
+        ]
+    )
 
 
 def _right(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:

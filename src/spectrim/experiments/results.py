@@ -22,6 +22,8 @@ class ResultFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Content of finished cells with the time of their files: a report reads each once.
+        self._read_results: dict[Path, tuple[int, dict[str, Any]]] = {}
 
     def path_of(self, name: str) -> Path:
         """The file that a cell has when it is finished."""
@@ -39,7 +41,13 @@ class ResultFolder:
 
     def _read(self, cell: Cell) -> dict[str, Any] | None:
         path = self.path_of(cell.name)
-        return read_json(path) if path.is_file() else None
+        try:
+            modified = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        if self._read_results.get(path, (0, {}))[0] != modified:
+            self._read_results[path] = modified, read_json(path)
+        return self._read_results[path][1]
 
     def outputs(self, cell: Cell) -> Path:
         """The file of a cell's per-clip outputs."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from ..assets.published import paper_file
+from ..common.text import with_error
 from .findings import (
     COUNTERPART,
     Case,
@@ -14,7 +15,6 @@ from .findings import (
     Material,
     Row,
     at_worst,
-    number,
     points,
 )
 
@@ -34,7 +34,7 @@ def audiomae_keeps_low(material: Material) -> Finding:
             "about 1.9 (ESC-50, AS-20K)" if material.kind(row["data"]) == "general" else "not given"
         )
         name = f"{row['of']} / {row['to']}, {row['data']}{which}"
-        ours = number(row["value"], row["error"])
+        ours = with_error(row["value"], row["error"])
         group = "without padding" if which else "all patches"
         cases.append(Case(name, ours, paper, row["value"] - 1, row["error"], group))
     return Finding(
@@ -138,7 +138,7 @@ def deep_tau(material: Material) -> Finding:
         cases.append(
             Case(
                 f"{row['model']}, {row['data']}, {_name(statistic)}, {kind}",
-                f"lowest {number(low['value'], low['error'])} (block {low['block'] + 1})",
+                f"lowest {with_error(low['value'], low['error'])} (block {low['block'] + 1})",
                 f"lowest {theirs}" if definition == "paper" else "not given",
                 low["value"],
                 low["error"],
@@ -175,7 +175,7 @@ def tau_grows(material: Material) -> Finding:
         cases.append(
             Case(
                 f"{row['model']}, {row['data']}, {_name(statistic)}, {_definition(definition)}",
-                " to ".join(number(part["value"], part["error"]) for part in (early, late)),
+                " to ".join(with_error(part["value"], part["error"]) for part in (early, late)),
                 f"{theirs} ({COUNTERPART[material.kind(row['data'])]})"
                 if definition == "paper"
                 else "not given",
@@ -222,7 +222,7 @@ def received(material: Material) -> Finding:
         known = [entry for entry in row["received"] if entry["ratio"]]
         if row["score"] == "attention" or not known:  # by attention it is so by construction
             continue
-        ratios = [number(entry["ratio"], entry["ratio_error"]) for entry in known]
+        ratios = [with_error(entry["ratio"], entry["ratio_error"]) for entry in known]
         logs = [math.log(entry["ratio"]) for entry in known]
         errors = [entry["ratio_error"] and entry["ratio_error"] / entry["ratio"] for entry in known]
         worst = at_worst(errors)

@@ -1,27 +1,50 @@
-"""What a finding of the analysis is, and what it is computed from; see analysis_page.
+"""Findings of the paper and the one rule by which our numbers support or contradict them.
 
-A finding is a list of cases (a model on data, or a pair of them). A case is a number that is above
-zero where the finding shows, with its standard error; nothing is called under two of those.
+A finding has cases (a model on data, or a pair of them). A case is a difference that is positive
+where the finding holds, with its standard error. A difference of at most two standard errors in
+either direction decides nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from ..common.text import with_error
+from ..metrics.pooled import Gap
+
 Row = dict[str, Any]
-CLEAR = 2.0  # standard errors from which on a difference is called one
+CLEAR = 2.0  # a larger difference, in standard errors, decides a case
+SHOWS, DOES_NOT_SHOW, CANNOT_TELL = VERDICTS = ("shows", "does not show", "cannot tell")
 COUNTERPART = {"speech": "SPC-2", "general": "ESC-50"}  # whose published numbers stand beside ours
+
+
+def verdict(difference: float | None, error: float | None) -> str:
+    """ "shows" above two standard errors, "does not show" below minus two, else "cannot tell"."""
+    if difference is None or error is None or not math.isfinite(error):
+        return CANNOT_TELL
+    if abs(difference) <= CLEAR * error or difference == 0:  # no error: a tie decides nothing
+        return CANNOT_TELL
+    return SHOWS if difference > 0 else DOES_NOT_SHOW
 
 
 @dataclass(frozen=True)
 class Case:
-    """One test of a finding: what we and the paper measured, and what must be above zero.
+    """One test of a finding.
 
-    `group`: cases of one are judged together, apart from the others of the finding.
+    Attributes:
+        name: the model and the data.
+        ours, paper: what we and the paper measured, in words.
+        difference: positive where the finding holds; error: its standard error.
+        group: of the cases that are judged together, or that share trainings.
+        paper_difference: the same difference of the paper's numbers; None where it has none.
+        draws: resampled differences, from which the error of a mean of cases follows.
     """
 
     name: str
@@ -30,54 +53,83 @@ class Case:
     difference: float | None
     error: float | None
     group: str = ""
+    paper_difference: float | None = None
+    draws: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def verdict(self) -> str:
-        """Shows, does not, or cannot tell."""
-        if self.difference is None or self.error is None or not math.isfinite(self.error):
-            return "cannot tell"
-        if abs(self.difference) <= CLEAR * self.error or self.difference == 0:
-            return "cannot tell"
-        return "shows" if self.difference > 0 else "does not"
+        """One of `VERDICTS`."""
+        return verdict(self.difference, self.error)
+
+    @property
+    def gap(self) -> Gap:
+        """The difference with its draws; only a case made by `case_of` has it."""
+        assert self.difference is not None and self.error is not None and self.draws is not None
+        return Gap(self.difference, self.error, self.draws)
+
+    def to_dict(self) -> Row:
+        """Plain data."""
+        keys = ("name", "ours", "paper", "difference", "error", "group", "verdict")
+        return {key: getattr(self, key) for key in keys}
+
+
+def case_of(name: str, group: str, gap: Gap, paper_difference: float | None) -> Case:
+    """A case of a difference in shares (0 to 1), written in points."""
+    ours = with_error(gap.value, gap.error, 100, 1, "+")
+    paper = "" if paper_difference is None else with_error(paper_difference, None, 100, 1, "+")
+    return Case(name, ours, paper, gap.value, gap.error, group, paper_difference, gap.draws)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim, how it is tested, its cases, and why there is none where there is none."""
+    """A claim of the paper.
+
+    Attributes:
+        title: the claim.
+        test: how it is tested.
+        cases: its tests.
+        missing: why there is no case, for a finding that has none.
+        evidence: which of our runs stand behind the cases, such as "fine-tuned".
+    """
 
     title: str
     test: str
     cases: list[Case]
     missing: str
+    evidence: str = ""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many cases have each verdict."""
+        return Counter(case.verdict for case in self.cases)
 
     @property
     def verdict(self) -> str:
-        """Of the cases of each group together, in words."""
+        """The verdicts of the cases of each group together, in words."""
         if not self.cases:
             return f"cannot be tested: {self.missing}"
-        groups = list(dict.fromkeys(case.group for case in self.cases))
-        parts = [
-            (f"{group}: " if group else "")
-            + together([case.verdict for case in self.cases if case.group == group])
-            for group in groups
-        ]
-        return "; ".join(parts)
+        groups: dict[str, list[str]] = {}
+        for case in self.cases:
+            groups.setdefault(case.group, []).append(case.verdict)
+        return "; ".join(
+            (f"{group}: " if group else "") + together(verdicts)
+            for group, verdicts in groups.items()
+        )
 
     def record(self) -> Row:
         """Plain data."""
-        cases = [asdict(case) | {"verdict": case.verdict} for case in self.cases]
+        cases = [case.to_dict() for case in self.cases]
         return {"finding": self.title, "verdict": self.verdict, "cases": cases}
 
 
-def together(said: Sequence[str]) -> str:
-    """Verdicts of cases in one."""
-    count, yes, no = len(said), said.count("shows"), said.count("does not")
-    for number, word in ((yes, "shows"), (no, "does not"), (count - yes - no, "cannot tell")):
-        if number == count:
-            return word + f" (all {count})" * (count > 1)
-    parts = [f"shows in {yes}"] * bool(yes) + [f"does not in {no}"] * bool(no)
-    parts += [f"cannot be told in {count - yes - no}"] * (yes + no < count)
-    return ("mixed: " if yes and no else "") + f"{', '.join(parts)} (of {count})"
+def together(verdicts: Sequence[str]) -> str:
+    """Verdicts of cases in one, such as "shows in 1, cannot tell in 1 (of 2)"."""
+    counts = {word: verdicts.count(word) for word in VERDICTS if word in verdicts}
+    if len(counts) == 1:
+        return verdicts[0] + f" (all {len(verdicts)})" * (len(verdicts) > 1)
+    is_mixed = SHOWS in counts and DOES_NOT_SHOW in counts
+    words = ", ".join(f"{word} in {count}" for word, count in counts.items())
+    return ("mixed: " if is_mixed else "") + f"{words} (of {len(verdicts)})"
 
 
 @dataclass(frozen=True)
@@ -98,13 +150,13 @@ class Material:
         return "speech" if data in self.speech else "general"
 
     def contrasts(self) -> list[Row]:
-        """Losses of each model on each data set, but of those that only guess."""
+        """Losses of each model on each data set, without models that only guess."""
         idle = {(row["model"], row["data"]) for row in self.guessing()}
         rows = self.ablation["contrasts"]
         return [row for row in rows if (row["model"], row["data"]) not in idle]
 
     def guessing(self) -> list[Row]:
-        """Unpruned rows not clearly above chance: who knows nothing has nothing to lose."""
+        """Unpruned rows not clearly above chance: such a model has nothing to lose."""
         return [
             row
             for row in self.ablation["rows"]
@@ -125,30 +177,20 @@ class Material:
 
 def change(entry: Mapping[str, float | None]) -> str:
     """A loss as points gained or lost, such as "-3.1 ±1.0"."""
-    if entry["value"] is None:
-        return "-"
-    error = "" if entry["error"] is None else f" ±{entry['error'] * 100:.1f}"
-    return f"{round(-entry['value'] * 100, 1) + 0.0:+.1f}{error}"  # never -0.0
+    value = entry["value"]
+    return with_error(None if value is None else -value, entry["error"], 100, 1, "+")
 
 
 def points(entry: Mapping[str, float | None]) -> str:
     """A share as points with its error."""
-    return number(entry["value"], entry["error"], 100, 1)
+    return with_error(entry["value"], entry["error"], 100, 1)
 
 
-def number(value: float | None, error: float | None, scale: float = 1, digits: int = 2) -> str:
-    """Such as "0.52 ±0.01"."""
-    if value is None:
-        return "-"
-    text = f"{value * scale:.{digits}f}"
-    return text if error is None else f"{text} ±{error * scale:.{digits}f}"
-
-
-def join(errors: Sequence[float | None], how: Callable[[list[float]], float]) -> float | None:
+def join(errors: Sequence[float | None], combine: Callable[[list[float]], float]) -> float | None:
     """Errors joined; None if one is unknown."""
     known = [error for error in errors if error is not None]
-    return how(known) if len(known) == len(errors) else None
+    return combine(known) if len(known) == len(errors) else None
 
 
-independent = partial(join, how=lambda known: math.hypot(*known))
-at_worst = partial(join, how=sum)  # whatever the correlation
+independent = partial(join, combine=lambda known: math.hypot(*known))
+at_worst = partial(join, combine=sum)  # whatever the correlation

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from ..common.files import save
+from ..common.palette import score_styles
 from ..experiments.definition import Experiment
 from ..experiments.pooled import Entry
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
-KINDS = {"shelf": "off the shelf", "tuned": "fine-tuned"}
+KINDS = {"shelf": "without fine-tuning", "tuned": "fine-tuned"}
 
 
-def draw(grid: Experiment, found: Sequence[Entry], path: Path) -> bool:
+def draw(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
     """Metric against GMACs, a panel a column, a colour a score, filled where fine-tuned.
 
     Fine-tuned figures are of the repetitions that have a control, so that the eye compares alike.
@@ -28,37 +27,38 @@ def draw(grid: Experiment, found: Sequence[Entry], path: Path) -> bool:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import PercentFormatter
 
-    names = [name for name in grid.about.columns if any(e.column == name for e in found)]
+    names = [name for name in grid.about.columns if any(e.column == name for e in entries)]
     if not names:
         return False
     wide = min(4, len(names))
     high = -(-len(names) // wide)
     size = max(3.1 * wide, 7.5), 2.9 * high  # inches; the legend wants the width
     figure, axes = plt.subplots(high, wide, figsize=size, squeeze=False)
-    colours = dict(zip(grid.about.scores, cycle(COLOURS), strict=False))
+    styles = score_styles(grid.about.scores)
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
     for panel, name in zip(axes.flat, names, strict=False):
-        own: list[Entry] = [e for e in found if e.column == name]
+        column_entries: list[Entry] = [e for e in entries if e.column == name]
         for kind, style in (("shelf", "--"), ("tuned", "-")):
             for score in grid.about.scores:
-                points = sorted((e.gmacs, e.paired, e.paired_error) for e in own
+                points = sorted((e.gmacs, e.paired, e.paired_error) for e in column_entries
                                 if (e.kind, e.score) == (kind, score))  # fmt: skip
                 if points:
+                    colour, marker = styles[score]
                     x, y, error = zip(*points, strict=True)
                     panel.errorbar(
-                        x, y, error, color=colours[score], linestyle=style, marker="o",
+                        x, y, error, color=colour, linestyle=style, marker=marker,
                         markersize=3.5, linewidth=1.2, elinewidth=0.7,
                         fillstyle="full" if kind == "tuned" else "none",
                         label=f"{score}, {KINDS[kind]}",
                     )  # fmt: skip
-        for kind, marker in (("baseline", "k*"), ("control", "kD")):
-            for e in own:
+        for kind, symbol in (("baseline", "k*"), ("control", "kD")):
+            for e in column_entries:
                 if e.kind == kind:
-                    panel.errorbar(e.gmacs, e.value, e.error, fmt=marker, markersize=6,
+                    panel.errorbar(e.gmacs, e.value, e.error, fmt=symbol, markersize=6,
                                    elinewidth=0.7, label=kind)  # fmt: skip
         column: Any = grid.about.columns[name]
-        panel.set_ylabel(own[0].metric, fontsize=8)
+        panel.set_ylabel(column_entries[0].metric, fontsize=8)
         panel.set_title(f"{column.model}, {column.task}", fontsize=9)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
         panel.tick_params(labelsize=8)

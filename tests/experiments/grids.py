@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tones import write_recipe, write_tones
 
 from spectrim.experiments.definition import Experiment
 from spectrim.experiments.results import ResultFolder
+from tones import write_recipe, write_tones
 
 SUPERVISED = """
 epochs: 2

@@ -9,19 +9,33 @@ from scipy import stats
 from spectrim.metrics.classification import metric, paired_difference, weighted_metric
 from spectrim.metrics.intervals import Z95
 from spectrim.metrics.pooled import DRAWS, Gap, figure_over_runs, mean_of, over_clips, over_runs
-from spectrim.paper.table1_findings import ATTENTION, Case, summary, verdict
+from spectrim.paper.findings import Finding, case_of, verdict
+from spectrim.paper.table1_findings import ATTENTION, summary
 
 T2 = 4.302653  # Student's 97.5 % of two degrees of freedom
 
 
-def test_a_difference_under_two_standard_errors_is_no_trend() -> None:
-    def said(value: float, error: float) -> str:
-        return verdict(Gap(value, error, np.zeros(DRAWS)))
+def judge(gap: Gap) -> str:
+    return verdict(gap.value, gap.error)
 
-    assert said(0.03, 0.01) == "shows"
-    assert said(0.015, 0.01) == "cannot tell"
-    assert said(-0.03, 0.01) == "does not show"
-    assert said(0.0, 0.0) == "cannot tell"
+
+def test_a_difference_of_at_most_two_standard_errors_is_no_trend() -> None:
+    assert verdict(0.03, 0.01) == "shows"
+    assert verdict(0.015, 0.01) == "cannot tell"
+    assert verdict(-0.03, 0.01) == "does not show"
+    assert verdict(0.0, 0.0) == "cannot tell"
+
+
+@pytest.mark.parametrize("error", [0.25, 0.5, 1.0])
+def test_exactly_two_standard_errors_cannot_tell_on_either_page(error: float) -> None:
+    """Powers of two, so that twice the error is exact; the next larger number decides."""
+    just_above = np.nextafter(2 * error, 9)
+    for sign, word in ((1, "shows"), (-1, "does not show")):
+        assert verdict(sign * 2 * error, error) == "cannot tell"
+        assert verdict(sign * just_above, error) == word
+        draws = np.zeros(DRAWS)
+        assert case_of("x", "", Gap(sign * 2 * error, error, draws), None).verdict == "cannot tell"
+        assert case_of("x", "", Gap(sign * just_above, error, draws), None).verdict == word
 
 
 @pytest.mark.parametrize("clips", [80, 300])
@@ -31,7 +45,7 @@ def test_no_trend_is_called_that_an_exact_test_denies(clips: int) -> None:
     for won in range(25):
         for lost in range(won):
             change = np.repeat((1.0, -1.0, 0.0), (won, lost, clips - won - lost))
-            if verdict(over_clips([(paths, change)])) == "shows":
+            if judge(over_clips([(paths, change)])) == "shows":
                 assert stats.binomtest(won, won + lost).pvalue < 0.08, (won, lost)
                 called += 1
             else:
@@ -97,14 +111,17 @@ def test_a_mean_of_equal_parts_is_as_sure_as_one() -> None:
 def test_findings_are_counted_and_averaged() -> None:
     figures = [(0.03, 0.01), (-0.005, 0.01), (-0.04, 0.016)]
     gaps = [Gap(*pair, np.full(DRAWS, pair[0])) for pair in figures]
-    lines = summary(
-        [
-            Case(ATTENTION, "fine-tuned", "a", group, gap, theirs)
-            for gap, group, theirs in zip(gaps, "xyz", (0.01, -0.01, None), strict=True)
-        ]
-    )
+    cases = [
+        case_of("a", group, gap, theirs)
+        for gap, group, theirs in zip(gaps, "xyz", (0.01, -0.01, None), strict=True)
+    ]
+    findings = [
+        Finding(ATTENTION, "", cases, "", "fine-tuned"),
+        Finding(ATTENTION, "", [], "", "without fine-tuning"),
+    ]
+    lines = summary(findings).splitlines()
     scatter = np.std([value for value, _ in figures], ddof=1) / 3**0.5 * T2 / 2
-    mean = f"-0.5 ± {scatter * 100:.1f}"
+    mean = f"-0.5 ±{scatter * 100:.1f}"
     assert (
         lines[2]
         == f"| {ATTENTION} | fine-tuned | 1 | 1 | 1 | {mean} | cannot tell | 1 of 3 | 1 of 2 |"
@@ -140,7 +157,7 @@ def test_three_trainings_that_differ_are_no_trend(folds: bool) -> None:
             names = np.array([f"{run * folds} {at}" for at in range(200)])
             chances = [0.1 - shift / 2, 0.8, 0.1 + shift / 2]
             parts.append((names, rng.choice([-1.0, 0.0, 1.0], 200, p=np.clip(chances, 0, 1))))
-        strays += verdict(over_clips(parts)) != "cannot tell"
+        strays += judge(over_clips(parts)) != "cannot tell"
         means = np.array([values.mean() for _, values in parts])
         apart += abs(means.mean()) > T2 * means.std(ddof=1) / 3**0.5
         over = np.mean([values for _, values in parts], 0) if not folds else np.ravel(parts[0][1])

@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score
 from spectrim.experiments.definition import Experiment, read_grid
 from spectrim.experiments.pooled import Numbers
 from spectrim.experiments.results import ResultFolder
-from spectrim.paper.table1_findings import ATTENTION, SENSITIVE, Case, findings
+from spectrim.paper.findings import Case
+from spectrim.paper.table1_findings import ATTENTION, SENSITIVE, findings
 
 SHELF, TUNED = "shelf/{}-tones/0", "tuned/{}-tones/{}-0.5/{}"
 
@@ -70,7 +71,7 @@ def test_differences_of_map_are_of_map(grid, tmp_path) -> None:
     assert mae.difference == pytest.approx(lost["audiomae"])
     plain = score["ast", "tuned"] - score["audiomae", "tuned"]
     assert found.gap(ast, mae).value == pytest.approx(plain)
-    both = found.gap(ast, mae, from_reference=True)
+    both = found.gap_of_differences(ast, mae)
     assert both.value == pytest.approx(lost["ast"] - lost["audiomae"])
 
 
@@ -87,9 +88,9 @@ def test_the_same_answers_of_another_seed_make_nothing_surer(grid, tmp_path) -> 
 
 def cases(grid: Experiment, folder: Path, finding: str) -> dict[str, Case]:
     """By kind of evidence, the single case that a finding has."""
-    own = [case for case in findings(grid, numbers(grid, folder)) if case.finding == finding]
-    assert len({case.evidence for case in own}) == len(own)
-    return {case.evidence: case for case in own}
+    tested = [f for f in findings(grid, numbers(grid, folder)) if f.title == finding]
+    assert all(len(f.cases) <= 1 for f in tested)
+    return {f.evidence: case for f in tested for case in f.cases}
 
 
 def test_attention_is_better_where_it_answers_more(grid, tmp_path) -> None:
@@ -98,9 +99,13 @@ def test_attention_is_better_where_it_answers_more(grid, tmp_path) -> None:
     shelf = {"attention-0.5": "1111111100", "variation-0.5": "1111111000"}
     pretend_shelf(grid, tmp_path, SHELF.format("ast"), "1" * 10, shelf)
     found = cases(grid, tmp_path, ATTENTION)
-    tuned, shelf = found["fine-tuned"], found["off the shelf"]
+    tuned, shelf = found["fine-tuned"], found["without fine-tuning"]
     assert (tuned.gap.value, shelf.gap.value) == pytest.approx((0.9 - 0.6, 0.8 - 0.7))
-    assert tuned.paper == pytest.approx((97.11 - 96.74) / 100) and shelf.paper is None
+    assert (
+        tuned.paper_difference == pytest.approx((97.11 - 96.74) / 100)
+       
+    assert shelf.paper_difference is None
+    )
 
 
 def test_audiomae_loses_more_in_the_paper_and_off_the_shelf(grid, tmp_path) -> None:
@@ -110,6 +115,6 @@ def test_audiomae_loses_more_in_the_paper_and_off_the_shelf(grid, tmp_path) -> N
         pruned = {"attention-0.5": right}
         pretend_shelf(grid, tmp_path, SHELF.format(model), "1" * 10, pruned)
     found = cases(grid, tmp_path, SENSITIVE)
-    tuned, shelf = found["fine-tuned"], found["off the shelf"]
+    tuned, shelf = found["fine-tuned"], found["without fine-tuning"]
     assert (tuned.gap.value, shelf.gap.value) == pytest.approx((0.0, 0.3 - 0.1))
-    assert tuned.paper == pytest.approx(((97.11 - 97.33) - (97.44 - 98.36)) / 100)
+    assert tuned.paper_difference == pytest.approx(((97.11 - 97.33) - (97.44 - 98.36)) / 100)

@@ -141,8 +141,8 @@ def test_gaps_are_paired_over_the_same_clips(folder: Path, done: ResultFolder) -
                 right[f"{name[:5]} {model}"] = hit[order]
     plain = right["tuned ast"] - right["tuned audiomae"]
     both = plain - (right["contr ast"] - right["contr audiomae"])
-    for values, from_reference in ((plain, False), (both, True)):
-        gap = numbers.gap(ast, mae, from_reference)
+    for values, gap_of in ((plain, numbers.gap), (both, numbers.gap_of_differences)):
+        gap = gap_of(ast, mae)
         assert gap.value == pytest.approx(values.mean())
         assert gap.error == pytest.approx(_bonett_price(values))
     none = numbers.gap(ast, ast)
@@ -169,9 +169,11 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     assert "| ast-tones | 3 fine-tuned | all |" in text and "The paper's findings" in text
     assert "| pretrain |" not in text.split("Not run yet")[1]
     assert page.with_suffix(".png").stat().st_size > 10_000
-    assert "| off the shelf |" in text and "## Case by case" in text
+    assert "| without fine-tuning |" in text
     data = json.loads(page.with_suffix(".json").read_text())
     assert len(data["rows"]) == 2 + 2 + 8 + 2 and len(data["missing"]) == 13
+    assert {case["evidence"] for case in data["cases"]} == {"fine-tuned", "without fine-tuning"}
+    assert len(data["provenance"]["cells"]) == 9
     assert "control/ast-tones/1" in data["missing"]
     assert "In brackets" not in text, "all values stand on one repetition"
     idle = tmp_path / "idle.yaml"
