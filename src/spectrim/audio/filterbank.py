@@ -92,22 +92,31 @@ class FilterBank(nn.Module):
 
     @staticmethod
     def _halves(waveforms: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, samples) to the halves of each frame, (batch, frames, 200) twice: its samples
-        from the first on, and from the last one back. By slices, which every runtime has.
+        """(batch, samples) to both halves of each frame, (batch, frames, 200) each.
 
-        Samples are pre-emphasised, once for all frames. The first and the last of a frame count
-        for nothing, for the window is zero there; in their place stand the frame's mean, which the
-        matrix takes from all others, and 0. (Left whole to the matrix, a loud rumble makes the
-        quiet rest err five times as much.)
+        `front` holds a frame's samples 0, 1, ... 199, `back` its samples 399, 398, ... 200, so
+        that column n holds the two samples at the same distance from the frame's middle. Only
+        slices are used, which every runtime supports.
+
+        Samples are pre-emphasised once for all frames. The window is zero at a frame's samples 0
+        and 399, so column 0 is free: it holds the frame's mean (which the matrix subtracts from
+        the others) and 0. Subtracting a loud rumble's mean in the matrix alone would make errors
+        of quiet parts five times as large.
+
+        A frame starts every SHIFT = 160 samples and is 400 long: blocks i and i + 1 of 160, and
+        the first 80 of block i + 2. Of frame i,
+            front = mean, block i [1:160], block i + 1 [0:40]            (1 + 159 + 40 = 200)
+            back  = 0, block i + 2 [78..0], block i + 1 [159..40]        (1 + 79 + 120 = 200)
         """
         count = (waveforms.shape[1] - WINDOW) // SHIFT + 1
+        # One sample before the first, for pre-emphasis; zeros behind, to fill the last block.
         waveforms = nn.functional.pad(waveforms, (1, 2 * SHIFT))[:, : (count + 2) * SHIFT + 1]
         sounds, before = waveforms[:, 1:], waveforms[:, :-1]
         rises = (sounds - before).add_(before, alpha=1 - PRE_EMPHASIS)  # rounds less than 0.97
-        # A frame is two blocks of SHIFT samples, and `last` samples of a third.
         sounds = sounds.unflatten(1, (count + 2, SHIFT))
         rises = rises.unflatten(1, (count + 2, SHIFT))
         turned, last, half = rises.flip(-1), WINDOW - 2 * SHIFT, WINDOW // 2
+        # The mean from sums of blocks, each computed once for the frames that share it.
         sums, ends = sounds.sum(-1, keepdim=True), sounds[:, 2:, :last].sum(-1, keepdim=True)
         mean = (sums[:, :-2] + sums[:, 1:-1] + ends) / WINDOW
         front = [mean, rises[:, :-2, 1:], rises[:, 1:-1, : half - SHIFT]]

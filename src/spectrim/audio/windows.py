@@ -56,7 +56,7 @@ def check_hop(size: int, hop: int) -> None:
     """Refuse a hop that would stand still or skip sound."""
     if not 1 <= hop <= size:
         raise SpectrimError(
-            f"a hop of {hop / SAMPLE_RATE:g} s; wanted more than 0 and at most the window, "
+            f"a hop of {hop / SAMPLE_RATE:g} s; expected more than 0 and at most the window, "
             f"{size / SAMPLE_RATE:g} s, or sound would be skipped."
         )
 

@@ -68,12 +68,14 @@ class ModelConfig:
             raise SpectrimError("a model needs at least one label.")
         for key in ("width", "depth", "heads", "frames", "mels"):
             if isinstance(value := getattr(self, key), bool) or not isinstance(value, int):
-                raise SpectrimError(f"{key} is {value!r}; wanted an integer.")
+                raise SpectrimError(f"{key} is {value!r}; expected an integer.")
         if self.heads < 1 or self.width % self.heads:
             raise SpectrimError(f"a width of {self.width} does not divide into {self.heads} heads.")
         numbers = all(isinstance(value, (int, float)) for value in (self.mean, self.std))
         if not (numbers and math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
-            raise SpectrimError(f"mean {self.mean} and std {self.std}; wanted finite, std above 0.")
+            raise SpectrimError(
+                f"mean {self.mean} and std {self.std}; expected finite, std above 0."
+            )
         _ = self.grid  # raises where no patch fits
 
     @property
@@ -120,7 +122,7 @@ def stride_pair(stride: Any) -> tuple[int, int]:
     """An integer or (frequency, time) to (frequency, time)."""
     pair = (stride, stride) if isinstance(stride, int) else tuple(stride)
     if len(pair) != 2 or not all(isinstance(s, int) and 1 <= s <= 16 for s in pair):
-        raise SpectrimError(f"a stride of {stride}; wanted 1 to 16, or (frequency, time).")
+        raise SpectrimError(f"a stride of {stride}; expected 1 to 16, or (frequency, time).")
     return pair
 
 

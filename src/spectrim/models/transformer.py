@@ -183,7 +183,10 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         keep_after: int = 0,
         watch: Watch | None = None,
     ) -> Tokens:
-        """Run the blocks; the arguments are those of `forward`, `watch` sees every step."""
+        """Features to the tokens after the last block, pruned by the plan.
+
+        Arguments are those of `forward`; `watch` is called wherever a stage may stand.
+        """
         plan = self.plan if keep_rate is None else self.plan.with_keep_rate(keep_rate)
         clips = self._clips(features, valid, plan)
         self._check_keep(clips, keep, keep_after)
@@ -243,14 +246,19 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         Parameters are shared, so that moves of device and dtype reach both; the modules are
         not, so that train and eval mode of one never changes the other.
         """
-        buffers = [part._buffers for part in self.learned.modules()]
+        # deepcopy takes an object that its memo already holds for the copy of that object. With
+        # memo[id(x)] = x for every parameter, the modules are new and the parameters are not.
+        # Buffers of learned parts lie in a dict per module; the dict is shared as a whole.
+        buffers = [module._buffers for module in self.learned.modules()]
         shared = [self.config, self.filterbank, *buffers, *self.parameters()]
-        model = copy.deepcopy(self, {id(part): part for part in [self.plan, *shared]})
+        model = copy.deepcopy(self, {id(value): value for value in [self.plan, *shared]})
         learned = list(self.learned)
-        if any(part in learned for part in plan.modules()):
-            # A learned score or reduction of this model's own goes on in the other one.
-            others = [part for part in plan.modules() if part not in learned]
-            plan = copy.deepcopy(plan, {id(part): part for part in [*others, *shared]})
+        if any(module in learned for module in plan.modules()):
+            # The new plan uses a learned part of this model. The other model needs a module of
+            # its own (train and eval mode) over the same parameters; parts that this model does
+            # not hold are taken as they are.
+            others = [module for module in plan.modules() if module not in learned]
+            plan = copy.deepcopy(plan, {id(value): value for value in [*others, *shared]})
         model._adopt(plan)
         return model
 
@@ -278,11 +286,11 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         self.learned = nn.ModuleList(plan.modules()).train(self.training).to(self.device)
 
     def _clips(self, features: Tensor, valid: Tensor | None, plan: Plan) -> Clips:
-        wanted = (self.config.frames, self.config.mels)
-        if features.ndim != 3 or tuple(features.shape[1:]) != wanted:
+        expected = (self.config.frames, self.config.mels)
+        if features.ndim != 3 or tuple(features.shape[1:]) != expected:
             raise SpectrimError(
-                f"features of shape {tuple(features.shape)}; this model wants (batch, frames, "
-                f"mels) = (batch, {wanted[0]}, {wanted[1]}). Its length is fixed when it is "
+                f"features of shape {tuple(features.shape)}; this model takes (batch, frames, "
+                f"mels) = (batch, {expected[0]}, {expected[1]}). Its length is fixed when it is "
                 "loaded: load(..., frames=...) gives another."
             )
         if valid is None:
@@ -291,7 +299,7 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
             )
         if valid.shape != features.shape[:1]:
             raise SpectrimError(
-                f"valid has shape {tuple(valid.shape)}; wanted one count of frames a clip, "
+                f"valid has shape {tuple(valid.shape)}; expected a count of frames per clip, "
                 f"({len(features)},)."
             )
         valid = valid.to(features.device)
@@ -300,15 +308,15 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
     def _check_keep(self, clips: Clips, keep: Tensor | None, keep_after: int) -> None:
         if keep is None:
             return
-        wanted = (len(clips.features), self.grid.count)
-        if keep.shape != wanted or keep.dtype != torch.bool:
+        expected = (len(clips.features), self.grid.count)
+        if keep.shape != expected or keep.dtype != torch.bool:
             raise SpectrimError(
-                f"keep is {keep.dtype} of shape {tuple(keep.shape)}; wanted bool (batch, "
-                f"patches) = {wanted}."
+                f"keep is {keep.dtype} of shape {tuple(keep.shape)}; expected bool (batch, "
+                f"patches) = {expected}."
             )
         if not isinstance(keep_after, int) or not 0 <= keep_after <= self.config.depth:
             raise SpectrimError(
-                f"keep_after is {keep_after}; wanted 0 to {self.config.depth} blocks."
+                f"keep_after is {keep_after}; expected 0 to {self.config.depth} blocks."
             )
 
     def _initialise(self) -> None:
