@@ -11,20 +11,13 @@ from typing import Any
 import matplotlib
 
 from ..common.files import save
+from ..common.palette import score_styles, series_styles
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-# Okabe and Ito's palette: told apart by colour-blind readers too; markers for print.
-STYLES = {
-    "attention": ("#0072B2", "o"),
-    "intensity": ("#D55E00", "s"),
-    "variation": ("#009E73", "^"),
-    "random": ("#7F7F7F", "x"),
-}
-OTHERS = (("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"))
 NAMES = {"mAP": "mAP", "accuracy": "Accuracy (%)", "agreement": "Same top class as unpruned (%)"}
 
 
@@ -76,13 +69,11 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
     full = [row for row in rows if row["keep_rate"] == 1.0]
     scale = 1.0 if rows[0]["metric"] == "mAP" else 100.0
     scores = list(dict.fromkeys(row["score"] for row in rows if row["score"] is not None))
-    others = iter(OTHERS * len(scores))
-    for score in scores:
+    for score, (colour, marker) in score_styles(scores).items():
         line = sorted(
             (row for row in rows if row["score"] == score), key=lambda row: row["keep_rate"]
         )
         line += full
-        colour, marker = STYLES.get(score) or next(others)
         points = [(row["gmacs"], row["value"] * scale) for row in line]
         ax.plot(*zip(*points, strict=True), color=colour, marker=marker, label=score)
     for row in full:
@@ -100,9 +91,9 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
 
 def _files_panel(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
     scale = 1.0 if rows[0]["metric"] == "mAP" else 100.0
-    looks = [*STYLES.values(), *OTHERS]
-    for at, row in enumerate(rows):
-        colour, marker = looks[at % len(looks)]
+    styles = series_styles(row["model"] for row in rows)
+    for row in rows:
+        colour, marker = styles[row["model"]]
         # By time, since int8 saves that and no multiplication.
         point = (row["ms_per_clip"], row["value"] * scale)
         ax.plot(*point, marker, color=colour, label=row["model"], linestyle="none")
