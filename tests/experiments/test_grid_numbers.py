@@ -101,11 +101,8 @@ def test_attention_is_better_where_it_answers_more(grid, tmp_path) -> None:
     found = cases(grid, tmp_path, ATTENTION)
     tuned, shelf = found["fine-tuned"], found["without fine-tuning"]
     assert (tuned.gap.value, shelf.gap.value) == pytest.approx((0.9 - 0.6, 0.8 - 0.7))
-    assert (
-        tuned.paper_difference == pytest.approx((97.11 - 96.74) / 100)
-       
+    assert tuned.paper_difference == pytest.approx((97.11 - 96.74) / 100)
     assert shelf.paper_difference is None
-    )
 
 
 def test_audiomae_loses_more_in_the_paper_and_off_the_shelf(grid, tmp_path) -> None:
