@@ -143,7 +143,7 @@ def report_command(
     grid: GridPath,
     out: Out,
     page: Annotated[
-        Path | None, typer.Option(help="Markdown file to write. Default: docs/GRID.md.")
+        Path | None, typer.Option(help="Markdown file to write. Default: README.md in --out.")
     ] = None,
 ) -> None:
     """Write a page: tables, a figure, the paper's results beside ours, findings."""
@@ -151,5 +151,5 @@ def report_command(
         from ..experiments.definition import read_grid
         from ..paper.table1_page import report
 
-        for path in report(read_grid(grid), out, page or Path("docs") / f"{grid.stem}.md"):
+        for path in report(read_grid(grid), out, page or out / "README.md"):
             typer.echo(path)

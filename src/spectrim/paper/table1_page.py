@@ -64,8 +64,9 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
         )
     numbers = Numbers(grid, results)
     entries = numbers.entries
-    figure = page.with_suffix(".png")
-    data = page.with_suffix(".json")
+    # Beside a README the files are named after the grid: results/miniature/miniature.png.
+    stem = grid.path.stem if page.stem == "README" else page.stem
+    figure, data = page.with_name(f"{stem}.png"), page.with_name(f"{stem}.json")
     is_drawn = draw(grid, entries, figure)
     tested = findings(grid, numbers)
     runs = provenance(grid, results)
