@@ -64,7 +64,7 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
     for number, text in enumerate(("- columns\n", "columns: [a]\n")):
         path = tmp_path / f"list{number}.yaml"
         path.write_text(text)
-        with pytest.raises(SpectrimError, match=f"{path.name}: wanted keys and values"):
+        with pytest.raises(SpectrimError, match=f"{path.name}: expected keys and values"):
             read_grid(path)
     idle = tmp_path / "idle.yaml"
     idle.write_text(GRID.replace("baseline/*/0", "baselin/*/0"))
@@ -250,3 +250,13 @@ def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, run_spectrim, 
     said = " ".join(found.stderr.split())
     assert found.returncode == 2 and "delete" in said and "another --out" in said, said
     assert "need the runs of baseline/ast-tones/0, which are finished but not in" in said
+
+
+def test_evidence_untuned_names_the_cells_that_are_stored_as_shelf(tmp_path) -> None:
+    folder = write_grid(tmp_path)
+    path = folder / "small.yaml"
+    names = []
+    for kind in ("shelf", "untuned"):
+        path.write_text(GRID.replace("FOLDER", str(folder)) + f"evidence: [{kind}]\n")
+        names.append([cell.name for cell in read_grid(path).cells])
+    assert names[0] == names[1] and "shelf/ast-tones/0" in names[1]

@@ -150,15 +150,15 @@ def test_verdicts_turn_with_the_numbers(material):
 
 
 def test_loudness_against_number(material):
-    found = by_title(material, "by lot")
-    assert found.verdict == "cannot be tested: ablate was run without --by-lot."
+    found = by_title(material, "as many random")
+    assert found.verdict == "cannot be tested: ablate was run without --random-control."
     for row in material.ablation["contrasts"]:
         for which, value in (("low", -0.2), ("high", 0.3)):
             row["mean"][f"loss_random_{which}"] = {"value": 0.25, "error": 0.01}
             row["mean"][f"{which}_less_random"] = {"value": value, "error": 0.1}
-    found = by_title(material, "by lot")
+    found = by_title(material, "as many random")
     assert found.verdict == "without L: cannot tell (all 2); without H: shows (all 2)"
-    assert "as many by lot -25.0 ±1.0" in found.cases[0].ours
+    assert "as many random patches -25.0 ±1.0" in found.cases[0].ours
 
 
 def test_robustness_is_ast_less_audiomae(material):

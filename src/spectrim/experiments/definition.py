@@ -53,9 +53,9 @@ class ExperimentFile:
         title, note: of the page; the note stands below its first paragraph.
         columns: by name.
         scores, keep_rates: of the pruned cells.
-        evidence: kinds of cells besides the baseline: "shelf" (the baseline pruned without
-            training), "tuned" (trained with the keep-rate schedule), "control" (as tuned, without
-            masks from where pruning would start, at keep-rate 1.0).
+        evidence: kinds of cells besides the baseline: "untuned" (the baseline pruned without
+            training; stored as "shelf"), "tuned" (trained with the keep rate schedule), "control"
+            (as tuned, without masks from where pruning would start, at keep rate 1.0).
         tuned: changes to the recipe in tuned and control cells.
         from_baseline: whether those start from the baseline's last epoch, or as it did.
         pretrain: recipe of the encoders; pretrain_runs: changes of each repetition.
@@ -87,7 +87,7 @@ class Cell:
         recipe, changes: what `spectrim train` is given, `init` apart.
         start: the cell whose last epoch it starts from, or evaluates; None: the recipe's.
         score, keep_rate: of "tuned".
-        pairs: scores and keep-rates of "shelf".
+        pairs: scores and keep rates of "shelf".
     """
 
     name: str
@@ -146,18 +146,20 @@ def read_grid(path: Path) -> Experiment:
         merged = OmegaConf.merge(OmegaConf.structured(ExperimentFile), given)
         about: Any = OmegaConf.to_object(merged)
     except OSError as error:
-        raise SpectrimError(f"{path}: {error.strerror}; wanted a grid file.") from error
+        raise SpectrimError(f"{path}: {error.strerror}; expected a grid file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpectrimError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
     except ConfigKeyError as error:
         raise SpectrimError(f"{path}: {_unknown_key(str(error.full_key))}") from error
-    except TypeError as error:  # a list where names are wanted
+    except TypeError as error:  # a list where names are expected
         raise SpectrimError(
-            f"{path}: wanted keys and values, columns by name ({error})."
+            f"{path}: expected keys and values, columns by name ({error})."
         ) from error
     except OmegaConfBaseException as error:
         text = str(error).strip().splitlines()[0].rstrip(".?")
         raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
+    # Finished cells are stored as "shelf", the kind's old name.
+    about.evidence = ["shelf" if kind == "untuned" else kind for kind in about.evidence]
     _check(path, about)
     cells = _cells(about)
 
@@ -172,7 +174,7 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
     """Read every column's recipe with all changes that its cells make to it; and return them.
 
     Raises:
-        SpectrimError: a recipe is not there, a change does not fit it, or a score of one's own
+        SpectrimError: a recipe is not there, a change does not fit it, or a score of the user's
             cannot be imported.
     """
     about, found = grid.about, list[Recipe | PretrainRecipe]()
@@ -191,7 +193,7 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
                 )
             found.append(recipe)
         for score in about.scores:
-            Stage(3, 0.5, score=score)  # imports one's own now, not after hours of training
+            Stage(3, 0.5, score=score)  # imports the user's now, not after hours of training
     except SpectrimError as error:
         raise SpectrimError(f"{grid.path}: {error}") from error
     return found
@@ -216,7 +218,7 @@ def _check(path: Path, about: ExperimentFile) -> None:
             raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")
     for kind in about.evidence:
         if kind not in KINDS[1:]:
-            raise SpectrimError(f"{path}: evidence {kind!r}; wanted some of {KINDS[1:]}.")
+            raise SpectrimError(f"{path}: evidence {kind!r}; expected untuned, tuned or control.")
     for name, column in about.columns.items():
         if column.pretrained and not about.pretrain:
             raise SpectrimError(f"{path}: {name} is pretrained, and `pretrain` names no recipe.")

@@ -37,9 +37,9 @@ def high_hurts_more(material: Material) -> Finding:
         )
     return Finding(
         "Losing loud patches (H) hurts far more than losing quiet ones (L)",
-        "Points of the metric lost, mean over the blocks after which the patches go (Table IV). "
-        "L and H hold different shares of the patches, in brackets, as in the paper: where H is "
-        "the larger share, part of its loss is that more is gone. "
+        "Points of the metric lost, mean over the blocks after which the patches are dropped "
+        "(Table IV). L and H hold different shares of the patches, in brackets, as in the "
+        "paper: where H is the larger share, part of its loss is that more is gone. "
         "Difference: H less L, paired over the same clips.",
         cases,
         "no model was ablated that does more than guess.",
@@ -64,7 +64,7 @@ def beyond_number(material: Material) -> Finding:
             cases.append(
                 Case(
                     f"{row['model']}, {row['data']}, without {name}",
-                    f"{change(mean[f'loss_{which}'])}, without as many by lot "
+                    f"{change(mean[f'loss_{which}'])}, without as many random patches "
                     f"{change(mean[f'loss_random_{which}'])}",
                     "not given",
                     None if found["value"] is None else sign * found["value"],
@@ -73,12 +73,12 @@ def beyond_number(material: Material) -> Finding:
                 )
             )
     return Finding(
-        "Losing H hurts more, and losing L less, than losing as many patches by lot",
-        "Points lost without H (or L) beside those lost without as many patches of each clip drawn "
-        "by lot, padding among them; mean over the blocks. The paper has no such rows. Difference: "
-        "the loss without H less that by lot, and by lot less that without L; paired.",
+        "Losing H hurts more, and losing L less, than losing as many random patches",
+        "Points lost without H (or L), and without as many random patches of each clip, padding "
+        "included; mean over the blocks. The paper has no such rows. Difference: the loss without "
+        "H less the random one, and the random one less the loss without L; paired.",
         cases,
-        "ablate was run without --by-lot.",
+        "ablate was run without --random-control.",
     )
 
 
@@ -92,8 +92,8 @@ def low_matters(material: Material) -> Finding:
         cases.append(Case(name, f"{change(low)}", said, low["value"], low["error"]))
     return Finding(
         "Quiet patches matter too",
-        "Points lost without L, mean over the blocks after which the patches go. Difference: the "
-        "loss, paired with the unpruned model.",
+        "Points lost without L, mean over the blocks after which the patches are dropped. "
+        "Difference: the loss, paired with the unpruned model.",
         cases,
         "no model was ablated that does more than guess.",
     )

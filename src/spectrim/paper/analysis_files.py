@@ -24,7 +24,7 @@ FIGURES = {  # of analyze, and of ablate
     "C5.",
     "retention.png": "What is left after the last pruning.",
     "received.png": "Attention that a kept patch receives, over that of a dropped one.",
-    "ablation.png": "The metric without L or H, and (dotted) without as many patches by lot; the "
+    "ablation.png": "The metric without L or H, and (dotted) without as many random patches; the "
     "last panels: the paper's Table IV.",
 }
 JOINT = (

@@ -5,7 +5,7 @@ Three commands make the page, the first two with any models and data:
     M="--model ast-digits --model audiomae-digits --model ast-esc10 --model audiomae-esc10"
     D="--data manifests/esc10.csv --fold 5 --data manifests/fsdd-digit.csv --split test"
     spectrim analyze $M $D --keep-rate 0.5 --paper --out runs/analysis
-    spectrim ablate $M $D --by-lot --paper --out runs/ablation
+    spectrim ablate $M $D --random-control --paper --out runs/ablation
     python -m spectrim.paper.analysis_page --analysis runs/analysis --ablation runs/ablation
 
 Verdicts are computed (analysis_losses.py, analysis_attention.py); none is called under two standard
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, read_json, save_text
+from ..common.markdown import table
 from . import ablation_findings as losses
 from . import attention_findings as attention
 from .analysis_files import save_figures, save_tables
@@ -111,18 +112,18 @@ def text_of(
         "# Which patches matter: the paper's findings at this scale",
         "Made by\n\n" + "\n".join(f"    {line}" for line in commands),
         table(
-            ["model", "checkpoint", "family", "data", "kind", "clips", "metric", "unpruned, %"],
             [
                 [row["model"], checkpoints[row["model"]], row["family"], row["data"],
                  material.kind(row["data"]), str(row["clips"]), row["metric"], points(row)]
                 for row in runs
             ],
+            ["model", "checkpoint", "family", "data", "kind", "clips", "metric", "unpruned, %"],
         ),
         "These models are small, trained on few clips, and most findings rest on one or two of "
-        "them: what shows here supports the paper; what does not may be a matter of scale. "
-        f"± is one standard error over clips. **No trend is called where a difference is under "
-        f"{CLEAR:g} standard errors** (\"cannot tell\"); \"does not\" is a difference of as much "
-        "to the other side. Of a hundred cases without any trend some five would pass for one. "
+        "them. A finding that shows here supports the paper; one that does not may need scale. "
+        f"± is one standard error over clips. **A difference of at most {CLEAR:g} standard errors "
+        "decides nothing** (\"cannot tell\"); \"does not show\" is a larger one in the other "
+        "direction. About 1 case in 20 exceeds two standard errors by chance. "
         "The verdicts are computed from the numbers by "
         "[a script](../src/spectrim/paper/analysis_page.py); they "
         "say nothing about other training runs of the same model. The paper's numbers are those "
@@ -131,7 +132,7 @@ def text_of(
         "training with pruning; blocks count from 1. K-means sorts the patches by their mean into "
         "C1 (the quietest) to C5: L, low intensity, is C1 and C2; H, high, C4 and C5.",
         "## In short",
-        table(["finding", "here"], [[one.title, one.verdict] for one in found]),
+        table([[one.title, one.verdict] for one in found], ["finding", "here"]),
     ]  # fmt: skip
     parts += [*figure(shown, folder, "fig3.png"), "## One by one"]
     joint = [name for name in shown if name.startswith("fig6-")]
@@ -175,7 +176,7 @@ def _section(number: int, one: Finding) -> list[str]:
             ]
             for case in one.cases
         ]
-        parts.append(table(["case", "ours", "paper", "difference / error", "verdict"], rows))
+        parts.append(table(rows, ["case", "ours", "paper", "difference / error", "verdict"]))
     return [*parts, f"**At this scale: {one.verdict}.**"]
 
 
@@ -212,14 +213,6 @@ def _left_out(material: Material) -> list[str]:
 
 def _first(material: Material) -> int:
     return min(row["after_blocks"] for row in material.ablation["rows"] if row["dropped"])
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines
-    )
 
 
 def figure(shown: dict[str, str], folder: str, name: str) -> list[str]:

@@ -108,7 +108,7 @@ def padding(material: Material) -> Finding:
         if pair[1] is not None and pair[1]["error"] is not None:
             cases += _kept(name, *pair, ("of sound", "of padding"))
     return Finding(
-        "Padding goes before sound",
+        "Padding is dropped before sound",
         "Share of sound and of padding left by attention after the last pruning. Padding is what "
         "lies past the valid frames, whatever its values. Difference: sound less padding, their "
         "errors added.",
@@ -146,7 +146,7 @@ def deep_tau(material: Material) -> Finding:
             )
         )
     return Finding(
-        "Attention goes with intensity and variation throughout the deep half of the blocks",
+        "Attention correlates with intensity and variation throughout the deep half of the blocks",
         "The lowest Kendall's tau of the second half of the blocks, unpruned models. "
         "In the paper's definition pairs of one cluster count as concordant, which lifts it: "
         "scores at random would get well over 0, so that `shows` says little there; "
