@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sounds import burst, manifest, noise, silence
 
 from pruning import oracle
+from sounds import burst, manifest, noise, silence
 from spectrim.analysis.ablation.ablate import DROPPED, ablate
 from spectrim.analysis.ablation.outputs import Cut, cut_outputs, random_patches
 from spectrim.analysis.first_pass import first_pass

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 import torch
 from matplotlib.figure import Figure
-from sounds import burst, manifest, noise, silence
 
+from sounds import burst, manifest, noise, silence
 from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.figures.all_figures import draw_all
 from spectrim.analysis.figures.bars import draw_retention

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import kendalltau
-from sounds import burst, manifest, noise, silence
 
+from sounds import burst, manifest, noise, silence
 from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.counts.attention import TauCounts
 from spectrim.analysis.counts.histograms import Histogram

@@ -13,10 +13,10 @@ import pytest
 import soundfile
 from safetensors.torch import load_file, save_file
 from test_resume import same, steps_saved
-from tones import write_recipe, write_tones
 
 import spectrim
 from spectrim.common.locks import claim
+from tones import write_recipe, write_tones
 
 
 def refused(done, *said: str) -> None:

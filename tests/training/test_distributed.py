@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
-from tones import write_tones
 
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 from spectrim.training.run import train
+from tones import write_tones
 
 HERE = Path(__file__).parent
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tones import write_recipe, write_tones
 
 from spectrim.common.errors import SpectrimError
 from spectrim.training.evaluate import Evaluation
@@ -21,6 +20,7 @@ from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 from spectrim.training.run import train
+from tones import write_recipe, write_tones
 
 
 def test_each_step_has_its_keep_rate_learning_rate_and_random_numbers(

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tones import RECIPE, write_recipe
 
 from spectrim.training.loop import Interrupted
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 from spectrim.training.run import train
+from tones import RECIPE, write_recipe
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 DRAWING = RECIPE.replace("frames: 64", "frames: 64, drop_path: 0.1")  # by PyTorch's generator

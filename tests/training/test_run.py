@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tones import write_recipe
 
 import spectrim
 from models import foreign
@@ -25,6 +24,7 @@ from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Board, Silent
 from spectrim.training.run import train
 from spectrim.training.task import resolve
+from tones import write_recipe
 
 ROOT = Path(__file__).parents[2]
 PLAIN = """
