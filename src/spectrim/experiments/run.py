@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..common.errors import SpectrimError
-from ..common.files import make_folder, read_json, save, save_json
+from ..common.files import make_folder, read_json, save_arrays, save_json
 from ..common.locks import claim
 from ..data.clip import clip_names
 from ..evaluation.predict import predict
@@ -67,7 +67,7 @@ def run_grid(
     results, finished, began = ResultFolder(make_folder(folder)), 0, time.monotonic()
     failed: dict[str, str] = {}
     wanted = [cell for cell in grid.cells if only is None or cell.name in only]
-    _check_same(grid, wanted, results)
+    _check_settings(grid, wanted, results)
     while True:
         progressed = False
         left = [
@@ -96,7 +96,7 @@ def run_grid(
             return Ran(finished, failed)
         if not progressed:
             try:
-                _check_hope(grid, left, results)
+                _check_runnable(grid, left, results)
             except SpectrimError as error:
                 if not failed:
                     raise
@@ -107,14 +107,14 @@ def run_grid(
 
 def starts_of(grid: Experiment, cell: Cell) -> list[str]:
     """The cells that a cell needs: what it starts from, what that starts from, and so on."""
-    found: list[str] = []
+    starts: list[str] = []
     while cell.start is not None:
-        found.append(cell.start)
+        starts.append(cell.start)
         cell = grid.cell(cell.start)
-    return found
+    return starts
 
 
-def _check_same(grid: Experiment, wanted: Sequence[Cell], results: ResultFolder) -> None:
+def _check_settings(grid: Experiment, wanted: Sequence[Cell], results: ResultFolder) -> None:
     """Raise where a finished cell that is asked for, or is needed, is another grid's."""
     needed = {cell.name: cell for cell in wanted}
     needed |= {name: grid.cell(name) for cell in wanted for name in starts_of(grid, cell)}
@@ -123,13 +123,13 @@ def _check_same(grid: Experiment, wanted: Sequence[Cell], results: ResultFolder)
         name, how = next(iter(other.items()))
         more = f", and {len(other) - 1} more" if len(other) > 1 else ""
         raise SpectrimError(
-            f"{results.path_of(name)} was not run as {grid.path} asks now ({how}){more}. Name "
-            "another --out; or delete that file, its folder in runs/ and those of the cells that "
-            "start from it, to run them again."
+            f"{results.path_of(name)} was run with other settings than {grid.path} has now "
+            f"({how}){more}. Use another --out, or delete that file, its folder in runs/ and those "
+            "of the cells that depend on it to re-run them."
         )
 
 
-def _check_hope(grid: Experiment, left: Sequence[Cell], results: ResultFolder) -> None:
+def _check_runnable(grid: Experiment, left: Sequence[Cell], results: ResultFolder) -> None:
     """Raise where no cell that is left can ever be run.
 
     Another process may yet finish what a cell waits for, unless nobody is at it, or it is finished
@@ -142,18 +142,17 @@ def _check_hope(grid: Experiment, left: Sequence[Cell], results: ResultFolder) -
     if lost:
         raise SpectrimError(
             f"{len(left)} cell(s) need the runs of {', '.join(lost)}, which are finished but not "
-            f"in {results.folder / 'runs'}. Name another --out for a table of your own; or bring "
-            f"those runs there; or delete {results.path_of(lost[0])} (and so on), and the files "
-            "of every finished cell that started from it, to run them all again: on another "
-            "machine its weights are a little other ones."
+            f"in {results.folder / 'runs'}. Copy the missing runs there, use another --out, or "
+            f"delete {results.path_of(lost[0])} and every cell that depends on it to re-run them "
+            "(weights differ slightly across machines)."
         )
     needs = {start for cell in left for start in starts_of(grid, cell)}
     at_work = any(results.status(grid.cell(name)).startswith("running") for name in needs)
     since = any(results.path_of(str(cell.start)).is_file() for cell in left)  # finished just now
     if not at_work and not since:
         raise SpectrimError(
-            f"{left[0].name} waits for {left[0].start}, which is not finished, and nobody runs "
-            f"it; run that cell first: --cell {left[0].start}."
+            f"{left[0].name} waits for {left[0].start}, which is not finished, and nobody runs it. "
+            f"Run that cell first: --cell {left[0].start}."
         )
 
 
@@ -214,7 +213,7 @@ def _trained(
             with np.load(out / name / "predictions.npz", allow_pickle=False) as file:
                 arrays |= {"paths": file["test_names"], "truth": file["test_truth"]}
                 arrays[name] = halved(file["test_logits"], summary["metric"])
-        _save_arrays(results.outputs(cell), arrays)
+        save_arrays(results.outputs(cell), compress=True, **arrays)
     kept = ["metric", "epochs", "last", "best", "best_on_test", "seconds"]
     kept += ["devices", "device", "precision"]
     found = {key: summary.get(key) for key in kept}
@@ -264,7 +263,7 @@ def _shelf(
         arrays["paths"] = np.array(names)[found.positions]
         arrays["truth"] = truth
         arrays[checkpoint] = halved(np.stack(logits), task.metric)
-    _save_arrays(results.outputs(cell), arrays)
+    save_arrays(results.outputs(cell), compress=True, **arrays)
     return {"metric": task.metric, "labels": list(model.labels), "rows": rows, "device": device}
 
 
@@ -288,7 +287,3 @@ def _summed(reporter: Reporter, clips: int) -> Callable[[int], None]:
         reporter.evaluated(done, clips)
 
     return tick
-
-
-def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    save(path, lambda aside: np.savez_compressed(aside, **arrays))  # type: ignore[arg-type]
