@@ -73,7 +73,7 @@ def speechcommands(root: Path) -> Path:
 
 def audioset(root: Path) -> Path:
     """Every documented naming once; ids that begin with - and _; one video gone."""
-    segments = {
+    segments: dict[str, list[tuple[str, str | None]]] = {
         "balanced_train_segments": [
             ('--PJHxphWEs, 30.000, 40.000, "/m/09x0r,/t/dd00088"', "train/--PJHxphWEs.wav"),
             ('_aBcDeFgHiJ, 0.000, 10.000, "/m/05zppz"', "train/_aBcDeFgHiJ_0.flac"),

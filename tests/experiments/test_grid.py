@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from grids import write_grid
 
+from small_grid import write_grid
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
 from spectrim.experiments.definition import read_grid

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from grids import pretend, write_grid
 
 import spectrim
+from small_grid import pretend, write_grid
 from spectrim.data.manifest import read_data
 from spectrim.experiments.definition import Cell, Experiment, read_grid
 from spectrim.experiments.pooled import Numbers

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from grids import GRID, write_grid
 
+from small_grid import GRID, write_grid
 from spectrim.common.errors import SpectrimError
 from spectrim.experiments.definition import Cell, check_recipes, read_grid
 from spectrim.experiments.results import ResultFolder

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from grids import plant, pretend, pretend_shelf, write_grid
 from sklearn.metrics import average_precision_score
 
+from small_grid import plant, pretend, pretend_shelf, write_grid
 from spectrim.experiments.definition import Experiment, read_grid
 from spectrim.experiments.pooled import Numbers
 from spectrim.experiments.results import ResultFolder
@@ -96,13 +96,13 @@ def cases(grid: Experiment, folder: Path, finding: str) -> dict[str, Case]:
 def test_attention_is_better_where_it_answers_more(grid, tmp_path) -> None:
     pretend(grid, tmp_path, TUNED.format("ast", "attention", 0), "1111111110")
     pretend(grid, tmp_path, TUNED.format("ast", "variation", 0), "1111110000")
-    shelf = {"attention-0.5": "1111111100", "variation-0.5": "1111111000"}
-    pretend_shelf(grid, tmp_path, SHELF.format("ast"), "1" * 10, shelf)
-    found = cases(grid, tmp_path, ATTENTION)
-    tuned, shelf = found["fine-tuned"], found["without fine-tuning"]
-    assert (tuned.gap.value, shelf.gap.value) == pytest.approx((0.9 - 0.6, 0.8 - 0.7))
+    pruned = {"attention-0.5": "1111111100", "variation-0.5": "1111111000"}
+    pretend_shelf(grid, tmp_path, SHELF.format("ast"), "1" * 10, pruned)
+    by_evidence = cases(grid, tmp_path, ATTENTION)
+    tuned, untuned = by_evidence["fine-tuned"], by_evidence["without fine-tuning"]
+    assert (tuned.gap.value, untuned.gap.value) == pytest.approx((0.9 - 0.6, 0.8 - 0.7))
     assert tuned.paper_difference == pytest.approx((97.11 - 96.74) / 100)
-    assert shelf.paper_difference is None
+    assert untuned.paper_difference is None
 
 
 def test_audiomae_loses_more_in_the_paper_and_off_the_shelf(grid, tmp_path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from grids import pretend, write_grid
 
+from small_grid import pretend, write_grid
 from spectrim.common.locks import claim
 from spectrim.experiments.definition import Experiment, read_grid
 from spectrim.experiments.results import ResultFolder

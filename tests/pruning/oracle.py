@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -178,7 +179,7 @@ def random_scores(features: Tensor, block: int, origins: list[int], seed: int = 
 class Pruning:
     """The paper's pruning of one clip; remembers scores, picks, and the margin at every cut."""
 
-    config: object
+    config: Any
     features: Tensor
     valid: int
     score: str

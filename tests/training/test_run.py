@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ run: {tensorboard: false, threads: 1}
 """
 
 
-def lines(out: Path) -> list[dict[str, object]]:
+def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
 
 

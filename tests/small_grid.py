@@ -74,7 +74,7 @@ def pretend(
     chosen_on: str = "valid", chosen_rate: float | None = None,
 ) -> None:  # fmt: skip
     """A finished cell: of its clips, those answered rightly are "1" in `right`."""
-    best = {"selected_by": chosen_on}
+    best: dict[str, Any] = {"selected_by": chosen_on}
     best |= {"keep_rate": chosen_rate} if chosen_rate else {}
     last = answered(right)[::turned]
     truth, paths = np.eye(2, dtype=bool)[np.zeros(len(right), int)], np.arange(len(right))
@@ -87,7 +87,8 @@ def pretend_shelf(
     grid: Experiment, folder: Path, name: str, plain: str, pruned: dict[str, str]
 ) -> None:
     """A finished cell off the shelf: `plain` unpruned, and `pruned`, such as "attention-0.5"."""
-    rows, outputs = [{"score": None, "keep_rate": 1.0}], [answered(plain)]
+    rows: list[dict[str, Any]] = [{"score": None, "keep_rate": 1.0}]
+    outputs = [answered(plain)]
     for score, rate in grid.cell(name).pairs:
         rows.append({"score": score, "keep_rate": rate})
         outputs.append(answered(pruned.get(f"{score}-{rate}", plain)))
