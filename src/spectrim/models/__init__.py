@@ -1,1 +1,1 @@
-"""The transformer, its presets, and the doors by which checkpoints come in."""
+"""The transformer, its presets, and the converters of checkpoints."""

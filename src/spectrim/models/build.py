@@ -1,4 +1,4 @@
-"""Models by name: made from a preset, or pruned by another plan."""
+"""Creating a model from a preset, and pruning a model with another plan."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def create(
     std: float | None = None,
     padding: str | None = None,
 ) -> SpectrogramTransformer:
-    """A preset with random weights: "ast-base", "ast-small", "ast-tiny", "audiomae-base", ...
+    """Create a model with random weights from a preset.
 
     Args:
-        frames: length of a clip, 10 ms each.
-        classes: how many, instead of `labels`; 527 (the default) are AudioSet's.
-        stride: of the patches, 16 or 10, or (frequency, time).
-        activation, metric: by default sigmoid and mAP for 527 classes, else softmax and
-            accuracy.
-        mean, std: of the log-mel, by default AudioSet's; padding: "minimum" by default.
+        name: a preset: "ast-base", "ast-small", "ast-tiny", "audiomae-base", ...
+        frames: length of a clip in frames of 10 ms.
+        classes: number of classes, instead of `labels`; 527 (the default) are AudioSet's.
+        stride: of the patches, 16, 10 or (frequency, time).
+        activation, metric: default: sigmoid and mAP for 527 classes, else softmax and accuracy.
+        mean, std: of the log-mel features; default: AudioSet's.
+        padding: "minimum" (default) or "zero".
 
     Raises:
         SpectrimError: no such preset, or a value out of range.
@@ -67,26 +68,26 @@ def prune(
     seed: int = 0,
     plan: Plan | None = None,
 ) -> SpectrogramTransformer:
-    """Another plan over the same weights; `model` keeps its own.
+    """Return a model with the same weights and another plan; `model` keeps its own plan.
 
     Args:
-        keep_rate: share of the arriving patches that stays in each of `blocks`; one for all,
-            or one each.
+        keep_rate: fraction of the arriving patches that each of `blocks` keeps; one number for
+            all blocks, or one per block.
         score: "attention", "intensity", "variation", "random", a function of the context, a
             module, or "package.module:name".
         blocks: indices from 0 (the paper's 4, 7 and 10 are 3, 6 and 9), or "input" first.
-        reduction: "keep-top" or your own.
+        reduction: "keep-top", a callable, or "package.module:name".
         seed: of random scores.
-        plan: a whole plan, instead of all the above.
+        plan: a complete plan; replaces all arguments above.
 
     Raises:
-        SpectrimError: a keep-rate outside (0, 1], an unknown name, a block that the model
+        SpectrimError: a keep rate outside (0, 1], an unknown name, a block that the model
             does not have.
     """
     if not isinstance(model, SpectrogramTransformer):
         raise SpectrimError(
-            f"prune wants a Spectrim model, not {type(model).__name__}; "
-            "spectrim.from_transformers takes a transformers model."
+            f"prune takes a Spectrim model, not {type(model).__name__}. "
+            "Convert a transformers model with spectrim.from_transformers first."
         )
     if plan is None:
         plan = paper_plan(keep_rate, score, blocks, reduction, seed)
@@ -94,7 +95,7 @@ def prune(
 
 
 def shape_of(config: ModelConfig) -> Shape:
-    """What the cost of a model depends on."""
+    """The sizes that determine the cost of a model."""
     return Shape(
         config.grid.count, config.num_prefix_tokens, config.width, config.depth, len(config.labels)
     )

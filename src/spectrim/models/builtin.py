@@ -1,4 +1,4 @@
-"""The models that come with the package, and their cards; knows no torch."""
+"""The built-in models and their cards; does not import torch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Card:
         name: as `spectrim.load` takes it.
         text: its card, Markdown.
         classes: how many; frames: of its window, 10 ms each; bytes: of its weights.
-        task: what it tells, a few words.
+        task: what it classifies, in a few words.
         licence: of its training recordings.
-        held_out: the clips that `accuracy` was measured on, which no training has seen.
-        accuracy: keep-rate ("1.0", "0.7", "0.5") to percent of these clips, pruned by attention
+        held_out: the clips that `accuracy` was measured on; no training used them.
+        accuracy: keep rate ("1.0", "0.7", "0.5") to accuracy in percent, pruned by attention
             without fine-tuning.
     """
 
@@ -41,7 +41,7 @@ class Card:
 
 
 def builtin_root() -> Path:
-    """The folder of folders."""
+    """The folder that holds a folder for each built-in model."""
     return Path(str(resources.files("spectrim.assets"))) / "models"
 
 

@@ -1,4 +1,4 @@
-"""What distinguishes one model from another: values, never code."""
+"""The config of a model: plain values, never code."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ NO_CLASSES = "no classes: pre-trained"  # the one label of a model that was only
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that a model is, but its weights and its plan.
+    """Settings of a model: everything except its weights and its plan.
 
     Attributes:
-        name: preset or source, for people.
-        family: "ast", "audiomae"; which published results and findings a model belongs to.
+        name: preset or source, for messages and result rows.
+        family: "ast" or "audiomae"; the published results that the model is compared with.
         width, depth, heads: of the transformer; the MLP is 4 times as wide.
         frames, mels, stride: of the features and patches; stride is (frequency, time).
         num_prefix_tokens: prefix tokens in front; 2 for AST (class, distillation), 1 for AudioMAE.
@@ -33,7 +33,7 @@ class ModelConfig:
         labels: names of the classes, in the order of the logits.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy".
         mean, std: features are normalised as (x - mean) / (2 * std).
-        padding: "minimum" or "zero", what the network is fed past the end of a clip.
+        padding: "minimum" or "zero": value of the features after the end of a clip.
     """
 
     name: str
@@ -70,17 +70,17 @@ class ModelConfig:
             if isinstance(value := getattr(self, key), bool) or not isinstance(value, int):
                 raise SpectrimError(f"{key} is {value!r}; expected an integer.")
         if self.heads < 1 or self.width % self.heads:
-            raise SpectrimError(f"a width of {self.width} does not divide into {self.heads} heads.")
+            raise SpectrimError(f"width {self.width} is not divisible by {self.heads} heads.")
         numbers = all(isinstance(value, (int, float)) for value in (self.mean, self.std))
         if not (numbers and math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
             raise SpectrimError(
-                f"mean {self.mean} and std {self.std}; expected finite, std above 0."
+                f"mean {self.mean} and std {self.std}; expected finite numbers and a std above 0."
             )
         _ = self.grid  # raises where no patch fits
 
     @property
     def grid(self) -> PatchGrid:
-        """Where the patches lie."""
+        """The grid of patches."""
         return PatchGrid(self.frames, self.mels, self.stride, self.frequency_major)
 
     @property
@@ -161,19 +161,22 @@ def preset(name: str, labels: tuple[str, ...], **changes: Any) -> ModelConfig:
 
 
 def from_family(family: str, **values: Any) -> ModelConfig:
-    """A config with what is common to a family ("ast", "audiomae")."""
+    """A config with the settings that all models of a family ("ast", "audiomae") share."""
     return ModelConfig(family=family, **(FAMILIES[family] | values))
 
 
 def activation_of(classes: int) -> dict[str, Any]:
-    """What a file that states neither is taken to want: sigmoid and mAP for AudioSet's 527."""
+    """Assumed activation and metric of a file that stores neither, from its number of classes.
+
+    Sigmoid and mAP for AudioSet's 527 classes, otherwise softmax and accuracy.
+    """
     if classes == AUDIOSET_CLASSES:
         return {"activation": "sigmoid", "metric": "mAP"}
     return {"activation": "softmax", "metric": "accuracy"}
 
 
 def with_overrides(config: ModelConfig, overrides: Mapping[str, Any]) -> ModelConfig:
-    """`config` with the values that are not None; activation decides the metric."""
+    """`config` with the values that are not None; the metric follows the activation."""
     given = {key: value for key, value in overrides.items() if value is not None}
     if "activation" in given and "metric" not in given:
         given["metric"] = "mAP" if given["activation"] == "sigmoid" else "accuracy"

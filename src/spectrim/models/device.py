@@ -1,4 +1,4 @@
-"""Where a model computes, and in which precision."""
+"""Moving a model to a device and a dtype."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def to_device(
     device: str | torch.device | None,
     dtype: str | torch.dtype | None,
 ) -> SpectrogramTransformer:
-    """The model itself, on a device and in a dtype, each by its name.
+    """Move a model to a device and a dtype, in place; returns the same model.
 
     Args:
-        device: such as "cuda"; "auto": that where there is one; None: the CPU.
+        device: such as "cuda"; "auto": "cuda" if available, else "cpu"; None: the CPU.
         dtype: one of `DTYPES`; None: float32.
 
     Raises:
-        SpectrimError: no such device or dtype, or the machine lacks it.
+        SpectrimError: an unknown device or dtype, or one that this machine does not support.
     """
     to_device, to_dtype = _device(device), _dtype(dtype)
     try:
@@ -38,7 +38,9 @@ def _device(device: str | torch.device | None) -> torch.device:
     try:
         return torch.device("cpu" if device is None else device)
     except RuntimeError as error:
-        raise SpectrimError(f"no device is called {device!r}; wanted 'cpu', 'cuda'.") from error
+        raise SpectrimError(
+            f"no device is called {device!r}; expected 'cpu', 'cuda', 'cuda:1' or 'mps'."
+        ) from error
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""How a model hears: sounds to the features that it was trained on."""
+"""Feature extraction: sounds to the features that a model was trained on."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class FeatureExtraction:
         """Decode sounds and compute what `forward` takes.
 
         Args:
-            sounds: paths, bytes, open files or (samples, rate); 16 kHz mono is made of them,
-                and what is longer than the model's window is cut.
+            sounds: paths, bytes, open files or (samples, rate). They are converted to 16 kHz
+                mono and cut to the model's window.
 
         Returns:
             features: (batch, frames, mels) normalised log-mel, float32, on the model's device.
-            valid: (batch,) how many frames are sound.
+            valid: (batch,) number of frames that contain sound.
 
         Raises:
             SpectrimError: a sound that cannot be read, or is shorter than 25 ms.
@@ -59,7 +59,7 @@ class FeatureExtraction:
         return (features - self.config.mean) / (2 * self.config.std), valid
 
     def _beginning(self, sound: Sound) -> np.ndarray:
-        """As many samples as the model's window holds; hours of sound are not decoded."""
+        """The samples of the model's window; the rest of a long sound is not decoded."""
         wanted, parts, have = num_samples(self.config.frames), [], 0
         for block in blocks(sound):
             parts.append(block)

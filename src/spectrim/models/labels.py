@@ -1,4 +1,4 @@
-"""Names of classes: AudioSet's, and numbers where nobody named them."""
+"""Names of classes: AudioSet's, from a file, or numbered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def audioset_labels() -> tuple[str, ...]:
 
 
 def labels_in(file: Path) -> list[str]:
-    """Names of classes in a text file, one a line, in the order of the logits."""
+    """Names of classes in a text file, one per line, in the order of the logits."""
     lines = file.read_text(encoding="utf-8-sig").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
@@ -32,5 +32,5 @@ def labels_in(file: Path) -> list[str]:
 def numbered(classes: int) -> tuple[str, ...]:
     """ "class 0", "class 1", ..."""
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise SpectrimError(f"{classes!r} classes; wanted an integer of at least 1.")
+        raise SpectrimError(f"{classes!r} classes; expected an integer of at least 1.")
     return tuple(f"class {index}" for index in range(classes))

@@ -1,4 +1,4 @@
-"""What every result says about how it was made."""
+"""How a result was computed, as plain data that every result stores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .transformer import SpectrogramTransformer
 
 
 def versions(*more: str) -> dict[str, str]:
-    """As `common.record.versions`, and the GPUs by name, once CUDA is at work in this process."""
+    """As `common.versions.versions`, plus the names of the GPUs if this process uses CUDA."""
     found = versions_of_packages(*more)
     if not torch.cuda.is_initialized():
         return found
@@ -25,7 +25,7 @@ def versions(*more: str) -> dict[str, str]:
 
 
 def machine_of(record: Mapping[str, Any]) -> str:
-    """What a result was computed on, in words, from its device, threads and versions."""
+    """The hardware that computed a result, in words, such as "Xeon, 2 thread(s)"."""
     about = record["versions"]
     if not (record.get("device") or "cpu").startswith("cpu"):
         return about.get("gpu") or record["device"]
@@ -48,7 +48,7 @@ def context_of(model: SpectrogramTransformer, name: str, batch_size: int) -> dic
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
-    """A plan as plain data; what no text names is called by its own name."""
+    """A plan as plain data; scores and reductions passed as objects appear by their own name."""
     stages = [
         {"at": s.at, "score": part_name(s.score), "reduction": part_name(s.reduction)}
         | ({"keep_rate": s.keep_rate} if s.count is None else {"count": s.count})

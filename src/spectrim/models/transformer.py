@@ -1,4 +1,4 @@
-"""One transformer for AST and AudioMAE, and the loop in which tokens are pruned."""
+"""One transformer for AST and AudioMAE, with the loop that prunes tokens."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .positions import sine_cosine
 from .trace import Trace, record
 
 Watch = Callable[[Tokens, Context, Stage | None, Tokens], None]
-"""Called after each place where a stage may stand: tokens before it, context, stage, after."""
+"""Called at the input and in each block: tokens before the stage, context, stage, tokens after."""
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block, in the two halves between which tokens are pruned."""
+    """A pre-norm transformer block as two halves; tokens are pruned between them."""
 
     def __init__(self, width: int, heads: int, eps: float) -> None:
         super().__init__()
@@ -42,15 +42,15 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps)
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
-        self.drop_path = 0.0  # a training run sets it; no part of what a model is
+        self.drop_path = 0.0  # set by a training run, not stored with the model
 
     def attend(
         self, tokens: Tokens, clips: Clips, index: int, explicit: bool
     ) -> tuple[Tokens, Context]:
-        """Self-attention and residual; the context answers what a ranking may ask.
+        """Self-attention and residual; returns the tokens and the context for a ranking.
 
         Args:
-            explicit: compute the softmaxed attention map because a ranking wants it, and use
+            explicit: compute the softmaxed attention map, because a ranking needs it, and use
                 it for the output too; otherwise attention is fused and has no map.
         """
         qkv = self.qkv(self.norm1(tokens.x)).unflatten(2, (3, self.heads, -1))
@@ -70,7 +70,7 @@ class Block(nn.Module):
         return tokens.with_x(tokens.x + self._dropped(self.fc2(hidden)))
 
     def _dropped(self, residual: Tensor) -> Tensor:
-        """Drop path (arXiv 1603.09382): in training, a clip loses the whole residual by chance."""
+        """Drop path (arXiv 1603.09382): in training, drop the residual of random clips."""
         if not self.training or self.drop_path == 0.0:
             return residual
         stays = torch.rand(len(residual), 1, 1, device=residual.device) >= self.drop_path
@@ -78,11 +78,11 @@ class Block(nn.Module):
 
 
 class SpectrogramTransformer(FeatureExtraction, nn.Module):
-    """An audio spectrogram transformer that may prune.
+    """An audio spectrogram transformer with an optional pruning plan.
 
     Attributes:
-        config: what the model is.
-        plan: what it drops where; immutable, `with_plan` gives another model.
+        config: the settings of the model.
+        plan: the stages that prune; immutable. `with_plan` returns a model with another plan.
     """
 
     def __init__(self, config: ModelConfig, plan: Plan | None = None) -> None:
@@ -113,12 +113,12 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.prefix_tokens.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are; filter bank and scores are float32 all the same."""
+        """Dtype of the weights; filter bank and scores are always float32."""
         return self.prefix_tokens.dtype
 
     def forward(
@@ -133,15 +133,16 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         """(batch, frames, mels) normalised log-mel to (batch, classes) logits, float32.
 
         Args:
-            features: what `features` gives.
-            valid: (batch,) frames that are sound; None: all of them.
-            keep_rate: instead of the plan's keep-rates in this pass; one, or one a stage.
-            keep: (batch, patches) bool: drop all other patches, whatever the plan. Equal
-                counts are gathered, unequal ones masked out.
-            keep_after: how many blocks still see every patch; 0 drops before the first.
+            features: as `features` returns them.
+            valid: (batch,) number of frames that contain sound; None: all of them.
+            keep_rate: replaces the plan's keep rates in this pass; one, or one per stage.
+            keep: (batch, patches) bool: drop all other patches, in addition to the plan. If the
+                clips keep different numbers, the surplus tokens are masked.
+            keep_after: number of blocks that process every patch before `keep` is applied;
+                0 applies it before the first block.
 
         Raises:
-            SpectrimError: a shape that does not fit; a clip left without any patch.
+            SpectrimError: a wrong shape; a clip without any patch left.
         """
         tokens = self.encode(features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after)
         return self.head(self.pool(tokens)).float()
@@ -152,7 +153,7 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         return logits.softmax(1) if softmax else logits.sigmoid()
 
     def embed(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """(batch, frames, mels) to (batch, width), what the linear head sees."""
+        """(batch, frames, mels) to (batch, width), the input of the linear head."""
         return self.pool(self.encode(features, valid))
 
     def trace(
@@ -163,11 +164,11 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         keep: Tensor | None = None,
         keep_after: int = 0,
     ) -> Trace:
-        """Logits, the scores in every block, and where the kept patches lie.
+        """Logits, the scores in every block, and the positions of the kept patches.
 
         Args:
-            score: what to record in every block; None: each stage's own, and in blocks
-                without a stage the first stage's (attention where the plan has none).
+            score: the score to record in every block. None: the score of the block's stage; in
+                blocks without one the first stage's score ("attention" for an empty plan).
         """
         trace = record(self.plan, self.grid, score)
         tokens = self.encode(features, valid, keep=keep, keep_after=keep_after, watch=trace.watch)
@@ -211,7 +212,7 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
     def _prune(
         stage: Stage | None, tokens: Tokens, context: Context, watch: Watch | None
     ) -> Tokens:
-        # At keep-rate 1.0 nothing is ranked or moved: the model equals the unpruned one exactly.
+        # At keep rate 1.0 nothing is ranked or moved: the model equals the unpruned one exactly.
         if stage is None or stage.leaves(tokens.count) == tokens.count:
             left = tokens
         else:
@@ -222,16 +223,16 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
 
     def tokenize(self, features: Tensor) -> Tokens:
         """(batch, frames, mels) to prefix tokens and patches, positions added."""
-        cells = self.patch(features[:, None].to(self.dtype))
-        patches = self.grid.flatten(cells.permute(0, 2, 3, 1))
+        embedded = self.patch(features[:, None].to(self.dtype))
+        patches = self.grid.flatten(embedded.permute(0, 2, 3, 1))
         # shape[0] rather than len(), here and below: an exporter would fix the batch.
-        num_prefix_tokens = self.prefix_tokens.expand(features.shape[0], -1, -1)
-        x = torch.cat([num_prefix_tokens, patches], 1) + self.positions
+        prefix_tokens = self.prefix_tokens.expand(features.shape[0], -1, -1)
+        x = torch.cat([prefix_tokens, patches], 1) + self.positions
         origin = torch.arange(self.grid.count, device=x.device).expand(features.shape[0], -1)
         return Tokens(x, self.config.num_prefix_tokens, origin)
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Tokens to (batch, width), normalised, what the linear head sees."""
+        """Tokens to (batch, width), normalised: the input of the linear head."""
         if self.config.has_class_token:
             pooled = self.norm(tokens.x[:, : tokens.num_prefix_tokens]).mean(1)
         elif (weights := tokens.weights()) is None:
@@ -241,10 +242,10 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         return self.head_norm(pooled)
 
     def with_plan(self, plan: Plan) -> SpectrogramTransformer:
-        """Another plan over the same weights; this model keeps its own.
+        """Return a model with the same weights and another plan; this model keeps its own.
 
-        Parameters are shared, so that moves of device and dtype reach both; the modules are
-        not, so that train and eval mode of one never changes the other.
+        Parameters are shared: a move to another device or dtype affects both models. Modules are
+        not shared: each model has its own train or eval mode.
         """
         # deepcopy takes an object that its memo already holds for the copy of that object. With
         # memo[id(x)] = x for every parameter, the modules are new and the parameters are not.
@@ -263,15 +264,15 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         return model
 
     def set_drop_path(self, rate: float) -> None:
-        """Let training drop residuals: 0 in the first block, growing linearly to `rate`."""
+        """Set the drop-path rate: 0 in the first block, growing linearly to `rate` in the last."""
         for index, block in enumerate(self.blocks):
             block.drop_path = rate * index / max(1, self.config.depth - 1)
 
     def save(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> Path:
-        """Write a folder of safetensors and JSON that `spectrim.load` reads, plan included.
+        """Save weights, config and plan as a folder that `spectrim.load` reads.
 
         Args:
-            dtype: of the weights on disk, for example torch.float16; None: as they are.
+            dtype: of the saved weights, for example torch.float16; None: unchanged.
         """
         return save_native(folder, self.config, self.plan, self.state_dict(), dtype)
 
@@ -289,9 +290,9 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         expected = (self.config.frames, self.config.mels)
         if features.ndim != 3 or tuple(features.shape[1:]) != expected:
             raise SpectrimError(
-                f"features of shape {tuple(features.shape)}; this model takes (batch, frames, "
-                f"mels) = (batch, {expected[0]}, {expected[1]}). Its length is fixed when it is "
-                "loaded: load(..., frames=...) gives another."
+                f"features of shape {tuple(features.shape)}; this model expects (batch, frames, "
+                f"mels) = (batch, {expected[0]}, {expected[1]}). To change the length, load the "
+                "model with frames=..."
             )
         if valid is None:
             valid = torch.full(
@@ -299,7 +300,7 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
             )
         if valid.shape != features.shape[:1]:
             raise SpectrimError(
-                f"valid has shape {tuple(valid.shape)}; expected a count of frames per clip, "
+                f"valid has shape {tuple(valid.shape)}; expected one number of frames per clip, "
                 f"({len(features)},)."
             )
         valid = valid.to(features.device)
