@@ -83,7 +83,7 @@ def test_a_bad_file_does_not_stop_the_others(model, tmp_path):
     "wrong", [{"top": 0}, {"threshold": 2}, {"one_row": "median"}, {"hop": 0}, {"hop": 99}]
 )
 def test_values_out_of_range(model, wrong):
-    with pytest.raises(SpectrimError, match=r"expected|wanted"):
+    with pytest.raises(SpectrimError, match="expected"):
         spectrim.tag(model, (sound(1), RATE), **wrong)
 
 

@@ -1,1 +1,1 @@
-"""Sound to features: decoding, windows, filter bank. Knows nothing of models."""
+"""Sound to features: decoding, windows, filter bank. Does not depend on models."""

@@ -1,4 +1,4 @@
-"""The numbers of the filter bank, apart, so that reading sound does not import torch."""
+"""Constants of the filter bank; a separate module, because reading sound must not import torch."""
 
 SAMPLE_RATE = 16_000  # Hz
 WINDOW = 400  # samples: 25 ms

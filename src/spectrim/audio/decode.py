@@ -1,9 +1,9 @@
-"""Any sound to 16 kHz mono float32, block by block, so that hours of it fit in memory.
+"""Decoding: any sound to 16 kHz mono float32, block by block, so hours of sound fit in memory.
 
-Damaged files: a cut WAV, Ogg, Opus or MP3 is read as far as it goes (its container may not know
-its own length, as in a recording that still runs); an MP3 that ends well before its header says
-so also warns. FLAC knows better, and raises where the damage begins. One limit is libsndfile's: of
-an MP3 of variable bit rate without the usual Xing header it guesses the length, and stops there.
+Damaged files: a truncated WAV, Ogg, Opus or MP3 is read to its end, because the header may not
+store the length, as in a running recording. A file that ends well before the length in its header
+also causes a notice. A damaged FLAC raises an error where the damage begins. libsndfile guesses the
+length of an MP3 of variable bit rate without a Xing header, and stops there.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Sound: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | tuple[Any, int]
 """A path, the bytes of a file, an open binary file, or (samples, rate)."""
 
 BLOCK_SECONDS = 10
-RATES = (100, 10_000_000)  # Hz: beyond lie damaged headers, which would fill memory
-LOUDEST = 2.0**32  # well above integers kept as floats, well below what overflows an energy
+RATES = (100, 10_000_000)  # Hz; other rates come from damaged headers and would fill memory
+LOUDEST = 2.0**32  # well above integers stored as floats, well below an overflow of the energy
 
 
 def as_sounds(sounds: Iterable[Sound] | Sound) -> Iterable[Sound]:
-    """Several sounds as they are, a single one as a list."""
+    """An iterable of sounds: several sounds unchanged, a single one in a list."""
     if isinstance(sounds, (str, bytes, tuple, os.PathLike)) or hasattr(sounds, "read"):
         return [sounds]  # type: ignore[list-item]
     return sounds
 
 
 def sound_name(sound: Sound) -> str:
-    """How messages and result rows call this sound."""
+    """The name of a sound in messages and result rows."""
     if isinstance(sound, (str, os.PathLike)):
         return os.fspath(sound)
     if isinstance(sound, tuple):
@@ -67,17 +67,17 @@ def read(sound: Sound, start: float | None = None, end: float | None = None) -> 
 
 
 def check_length(samples: int, name: str) -> None:
-    """Refuse what holds no single window of the filter bank."""
+    """Refuse a sound that is shorter than one window of the filter bank."""
     if samples < WINDOW:
         what = "is empty" if not samples else f"lasts {samples / SAMPLE_RATE * 1000:.1f} ms"
-        raise SpectrimError(f"{name}: {what}; at least 25 ms of sound are needed.")
+        raise SpectrimError(f"{name}: {what}; expected at least 25 ms of sound.")
 
 
 def duration_of(sound: Sound) -> float | None:
-    """Length in seconds as the header states it; None where it does not.
+    """Length in seconds according to the header; None if it does not store the length.
 
     Raises:
-        SpectrimError: samples in memory that `read` would not take.
+        SpectrimError: samples in memory that `read` would refuse.
     """
     if isinstance(sound, tuple):
         rate, samples = _array(sound)
@@ -97,11 +97,13 @@ def blocks(
     """Yield 16 kHz mono float32 blocks of a sound.
 
     Raises:
-        SpectrimError: as `read`; a fault in the middle is raised when it is reached.
+        SpectrimError: as `read`; damage in the middle raises when it is reached.
     """
     name = sound_name(sound)
     if not 0 <= (start or 0) < (math.inf if end is None else end):
-        raise SpectrimError(f"{name}: start {start} and end {end} (seconds) hold no sound.")
+        raise SpectrimError(
+            f"{name}: start {start} and end {end}; expected seconds with 0 <= start < end."
+        )
     end = None if end == math.inf else end
     if isinstance(sound, tuple):
         rate, raw = _array_blocks(sound, start, end)
@@ -116,7 +118,7 @@ def _resampled(
     """Average channels, check, resample; `start` seconds precede the first block."""
     if not RATES[0] <= rate <= RATES[1]:
         raise SpectrimError(
-            f"{name}: a sampling rate of {rate} Hz; wanted {RATES[0]} to {RATES[1]} Hz."
+            f"{name}: a sampling rate of {rate} Hz; expected {RATES[0]} to {RATES[1]} Hz."
         )
     stream = None
     if rate != SAMPLE_RATE:
@@ -131,8 +133,8 @@ def _resampled(
         if not sane.all():
             at = start + (seen + int(np.argmin(sane))) / rate
             raise SpectrimError(
-                f"{name}: a sample at {at:.3f} s is not a finite number, or far too large; mend "
-                "or re-encode it."
+                f"{name}: the sample at {at:.3f} s is not finite or far too large. Repair or "
+                "re-encode the sound."
             )
         seen += len(mono)
         mono = np.ascontiguousarray(mono, np.float32)
@@ -160,7 +162,7 @@ def _array(sound: tuple[Any, int]) -> tuple[int, np.ndarray]:
         rate = math.nan
     if not RATES[0] <= rate <= RATES[1]:
         raise SpectrimError(
-            "a sound in memory is (samples, rate), with a rate of "
+            "a sound in memory is a tuple (samples, rate), with a rate of "
             f"{RATES[0]} to {RATES[1]} Hz{f', not {sound[1]!r}' if len(sound) == 2 else ''}."
         )
     samples = sound[0]
@@ -170,19 +172,21 @@ def _array(sound: tuple[Any, int]) -> tuple[int, np.ndarray]:
             samples = samples.float() if samples.is_floating_point() else samples
         samples = np.asarray(samples)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise SpectrimError(f"{name}: samples that make no array ({error}).") from error
+        raise SpectrimError(
+            f"{name}: the samples cannot be converted to an array ({error})."
+        ) from error
     channels = samples.shape[1] if samples.ndim == 2 else 1
     if samples.ndim not in (1, 2) or not channels or 0 < len(samples) < channels:
         raise SpectrimError(
-            f"{name}: samples of shape {samples.shape}; wanted (samples,) or "
-            "(samples, channels): transpose channels-first arrays."
+            f"{name}: samples of shape {samples.shape}; expected (samples,) or "
+            "(samples, channels). Transpose channels-first arrays."
         )
-    # 64-bit integers are refused: nobody can tell what their full scale is.
+    # 64-bit integers are refused, because their full scale is unknown.
     known = np.issubdtype(samples.dtype, np.floating) or samples.dtype.name in _INTEGERS
     if len(samples) and not known:
         raise SpectrimError(
-            f"{name}: samples of type {samples.dtype}; wanted floats within -1 to 1, or integers "
-            f"of type {', '.join(_INTEGERS)} at their full scale."
+            f"{name}: samples of type {samples.dtype}; expected floats from -1 to 1, or integers "
+            f"of type {', '.join(_INTEGERS)} that use their full range."
         )
     return round(rate), samples
 
@@ -191,7 +195,7 @@ _INTEGERS = ("uint8", "int8", "int16", "int32")
 
 
 def _scaled(samples: np.ndarray) -> np.ndarray:
-    """Floats as they are, integers brought to -1 to 1."""
+    """Floats unchanged, integers scaled to -1 to 1."""
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
     if np.issubdtype(samples.dtype, np.signedinteger):
@@ -210,25 +214,25 @@ def _file_blocks(
         try:
             if not path.is_file():
                 what = "is a folder" if path.is_dir() else "no such file"
-                raise SpectrimError(f"{name}: {what}; wanted a sound file.")
+                raise SpectrimError(f"{name}: {what}; expected a sound file.")
             if path.stat().st_size == 0:
-                raise SpectrimError(f"{name}: the file is empty; wanted a sound file.")
+                raise SpectrimError(f"{name}: the file is empty; expected a sound file.")
         except OSError as error:
-            raise SpectrimError(f"{name}: {error.strerror}; wanted a sound file.") from error
+            raise SpectrimError(f"{name}: {error.strerror}; expected a sound file.") from error
         source: Any = _file_name(path)
     elif isinstance(sound, (bytes, bytearray)):
         if not sound:
-            raise SpectrimError(f"{name}: no bytes at all; wanted those of a sound file.")
+            raise SpectrimError(f"{name}: no bytes; expected the bytes of a sound file.")
         source = io.BytesIO(sound)
     elif hasattr(sound, "read"):
         source = sound
         if isinstance(source, io.TextIOBase) or getattr(source, "closed", False):
             what = "closed" if source.closed else "open as text"
-            raise SpectrimError(f'{name}: the file is {what}; open it with "rb".')
+            raise SpectrimError(f'{name}: the file is {what}. Open it with mode "rb".')
     else:
         raise SpectrimError(
             f"a sound is a path, bytes, an open file or (samples, rate), not "
-            f"{type(sound).__name__}: an array needs its sampling rate beside it."
+            f"{type(sound).__name__}. Pass an array together with its sampling rate."
         )
     try:
         file = _Stream(source if isinstance(source, (str, bytes)) else _rewound(source))
@@ -252,8 +256,8 @@ def _file_blocks(
                 raise _unreadable(name, error) from error
         if first < last - 0.05 * stated and stated < 2**62:
             warnings.warn(
-                f"{name}: the header states {stated / rate:.1f} s, {first / rate:.1f} s could be "
-                "decoded; the file may be cut or damaged.",
+                f"{name}: only {first / rate:.1f} s of the {stated / rate:.1f} s in the header "
+                "could be decoded. The file may be truncated or damaged.",
                 SpectrimNotice,
                 stacklevel=2,
             )
@@ -262,12 +266,12 @@ def _file_blocks(
 
 
 def _file_name(path: str | os.PathLike[str]) -> str | bytes:
-    """What soundfile takes, also where the name is no valid Unicode."""
+    """The path as soundfile takes it, also if the name is not valid Unicode."""
     return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
-    """The file at its beginning, where libsndfile counts from; a pipe is read into memory."""
+    """Rewind the file, because libsndfile counts from its beginning; read a pipe into memory."""
     try:
         file.seek(0)
         return file
@@ -276,10 +280,9 @@ def _rewound(file: BinaryIO) -> BinaryIO:
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that soundfile does not seek in after each read, as it does where it can.
+    """A file that claims not to be seekable, so soundfile does not seek after each read.
 
-    Frames of an MP3 borrow bits from those before them, so that every jump leaves a hole of up
-    to half a second.
+    Frames of an MP3 depend on earlier frames: every seek would leave a gap of up to half a second.
     """
 
     def seekable(self) -> bool:
@@ -287,7 +290,7 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]
 
 
 def _seek(file: _Stream, first: int) -> None:
-    """Go to a sample; in an MP3 jump shorter, and decode the way to it."""
+    """Go to a sample; in an MP3, seek two seconds before it and decode from there."""
     lead = min(first, 2 * file.samplerate) if file.format == "MP3" else 0
     if first:
         file.seek(first - lead)
@@ -297,6 +300,5 @@ def _seek(file: _Stream, first: int) -> None:
 def _unreadable(name: str, error: Exception) -> SpectrimError:
     reason = getattr(error, "error_string", str(error)).rstrip(".")
     return SpectrimError(
-        f"{name}: not readable as sound ({reason}); WAV, FLAC, Ogg, Opus and MP3 are read, whole "
-        "and undamaged."
+        f"{name}: not readable as sound ({reason}). Supported formats: WAV, FLAC, Ogg, Opus, MP3."
     )

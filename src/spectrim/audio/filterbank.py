@@ -2,8 +2,8 @@
 
 The same numbers as Kaldi's `compute-fbank-feats` with 128 mel bins, 25 ms "hanning" window,
 10 ms shift, pre-emphasis 0.97, per-frame DC removal, 512-point FFT, 20 Hz to Nyquist, snip
-edges, no dither, no energy. The Fourier transform is a matrix product, which also runs where an FFT
-is not a given (ONNX Runtime, OpenVINO), and on a CPU in PyTorch an FFT, which is faster there.
+edges, no dither, no energy. PyTorch on a CPU uses an FFT, which is faster there. Elsewhere the
+Fourier transform is a matrix product: not every runtime has an FFT (ONNX Runtime, OpenVINO).
 `benchmarks/filterbank.py` times both.
 """
 
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from .constants import FFT, LOG_FLOOR, LOW_HZ, MELS, PRE_EMPHASIS, SAMPLE_RATE, SHIFT, WINDOW
 
-CACHED = 20 * SAMPLE_RATE  # samples worked on at a time on a CPU: frames and spectra fill 8 MiB
+CACHED = 20 * SAMPLE_RATE  # samples that a CPU processes at a time: frames and spectra fill 8 MiB
 
 
 class FilterBank(nn.Module):
-    """Waveforms to log-mel features; float32 whatever dtype the model around it has."""
+    """Waveforms to log-mel features; always in float32, also in a model of another dtype."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class FilterBank(nn.Module):
         """Compute log-mel features.
 
         Args:
-            waveforms: (batch, samples) float, 16 kHz mono, within about -1 to 1; what lies
-                past a clip's length is ignored.
+            waveforms: (batch, samples) float, 16 kHz mono, within about -1 to 1; samples past
+                a clip's length are ignored.
             lengths: (batch,) number of samples of each clip; None: all of them.
 
         Returns:
             features: (batch, frames, 128) natural logarithm of mel energies, float32. Frames
                 past a clip's own are not meaningful; `fit` replaces them.
-            valid: (batch,) number of frames that are sound.
+            valid: (batch,) number of frames that contain sound.
         """
         if torch.is_autocast_enabled(waveforms.device.type):
             with torch.autocast(waveforms.device.type, enabled=False):
@@ -56,8 +56,8 @@ class FilterBank(nn.Module):
         valid = ((lengths - WINDOW) // SHIFT + 1).clamp(min=0)
         if waveforms.device.type != "cpu" or torch.compiler.is_compiling():
             return self._log_mel(_silenced(waveforms, lengths), lengths), valid
-        # The same, a few clips at a time: new memory for a whole batch's frames costs more than
-        # what is computed with them. Whole clips are not gone through for what lies past them.
+        # On a CPU, process a few clips at a time: allocating the frames of a whole batch takes
+        # longer than the computation. Silence samples only if a clip is shorter than the batch.
         if bool((lengths < waveforms.shape[1]).any()):
             waveforms = _silenced(waveforms, lengths)
         few = max(1, CACHED // max(1, waveforms.shape[1]))
@@ -76,14 +76,14 @@ class FilterBank(nn.Module):
         return energy.clamp_(min=LOG_FLOOR).log_()
 
     def _log_mel_by_fft(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """The same as `_log_mel`, frames and their transform taken as Kaldi does."""
+        """The same as `_log_mel`, but with frames and an FFT, as in Kaldi."""
         waveforms = _centred(waveforms, lengths)
         before = nn.functional.pad(waveforms, (1, 0))[:, :-1]
         rises = (waveforms - before).add_(before, alpha=1 - PRE_EMPHASIS)
         means = waveforms.unfold(1, WINDOW, SHIFT).mean(-1, keepdim=True)
         frames = waveforms.new_zeros(*means.shape[:2], FFT)
         inside = frames[..., :WINDOW]
-        # Kaldi takes the mean first; pre-emphasis leaves this much of it.
+        # Kaldi subtracts the mean before pre-emphasis, which reduces it to (1 - 0.97) of itself.
         torch.sub(rises.unfold(1, WINDOW, SHIFT), means, alpha=1 - PRE_EMPHASIS, out=inside)
         inside.mul_(self.window)
         power = torch.view_as_real(torch.fft.rfft(frames)).square_()[..., : FFT // 2, :]
@@ -124,8 +124,8 @@ class FilterBank(nn.Module):
         return torch.cat(front, -1), torch.cat(back, -1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FilterBank:
-        # Follow a move to another device, never a change of dtype: bfloat16 log-mel is off by
-        # up to 1.7.
+        # Follow a move to another device, but no change of dtype: in bfloat16, log-mel would be
+        # wrong by up to 1.7.
         device = fn(torch.empty(0, device=self.mel.device)).device
         if device != self.mel.device:
             self.fourier = fourier_matrix().to(device)
@@ -135,13 +135,13 @@ class FilterBank(nn.Module):
 
 
 def _silenced(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """0 past each clip's length."""
+    """Set samples past each clip's length to 0."""
     inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
     return torch.where(inside, waveforms, 0.0)
 
 
 def _centred(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Without each clip's mean: frames lose their own in the end, and less to rounding so."""
+    """Subtract each clip's mean. Frames subtract their own mean later; this reduces rounding."""
     return waveforms - waveforms.sum(1, keepdim=True) / lengths[:, None].clamp(min=1)
 
 
@@ -150,8 +150,8 @@ def fit(features: Tensor, valid: Tensor, frames: int, padding: str) -> tuple[Ten
 
     Args:
         features: (batch, any, mels).
-        valid: (batch,) frames that are sound.
-        frames: length wanted.
+        valid: (batch,) number of frames that contain sound.
+        frames: number of frames to return.
         padding: "minimum" (of each clip's own sound) or "zero".
 
     Returns:
@@ -168,12 +168,12 @@ def fit(features: Tensor, valid: Tensor, frames: int, padding: str) -> tuple[Ten
 
 
 def sound(features: Tensor, valid: Tensor) -> Tensor:
-    """(batch, frames, 1) bool: which frames are sound."""
+    """(batch, frames, 1) bool: which frames contain sound."""
     return (torch.arange(features.shape[1], device=features.device) < valid[:, None])[..., None]
 
 
 def pad_with_minimum(features: Tensor, valid: Tensor) -> Tensor:
-    """Replace every frame that is not sound by the minimum of the clip's frames that are."""
+    """Replace every frame without sound by the minimum over the clip's frames with sound."""
     mask = sound(features, valid)
     minimum = torch.where(mask, features, math.inf).amin((1, 2), keepdim=True)
     minimum = torch.where(valid[:, None, None] > 0, minimum, 0.0)  # no sound, no minimum
@@ -189,11 +189,12 @@ def hann_window() -> Tensor:
 def fourier_matrix() -> Tensor:
     """(2, 200, 256): sums of a frame's mirrored samples to real parts, differences to imaginary.
 
-    Hann window times cosine and sine of the 512-point transform, without its bin at Nyquist. The
-    window is even about the frame's middle, and so is each cosine, while a sine is odd, once phases
-    count from there, which power does not see; so one half of the frame stands for both, and the
-    product takes half the multiplications. Row 0 is for the frame's mean m: Kaldi pre-emphasises
-    x - m, which is the pre-emphasised x without (1 - 0.97) m.
+    The matrix is the Hann window times cosine and sine of the 512-point transform, without the bin
+    at Nyquist. Phases count from the middle of the frame, which does not change the power. The
+    window and each cosine are then even about the middle, and each sine is odd. So the sums and
+    differences of mirrored samples suffice, and the product needs half the multiplications. Row 0
+    multiplies the frame's mean m: Kaldi pre-emphasises x - m, which equals the pre-emphasised x
+    minus (1 - 0.97) m.
     """
     n = torch.arange(WINDOW // 2, dtype=torch.float64)
     window = hann_window()[: WINDOW // 2]
@@ -207,7 +208,7 @@ def fourier_matrix() -> Tensor:
 def mel_matrix() -> Tensor:
     """(256, 128) triangular filters, equally spaced in mel (Kaldi's `MelBanks`).
 
-    There is no row for the bin at Nyquist, which Kaldi's filters leave out.
+    There is no row for the bin at Nyquist, because Kaldi's filters ignore it.
     """
 
     low, high = (1127.0 * math.log1p(hz / 700.0) for hz in (LOW_HZ, SAMPLE_RATE / 2))

@@ -1,4 +1,4 @@
-"""Windows of a fixed length over a sound of any length, without holding all of it."""
+"""Windows of a fixed length over a sound of any length, without loading the whole sound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .decode import Sound, blocks, check_length, sound_name
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of sound: `samples` (samples,) float32 at 16 kHz, from `start` to `end` seconds."""
+    """A part of a sound: `samples` (samples,) float32 at 16 kHz, from `start` to `end` seconds."""
 
     start: float
     end: float
@@ -24,12 +24,12 @@ class Window:
 def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]:
     """Cut a sound into windows of `size` samples, `hop` samples apart (default: `size`).
 
-    A tail of at least half a window becomes a shorter last window; a shorter tail moves the
-    last window back, so that it ends with the sound. A sound shorter than a window is one
-    shorter window.
+    A tail of at least half a window becomes a shorter last window. With a shorter tail, the last
+    window moves back and ends with the sound. A sound shorter than a window becomes one shorter
+    window.
 
     Raises:
-        SpectrimError: what `decode.read` raises; a hop below 1 or above `size`.
+        SpectrimError: as `decode.read`; a hop below 1 or above `size`.
     """
     hop = size if hop is None else hop
     check_hop(size, hop)
@@ -37,7 +37,7 @@ def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]
     base, start = 0, 0  # `start`: where the next window begins
     for block in blocks(sound):
         held = np.concatenate([held, block])
-        # Strictly more than a window: what follows decides whether this one is the last.
+        # Strictly more than a window: the next samples decide whether this window is the last.
         while base + len(held) > start + size:
             yield _window(held, base, start, start + size)
             start += hop
@@ -53,11 +53,11 @@ def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]
 
 
 def check_hop(size: int, hop: int) -> None:
-    """Refuse a hop that would stand still or skip sound."""
+    """Refuse a hop that is zero, or that would skip sound."""
     if not 1 <= hop <= size:
         raise SpectrimError(
-            f"a hop of {hop / SAMPLE_RATE:g} s; expected more than 0 and at most the window, "
-            f"{size / SAMPLE_RATE:g} s, or sound would be skipped."
+            f"a hop of {hop / SAMPLE_RATE:g} s; expected more than 0 and at most the window of "
+            f"{size / SAMPLE_RATE:g} s. A longer hop would skip sound."
         )
 
 

@@ -1,1 +1,1 @@
-"""Models at work: tagging of files and folders; export to ONNX, and running what was exported."""
+"""Deployment: tagging of files and folders, export to ONNX, and running exported files."""

@@ -1,4 +1,4 @@
-"""A model to one ONNX file, its pruning inside: from waveforms to probabilities."""
+"""Export of a model with its pruning to one ONNX file, from waveforms to probabilities."""
 
 from __future__ import annotations
 
@@ -47,31 +47,32 @@ def export(
     """Write a model, with its plan, as an ONNX file that needs neither torch nor Spectrim.
 
     Args:
-        out: the file; one of the same name is replaced.
-        input: "waveform": (batch, samples) float32 at 16 kHz and (batch,) int64 lengths; any
-            number of samples, the model's window is heard. "features": (batch, frames, mels)
-            normalised log-mel and (batch,) int64 valid frames. The batch is free.
+        out: the file to write; an existing file is replaced.
+        input: "waveform": (batch, samples) float32 at 16 kHz and (batch,) int64 lengths. Any
+            number of samples is accepted; samples past the model's window are ignored.
+            "features": (batch, frames, mels) normalised log-mel and (batch,) int64 valid frames.
+            The batch size is dynamic.
         quantize: "int8": weights and activations of the blocks' linear layers; the filter bank,
             LayerNorms, softmaxes and scores stay float32.
-        calibration: batches of waveforms, typical ones, (samples,) float32 at 16 kHz each: the
-            range of activations is taken from them (static); None: from each input (dynamic).
-        name: what the metadata call the model; None: its config's name.
+        calibration: batches of typical waveforms, (samples,) float32 at 16 kHz each, that set the
+            range of activations (static int8); None: each input sets it (dynamic int8).
+        name: name of the model in the metadata; None: its config's name.
 
     Returns:
-        The file. Its outputs are "probabilities" and "logits", (batch, classes) float32 each.
+        The path. The outputs are "probabilities" and "logits", (batch, classes) float32 each.
 
     Raises:
-        SpectrimError: random scores; a score or reduction of one's own that cannot be traced;
-            an unknown input or quantisation; the extra is not installed.
+        SpectrimError: random scores; a user's score or reduction that cannot be traced; an
+            unknown input or quantisation; the extra `export` is not installed.
     """
     if input not in INPUTS:
         raise SpectrimError(f"input is {input!r}.{nearest(input, INPUTS)}")
     if quantize not in (None, *QUANTIZATIONS):
         raise SpectrimError(f"quantize is {quantize!r}.{nearest(str(quantize), QUANTIZATIONS)}")
     if quantize is None and calibration is not None:
-        raise SpectrimError("clips to calibrate with are for quantize='int8', --quantize int8.")
+        raise SpectrimError("calibration requires quantize='int8' (--quantize int8).")
     if calibration is not None and not (calibration := list(calibration)):
-        raise SpectrimError("`calibration` holds no batch; without it int8 is dynamic.")
+        raise SpectrimError("`calibration` holds no batch. Pass None for dynamic int8.")
     _check(model)
     _needed()
     kind = "none" if quantize is None else f"int8 {'static' if calibration else 'dynamic'}"
@@ -89,7 +90,7 @@ def export(
 def _feeds(
     model: SpectrogramTransformer, input: str, calibration: Iterable[Sequence[np.ndarray]]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """What the graph takes, of each batch of waveforms."""
+    """The inputs of the graph by name, for each batch of waveforms."""
     for batch in calibration:
         if input == "features":
             pair = tuple(part.numpy() for part in model.features_from_waveforms(list(batch)))
@@ -101,7 +102,7 @@ def _feeds(
 def metadata_of(
     model: SpectrogramTransformer, input: str, quantization: str, name: str | None = None
 ) -> Metadata:
-    """What the file says about itself."""
+    """The metadata that the file stores."""
     config = model.config
     return Metadata(
         name=name or config.name,
@@ -124,13 +125,13 @@ def _check(model: SpectrogramTransformer) -> None:
         for kind, part in (("score", stage.rank), ("reduction", stage.reduce)):
             if not declared(part, "exportable", True):
                 raise SpectrimError(
-                    f"the stage at {stage.at} has the {kind} "
-                    f"{part_name(getattr(stage, kind))!r}, which cannot be exported: other "
-                    f"runtimes would compute other results. Choose another {kind}."
+                    f"the stage at {stage.at} uses the {kind} "
+                    f"{part_name(getattr(stage, kind))!r}, which cannot be exported, because its "
+                    f"results differ between runtimes. Choose another {kind}."
                 )
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise SpectrimError(
-            f"export wants the model in float32 on the CPU; this one is {model.dtype} on "
+            f"export requires a float32 model on the CPU; this model is {model.dtype} on "
             f"{model.device}. Load it with dtype='float32', device='cpu'."
         )
 
@@ -139,7 +140,8 @@ def _needed() -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
             raise SpectrimError(
-                f"export needs {name}, which is not installed: pip install 'spectrim[export]'."
+                f"export requires {name}, which is not installed. "
+                "Run pip install 'spectrim[export]'."
             )
 
 
@@ -172,8 +174,8 @@ def _traced(whole: FromFeatures) -> Any:
             raise
         reason = str(error).strip().splitlines()[-1].rstrip(".")
         raise SpectrimError(
-            f"the plan has parts of your own, {', '.join(own)}, and cannot be traced for export: "
-            f"{reason}. Write them in tensor operations, without branches on values."
+            f"tracing the plan for export failed in your own code ({', '.join(own)}): {reason}. "
+            "Use tensor operations only, without branches on values."
         ) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -184,20 +186,19 @@ def _traced(whole: FromFeatures) -> Any:
 
 
 def _check_free(proto: Any, own: list[str]) -> None:
-    """The exporter may fix the batch without a word, where a part asks for it as a number."""
+    """Refuse a graph of one batch size: code that reads the size as a number fixes it silently."""
     for given in proto.graph.input:
         if not given.type.tensor_type.shape.dim[0].dim_param:
-            who = f"a part of your own, {', '.join(own)}," if own else "the model"
+            who = f"your own code ({', '.join(own)})" if own else "the model"
             raise SpectrimError(
-                f"{who} fixes the batch to one size when traced; take it from a tensor's shape, "
-                "x.shape[0], never from len(x)."
+                f"{who} fixes the batch to one size when traced. Use x.shape[0], not len(x)."
             )
 
 
 def tidy(proto: Any) -> Any:
-    """Name nodes by the layer that they belong to, and drop what tracing notes besides.
+    """Name nodes by the layer that they belong to, and remove the other notes of the tracer.
 
-    The notes hold the paths of whoever exported, and are as large as a small model.
+    The notes contain file paths of this machine, and are as large as a small model.
     """
     for number, node in enumerate(proto.graph.node):
         notes = {entry.key: entry.value for entry in node.metadata_props}
@@ -210,7 +211,7 @@ def tidy(proto: Any) -> Any:
     del proto.functions[:]
     for value in [*proto.graph.input, *proto.graph.output, *proto.graph.initializer]:
         del value.metadata_props[:]
-    del proto.graph.value_info[:]  # shapes of all that lies between; runtimes infer them
+    del proto.graph.value_info[:]  # shapes of intermediate values; runtimes infer them
     proto.producer_name, proto.producer_version = "spectrim", __version__
     proto.graph.name = "spectrim"
     return proto

@@ -1,4 +1,4 @@
-"""The whole way from waveforms to probabilities as one module, in operations every runtime has."""
+"""Waveforms to probabilities as one module, in operations that every runtime supports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FromFeatures(nn.Module):
     def forward(self, features: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, frames, mels) and (batch,) valid frames to (batch, classes) twice."""
         logits = self.model(features, valid)
-        # A name of its own for each output, also where the activation changes nothing.
+        # Two separate outputs; exported files name them "probabilities" and "logits".
         return self.model.probabilities(logits), logits
 
     def examples(self) -> tuple[Tensor, Tensor]:
@@ -51,10 +51,10 @@ class FromWaveforms(FromFeatures):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) at 16 kHz and (batch,) their samples to (batch, classes) twice.
 
-        What lies past a clip's length, or past the model's window, is ignored.
+        Samples past a clip's length or past the model's window are ignored.
         """
         window = num_samples(self.model.config.frames)
-        # Zeros behind and a cut make one length of any: no branch on the number of samples.
+        # Pad with zeros, then cut: this gives one length without a branch on the number of samples.
         behind = waveforms.new_zeros(waveforms.shape[0], window)
         waveforms = torch.cat([waveforms, behind], 1)[:, :window]
         features, valid = self.model.features_from_batch(waveforms, lengths.clamp(max=window))
@@ -73,23 +73,23 @@ class FromWaveforms(FromFeatures):
 
 
 def portable(model: SpectrogramTransformer) -> SpectrogramTransformer:
-    """The same model, ranking in a way in which no runtime has a tie to break."""
+    """The same model, with a ranking that gives the same result for ties in every runtime."""
     stages = []
     for stage in model.plan.stages:
         if stage.reduce is keep_top:
-            stage = copy.copy(stage)  # not made anew: a score that learns stays the same one
+            stage = copy.copy(stage)  # a copy shares a learned score; a new stage would not
             object.__setattr__(stage, "reduce", keep_top_in_order)
         stages.append(stage)
     return model.with_plan(replace(model.plan, stages=tuple(stages)))
 
 
 def keep_top_in_order(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
-    """The patches that `keep_top` keeps, in the order of their index instead of their score.
+    """Keep the same patches as `keep_top`, in the order of their index instead of their score.
 
-    `keep_top` sorts twice and stably, but runtimes differ in how they sort equal values
-    (OpenVINO's top-k leaves it open). Here the best `count` values give the least score that
-    stays; of those equal to it the first few stay; and what stays is picked by keys that are all
-    different.
+    `keep_top` needs a stable sort, but runtimes differ in how they order equal values (OpenVINO's
+    top-k leaves it open). This function first finds the lowest score that is kept. All patches
+    above it stay, and of the patches equal to it the first ones. A top-k over keys without ties
+    then selects the patches that stay.
     """
     least = scores.topk(count).values[:, -1:]
     above, equal = scores > least, scores == least

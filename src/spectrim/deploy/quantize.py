@@ -11,9 +11,9 @@ import numpy as np
 
 from ..common.errors import SpectrimError
 
-# Weights in 7 bits. In 8, the sum of two products overflows its 16 bits on CPUs that have AVX2 or
-# AVX-512 but no VNNI: probabilities then moved up to 7 times as far as with VNNI. What 7 bits cost
-# where there is VNNI: docs/deploy.md.
+# Weights use 7 bits. With 8 bits, the sum of two products overflows 16 bits on CPUs with AVX2 or
+# AVX-512 but without VNNI; the error of probabilities was then up to 7 times that with VNNI.
+# docs/deploy.md has the cost of 7 bits on CPUs with VNNI.
 REDUCE_RANGE = True
 
 
@@ -24,14 +24,14 @@ def quantized(
 ) -> Any:
     """A graph with the products of `linear_layers` in int8.
 
-    Weights are signed, a scale a column; activations are unsigned, a scale a tensor: measured on
-    each input (dynamic), or fixed by `calibration` (static, between QuantizeLinear and
-    DequantizeLinear, which any runtime folds into its own int8 products).
+    Weights are signed, with one scale per column. Activations are unsigned, with one scale per
+    tensor. Dynamic int8 measures that scale on each input. Static int8 fixes it by `calibration`
+    and stores QuantizeLinear and DequantizeLinear nodes; runtimes fuse these into int8 products.
 
     Args:
         proto: an onnx.ModelProto as `export` traces it.
-        folder: for files in between.
-        calibration: batches, each the graph's inputs by name; None: dynamic.
+        folder: folder for temporary files.
+        calibration: batches of the graph's inputs by name; None: dynamic.
 
     Returns:
         An onnx.ModelProto.
@@ -69,7 +69,7 @@ def quantized(
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 calibrate_method=quantization.CalibrationMethod.MinMax,
-                # Products leave as float32: rounding them too costs accuracy and saves nothing.
+                # Outputs of products stay float32: rounding them costs accuracy and saves no time.
                 extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
             )
     finally:
@@ -87,7 +87,7 @@ def linear_layers(proto: Any) -> list[str]:
     ]
     if not names:
         raise SpectrimError(
-            "the graph has no linear layer of a block to quantise. Export it without int8."
+            "the blocks of the graph have no linear layer to quantise. Export it without int8."
         )
     return names
 

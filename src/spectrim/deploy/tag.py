@@ -1,4 +1,4 @@
-"""Tags of sounds of any length: windows with start, end and labels."""
+"""Tagging of sounds of any length: windows with start, end and labels."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ def tag(
     """Tag sounds, window by window.
 
     Args:
-        model: of torch, or an exported one: `load_onnx("model.onnx")`.
+        model: a PyTorch model, or an exported one from `load_onnx("model.onnx")`.
         sounds: one or several paths, bytes, open files or (samples, rate).
         top: labels per row, most probable first; threshold: minimum probability.
-        hop: seconds from window to window; None: a window's length. A tail shorter than half
-            a window moves the last window back to end with the sound.
-        one_row: "maximum" or "mean" of the windows' probabilities: one row a sound.
-        failures: where a sound that cannot be read is noted and skipped; None: it raises.
+        hop: seconds between the starts of two windows; None: a window's length. With a tail
+            shorter than half a window, the last window moves back and ends with the sound.
+        one_row: one row per sound: "maximum" or "mean" of the probabilities over its windows;
+            None: one row per window.
+        failures: a list to which sounds that cannot be read are added; None: they raise an error.
         tick: called with a sound's name and the seconds tagged since the last call.
 
     Returns:
         Rows {"file", "start", "end", "labels": [{"label", "probability"}]}, in seconds.
 
     Raises:
-        SpectrimError: a value out of range; a sound that cannot be read, or for which the model's
-            answer is not finite, see `failures`.
+        SpectrimError: a value out of range; without `failures` also a sound that cannot be read,
+            or for which the model's output is not finite.
     """
     if one_row not in (None, "maximum", "mean"):
         raise SpectrimError(f"one_row is {one_row!r}; expected 'maximum', 'mean' or None.")

@@ -1,4 +1,4 @@
-"""ONNX for operations of torch that its exporter lacks, or says in too many words."""
+"""ONNX translations of torch operations that its exporter lacks or translates inefficiently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
-    """For torch.onnx.export's `custom_translation_table`."""
+    """The `custom_translation_table` of torch.onnx.export."""
     import onnxscript
 
     op: Any = onnxscript.opset20
@@ -31,8 +31,8 @@ def translations() -> dict[Any, Callable[..., Any]]:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Any:
-        # The usual translation transposes through shapes computed at run time, and scales both
-        # sides; this is what runtimes know and fuse.
+        # The default translation computes shapes at run time and scales both factors. Runtimes
+        # recognise and fuse this form.
         width = query.shape[-1]
         factor = op.Constant(value_float=float(scale or width**-0.5))
         logits = op.MatMul(op.Mul(query, factor), op.Transpose(key, perm=[0, 1, 3, 2]))
