@@ -179,5 +179,5 @@ def test_outputs_that_are_not_finite_are_an_error(make, clips, family):
     model = copy.deepcopy(make(family, depth=2))
     with torch.no_grad():
         model.head.bias[0] = torch.nan
-    with pytest.raises(SpectrimError, match="unpruned: the model's answer is not finite"):
+    with pytest.raises(SpectrimError, match="unpruned: the model's output is not finite"):
         ablate(model, "m", "x", clips, after=[1])

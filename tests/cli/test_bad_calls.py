@@ -172,7 +172,7 @@ def test_a_model_whose_answers_are_no_numbers(run, spoiled):
         model.head.weight[0, 0] = torch.nan
     model.save(spoiled / "model")
     done = run("sweep", "--model", "model", "--data", "clips", "--rounds", "1", cwd=spoiled)
-    assert done.returncode == 2 and "0.wav: the model's answer is not finite" in done.stderr
+    assert done.returncode == 2 and "0.wav: the model's output is not finite" in done.stderr
     done = run("tag", "clips/0.wav", "clips/1.wav", "--model", "model", "--json", cwd=spoiled)
     assert done.returncode == 1 and json.loads(done.stdout)["rows"] == []
     assert done.stderr.count("not finite") == 2

@@ -1,1 +1,1 @@
-"""What every room may use: errors, safe files, the context of a result."""
+"""Helpers for all packages: errors, atomic files, locks, text, versions."""

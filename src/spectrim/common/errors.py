@@ -1,4 +1,4 @@
-"""The one kind of error that a user can cause and mend."""
+"""Errors that a user can cause and fix, and notices."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ SHOWN = 12  # known names that a message lists
 
 
 class SpectrimError(ValueError):
-    """A sentence that names the file, row or key, what is wrong, and the way out.
+    """An error whose message names the file, row or key, the problem, and how to fix it.
 
     The command line prints it without a traceback and exits with status 2.
     """
 
 
 class SpectrimNotice(UserWarning):
-    """What was assumed or left out, and should be known; the command line prints it plainly."""
+    """Something was assumed or left out. The command line prints it as a note."""
 
 
 def not_finite(name: str) -> SpectrimError:
-    """The error of an answer that is no number, for the sound `name`."""
+    """The error for an output with NaN or infinity, for the sound `name`."""
     return SpectrimError(
-        f"{name}: the model's answer is not finite. Its weights are damaged, or their precision "
-        "is too narrow: try float32, and spectrim check."
+        f"{name}: the model's output is not finite. Its weights are damaged, or the dtype has too "
+        "little range. Try --dtype float32, and run spectrim check."
     )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause that offers the known names nearest to a mistyped one.
+    """Suggestions for a mistyped name: the nearest known names, then all of them.
 
     Returns text such as ``" Did you mean 'ast-base'? Known: 'ast-base', 'ast-tiny'."``.
     """

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written aside, then renamed."""
+"""Atomic files: written under a temporary name, then renamed, so a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .errors import SpectrimError
 
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`.
+    """Yield a temporary path beside `path`; on success the temporary file replaces `path`.
 
     Raises:
-        SpectrimError: the folder cannot be made or written to.
+        SpectrimError: the folder cannot be created or written to.
     """
     if not path.name:
         raise SpectrimError(f"cannot write {path}: it is a folder. Name a file.")
@@ -37,10 +37,10 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> Path:
-    """Make sure that a folder can be written to, before long work whose results go there.
+    """Create a folder if necessary, and check that it can be written to, before long work.
 
     Raises:
-        SpectrimError: it cannot be made or written to.
+        SpectrimError: it cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def save_text(path: Path, text: str) -> Path:
 
 
 def save_json(path: Path, value: Any) -> Path:
-    """Write `value` as indented JSON (NaN is refused: it is not JSON)."""
+    """Write `value` as indented JSON; NaN raises, because JSON has no NaN."""
     return save_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -73,9 +73,9 @@ def save_arrays(path: Path, /, *, compress: bool = False, **arrays: Any) -> Path
     """Write arrays by name into one file that `numpy.load` reads.
 
     Args:
-        path: used as it is; NumPy would append ".npz" to a name without that suffix.
-        compress: smaller and slower to write; both kinds are read alike.
-        arrays: what `numpy.asarray` takes, never Python objects.
+        path: used unchanged; NumPy would append ".npz" to a name without that suffix.
+        compress: smaller files that take longer to write; `numpy.load` reads both kinds.
+        arrays: anything that `numpy.asarray` accepts, except Python objects.
     """
     import numpy as np  # here, since errors and text need no NumPy
 

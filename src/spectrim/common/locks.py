@@ -1,10 +1,10 @@
-"""Claims on pieces of work that several processes, on one machine or many, share by a folder.
+"""Claims on pieces of work that processes on one or several machines share through a folder.
 
-A claim is a lease of `filelock`: a file that only one process can create, that records its host
-and process, and that a thread of the holder touches regularly. filelock removes the lease of a
-dead process of the same machine at once. It times the silence of another machine with the
-clock of the process that waits, which a process that asks once and goes on never does; so the
-age of the file is compared with the clock of the shared file system here.
+A claim is a lease of `filelock`: a file that only one process can create. It records the host and
+the process, and a thread of the holder touches it regularly. filelock removes the lease of a dead
+process of the same machine at once. For a process of another machine, filelock measures the time
+without a touch while it waits. Spectrim asks once and does not wait, so this module compares the
+age of the file with the clock of the shared file system instead.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def claim(path: Path) -> Iterator[bool]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise SpectrimError(
-            f"{path.parent}: cannot be written ({reason}), so processes cannot share their work."
+            f"cannot write to the folder {path.parent} ({reason}). Processes need it to share work."
         ) from error
     try:
         yield is_mine

@@ -1,4 +1,4 @@
-"""How numbers and lists are written for people."""
+"""Formatting of numbers and lists as text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def with_error(
     """A value with its standard error, such as "0.52 ±0.01"; "-" for a value that is None.
 
     Args:
-        value: the value; error: its standard error, None where it is unknown.
-        scale: both are multiplied by it, 100 for percent.
-        digits: behind the decimal point.
-        sign: "+" writes the sign of positive values too, for differences.
+        value: the value; error: its standard error, None if unknown.
+        scale: factor of both; 100 for percent.
+        digits: number of decimals.
+        sign: "+" also writes the sign of positive values, for differences.
     """
     if value is None:
         return "-"
@@ -31,8 +31,8 @@ def shortened(items: Collection[object], limit: int = 3, total: int | None = Non
     """The first `limit` items, quoted, such as "'a', 'b', 'c' and 4 more".
 
     Args:
-        items: what is listed, in order.
-        total: how many there are, where `items` holds only the first of them.
+        items: the items in order.
+        total: number of all items, if `items` holds only the first ones.
     """
     shown = list(items)[:limit]
     rest = (len(items) if total is None else total) - len(shown)

@@ -1,4 +1,4 @@
-"""What every result says about its making; apart from the models, so that it needs no torch."""
+"""Versions that every result stores; this module does not import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "soundfile", "soxr")
 
 @cache
 def versions(*more: str) -> dict[str, str]:
-    """Versions of what computes the numbers, of `more` packages, and the processor."""
+    """Versions of Spectrim, Python, its numerical packages and `more`, and the processor."""
     from ..version import __version__
 
     found = {}
@@ -30,7 +30,7 @@ def versions(*more: str) -> dict[str, str]:
 
 
 def processor() -> str:
-    """The name of the processor, as the system gives it."""
+    """The name of the processor, as the system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             for line in lines:

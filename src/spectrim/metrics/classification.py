@@ -13,7 +13,7 @@ RESAMPLES = 200
 
 
 def indicator(targets: Sequence[Sequence[int]], classes: int) -> np.ndarray:
-    """Class indices a clip to (clips, classes) bool."""
+    """Class indices of each clip to (clips, classes) bool."""
     table = np.zeros((len(targets), classes), bool)
     for row, target in zip(table, targets, strict=True):
         row[list(target)] = True
@@ -40,13 +40,14 @@ def paired_difference(
     truth: np.ndarray,
     resampled: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Interval:
-    """Metric of `outputs` less that of `base` on the same clips.
+    """Metric of `outputs` minus the metric of `base` on the same clips.
 
-    `resampled`: `resampled_map` of both, for callers that have them.
-
-    Accuracy: Bonett and Price's interval, see `bonett_price`. mAP is no mean over clips, so its
+    Accuracy: Bonett and Price's interval, see `bonett_price`. mAP is not a mean over clips, so its
     interval comes from a bootstrap over clips (200 resamples with a fixed seed). For a single
-    clip it is -1 to 1.
+    clip the interval of mAP is -1 to 1.
+
+    Args:
+        resampled: `resampled_map` of both, if the caller has them already.
     """
     if name == "accuracy":
         change = _right(outputs, truth).astype(int) - _right(base, truth)
@@ -63,10 +64,13 @@ def paired_difference(
 def standard_error(
     name: str, outputs: np.ndarray, truth: np.ndarray, resampled: np.ndarray | None = None
 ) -> float | None:
-    """Of the metric over clips; None for a single clip.
+    """Standard error of the metric over clips; None for a single clip.
 
-    Accuracy: that of a share. mAP: the spread over 200 bootstrap resamples of the clips, of a
-    fixed seed, as its clips are not terms of a mean; `resampled`: `resampled_map` of them.
+    Accuracy: the standard error of a proportion. mAP is not a mean over clips: its error is the
+    standard deviation over 200 bootstrap resamples of the clips with a fixed seed.
+
+    Args:
+        resampled: `resampled_map` of the outputs, if the caller has it already.
     """
     if len(truth) < 2:
         return None
@@ -78,14 +82,14 @@ def standard_error(
 
 
 def resampled_map(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(resamples,) mAP over bootstrap resamples of the clips, of a fixed seed."""
+    """(resamples,) mAP over bootstrap resamples of the clips, with a fixed seed."""
     return _weighted_map(outputs, truth, _draws(len(truth)))
 
 
 def weighted_metric(
     name: str, outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """(draws,) the metric with (draws, clips) weights 0, 1, 2...: how often each clip counts."""
+    """(draws,) the metric with (draws, clips) weights 0, 1, 2...: the count of each clip."""
     if name == "accuracy":
         return weights @ _right(outputs, truth) / weights.sum(1)
     return _weighted_map(outputs, truth, weights)
@@ -125,7 +129,7 @@ def _weighted_map(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -
         seen = np.add.reduceat(weight, np.append(0, ends[:-1] + 1), 0, np.int64).cumsum(0)
         hits = np.add.reduceat(weight[hit_ranks], first, 0, np.int64)
         hits_so_far = hits.cumsum(0)
-        # A draw without any hit of the class leaves the class out of its mean.
+        # A draw without any hit of the class excludes the class from its mean.
         occurs = hits_so_far[-1] > 0
         value = (hits * (hits_so_far / np.maximum(seen, 1))).sum(0)
         total[occurs] += value[occurs] / hits_so_far[-1][occurs]

@@ -42,9 +42,9 @@ def share_interval(hits: int, count: int) -> Interval:
 def bonett_price(changes: np.ndarray) -> tuple[float, float]:
     """Centre and standard error of a mean paired difference (doi 10.3102/1076998611411915).
 
-    One clip won and one lost are added: 4 of 300 clips that change, all one way, are no trend,
-    and none that change are no certainty. For 10 clips without any change the error is
-    sqrt(2 / 12) / sqrt(12) = 0.118 instead of 0.
+    Two clips are added, one with a change of 1 and one with a change of -1. So a few changes in one
+    direction are not yet a trend, and no change at all does not give an error of 0. For 10 clips
+    without any change the error is sqrt(2 / 12) / sqrt(12) = 0.118.
 
     Args:
         changes: (clips,) from -1 (right before, wrong now) to 1.

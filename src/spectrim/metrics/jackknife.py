@@ -1,8 +1,8 @@
-"""Standard errors of anything that is computed from sums over clips, in fixed memory.
+"""Standard errors of any statistic that is computed from sums over clips, in fixed memory.
 
-Clips are dealt to at most 50 groups, sums are kept a group, and the statistic is computed anew
-with each group left out (delete-a-group jackknife; Kott 2001, Journal of Official Statistics
-17, 521). With 50 clips or fewer that is the ordinary jackknife over clips.
+Clips are assigned to at most 50 groups, and each group has its own sums. The statistic is computed
+again with each group left out (delete-a-group jackknife; Kott 2001, Journal of Official Statistics
+17, 521). With 50 clips or fewer this is the ordinary jackknife over clips.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ GROUPS = 50
 
 @dataclass(frozen=True)
 class Estimate:
-    """Values with standard errors over clips; NaN where one is not defined."""
+    """Values with standard errors over clips; NaN where a value or an error is undefined."""
 
     value: np.ndarray
     error: np.ndarray
 
     def plain(self, *at: int) -> dict[str, float | None]:
-        """One of them as {"value", "error"}; None stands for what is not defined."""
+        """One entry as {"value", "error"}; None where undefined."""
         return {"value": plain(self.value[at]), "error": plain(self.error[at])}
 
 
 def plain(number: float | np.floating | np.ndarray) -> float | None:
-    """A number as JSON has it: None where it is not finite."""
+    """A number for JSON: None if it is not finite."""
     return float(number) if np.isfinite(number) else None
 
 
 def deal(clips: int, seed: int) -> np.ndarray:
-    """(clips,) the group of each, drawn by lot, so that neighbours in a list share none."""
+    """(clips,) random group of each clip, so neighbours in a list are in different groups."""
     return np.random.default_rng(seed).permutation(clips) % GROUPS
 
 
@@ -41,12 +41,12 @@ def estimate(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) ->
     """A statistic of sums over clips, with its standard error.
 
     Args:
-        sums: (groups, ...), what was added up in each group; groups without any clip are zero.
-        statistic: from (...) to any shape; may divide by zero, which gives NaN.
+        sums: (groups, ...) sums of each group; groups without any clip are zero.
+        statistic: function from (...) to any shape; a division by zero gives NaN.
 
     Returns:
-        The statistic of all groups together. Its error is NaN where fewer than two groups hold
-        a clip, or where it is not defined without one of them.
+        The statistic of all groups together. Its error is NaN if fewer than two groups hold a
+        clip, or where the statistic is undefined without one of the groups.
     """
     total = sums.sum(0)
     held = [group for group in sums if group.any()]
@@ -59,10 +59,10 @@ def estimate(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) ->
 
 
 def from_left_out(value: np.ndarray, left_out: np.ndarray) -> Estimate:
-    """A statistic, and (groups, ...) what it is with each group left out, to its error."""
+    """Standard error of a statistic from (groups, ...), its values with each group left out."""
     count = len(left_out)
     if count < 2:
         return Estimate(value, np.full(np.shape(value), np.nan))
-    with np.errstate(invalid="ignore"):  # infinite without one of them: not defined
+    with np.errstate(invalid="ignore"):  # infinite without one group: undefined
         spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
     return Estimate(value, np.sqrt((count - 1) / count * spread))

@@ -1,4 +1,4 @@
-"""Figures of a grid and differences between them: values, standard errors, and shared draws."""
+"""Metrics of a grid and differences between them: values, standard errors, shared bootstrap draws."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Term = tuple[int, np.ndarray, np.ndarray]  # a sign, (clips, classes) outputs an
 
 @dataclass(frozen=True)
 class Gap:
-    """A figure, or a difference of figures.
+    """A metric, or a difference of two metrics.
 
     Attributes:
-        value: as a share, 0.01 a point.
-        error: its standard error over clips; of a difference also over repetitions, where there
-            are several: see `over_clips`.
-        draws: (DRAWS,) what it is with the clips drawn anew. A clip of the same name is drawn
-            alike for every gap, so that the mean over gaps, draw by draw, scatters as it should,
-            whatever clips they share.
+        value: as a fraction; one point is 0.01.
+        error: standard error over clips; for a difference of several repetitions also over
+            repetitions, see `over_clips`.
+        draws: (DRAWS,) values on bootstrap draws of the clips. A draw has the same weight for a
+            clip name in every gap. So the mean over gaps, draw by draw, has the correct spread if
+            the gaps share clips.
     """
 
     value: float
@@ -41,8 +41,8 @@ class Gap:
 def figure_over_clips(runs: Sequence[Values]) -> Gap:
     """A mean over clips for given trainings; each clip's values are averaged over repetitions.
 
-    Two clips right and two wrong are added to its error (Agresti and Coull, doi
-    10.1080/00031305.1998.10480550), so that no wrong clip is not taken for certainty.
+    Its error counts two additional correct and two additional wrong clips (Agresti and Coull, doi
+    10.1080/00031305.1998.10480550). Without them, the error of an accuracy of 100 % would be 0.
     """
     clips, means = _mean_by_clip(runs)
     wider = np.append(means, (1.0, 1.0, 0.0, 0.0))
@@ -52,12 +52,12 @@ def figure_over_clips(runs: Sequence[Values]) -> Gap:
 def over_clips(runs: Sequence[Values]) -> Gap:
     """A difference of means over clips; each clip's values are averaged over repetitions.
 
-    Its error over clips is that of `bonett_price`, and the draws get the same two added clips.
-    Another training would give another difference, so the error also holds the scatter of the
-    repetitions, see `_joined`.
+    Its error over clips comes from `bonett_price`; the draws include the same two added clips.
+    Another training run would give another difference, so the error also includes the spread of
+    the repetitions, see `_joined`.
     """
     clips, means = _mean_by_clip(runs)
-    # The added clips have names of this difference alone: every other one draws its own.
+    # The names of the added clips are unique to this difference, so their draws are independent.
     key = blake2b("\0".join(clips).encode() + means.tobytes(), digest_size=8).hexdigest()
     draws = _draws([*clips, f"\0+{key}", f"\0-{key}"], np.append(means, (1.0, -1.0)))
     error = _joined(bonett_price(means)[1], runs, [float(values.mean()) for _, values in runs])
@@ -80,16 +80,16 @@ def _draws(clips: Sequence[str], values: np.ndarray) -> np.ndarray:
 
 
 def figure_over_runs(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> Gap:
-    """A figure by mAP for given trainings: see `over_runs`; its error is over clips alone."""
+    """A mAP for given trainings, see `over_runs`; its error is over clips only."""
     values, draws = _maps_of(runs)
     return Gap(float(np.mean(values)), float(draws.std(ddof=1)), draws)
 
 
 def over_runs(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> Gap:
-    """A difference by mAP: a sum of terms, each its sign times a mAP, averaged over repetitions.
+    """A difference of mAPs: a sum of terms, each a sign times a mAP, averaged over repetitions.
 
     Args:
-        runs: of each repetition, (clips,) names and the terms on these clips.
+        runs: for each repetition, (clips,) names and the terms on these clips.
     """
     values, draws = _maps_of(runs)
     return Gap(float(np.mean(values)), _joined(float(draws.std(ddof=1)), runs, values), draws)
@@ -109,11 +109,11 @@ def _maps_of(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> tuple[list[fl
 def _joined(
     error: float, runs: Sequence[tuple[np.ndarray, object]], values: Sequence[float]
 ) -> float:
-    """The error over clips together with the scatter of the repetitions' own `values`.
+    """Combine the error over clips with the spread of the `values` of the repetitions.
 
-    On the same clips the two sources are independent, so their squares add up. If no two
-    repetitions share a clip, as in cross-validation, the scatter already contains that of the
-    clips, so the larger of the two counts.
+    On the same clips the two sources are independent, so their squares are added. If no two
+    repetitions share a clip, as in cross-validation, the spread already contains the error over
+    clips, so the larger of the two is returned.
     """
     names = [name for clips, _ in runs for name in clips.tolist()]
     scatter = _scatter(values, [str(index) for index in range(len(runs))])
@@ -122,10 +122,10 @@ def _joined(
 
 
 def _scatter(values: Sequence[float] | np.ndarray, groups: Sequence[str]) -> float:
-    """Standard error of a mean of values by how their groups scatter, widened: see `_wider`.
+    """Standard error of a mean of values from the spread of their groups, widened by `_wider`.
 
-    Where each value is a group, the standard deviation over the root of their number. 0 of a single
-    group, which cannot tell.
+    If each value is its own group: the standard deviation divided by the square root of their
+    number. For a single group: 0, because its spread is unknown.
     """
     sums: dict[str, float] = defaultdict(float)
     for group, value in zip(groups, values, strict=True):
@@ -138,25 +138,27 @@ def _scatter(values: Sequence[float] | np.ndarray, groups: Sequence[str]) -> flo
 
 
 def _wider(freedom: int) -> float:
-    """By how much an error known from few values is widened.
+    """Factor by which an error estimated from few values is widened.
 
-    So that two of them are Student's 95 %: 2.15 times of three values, 1.2 times of eight.
+    Two widened errors are the half-width of Student's 95 % interval. The factor is 2.15 for three
+    values and 1.2 for eight.
     """
     return float(stdtrit(freedom, 0.975)) / 2
 
 
 def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
-    """The mean of gaps, with the clips they share, and how they scatter, in its error.
+    """The mean of gaps. Its error includes shared clips and the spread of the gaps.
 
-    Two sources, joined: the clips, by the gaps' draws; and the gaps themselves (tasks, models,
-    training runs), by their scatter. Clips are in the second too, so that it errs to the wide side.
+    The error combines two sources: the clips, from the draws of the gaps, and the gaps themselves
+    (tasks, models, training runs), from their spread. The spread also contains some of the error
+    over clips, so the result is conservative.
 
     Args:
-        groups: what each gap belongs to, such as its column. Gaps of one group share trainings
-            (their control, their baseline), so that groups are what scatters: the cluster-robust
-            error of a mean (Liang and Zeger, doi 10.1093/biomet/73.1.13), with k / (k - 1) for k
-            groups. None, or one group: each gap for itself, the standard deviation over the root
-            of their number. Either is widened, the more the fewer they are: see `_wider`.
+        groups: the group of each gap, such as its column. Gaps of one group share training runs
+            (their control, their baseline), so the spread is computed between groups: the
+            cluster-robust error of a mean (Liang and Zeger, doi 10.1093/biomet/73.1.13), with
+            k / (k - 1) for k groups. None, or one group: each gap is its own group. The error is
+            widened for a small number of groups, see `_wider`.
     """
     values = np.array([gap.value for gap in gaps])
     draws = np.mean([gap.draws for gap in gaps], axis=0)
@@ -167,7 +169,7 @@ def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
 
 
 def _map_of(names: np.ndarray, outputs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
-    """mAP, and (DRAWS,) that of each draw; computed once, as many gaps are of the same outputs."""
+    """mAP, and (DRAWS,) mAP of each draw; cached, because many gaps use the same outputs."""
     parts = "\0".join(map(str, names.tolist())).encode(), outputs.tobytes(), truth.tobytes()
     key = blake2b(b"".join(parts), digest_size=16).digest()
     if key not in _maps:
@@ -182,13 +184,14 @@ _maps: dict[bytes, tuple[float, np.ndarray]] = {}
 
 
 def _weights_of_mixtures(names: Sequence[str]) -> tuple[np.ndarray, float]:
-    """(DRAWS, clips) weights, and by how much draws with them scatter too little.
+    """(DRAWS, clips) weights, and the factor by which deviations of their draws are too small.
 
-    Mixtures that share a clip fail together. One named "a+b.flac" counts as often as `a` and `b`
-    are drawn, which has half the variance of a draw of its own, and a quarter where one clip is
-    shared; twice the deviation has all of what is shared, as it has to be for dyads (Fafchamps and
-    Gubert, doi 10.1016/j.jdeveco.2006.05.005), and counts each mixture's own once too often: it
-    errs to the wide side.
+    Mixtures that share a clip are not independent. The weight of "a+b.flac" is the sum of the
+    counts of `a` and `b`. Relative to its mean it has half the variance of an independent draw, and
+    the covariance of two mixtures that share one clip is a quarter. Doubling the deviation gives
+    the full covariance, as required for dyads (Fafchamps and Gubert, doi
+    10.1016/j.jdeveco.2006.05.005). It also doubles each mixture's own variance, so the error is
+    conservative.
     """
     pairs = [name.rpartition(".")[0].split("+") for name in names]
     if not all(len(pair) == 2 for pair in pairs):
@@ -197,12 +200,12 @@ def _weights_of_mixtures(names: Sequence[str]) -> tuple[np.ndarray, float]:
 
 
 def _weights(names: Sequence[str]) -> np.ndarray:
-    """(DRAWS, clips) how often each draw has each clip."""
+    """(DRAWS, clips) count of each clip in each draw."""
     return np.stack([_weight(str(name)) for name in names], 1)
 
 
 @lru_cache(maxsize=100_000)
 def _weight(name: str) -> np.ndarray:
-    """(DRAWS,) Poisson counts of mean 1 (doi 10.1016/j.cmpb.2006.04.006), by the name alone."""
+    """(DRAWS,) Poisson counts of mean 1 (doi 10.1016/j.cmpb.2006.04.006), from the name only."""
     seed = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
     return np.random.default_rng(seed).poisson(1.0, DRAWS)
