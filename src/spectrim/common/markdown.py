@@ -8,13 +8,13 @@ RULES = {"l": ":--", "r": "--:", "c": ":-:", "-": "---"}
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[object], align: str = "") -> str:
-    """A table, without a line break at its end.
+    """A Markdown table without a trailing line break.
 
     Args:
-        rows: cells, written by `str`; a "|" in a cell is escaped.
-        header: as many cells as each row has.
-        align: a letter for each column, "l", "r", "c", or "-" to leave it to the reader's
-            program; "" leaves all columns to it.
+        rows: cells, converted by `str`; a "|" in a cell is escaped.
+        header: one cell per column.
+        align: one letter per column: "l", "r", "c", or "-" for the viewer's default alignment;
+            "" uses the default for all columns.
 
     Raises:
         ValueError: a row or `align` does not have as many cells as the header.

@@ -1,4 +1,4 @@
-"""Metrics of a grid and differences between them: values, standard errors, shared bootstrap draws."""
+"""Metrics of a grid and their differences: values, standard errors and shared bootstrap draws."""
 
 from __future__ import annotations
 
