@@ -123,7 +123,7 @@ def test_an_hour_is_never_held_whole(tmp_path):
 
 @pytest.mark.parametrize("hop", [0, -1, 16001])
 def test_hops_that_would_skip_or_stand_still(hop):
-    with pytest.raises(SpectrimError, match=r"a hop of .* at most the window, 1 s"):
+    with pytest.raises(SpectrimError, match=r"a hop of .* at most the window of 1 s"):
         list(windows((ramp(40000), RATE), RATE, hop))
 
 

@@ -200,7 +200,7 @@ def test_what_cannot_be_exported(needed, make, tmp_path):
         spectrim.export(model, out, calibration=[])
     with pytest.raises(SpectrimError, match="holds no batch"):
         spectrim.export(model, out, quantize="int8", calibration=[])
-    with pytest.raises(SpectrimError, match="float32 on the CPU"):
+    with pytest.raises(SpectrimError, match="float32 model on the CPU"):
         spectrim.export(make("ast", depth=3, dtype=torch.bfloat16), out)
     assert not out.exists()
 

@@ -1,7 +1,7 @@
 """Decoding: any sound to 16 kHz mono float32, block by block, so hours of sound fit in memory.
 
 Damaged files: a truncated WAV, Ogg, Opus or MP3 is read to its end, because the header may not
-store the length, as in a running recording. A file that ends well before the length in its header
+store the length, as in a running recording. An MP3 that ends well before the length in its header
 also causes a notice. A damaged FLAC raises an error where the damage begins. libsndfile guesses the
 length of an MP3 of variable bit rate without a Xing header, and stops there.
 """
