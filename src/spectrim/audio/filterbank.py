@@ -94,9 +94,9 @@ class FilterBank(nn.Module):
     def _halves(waveforms: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) to both halves of each frame, (batch, frames, 200) each.
 
-        `front` holds a frame's samples 0, 1, ... 199, `back` its samples 399, 398, ... 200, so
-        that column n holds the two samples at the same distance from the frame's middle. Only
-        slices are used, which every runtime supports.
+        `front` holds a frame's samples 0, 1, ... 199, `back` its samples 399, 398, ... 200.
+        Column n holds the two samples at the same distance from the frame's middle. Only slices
+        are used, which every runtime supports.
 
         Samples are pre-emphasised once for all frames. The window is zero at a frame's samples 0
         and 399, so column 0 is free: it holds the frame's mean (which the matrix subtracts from
