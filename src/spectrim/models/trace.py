@@ -1,4 +1,4 @@
-"""What a forward pass ranked and kept."""
+"""Scores and kept patches of a forward pass."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Trace:
     Attributes:
         logits: (batch, classes).
         scores: scores[i] (batch, patches that reach block i), for every block from 0; minus
-            infinity where intensity or variation ranks padding.
+            infinity for padding ranked by intensity or variation.
         positions: positions[i] (batch, patches that reach block i, 2), in the order of
             scores[i]: integer (time column, frequency row).
         kept: kept[i] (batch, kept, 2), highest score first, for every block that prunes
-            (and kept["input"] for a stage there).
-        present: present[i] (batch, kept) bool where clips keep different numbers, else None.
-        members: members[i] (batch, input patches): which of the kept tokens carries each
-            patch, -1 where none does.
-        losses: what scores and reductions added to the training loss.
+            (and kept["input"] for a stage at the input).
+        present: present[i] (batch, kept) bool if clips keep different numbers, else None.
+        members: members[i] (batch, input patches): position of the kept token that holds each
+            patch, -1 if the patch was dropped.
+        losses: terms that scores and reductions added to the training loss.
     """
 
     grid: PatchGrid
@@ -46,7 +46,7 @@ class Trace:
     losses: list[Tensor] = field(default_factory=list)
 
     def watch(self, before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
-        """Record one place where a stage may stand."""
+        """Record the tokens before and after a (possible) stage."""
         self.losses.extend(context.losses)  # before scores that only the trace asks for
         if context.block != "input":
             own = stage is not None and not self.always
@@ -67,7 +67,7 @@ class Trace:
 
 
 def record(plan: Plan, grid: PatchGrid, score: str | Score | None) -> Trace:
-    """An empty trace for a plan; `score` as `SpectrogramTransformer.trace` says."""
+    """An empty trace for a plan; `score` as in `SpectrogramTransformer.trace`."""
     ranked = [stage for stage in plan.stages if stage.at != "input"]
     if score is None and ranked:
         return Trace(grid, plan, ranked[0].rank, always=False)
@@ -76,7 +76,7 @@ def record(plan: Plan, grid: PatchGrid, score: str | Score | None) -> Trace:
 
 
 def carriers(tokens: Tokens, patches: int) -> Tensor:
-    """(batch, patches): the token that carries each input patch, -1 where none does."""
+    """(batch, patches): position of the token that holds each input patch, -1 if it was dropped."""
     if tokens.members is not None:
         return tokens.members
     places = torch.arange(tokens.count, device=tokens.x.device).expand_as(tokens.origin)

@@ -1,1 +1,1 @@
-"""Ranking, selecting and accounting of tokens. Knows tensors only, no model."""
+"""Ranking, selecting and accounting of tokens. Works on tensors; does not depend on models."""

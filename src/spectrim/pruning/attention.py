@@ -1,4 +1,4 @@
-"""Attention of a block that ranks patches: its map, and what patches receive in it."""
+"""Attention of a block that ranks patches: its map, and the attention that patches receive."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from .tokens import Tokens
 
-# Attention weights that are computed at a time. 6 MB fit a CPU's cache. An accelerator needs few
-# large launches instead: with pieces of the CPU's size, a batch of 128 clips took 1,841 launches
-# on an H100 and AudioMAE ran slower pruned than unpruned (results/gpu).
+# Number of attention weights computed at a time. 6 MB fit into a CPU's cache. An accelerator needs
+# few large launches instead: with pieces of the CPU's size, a batch of 128 clips took 1,841
+# launches on an H100 and AudioMAE ran slower pruned than unpruned (results/gpu).
 MAP_ELEMENTS = 1_500_000
 MAP_ELEMENTS_ACCELERATOR = 2**27  # 256 MB in bfloat16
 
@@ -43,10 +43,10 @@ def class_row(a: Attention, tokens: Tokens) -> Tensor:
 
 
 def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """Attention through its softmaxed map, and what patches receive in it.
+    """Attention computed through its softmaxed map, and the attention that patches receive.
 
-    A few heads at a time, whose maps fit the processor's cache: at 1212 patches this takes
-    half the time of all maps at once (`benchmarks/explicit.py`).
+    A few heads are computed at a time, and their maps fit into the processor's cache. At 1212
+    patches this takes half the time of computing all maps at once (`benchmarks/explicit.py`).
 
     Returns:
         mixed: (batch, heads, tokens, width / heads), the output of fused attention.
@@ -84,7 +84,7 @@ def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
 
 
 def _explicit_at_once(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """The same for compilers and exporters, which tile on their own, for any batch size."""
+    """The same for any batch size in one piece: compilers and exporters tile by themselves."""
     logits = (a.q * a.q.shape[-1] ** -0.5) @ a.k.transpose(-2, -1)
     weights = (logits if a.bias is None else logits + a.bias).softmax(-1)
     patches = weights[:, :, tokens.num_prefix_tokens :, tokens.num_prefix_tokens :]

@@ -1,4 +1,4 @@
-"""What a score or a reduction may use: tensors of its block and of the clips."""
+"""The arguments of scores and reductions: tensors of their block and of the clips."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Clips:
 
     Attributes:
         features: (batch, frames, mels) normalised log-mel, float32.
-        valid: (batch,) number of frames that hold sound; the rest is padding.
-        grid: where the patches lie.
+        valid: (batch,) number of frames that contain sound; the rest is padding.
+        grid: the grid of patches.
         has_class_token: whether the model's head reads prefix tokens (AST) or patches (AudioMAE).
         seed: of the plan.
     """
@@ -48,8 +48,8 @@ class Clips:
     def patches(self) -> Tensor:
         """(batch, input patches, 256) float32, padding at the clip's own minimum.
 
-        This does not depend on the padding that the network takes: zeros before normalising are
-        louder than most sound and would be ranked first.
+        The padding of the network's input is not used: zeros before normalising are louder than
+        most sound and would be ranked first.
         """
 
         def cut() -> Tensor:
@@ -69,14 +69,14 @@ class Clips:
 
 
 class Context:
-    """What a score or a reduction may use; everything is computed on demand.
+    """Input of a score or a reduction; everything is computed on demand.
 
     Attributes:
         block: index of the block from 0, or "input" before the first one.
         tokens: the tokens that are ranked, after attention and its residual.
         clips: the input of this forward pass.
         losses: append a scalar to add it to the training loss.
-        scores: (batch, patches) by which the stage here ranked; None if it did not rank.
+        scores: (batch, patches) scores of the stage in this block; None if it did not rank.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class Context:
 
     @property
     def valid(self) -> Tensor:
-        """(batch,) number of frames that hold sound."""
+        """(batch,) number of frames that contain sound."""
         return self.clips.valid
 
     def carry(self, values: Tensor) -> Tensor:
-        """(batch, input patches) values of input patches to (batch, patches) of the tokens here."""
+        """(batch, input patches) values to (batch, patches) values of the current tokens."""
         return values.gather(1, self.tokens.origin)
 
     def patches(self) -> Tensor:

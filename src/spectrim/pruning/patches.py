@@ -1,4 +1,4 @@
-"""The grid of patches on a spectrogram, in the order in which a model counts them."""
+"""The grid of patches on a spectrogram, in the patch order of a model."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class PatchGrid:
         return cells.flatten(1, 2)
 
     def hold_sound(self, valid: Tensor) -> Tensor:
-        """(batch,) valid frames to (batch, patches) bool: holds at least one of them."""
+        """(batch,) valid frames to (batch, patches) bool: the patch contains a valid frame."""
         starts = torch.arange(self.columns, device=valid.device) * self.stride[1]
         columns = starts < valid[:, None]
         return self.flatten(columns[:, :, None].expand(-1, -1, self.rows))

@@ -1,4 +1,4 @@
-"""A plan: which patches are dropped where, as immutable data."""
+"""A plan: the stages that drop patches, as immutable data."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Plan:
         return counts
 
     def with_keep_rate(self, keep_rate: float | Sequence[float]) -> Plan:
-        """The same plan with another keep rate for all stages that have one, or one for each."""
+        """The same plan with another keep rate for all stages with a rate, or one per stage."""
         rated = [stage for stage in self.stages if stage.keep_rate is not None]
         rates = iter(_one_each(keep_rate, len(rated)))
         return replace(
@@ -79,7 +79,7 @@ class Plan:
         """Read what `to_dict` wrote.
 
         Args:
-            trust_code: whether "module:name" may be imported; never for files you do not trust.
+            trust_code: whether "module:name" may be imported. Set it only for files you trust.
         """
         if data.get("version") != PLAN_VERSION:
             raise SpectrimError(
@@ -112,7 +112,7 @@ def paper_plan(
     reduction: str | Reduction = DEFAULT_REDUCTION,
     seed: int = 0,
 ) -> Plan:
-    """The paper's plan: the same ranking in a few blocks, one keep rate for all or one for each."""
+    """The paper's plan: the same score in a few blocks, one keep rate for all or one per block."""
     rates = _one_each(keep_rate, len(blocks))
     stages = (
         Stage(at=block, keep_rate=rate, score=score, reduction=reduction)
@@ -126,6 +126,6 @@ def _one_each(keep_rate: float | Sequence[float], stages: int) -> list[float]:
         return [keep_rate] * stages  # type: ignore[list-item]
     if len(keep_rate) != stages:
         raise SpectrimError(
-            f"{len(keep_rate)} keep rates for {stages} stages; pass one, or one for each."
+            f"{len(keep_rate)} keep rates for {stages} stages; pass one rate, or one per stage."
         )
     return list(keep_rate)

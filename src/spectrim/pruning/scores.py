@@ -30,7 +30,7 @@ SCORES: dict[str, Score] = {}
 
 
 def register(name: str, **properties: Any) -> Callable[[F], F]:
-    """Make a score known by a name, with its properties (see above)."""
+    """Register a score under a name, with its properties (see above)."""
 
     def decorate(score: F) -> F:
         for key, value in properties.items():
@@ -45,7 +45,7 @@ def register(name: str, **properties: Any) -> Callable[[F], F]:
     "attention",
     needs_attention_map=lambda has_class_token: not has_class_token,
     needs_block=True,
-    # The class token's row is computed for the ranking alone; a map serves the block too.
+    # Only the ranking uses the class token's row, but the block's output also uses a map.
     ranking_macs=lambda tokens, width, has_class_token: tokens * width if has_class_token else 0,
 )
 def attention(context: Context) -> Tensor:
@@ -67,7 +67,7 @@ def variation(context: Context) -> Tensor:
     return _sound_first(context, clips.once("std", lambda: clips.patches().std(-1)))
 
 
-# Its numbers derive from the bits of the features, which differ between runtimes.
+# The numbers depend on the bits of the features, which differ between runtimes.
 @register("random", exportable=False)
 def random(context: Context) -> Tensor:
     """Uniform random numbers; a clip gets the same ones in any batch."""
@@ -80,7 +80,7 @@ def _sound_first(context: Context, values: Tensor) -> Tensor:
 
 def declared(part: Callable[..., Any], name: str, default: Any = None) -> Any:
     """A property that a score or a reduction declares, else `default`."""
-    part = getattr(part, "func", part)  # with options it is a functools.partial
+    part = getattr(part, "func", part)  # a score with options is a functools.partial
     return getattr(part, name, default)
 
 

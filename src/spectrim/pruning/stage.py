@@ -23,7 +23,7 @@ from .tokens import Tokens
 
 
 def kept(rate: float, arriving: int) -> int:
-    """Number of `arriving` patches that stay: ceil(rate * arriving), at least 1.
+    """Number of `arriving` patches that are kept: ceil(rate * arriving), at least 1.
 
     The product is rounded to six decimals first: 0.55 * 100 is 55.00000000000001 otherwise.
     """
@@ -36,8 +36,8 @@ class Stage:
 
     Attributes:
         at: block index from 0 (between its attention and its MLP), or "input".
-        keep_rate: fraction of the arriving patches that stays, above 0 and at most 1; or
-        count: how many stay (all, if fewer arrive).
+        keep_rate: fraction of the arriving patches that is kept, above 0 and at most 1; or
+        count: number of patches to keep (all, if fewer arrive).
         score: "attention", "intensity", "variation", "random", "module:name", a function of
             the context, or a module.
         reduction: "keep-top", "module:name", or a callable; see `reductions`.
@@ -96,12 +96,12 @@ class Stage:
         return stays if after is None else int(after(arriving, stays))
 
     def needs_attention_map(self, arriving: int, has_class_token: bool) -> bool:
-        """Whether its block should compute the attention map: it drops, and ranks by the map."""
+        """Whether its block should compute the attention map: it drops patches by that map."""
         drops = self.leaves(arriving) < arriving
         return drops and needs_attention_map(self.rank, has_class_token)
 
     def __call__(self, tokens: Tokens, context: Context) -> Tokens:
-        """Rank the patches and reduce them, the best first."""
+        """Rank the patches, then reduce the tokens."""
         arriving, name = tokens.count, part_name(self.score)
         scores = self._scores(context)
         if scores.shape != tokens.origin.shape:
@@ -118,7 +118,7 @@ class Stage:
                 "tokens_after(arriving, count) on it."
             )
         if tokens.present is not None and left.present is not None:
-            # A clip that arrives with fewer patches keeps as many as it would alone.
+            # A clip with fewer patches than the others keeps the same number as if it were alone.
             kept_counts = [self.stays(n) if n else 0 for n in tokens.present.sum(1).tolist()]
             limits = torch.tensor(kept_counts, device=left.x.device)[:, None]
             places = torch.arange(left.count, device=left.x.device)
@@ -160,7 +160,7 @@ class Stage:
 
 @contextlib.contextmanager
 def naming_errors(kind: str, part: str | Callable[..., Any]) -> Iterator[None]:
-    """Turn any error of a user's score or reduction into a sentence that names it."""
+    """Turn any error of a user's score or reduction into a SpectrimError that names it."""
     try:
         yield
     except SpectrimError:
@@ -172,7 +172,7 @@ def naming_errors(kind: str, part: str | Callable[..., Any]) -> Iterator[None]:
 
 
 def check_keep_rate(rate: Any) -> None:
-    """Refuse what is not a number above 0 and at most 1."""
+    """Refuse a keep rate that is not a number above 0 and at most 1."""
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
         raise SpectrimError(f"a keep rate of {rate!r}; expected a number above 0 and at most 1.")
 
@@ -202,7 +202,9 @@ def _resolve(
                 "'package.module:name'."
             )
     if not callable(function):
-        raise SpectrimError(f"a {kind} is a name or a callable, not {type(function).__name__}.")
+        raise SpectrimError(
+            f"a {kind} must be a name or a callable, not {type(function).__name__}."
+        )
     if inspect.isclass(function):
         return function(**options)
     return functools.partial(function, **options) if options else function

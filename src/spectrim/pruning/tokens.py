@@ -22,8 +22,8 @@ class Tokens:
         origin: (batch, patches) index of the input patch of each token.
         sizes: (batch, patches) number of input patches merged into each token; None: one each.
             Attention and mean pooling weigh a token by it.
-        present: (batch, patches) bool, if clips of a batch keep different numbers of patches;
-            absent tokens are masked in attention, ranking and pooling. None: all are present.
+        present: (batch, patches) bool, for clips that keep different numbers of patches. Absent
+            tokens are masked in attention, ranking and pooling. None: all are present.
         members: (batch, input patches) position of the token that holds each input patch, -1 if
             it was dropped; None until a reduction merges: each token holds its origin only.
     """
@@ -53,7 +53,7 @@ class Tokens:
         return self.x[:, self.num_prefix_tokens :]
 
     def with_x(self, x: Tensor) -> Tokens:
-        """The same tokens with other values (batch, tokens, width)."""
+        """The same tokens with new values (batch, tokens, width)."""
         return replace(self, x=x)
 
     def bias(self) -> Tensor | None:
@@ -100,7 +100,7 @@ class Tokens:
         the other clips are marked absent.
 
         Raises:
-            SpectrimError: a clip that would be left without any patch.
+            SpectrimError: a clip would have no patch left.
         """
         here = keep.to(self.origin.device).gather(1, self.origin)
         if self.present is not None:

@@ -24,8 +24,8 @@ def read(checkpoint: Checkpoint) -> Converted:
     """timm's names with `fc_norm` and `head` to ours.
 
     A pre-trained encoder has neither of the two and gets fresh ones. Of a port's config.json,
-    the length and the label names are read. Its mean and std are not: they may be those of
-    images, and nothing tells.
+    the length and the label names are read. Its mean and std are not read, because they may be the
+    values for images.
     """
     weights, where = checkpoint.weights, checkpoint.where
     port = checkpoint.config or {}
@@ -73,7 +73,7 @@ def read(checkpoint: Checkpoint) -> Converted:
 
 
 def _frames(port: Mapping[str, Any]) -> int | None:
-    """The length in a port's config.json: `input_size` is (channels, frames, mels)."""
+    """Number of frames in a port's config.json: `input_size` is (channels, frames, mels)."""
     inner = port.get("pretrained_cfg")
     size = inner.get("input_size") if isinstance(inner, Mapping) else None
     if isinstance(size, list) and len(size) == 3 and isinstance(size[1], int):

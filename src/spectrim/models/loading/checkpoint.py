@@ -1,4 +1,4 @@
-"""A checkpoint as its converter takes it, and what a converter returns."""
+"""The input of a converter, a checkpoint, and its output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRESH_HEAD = "a fresh, untrained one"
 
 
 class Weights:
-    """A state dict from which each key is taken once, so that nothing is missed or left over.
+    """A state dict from which each key must be taken exactly once.
 
     Args:
         state: names to tensors.

@@ -65,7 +65,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read names to tensors; training state and a "module." before every name are dropped.
 
     Raises:
-        SpectrimError: the file is missing, incomplete, not a checkpoint, or would run code.
+        SpectrimError: the file is missing, incomplete, not a checkpoint, or could run code.
     """
     content = read_safetensors(path) if path.suffix == ".safetensors" else unpickled(path)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
@@ -100,7 +100,7 @@ def unpickled(path: Path) -> Any:
         if refused := REFUSED.search(reason):
             raise SpectrimError(
                 f"{path}: holds more than weights ({refused[1] or refused[0]}). Reading it could "
-                "run code, so Spectrim refuses. Save its state dict alone, best as .safetensors."
+                "run code, so Spectrim refuses. Save only its state dict, best as .safetensors."
             ) from error
         # torch's own text advises to read the file unsafely.
         detail = reason.rpartition("error: ")[2].strip().splitlines() or [type(error).__name__]

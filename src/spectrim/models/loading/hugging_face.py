@@ -125,7 +125,7 @@ def _block(weights: Weights, prefix: str, index: int, width: int, has_bias: bool
 
 
 def _check(config: Mapping[str, Any], width: int, where: str) -> None:
-    """Refuse what Spectrim's transformer does not compute."""
+    """Refuse settings that Spectrim's transformer does not support."""
     supported = {
         "model_type": (MODEL_TYPE,),
         "patch_size": (PATCH, [PATCH, PATCH], (PATCH, PATCH)),

@@ -1,4 +1,4 @@
-"""What a foreign checkpoint only implies: its patch grid, class names and normalisation."""
+"""Inferring the patch grid, class names and normalisation that a checkpoint does not store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ASSUMED_NORMALISATION = {
     "std": f"AudioSet's std {AUDIOSET_STD}",
     "padding": "padding with zero before normalising",
 }
-"""What is assumed of a file that does not store its normalisation, by load option."""
+"""Assumed values, by load option, for a file that does not store its normalisation."""
 
 
 def infer_grid(patches: int, stride: Any, where: str, frames: int | None = None) -> PatchGrid:

@@ -72,7 +72,7 @@ class LoadedModel:
         return "head" in self.assumed
 
     def notes(self) -> list[str]:
-        """Sentences that tell a user what was assumed."""
+        """Notes for the user about what was assumed."""
         values = {key: text for key, text in self.assumed.items() if key != "head"}
         notes = []
         if self.has_fresh_head:
@@ -121,8 +121,8 @@ def load(
         own_code: deprecated name of `trust_code`.
 
     Raises:
-        SpectrimError: there is no such model, or a file is damaged, of an unknown format, of
-            another shape, or holds anything but weights.
+        SpectrimError: there is no such model, or a file is damaged, of an unknown format or shape,
+            or holds anything but weights.
     """
     if own_code is not None:
         text = "load(own_code=...) is deprecated: write trust_code=... instead."
@@ -143,7 +143,7 @@ def load_with_assumptions(
     dtype: str | torch.dtype | None = None,
     trust_code: bool = False,
 ) -> LoadedModel:
-    """`load`, which returns what was assumed as data and prints no note of it."""
+    """As `load`, but returns the assumptions as data and prints no note."""
     options = options or LoadOptions()
     path = locate(source)
     converted, plan, where = _read(path, os.fspath(source), options, trust_code)
@@ -202,7 +202,7 @@ def _read(
 ) -> tuple[Converted, Plan, str]:
     """Config and weights at a path, their plan, and the file for messages."""
     if path.is_file() and path.name in PREFERRED and (path.parent / CONFIG).is_file():
-        path = path.parent  # such a file is half of a model, the config beside it the other half
+        path = path.parent  # the config beside such a file is part of the model
     stride = None if options.stride is None else stride_pair(options.stride)
     if path.is_file():
         file, config, preprocessor = path, None, None

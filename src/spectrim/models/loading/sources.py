@@ -1,4 +1,4 @@
-"""Where the files of a model lie: built in, in a folder here, or on the Hugging Face hub."""
+"""Locating the files of a model: built in, in a local folder, or on the Hugging Face hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that timm gives to a vision transformer, which official AST and AudioMAE share."""
+"""timm's names for a vision transformer, which official AST and AudioMAE share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def heads_of(width: int, where: str) -> int:
     """Number of attention heads, 64 wide each; the files do not store it."""
     if width % HEAD_WIDTH:
         raise SpectrimError(
-            f"{where}: a width of {width} does not divide into heads of {HEAD_WIDTH}."
+            f"{where}: width {width} is not divisible by the head width of {HEAD_WIDTH}."
         )
     return width // HEAD_WIDTH
 
@@ -40,7 +40,7 @@ def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
 
 
 def assumed(grid: PatchGrid, labels: tuple[str, ...]) -> dict[str, str]:
-    """What such a file does not store, see `Converted.assumed`.
+    """Settings that such a file does not store, see `Converted.assumed`.
 
     Args:
         grid: as inferred from the number of patches.
