@@ -1,4 +1,4 @@
-"""Batches of waveforms, decoded while the model runs."""
+"""Batches of waveforms that are decoded while the model runs."""
 
 from __future__ import annotations
 

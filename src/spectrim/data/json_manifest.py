@@ -1,4 +1,4 @@
-"""The reference's manifests: {"data": [{"wav": path, "labels": "/m/a,/m/b"}]}, a file a split."""
+"""JSON manifests of the reference: {"data": [{"wav": path, "labels": "/m/a,/m/b"}]}."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exported file stores about itself: texts in the `metadata_props` of the ONNX format."""
+"""Metadata of an exported file: texts in the `metadata_props` of the ONNX format."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def agreement(probabilities: np.ndarray, base: np.ndarray, labels: Sequence[str]
         change: mean over clips of the largest change of any class's probability.
         largest_change: the largest of all; largest_change_label: its class.
         classes: the classes whose probability changes most on average.
-    Each but the last two as {"value", "low", "high"}, a 95 % interval.
+    All except the last two are {"value", "low", "high"} with a 95 % interval.
     """
     clips, classes = probabilities.shape
     same = int((probabilities.argmax(1) == base.argmax(1)).sum())

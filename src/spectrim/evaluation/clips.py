@@ -1,4 +1,4 @@
-"""Which clips a sweep evaluates, where the command does not say."""
+"""The default choice of the clips that a sweep evaluates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..data.manifest import Manifest
 def clips_to_evaluate(
     manifest: Manifest, split: str | None = None, fold: str | None = None
 ) -> Manifest:
-    """Rows of a split and a fold; a note says what was chosen without being asked for.
+    """Rows of a split and a fold; a note reports a default choice.
 
     Args:
         split: a split's name, "all" for all rows, or None: 'test' if there is one, else all rows.
@@ -33,7 +33,7 @@ def clips_to_evaluate(
 def without_unknown_labels(
     manifest: Manifest, name: str, labels: list[str], reference: str
 ) -> Manifest:
-    """The sample pack for a model; without its labels, and with a note, if they are no classes.
+    """The sample pack for a model; without labels, and with a note, if the model has other classes.
 
     Args:
         name, labels: of the model.

@@ -1,4 +1,4 @@
-"""The sweep as a picture: metric against MACs."""
+"""The figure of a sweep: metric against MACs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ NAMES = {"mAP": "mAP", "accuracy": "Accuracy (%)", "agreement": "Same top class 
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Draw metric against GMACs into a PNG or PDF, of exported files against measured time.
+    """Draw metric against GMACs into a PNG or PDF; for exported files against measured time.
 
-    A panel a model and a line a score; exported files, a point each, share one panel.
+    One panel per model and one line per score. Exported files share one panel, with one point per
+    file.
     """
     if all("against" in row for row in rows):
         figure = Figure(figsize=(5.6, 4.0), layout="constrained")
@@ -38,23 +39,23 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     axes = figure.subplots(1, len(models), squeeze=False, sharey=alike)[0]
     for ax, model in zip(axes, models, strict=True):
         _panel(ax, model, [row for row in rows if row["model"] == model])
-    for ax in axes:  # after all are drawn, since they may share the axis
+    for ax in axes:  # after all panels, because they may share the axis
         _cut(ax, rows[0]["metric"] if alike else None)
     return save_png(path, figure)
 
 
 def save_png(path: Path, figure: Figure) -> Path:
-    """Write a figure, its texts as they are."""
+    """Write a figure with all texts verbatim, see `verbatim`."""
     with verbatim(figure):
         return save(path, lambda aside: figure.savefig(aside, dpi=150))
 
 
 @contextmanager
 def verbatim(figure: Figure) -> Iterator[None]:
-    """While it is drawn: names of files and classes are no formulas, and may hold any character.
+    """Draw texts verbatim: names of files and classes are not formulas, and may hold any character.
 
-    Tick labels too, which may be names: a log axis wants a formatter of plain numbers. What the
-    font lacks is drawn as boxes, without a warning for each.
+    This includes tick labels, so a log axis needs a formatter of plain numbers. Characters that the
+    font lacks are drawn as boxes, without warnings.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
@@ -94,7 +95,7 @@ def _files_panel(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
     styles = series_styles(row["model"] for row in rows)
     for row in rows:
         colour, marker = styles[row["model"]]
-        # By time, since int8 saves that and no multiplication.
+        # Against time, because int8 saves time but no multiplications.
         point = (row["ms_per_clip"], row["value"] * scale)
         ax.plot(*point, marker, color=colour, label=row["model"], linestyle="none")
     _dress(ax, "exported files", rows[0]["metric"])
@@ -112,6 +113,6 @@ def _dress(ax: Axes, title: str, metric: str) -> None:
 
 
 def _cut(ax: Axes, metric: str | None) -> None:
-    """No room above what can be reached."""
+    """Cut the axis just above the maximum of the metric."""
     if metric is not None:
         ax.set_ylim(top=min(ax.get_ylim()[1], 1.01 if metric == "mAP" else 101.0))

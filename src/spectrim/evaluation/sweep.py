@@ -1,4 +1,4 @@
-"""The main job: metric or agreement, MACs and measured speed of runners, side by side."""
+"""The sweep: metric or agreement, MACs and measured speed of runners, side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measured time, side by side: variants take turns, ratios are taken within a round."""
+"""Timing of variants side by side: they take turns, and ratios are computed within a round."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians over rounds: seconds of one call, and the first call's time over this one's.
+    """Medians over rounds: seconds of a call, and its speed-up over the first call.
 
     `low` and `high` are the quartiles of these ratios.
     """
@@ -32,7 +32,7 @@ def interleaved(
     device: torch.device | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Timing]:
-    """Time calls in turns, so that a busy moment of the machine affects all alike.
+    """Time calls in turns, because a busy moment of the machine then affects all calls equally.
 
     Args:
         calls: the others are compared with the first, which runs right before or after each of
@@ -59,7 +59,7 @@ def interleaved(
     done = 0
     while done < rounds and (done < least or time.perf_counter() - began < budget):
         for index, call in enumerate(calls[1:], 1):
-            # Alternate which of the pair runs first, so that neither gains from its position.
+            # Alternate the order in the pair, because the position may affect the time.
             pair = [timed(calls[0]), timed(call)] if done % 2 else [timed(call), timed(calls[0])]
             base, this = pair if done % 2 else pair[::-1]
             times[0].append(base)

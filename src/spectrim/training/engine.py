@@ -24,7 +24,7 @@ def engine(run: RunPart, find_unused: bool = False) -> Accelerator:
     """Accelerate for one process, or for those that `accelerate launch` or torchrun started.
 
     Args:
-        find_unused: parameters may stay without a gradient, as those of a learned score can.
+        find_unused: some parameters may have no gradient, for example those of a learned score.
     """
     cpu, precision = on_cpu(run), run.precision
     if cpu:

@@ -96,7 +96,7 @@ def _adapted(
         model = model.with_plan(Plan())
     same_classes = set(model.labels) == set(labels)
     if same_classes and not part.fresh_head:
-        return model, [*notes, f"its head of {len(labels)} classes stays."]
+        return model, [*notes, f"its head of {len(labels)} classes is kept."]
     if part.fresh_head is False:
         raise SpectrimError(
             f"model.fresh_head=false, but the {len(model.labels)} classes of {init} are not the "

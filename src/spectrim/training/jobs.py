@@ -38,7 +38,7 @@ class Job:
 
     Attributes:
         notes: sentences about task and model for the user.
-        metric: that evaluates the model; None if nothing does.
+        metric: name of the metric that evaluates the model; None if it is not evaluated.
         first_eligible: first epoch that can be the best, counted from 0.
     """
 
@@ -142,7 +142,9 @@ class Supervision(Job):
             return None
         teacher = load(part.model, frames=self.task.frames, **part.load)
         if teacher.plan.stages:
-            self.notes.append(f"the teacher's own plan ({teacher.plan}) is left out: it sees all.")
+            self.notes.append(
+                f"the plan of the teacher ({teacher.plan}) is not used: it processes all patches."
+            )
             teacher = teacher.with_plan(Plan())
         differing = set(teacher.labels) ^ set(self.task.labels)
         if differing:

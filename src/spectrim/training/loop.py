@@ -39,7 +39,7 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     Writes to `out`: `last/` and `best/` (models), `epochs.jsonl`, `tensorboard/`, `state/`.
 
     Raises:
-        SpectrimError: the loss is not finite, or the disk is full; the last state is intact.
+        SpectrimError: the loss is not finite, or the disk is full; the last state is kept.
         Interrupted: Ctrl-C or a termination signal came; the state was saved.
     """
     loader, run, main = job.loader, job.run, accelerator.is_main_process
@@ -79,8 +79,8 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
                 set_lr(optim, lr)
                 seed_step(job.seed, progress.step, accelerator.process_index)
                 own_loss = backward(accelerator, objective, job, batch, now)
-                # All processes learn of a signal to any of them, and stop after the same step:
-                # one that stopped alone would leave the others waiting for its gradients.
+                # A signal to one process stops all of them after the same step. If one stopped
+                # alone, the others would wait for its gradients.
                 signals = torch.full_like(own_loss, len(stopping))
                 sums = accelerator.reduce(torch.stack([own_loss, signals]), "sum")
                 loss, stop = sums.tolist()

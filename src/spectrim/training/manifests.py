@@ -76,7 +76,7 @@ def _listed(names: Any) -> list[Any]:
 
 
 def check_tested(recipe: Recipe, name: str) -> None:
-    """Refuse a recipe whose manifests hold no test clip.
+    """Refuse a recipe whose manifests have no test clip.
 
     Raises:
         SpectrimError: there is none; the message begins with `name`.

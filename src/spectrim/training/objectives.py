@@ -1,4 +1,4 @@
-"""What is minimised: modules from a batch to one loss, so that data-parallel wrappers fit."""
+"""Training objectives: modules from a batch to one loss, as data-parallel wrappers require."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Supervised(nn.Module):
     Args:
         kind: "bce" or "ce".
         smoothing: of labels, for "ce".
-        share: of the teacher's term in the loss; temperature: both sides' logits are divided
-            by it.
+        share: fraction of the teacher's term in the loss; temperature: both sides' logits are
+            divided by it.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Supervised(nn.Module):
     ) -> Tensor:
         """The loss of a batch, summed over clips by their weights.
 
-        What a score or reduction appends to `context.losses` is added.
+        Terms that a score or reduction appends to `context.losses` are added.
 
         Args:
             features, valid, keep_rate, keep: as the transformer's `forward`.
@@ -81,7 +81,7 @@ def classification(logits: Tensor, targets: Tensor, kind: str, smoothing: float 
 
 
 def distillation(logits: Tensor, teacher: Tensor, kind: str, temperature: float) -> Tensor:
-    """(batch,) divergence from a teacher's softened answers, times temperature squared.
+    """(batch,) divergence from a teacher's softened outputs, times temperature squared.
 
     "ce": Kullback-Leibler of the softmaxes (Hinton et al., arXiv 1503.02531); "bce": binary
     cross-entropy against the teacher's sigmoids, mean over classes.
@@ -96,10 +96,10 @@ def distillation(logits: Tensor, teacher: Tensor, kind: str, temperature: float)
 
 
 class MaskedAutoEncoder(nn.Module):
-    """Guess hidden patches from the ones that are seen (MAE, arXiv 2111.06377; AudioMAE).
+    """Predict hidden patches from the visible ones (MAE, arXiv 2111.06377; AudioMAE).
 
     The decoder is a plain pre-norm transformer over all patches with fixed sine-cosine
-    positions; it ends with pre-training.
+    positions; it is discarded after pre-training.
     """
 
     def __init__(self, model: SpectrogramTransformer, width: int, depth: int, heads: int) -> None:
@@ -120,17 +120,18 @@ class MaskedAutoEncoder(nn.Module):
         self.decoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.decoder_norm = nn.LayerNorm(width)
         self.predict = nn.Linear(width, PATCH * PATCH)
-        # Not part of pre-training: a classifier makes its own.
+        # Not trained here: a classifier creates its own head.
         for part in (model.head, model.head_norm, model.norm):
             part.requires_grad_(False)
 
     def forward(self, features: Tensor, valid: Tensor, weights: Tensor, keep: Tensor) -> Tensor:
         """The loss of a batch: mean squared error, each patch normalised by its own values.
 
-        Only hidden patches that hold sound count: padding says nothing.
+        Only hidden patches that contain sound count.
 
         Args:
-            keep: (batch, patches) bool, what the encoder sees; as many in each clip.
+            keep: (batch, patches) bool: the patches that the encoder processes; the same number in
+                each clip.
             weights: (batch,) of each clip.
         """
         grid = self.model.config.grid

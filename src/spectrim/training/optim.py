@@ -15,14 +15,14 @@ TOKENS = ("prefix_tokens", "positions", "mask_token")
 def parameter_groups(
     module: nn.Module, depth: int, optim: OptimPart, prefix: str = "model."
 ) -> list[dict[str, Any]]:
-    """Groups of a weight decay and a factor of the learning rate each.
+    """Parameter groups, each with a weight decay and a factor of the learning rate.
 
-    The factor is layer_decay ** (depth + 1 - layer): layer 0 holds the patches' embedding,
-    prefix tokens and positions, layer i + 1 block i, layer depth + 1 all else (BEiT's and
-    MAE's rule). Biases, norms and tokens do not decay unless `decay_all`.
+    The factor is layer_decay ** (depth + 1 - layer): layer 0 holds the patch embedding, prefix
+    tokens and positions, layer i + 1 holds block i, and layer depth + 1 everything else (as in BEiT
+    and MAE). Biases, norms and tokens do not decay unless `decay_all`.
 
     Args:
-        module: what is trained; the transformer's parameters bear `prefix`.
+        module: the module to train; names of the transformer's parameters start with `prefix`.
         depth: blocks of the transformer.
 
     Returns:
@@ -66,6 +66,6 @@ def optimiser(groups: list[dict[str, Any]], optim: OptimPart) -> torch.optim.Opt
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group its share of the learning rate."""
+    """Set the learning rate of every group: `lr` times the factor of the group."""
     for group in optimiser.param_groups:
         group["lr"] = lr * group["scale"]

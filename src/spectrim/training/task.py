@@ -1,4 +1,4 @@
-"""What a recipe's clips decide: classes, loss, activation, metric, length, mean and std."""
+"""Values of a recipe that its clips determine: classes, loss, metric, length, mean and std."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def window_seconds(frames: int) -> float:
 def _objective(
     loss_part: LossPart, select: SelectPart, divided: Sequence[Splits]
 ) -> tuple[str, str, str, str]:
-    """Loss, activation and metric, and what the clips say about the first and the last."""
+    """Loss, activation and metric, and the reason for the choice."""
     single = all(len(clip.labels) == 1 for splits in divided for clip in splits.all())
     loss = loss_part.name if loss_part.name != "auto" else ("ce" if single else "bce")
     metric = select.metric if select.metric != "auto" else ("accuracy" if single else "mAP")

@@ -41,11 +41,11 @@ def esc50(folder: Path) -> Listing:
 def esc10(folder: Path) -> Listing:
     """ESC-10, from its own folder or from ESC-50's, and mixtures of its clips.
 
-    Its own: one folder a class, "001 - Dog bark"; the first digit of a file's name is the fold,
-    and there is no list from which anything could be missing. From ESC-50: the rows marked
-    `esc10`. The labels are ESC-10's either way ("Dog bark", which ESC-50 calls "dog").
+    ESC-10's own folder has one subfolder per class, "001 - Dog bark". The first digit of a file
+    name is the fold. It has no list, so no clip can be missing. From ESC-50: the rows marked
+    `esc10`. The labels are always ESC-10's names ("Dog bark", which ESC-50 calls "dog").
 
-    `esc10-mixtures` stands for a task of several labels a clip (see `mixtures`).
+    `esc10-mixtures` is a task with several labels per clip (see `mixtures`).
 
     Raises:
         SpectrimError: neither layout, or a name or row that is wrong.

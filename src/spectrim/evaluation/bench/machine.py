@@ -1,4 +1,4 @@
-"""The benchmark of the machine itself, and of the stages from a file to probabilities."""
+"""Benchmarks of the machine's matmul throughput and of the stages from file to probabilities."""
 
 from __future__ import annotations
 

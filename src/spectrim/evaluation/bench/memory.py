@@ -39,8 +39,8 @@ def peak_memory(
         window: samples per clip.
 
     Returns:
-        None if the system or the device does not report it, or if the process was killed, as it is
-        when memory runs out.
+        None if the system or the device does not report it, or if the process was killed, for
+        example because memory ran out.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
