@@ -35,7 +35,7 @@ def _read(path: Path) -> tuple[Experiment, list[Recipe | PretrainRecipe]]:
     from .options import allow_trusted_code
 
     experiment = read_grid(path)
-    allow_trusted_code(*experiment.about.scores)
+    allow_trusted_code(*experiment.definition.scores)
     recipes = check_recipes(experiment)
     for recipe in recipes:
         allow_trusted_code_of(recipe)

@@ -112,14 +112,14 @@ class Experiment:
     """A grid file and its cells, in the order in which they are run."""
 
     path: Path
-    about: ExperimentFile
+    definition: ExperimentFile
     cells: tuple[Cell, ...]
 
     @property
     def idle(self) -> list[str]:
         """Patterns of `order` that fit no cell."""
         return [
-            pattern for pattern in self.about.order
+            pattern for pattern in self.definition.order
             if not any(fnmatch(cell.name, pattern) for cell in self.cells)
         ]  # fmt: skip
 
@@ -144,7 +144,7 @@ def read_grid(path: Path) -> Experiment:
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         merged = OmegaConf.merge(OmegaConf.structured(ExperimentFile), given)
-        about: Any = OmegaConf.to_object(merged)
+        definition: Any = OmegaConf.to_object(merged)
     except OSError as error:
         raise SpectrimError(f"{path}: {error.strerror}; expected a grid file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -159,15 +159,20 @@ def read_grid(path: Path) -> Experiment:
         text = str(error).strip().splitlines()[0].rstrip(".?")
         raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
     # Finished cells are stored as "shelf", the kind's old name.
-    about.evidence = ["shelf" if kind == "untuned" else kind for kind in about.evidence]
-    _check(path, about)
-    cells = _cells(about)
+    definition.evidence = ["shelf" if kind == "untuned" else kind for kind in definition.evidence]
+    _check(path, definition)
+    cells = _cells(definition)
 
     def place(cell: Cell) -> int:
-        fits = (at for at, pattern in enumerate(about.order) if fnmatch(cell.name, pattern))
-        return next(fits, len(about.order))
+        fits = (
+            position
+            for position, pattern in enumerate(definition.order)
+            if fnmatch(cell.name, pattern)
+        )
+        return next(fits, len(definition.order))
 
-    return Experiment(path, about, tuple(sorted(cells, key=place)))  # sorted keeps equals in order
+    ordered = sorted(cells, key=place)  # a stable sort: cells of equal place keep their order
+    return Experiment(path, definition, tuple(ordered))
 
 
 def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
@@ -177,26 +182,27 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
         SpectrimError: a recipe is not there, a change does not fit it, or a score of the user's
             cannot be imported.
     """
-    about, found = grid.about, list[Recipe | PretrainRecipe]()
+    definition = grid.definition
+    recipes: list[Recipe | PretrainRecipe] = []
     try:
-        if about.pretrain:
-            changes = [text for run in about.pretrain_runs for text in run]
-            found.append(read_recipe(Path(about.pretrain), changes, PretrainRecipe))
-        for column in about.columns.values():
+        if definition.pretrain:
+            changes = [text for run in definition.pretrain_runs for text in run]
+            recipes.append(read_recipe(Path(definition.pretrain), changes, PretrainRecipe))
+        for column in definition.columns.values():
             runs = [text for run in column.runs for text in run]
-            changes = [*column.changes, *runs, *about.tuned, *column.tuned]
+            changes = [*column.changes, *runs, *definition.tuned, *column.tuned]
             recipe = read_recipe(Path(column.recipe), changes, Recipe)
             if recipe.keep_rate != 1:
                 raise SpectrimError(
                     f"{column.recipe} has keep_rate={recipe.keep_rate}, and baselines and controls "
                     "are unpruned: take it out; the grid's keep_rates say what is pruned."
                 )
-            found.append(recipe)
-        for score in about.scores:
+            recipes.append(recipe)
+        for score in definition.scores:
             Stage(3, 0.5, score=score)  # imports the user's now, not after hours of training
     except SpectrimError as error:
         raise SpectrimError(f"{grid.path}: {error}") from error
-    return found
+    return recipes
 
 
 def _unknown_key(key: str) -> str:
@@ -205,22 +211,22 @@ def _unknown_key(key: str) -> str:
     return f"a grid has no key {key!r}.{nearest(inside, [part.name for part in fields(kind)])}"
 
 
-def _check(path: Path, about: ExperimentFile) -> None:
-    for rate in about.keep_rates:
+def _check(path: Path, definition: ExperimentFile) -> None:
+    for rate in definition.keep_rates:
         try:
             check_keep_rate(rate)
         except SpectrimError as error:
             raise SpectrimError(f"{path}: keep_rates: {error}") from error
         if rate == 1:
             raise SpectrimError(f"{path}: keep_rates: 1.0 is the baseline's; leave it out.")
-    for score in about.scores:
+    for score in definition.scores:
         if score not in SCORES and ":" not in score:
             raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")
-    for kind in about.evidence:
+    for kind in definition.evidence:
         if kind not in KINDS[1:]:
             raise SpectrimError(f"{path}: evidence {kind!r}; expected untuned, tuned or control.")
-    for name, column in about.columns.items():
-        if column.pretrained and not about.pretrain:
+    for name, column in definition.columns.items():
+        if column.pretrained and not definition.pretrain:
             raise SpectrimError(f"{path}: {name} is pretrained, and `pretrain` names no recipe.")
         if column.paper and column.paper not in (known := paper_columns()):
             raise SpectrimError(
@@ -229,43 +235,45 @@ def _check(path: Path, about: ExperimentFile) -> None:
             )
 
 
-def _cells(about: ExperimentFile) -> list[Cell]:
+def _cells(definition: ExperimentFile) -> list[Cell]:
     cells: list[Cell] = []
-    if about.pretrain:
-        for run, changes in enumerate(about.pretrain_runs):
+    if definition.pretrain:
+        for run, changes in enumerate(definition.pretrain_runs):
             name = f"pretrain/{run}"
-            cells.append(Cell(name, "pretrain", None, run, about.pretrain, tuple(changes)))
-    runs = max((len(column.runs) for column in about.columns.values()), default=0)
+            cells.append(Cell(name, "pretrain", None, run, definition.pretrain, tuple(changes)))
+    runs = max((len(column.runs) for column in definition.columns.values()), default=0)
     for run in range(runs):
-        for key, column in about.columns.items():
+        for key, column in definition.columns.items():
             if run < len(column.runs):
-                cells += _of_column(about, key, column, run)
+                cells += _of_column(definition, key, column, run)
     return cells
 
 
-def _of_column(about: ExperimentFile, key: str, column: Column, run: int) -> list[Cell]:
+def _of_column(definition: ExperimentFile, key: str, column: Column, run: int) -> list[Cell]:
     """The baseline of one repetition, and what is held against it."""
-    own = (*column.changes, *column.runs[run])
+    changes = (*column.changes, *column.runs[run])
     first = f"pretrain/{run}" if column.pretrained else None
-    base = Cell(f"baseline/{key}/{run}", "baseline", key, run, column.recipe, own, first)
+    base = Cell(f"baseline/{key}/{run}", "baseline", key, run, column.recipe, changes, first)
     cells = [base]
-    start = base.name if about.from_baseline else first
-    tuned = (*own, *about.tuned, *column.tuned)
-    if "shelf" in about.evidence:
+    start = base.name if definition.from_baseline else first
+    tuned = (*changes, *definition.tuned, *column.tuned)
+    if "shelf" in definition.evidence:
         name = f"shelf/{key}/{run}"
-        pairs = tuple((score, rate) for score in about.scores for rate in about.keep_rates)
-        cells.append(Cell(name, "shelf", key, run, column.recipe, own, base.name, pairs=pairs))
-    if "control" in about.evidence:
+        pairs = tuple(
+            (score, rate) for score in definition.scores for rate in definition.keep_rates
+        )
+        cells.append(Cell(name, "shelf", key, run, column.recipe, changes, base.name, pairs=pairs))
+    if "control" in definition.evidence:
         name = f"control/{key}/{run}"
         # Tuned cells train without masks once pruning starts, so that the control has to as well.
-        changes = (*tuned, "schedule.masks_end=always")
-        cells.append(Cell(name, "control", key, run, column.recipe, changes, start))
-    if "tuned" in about.evidence:
-        for score in about.scores:
-            for rate in about.keep_rates:
+        control = (*tuned, "schedule.masks_end=always")
+        cells.append(Cell(name, "control", key, run, column.recipe, control, start))
+    if "tuned" in definition.evidence:
+        for score in definition.scores:
+            for rate in definition.keep_rates:
                 name = f"tuned/{key}/{score}-{rate}/{run}"
-                changes = (*tuned, f"keep_rate={rate}", f"score={score}")
+                pruned = (*tuned, f"keep_rate={rate}", f"score={score}")
                 cells.append(
-                    Cell(name, "tuned", key, run, column.recipe, changes, start, score, rate)
+                    Cell(name, "tuned", key, run, column.recipe, pruned, start, score, rate)
                 )
     return cells

@@ -78,9 +78,9 @@ class Numbers:
                 continue
             for run in _runs(grid, cell, result, results):
                 self._runs[cell.column, cell.kind, run.score, run.keep_rate].append(run)
-        columns = list(grid.about.columns)
+        columns = list(grid.definition.columns)
         kinds = ("baseline", "control", "shelf", "tuned")
-        scores = [None, *grid.about.scores]
+        scores = [None, *grid.definition.scores]
         self._references = {key: gap for key, runs in self._runs.items() if (gap := _gap(runs))}
         self.entries = sorted(
             (_entry(key, runs, self._references.get(key)) for key, runs in self._runs.items()),
@@ -153,7 +153,7 @@ class _Run:
 
     def in_order_of(self, paths: np.ndarray) -> _Run:
         """The same with clips in another order."""
-        place = {path: at for at, path in enumerate(self.paths.tolist())}
+        place = {path: index for index, path in enumerate(self.paths.tolist())}
         order = [place[path] for path in paths.tolist()]
         reference = None if self.reference is None else self.reference[order]
         return replace(self, paths=paths, truth=self.truth[order], last=self.last[order],
@@ -179,8 +179,8 @@ def _runs(
         rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
         return [
             _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
-                 arrays["last"][at], arrays["best"][at], "", False, arrays["last"][0])
-            for at, row in enumerate(rows) if (row["score"], row["keep_rate"]) in cell.pairs
+                 arrays["last"][index], arrays["best"][index], "", False, arrays["last"][0])
+            for index, row in enumerate(rows) if (row["score"], row["keep_rate"]) in cell.pairs
         ]  # fmt: skip
     reference = _reference(grid, cell, results, paths)
     rate = cell.keep_rate or 1.0
@@ -200,7 +200,7 @@ def _reference(
     if results.result(other) is None:
         return None
     with np.load(results.outputs(other), allow_pickle=False) as file:
-        place = {path: at for at, path in enumerate(file["paths"].tolist())}
+        place = {path: index for index, path in enumerate(file["paths"].tolist())}
         if set(place) != set(paths.tolist()):
             return None
         return file["last"][[place[path] for path in paths.tolist()]]
@@ -211,20 +211,20 @@ def reference_of(grid: Experiment, kind: str) -> str:
 
     Extra epochs are no gain of pruning, so that a missing control is not replaced.
     """
-    return "control" if kind == "tuned" and "control" in grid.about.evidence else "baseline"
+    return "control" if kind == "tuned" and "control" in grid.definition.evidence else "baseline"
 
 
 def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
     column, kind, score, rate = key
     name = runs[0].metric
     held = [run for run in runs if run.reference is not None]
-    own, paired = _figure(runs), _figure(held or runs)
+    pooled, paired = _figure(runs), _figure(held or runs)
     if name == "accuracy":
         chosen = np.mean([_right(run.best, run.truth).mean() for run in runs])
     else:
         chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
     return Entry(
-        column, kind, score, rate, name, runs[0].gmacs, own.value, own.error, float(chosen),
+        column, kind, score, rate, name, runs[0].gmacs, pooled.value, pooled.error, float(chosen),
         runs[0].chosen_on, sum(run.early for run in runs), paired.value, paired.error,
         None if gap is None else gap.value, None if gap is None else gap.error,
         len(runs), len(held),

@@ -31,13 +31,13 @@ class ResultFolder:
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """What a finished cell found; None where it is not finished, or was run otherwise."""
-        found = self._read(cell)
-        return None if found is None or differs(cell, found) else found
+        result = self._read(cell)
+        return None if result is None or differs(cell, result) else result
 
     def difference(self, cell: Cell) -> str | None:
         """How a finished cell was run otherwise than the grid asks now; None where it was not."""
-        found = self._read(cell)
-        return None if found is None else differs(cell, found)
+        result = self._read(cell)
+        return None if result is None else differs(cell, result)
 
     def _read(self, cell: Cell) -> dict[str, Any] | None:
         path = self.path_of(cell.name)
@@ -77,8 +77,8 @@ class ResultFolder:
         """
         if self.path_of(cell.name).is_file():
             return "changed" if self.difference(cell) else "done"
-        if at := holder(self.claim_of(cell)):
-            return f"running ({at})"
+        if process := holder(self.claim_of(cell)):
+            return f"running ({process})"
         if cell.start is not None and not self.path_of(cell.start).is_file():
             return "waiting"  # its `last` may be there, and is that of an earlier epoch
         if cell.start is not None and not (self.run_of(cell.start) / "last").is_dir():
@@ -90,15 +90,15 @@ class ResultFolder:
         return f"begun ({count} epochs)"
 
 
-def differs(cell: Cell, found: Mapping[str, Any]) -> str | None:
+def differs(cell: Cell, result: Mapping[str, Any]) -> str | None:
     """What a result says of how it was made that the cell does not, or the other way round."""
-    then = [found["recipe"], *found["changes"], f"from {found['start']}"]
+    then = [result["recipe"], *result["changes"], f"from {result['start']}"]
     now = [cell.recipe, *cell.changes, f"from {cell.start}"]
-    if "recipe_says" in found and Path(cell.recipe).is_file():
-        then += _flat(found["recipe_says"])
+    if "recipe_says" in result and Path(cell.recipe).is_file():
+        then += _flat(result["recipe_says"])
         now += _flat(recipe_says(cell))
     if sorted(then) == sorted(now):
-        rows = {(row["score"], row["keep_rate"]) for row in found.get("rows", ())}
+        rows = {(row["score"], row["keep_rate"]) for row in result.get("rows", ())}
         lacking = [f"{score}-{rate}" for score, rate in cell.pairs if (score, rate) not in rows]
         return f"without {', '.join(lacking)}" if lacking else None
     old, new = (

@@ -66,12 +66,12 @@ def run_grid(
     check_recipes(grid)
     results, finished, began = ResultFolder(make_folder(folder)), 0, time.monotonic()
     failed: dict[str, str] = {}
-    wanted = [cell for cell in grid.cells if only is None or cell.name in only]
-    _check_settings(grid, wanted, results)
+    requested = [cell for cell in grid.cells if only is None or cell.name in only]
+    _check_settings(grid, requested, results)
     while True:
         progressed = False
         left = [
-            cell for cell in wanted
+            cell for cell in requested
             if results.result(cell) is None and failed.keys().isdisjoint(
                 [cell.name, *starts_of(grid, cell)]
             )
@@ -85,8 +85,8 @@ def run_grid(
                 if mine and results.result(cell) is None:
                     try:
                         _run(grid, cell, results, reporter(cell), changes)
-                        if how := results.difference(cell):  # or it would be run for ever
-                            raise SpectrimError(f"came out otherwise than asked ({how}).")
+                        if difference := results.difference(cell):  # or it would be run for ever
+                            raise SpectrimError(f"came out otherwise than asked ({difference}).")
                         finished += 1
                     except SpectrimError as error:
                         failed[cell.name] = str(error)
@@ -114,18 +114,18 @@ def starts_of(grid: Experiment, cell: Cell) -> list[str]:
     return starts
 
 
-def _check_settings(grid: Experiment, wanted: Sequence[Cell], results: ResultFolder) -> None:
+def _check_settings(grid: Experiment, requested: Sequence[Cell], results: ResultFolder) -> None:
     """Raise where a finished cell that is asked for, or is needed, is another grid's."""
-    needed = {cell.name: cell for cell in wanted}
-    needed |= {name: grid.cell(name) for cell in wanted for name in starts_of(grid, cell)}
-    other = {name: how for name in needed if (how := results.difference(needed[name]))}
+    needed = {cell.name: cell for cell in requested}
+    needed |= {name: grid.cell(name) for cell in requested for name in starts_of(grid, cell)}
+    other = {name: text for name in needed if (text := results.difference(needed[name]))}
     if other:
-        name, how = next(iter(other.items()))
+        name, difference = next(iter(other.items()))
         more = f", and {len(other) - 1} more" if len(other) > 1 else ""
         raise SpectrimError(
             f"{results.path_of(name)} was run with other settings than {grid.path} has now "
-            f"({how}){more}. Use another --out, or delete that file, its folder in runs/ and those "
-            "of the cells that depend on it to re-run them."
+            f"({difference}){more}. Use another --out, or delete that file, its folder in runs/ "
+            "and those of the cells that depend on it to re-run them."
         )
 
 
@@ -166,12 +166,12 @@ def _run(
     first = ["model.fresh_head=null"] if trained_on else []
     given = [*first, *cell.changes, *changes, cache, "run.tensorboard=false"]
     if cell.kind == "shelf":
-        found = _shelf(grid, cell, results, given, reporter)
+        outcome = _shelf(grid, cell, results, given, reporter)
     else:
         if cell.start:
             given.append(f"init={results.run_of(cell.start) / 'last'}")
-        found = _trained(cell, results, given, reporter)
-    about = {
+        outcome = _trained(cell, results, given, reporter)
+    identity = {
         "cell": cell.name,
         "kind": cell.kind,
         "column": cell.column,
@@ -190,7 +190,7 @@ def _run(
         "versions": versions(),
         "format_version": RESULT_VERSION,
     }
-    save_json(results.path_of(cell.name), about | found | record)
+    save_json(results.path_of(cell.name), identity | outcome | record)
     # Last: without its result a run whose state is half removed could neither go on nor be done.
     shutil.rmtree(results.run_of(cell.name) / "state", ignore_errors=True)
 
@@ -216,9 +216,9 @@ def _trained(
         save_arrays(results.outputs(cell), compress=True, **arrays)
     kept = ["metric", "epochs", "last", "best", "best_on_test", "seconds"]
     kept += ["devices", "device", "precision"]
-    found = {key: summary.get(key) for key in kept}
-    found["trained_seconds"] = found.pop("seconds")
-    return found | classes | {"gmacs": macs(model) / 1e9}
+    outcome = {key: summary.get(key) for key in kept}
+    outcome["trained_seconds"] = outcome.pop("seconds")
+    return outcome | classes | {"gmacs": macs(model) / 1e9}
 
 
 def _shelf(
@@ -229,8 +229,8 @@ def _shelf(
     recipe = read_recipe(Path(cell.recipe), changes, Recipe)
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
-    about = read_json(results.run_of(cell.start) / "settled.json")
-    task = resolve(recipe, about)
+    resolved = read_json(results.run_of(cell.start) / "settled.json")
+    task = resolve(recipe, resolved)
     clips, targets = task.split("test")
     names = clip_names(clips)
     rows: list[dict[str, Any]] = []
@@ -240,13 +240,13 @@ def _shelf(
         model = load(results.run_of(cell.start) / checkpoint, device=device)
         order = [task.labels.index(label) for label in model.labels]
         variants = variants_of(
-            model, checkpoint, grid.about.keep_rates, grid.about.scores, recipe.blocks,
+            model, checkpoint, grid.definition.keep_rates, grid.definition.scores, recipe.blocks,
             recipe.seed, recipe.reduction,
         )  # fmt: skip
         tick = _summed(reporter, len(clips))
-        found = predict([variant.runner for variant in variants], clips, 16, tick=tick)
-        logits = [np.concatenate(parts) for parts in found.outputs]
-        truth = indicator([targets[at] for at in found.positions], len(order))[:, order]
+        predictions = predict([variant.runner for variant in variants], clips, 16, tick=tick)
+        logits = [np.concatenate(batches) for batches in predictions.outputs]
+        truth = indicator([targets[index] for index in predictions.positions], len(order))[:, order]
         outputs = [model.probabilities(torch.from_numpy(part)).numpy() for part in logits]
         for variant, output in zip(variants, outputs, strict=True):
             difference = paired_difference(task.metric, output, outputs[0], truth)
@@ -260,7 +260,7 @@ def _shelf(
                     "gmacs": variant.runner.macs / 1e9,
                 }
             )
-        arrays["paths"] = np.array(names)[found.positions]
+        arrays["paths"] = np.array(names)[predictions.positions]
         arrays["truth"] = truth
         arrays[checkpoint] = halved(np.stack(logits), task.metric)
     save_arrays(results.outputs(cell), compress=True, **arrays)

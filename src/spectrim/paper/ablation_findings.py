@@ -21,7 +21,7 @@ def high_hurts_more(material: Material) -> Finding:
     """See its title."""
     cases = []
     for row in material.contrasts():
-        mean, found = row["mean"], row["mean"]["high_less_low"]
+        mean, difference = row["mean"], row["mean"]["high_less_low"]
         cases.append(
             Case(
                 f"{row['model']}, {row['data']}",
@@ -31,8 +31,8 @@ def high_hurts_more(material: Material) -> Finding:
                     for which, name in (("high", "H"), ("low", "L"))
                 ),
                 _losses(row["family"], COUNTERPART[material.kind(row["data"])], ("high", "low")),
-                found["value"],
-                found["error"],
+                difference["value"],
+                difference["error"],
             )
         )
     return Finding(
@@ -48,8 +48,8 @@ def high_hurts_more(material: Material) -> Finding:
 
 def _losses(family: str, data: str, which: Sequence[str]) -> str:
     names = {"high": "H", "low": "L"}
-    parts = [f"without {names[w]} {-paper_loss(family, data, w):+.1f}" for w in which]
-    return f"{', '.join(parts)} ({data})"
+    losses = [f"without {names[w]} {-paper_loss(family, data, w):+.1f}" for w in which]
+    return f"{', '.join(losses)} ({data})"
 
 
 def beyond_number(material: Material) -> Finding:
@@ -60,15 +60,15 @@ def beyond_number(material: Material) -> Finding:
         for which, name, sign in (("low", "L", -1), ("high", "H", 1)):
             if f"{which}_less_random" not in mean:
                 continue
-            found = mean[f"{which}_less_random"]
+            difference = mean[f"{which}_less_random"]
             cases.append(
                 Case(
                     f"{row['model']}, {row['data']}, without {name}",
                     f"{change(mean[f'loss_{which}'])}, without as many random patches "
                     f"{change(mean[f'loss_random_{which}'])}",
                     "not given",
-                    None if found["value"] is None else sign * found["value"],
-                    found["error"],
+                    None if difference["value"] is None else sign * difference["value"],
+                    difference["error"],
                     f"without {name}",
                 )
             )
@@ -87,9 +87,9 @@ def low_matters(material: Material) -> Finding:
     cases = []
     for row in material.contrasts():
         low = row["mean"]["loss_low"]
-        said = _losses(row["family"], COUNTERPART[material.kind(row["data"])], ("low",))
+        published = _losses(row["family"], COUNTERPART[material.kind(row["data"])], ("low",))
         name = f"{row['model']}, {row['data']}"
-        cases.append(Case(name, f"{change(low)}", said, low["value"], low["error"]))
+        cases.append(Case(name, f"{change(low)}", published, low["value"], low["error"]))
     return Finding(
         "Quiet patches matter too",
         "Points lost without L, mean over the blocks after which the patches are dropped. "
@@ -108,12 +108,12 @@ def general_more_than_speech(material: Material) -> Finding:
         if kinds != ("general", "speech") or one["family"] != other["family"]:
             continue
         general, speech = one["mean"]["loss_low"], other["mean"]["loss_low"]
-        said = [paper_loss(one["family"], COUNTERPART[kind], "low") for kind in kinds]
+        published = [paper_loss(one["family"], COUNTERPART[kind], "low") for kind in kinds]
         cases.append(
             Case(
                 f"{one['family']}: {one['data']} against {other['data']}",
                 f"{change(general)} against {change(speech)}",
-                f"{-said[0]:+.1f} (ESC-50) against {-said[1]:+.1f} (SPC-2)",
+                f"{-published[0]:+.1f} (ESC-50) against {-published[1]:+.1f} (SPC-2)",
                 general["value"] - speech["value"],
                 independent([general["error"], speech["error"]]),
             )
@@ -141,12 +141,12 @@ def audiomae_more_robust(material: Material) -> Finding:
     for (mae, ast), (which, name) in product(_pairs(material), (("low", "L"), ("high", "H"))):
         ours = [row["mean"][f"loss_{which}"] for row in (ast, mae)]
         data = COUNTERPART[material.kind(mae["data"])]
-        said = [paper_loss(family, data, which) for family in ("AST", "AudioMAE")]
+        published = [paper_loss(family, data, which) for family in ("AST", "AudioMAE")]
         cases.append(
             Case(
                 f"{mae['model']} against {ast['model']}, {mae['data']}, without {name}",
                 f"AudioMAE {change(ours[1])}, AST {change(ours[0])}",
-                f"AudioMAE {-said[1]:+.1f}, AST {-said[0]:+.1f} ({data})",
+                f"AudioMAE {-published[1]:+.1f}, AST {-published[0]:+.1f} ({data})",
                 ours[0]["value"] - ours[1]["value"],
                 independent([entry["error"] for entry in ours]),
                 f"without {name}",

@@ -79,7 +79,7 @@ def _reduced(path: Path, scale: float, limit: int) -> bytes | None:
     return None
 
 
-def save_tables(beside: Path, material: Material, found: Sequence[Finding]) -> None:
+def save_tables(beside: Path, material: Material, findings: Sequence[Finding]) -> None:
     """The numbers, small: rounded, without what is the same in every row.
 
     Raises:
@@ -87,7 +87,7 @@ def save_tables(beside: Path, material: Material, found: Sequence[Finding]) -> N
     """
     whole = {"commands": [material.analysis["command"], material.ablation["command"]],
              "versions": material.analysis["versions"],
-             "findings": [rounded(one.record()) for one in found]}  # fmt: skip
+             "findings": [rounded(one.record()) for one in findings]}  # fmt: skip
     written = [save_json(beside / "findings.json", whole)]
     rows = material.analysis["rows"]
     last = {id(row): row["retention"][-1]["after"] for row in rows if row["retention"]}
@@ -110,10 +110,10 @@ def save_tables(beside: Path, material: Material, found: Sequence[Finding]) -> N
         "received": [{key: row[key] for key in head} | entry for row in rows
                      for entry in row["received"]],
         "clusters": [{"data": data["data"], "models": ";".join(view["models"]),
-                      "statistic": statistic, "cluster": f"C{at}"} | cluster
+                      "statistic": statistic, "cluster": f"C{number}"} | cluster
                      for data in material.analysis["data"] for view in data["views"]
-                     for statistic, those in view["clusters"].items()
-                     for at, cluster in enumerate(those["clusters"], 1)],
+                     for statistic, grouping in view["clusters"].items()
+                     for number, cluster in enumerate(grouping["clusters"], 1)],
     }  # fmt: skip
     for name, entries in tables.items():
         stream = io.StringIO()

@@ -52,11 +52,11 @@ def write(analysis: Path, ablation: Path, page: Path, speech: frozenset[str]) ->
     )
     check(material)
     beside = make_folder(page.with_suffix(""))
-    found = findings(material)
-    save_tables(beside, material, found)
+    results = findings(material)
+    save_tables(beside, material, results)
     shown = save_figures(beside, analysis, ablation)
-    made = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *sys.argv[1:]])
-    save_text(page, text_of(material, found, shown, made, page.stem))
+    command = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *sys.argv[1:]])
+    save_text(page, text_of(material, results, shown, command, page.stem))
 
 
 def findings(material: Material) -> list[Finding]:
@@ -101,14 +101,14 @@ def check(material: Material) -> None:
 
 
 def text_of(
-    material: Material, found: Sequence[Finding], shown: dict[str, str], made: str, folder: str
+    material: Material, results: Sequence[Finding], shown: dict[str, str], command: str, folder: str
 ) -> str:
     """The page."""
-    commands = [material.analysis["command"], material.ablation["command"], made]
+    commands = [material.analysis["command"], material.ablation["command"], command]
     runs = [row for row in material.ablation["rows"] if row["dropped"] is None]
     checkpoints = {row["model"]: row["checkpoint"] for row in material.analysis["unpruned"]}
     rate = material.analysis["rows"][0]["keep_rate"]
-    parts = [
+    paragraphs = [
         "# Which patches matter: the paper's findings at this scale",
         "Made by\n\n" + "\n".join(f"    {line}" for line in commands),
         table(
@@ -128,26 +128,26 @@ def text_of(
         "[a script](../src/spectrim/paper/analysis_page.py); they "
         "say nothing about other training runs of the same model. The paper's numbers are those "
         "of ESC-50 beside general audio, of Speech Commands (SPC-2) beside speech, from "
-        f"models of 86 million parameters. Pruned at keep-rate {rate:g} in three blocks, without "
+        f"models of 86 million parameters. Pruned at keep rate {rate:g} in three blocks, without "
         "training with pruning; blocks count from 1. K-means sorts the patches by their mean into "
         "C1 (the quietest) to C5: L, low intensity, is C1 and C2; H, high, C4 and C5.",
         "## In short",
-        table([[one.title, one.verdict] for one in found], ["finding", "here"]),
+        table([[one.title, one.verdict] for one in results], ["finding", "here"]),
     ]  # fmt: skip
-    parts += [*figure(shown, folder, "fig3.png"), "## One by one"]
+    paragraphs += [*figure(shown, folder, "fig3.png"), "## One by one"]
     joint = [name for name in shown if name.startswith("fig6-")]
     places = {1: ["ablation.png"], 5: ["fig5-clusters.png"], 6: ["retention.png", *joint],
               9: ["fig4-paper.png", "fig4-tau-b.png"], 10: ["received.png"]}  # fmt: skip
-    for at, one in enumerate(found):
-        parts += _section(at + 1, one)
-        for name in places.get(at, []):
-            parts += figure(shown, folder, name)
-    parts += [
+    for number, one in enumerate(results, 1):
+        paragraphs += _section(number, one)
+        for name in places.get(number - 1, []):
+            paragraphs += figure(shown, folder, name)
+    paragraphs += [
         "## Not put to the test here",
         "Three findings are about models trained with pruning (Table I), which this analysis does "
         "not look at: that attention ranks at least as well as intensity and variation at low "
-        "keep-rates, that 30 to 40 % fewer MACs cost less than a point, and that AudioMAE is more "
-        "sensitive than AST to low keep-rates. [Table I in miniature](miniature.md) does.",
+        "keep rates, that 30 to 40 % fewer MACs cost less than a point, and that AudioMAE is more "
+        "sensitive than AST to low keep rates. [Table I in miniature](miniature.md) does.",
         *_left_out(material),
         "## Tables",
         f"Beside the figures in [{folder}/]({folder}): `findings.json` (every case above), "
@@ -160,11 +160,11 @@ def text_of(
         + ", ".join(f"{k} {v}" for k, v in material.analysis["versions"].items() if v)
         + ".",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _section(number: int, one: Finding) -> list[str]:
-    parts = [f"### {number}. {one.title}", one.test]
+    paragraphs = [f"### {number}. {one.title}", one.test]
     if one.cases:
         rows = [
             [
@@ -176,8 +176,8 @@ def _section(number: int, one: Finding) -> list[str]:
             ]
             for case in one.cases
         ]
-        parts.append(table(rows, ["case", "ours", "paper", "difference / error", "verdict"]))
-    return [*parts, f"**At this scale: {one.verdict}.**"]
+        paragraphs.append(table(rows, ["case", "ours", "paper", "difference / error", "verdict"]))
+    return [*paragraphs, f"**At this scale: {one.verdict}.**"]
 
 
 def _difference(value: float | None, error: float | None) -> str:

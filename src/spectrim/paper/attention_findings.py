@@ -88,8 +88,8 @@ def loud_is_kept(material: Material) -> Finding:
                 continue
             ends = _ends(row, patches)
             pair = ends.get(("cluster pair", "high")), ends.get(("cluster pair", "low"))
-            said = f"{name}, {group}" if patches == "sound" else name
-            cases += _kept(said, *pair, ("of H", "of L"), group)
+            label = f"{name}, {group}" if patches == "sound" else name
+            cases += _kept(label, *pair, ("of H", "of L"), group)
     return Finding(
         "Attention keeps loud patches rather than quiet ones",
         "Share of H and of L left by attention after the last pruning. Difference: H less L, "
@@ -132,9 +132,10 @@ def deep_tau(material: Material) -> Finding:
         if not deep:
             continue
         low = min(deep, key=lambda entry: entry["value"])
-        said = _published_tau(material, row, statistic)
+        published = _published_tau(material, row, statistic)
         kind = _definition(definition) + ", without padding" * (patches == "sound")
-        theirs = f"{min(said[len(said) // 2 :]):.2f} ({COUNTERPART[material.kind(row['data'])]})"
+        lowest = min(published[len(published) // 2 :])
+        theirs = f"{lowest:.2f} ({COUNTERPART[material.kind(row['data'])]})"
         cases.append(
             Case(
                 f"{row['model']}, {row['data']}, {_name(statistic)}, {kind}",
@@ -162,16 +163,16 @@ def tau_grows(material: Material) -> Finding:
     for row, statistic, definition in product(
         material.analysis["unpruned"], ("mean", "std"), ("paper", "tau-b")
     ):
-        found = {
+        by_depth = {
             entry["blocks"]: entry
             for entry in row["tau_by_depth"]
             if (entry["statistic"], entry["definition"], entry["patches"])
             == (statistic, definition, "all")
         }
-        early, late, more = found.values()
-        said = _published_tau(material, row, statistic)
-        half = len(said) // 2
-        theirs = f"{sum(said[:half]) / half:.2f} to {sum(said[half:]) / half:.2f}"
+        early, late, more = by_depth.values()
+        published = _published_tau(material, row, statistic)
+        half = len(published) // 2
+        theirs = f"{sum(published[:half]) / half:.2f} to {sum(published[half:]) / half:.2f}"
         cases.append(
             Case(
                 f"{row['model']}, {row['data']}, {_name(statistic)}, {_definition(definition)}",

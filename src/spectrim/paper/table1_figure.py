@@ -27,20 +27,20 @@ def draw(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import PercentFormatter
 
-    names = [name for name in grid.about.columns if any(e.column == name for e in entries)]
+    names = [name for name in grid.definition.columns if any(e.column == name for e in entries)]
     if not names:
         return False
     wide = min(4, len(names))
     high = -(-len(names) // wide)
     size = max(3.1 * wide, 7.5), 2.9 * high  # inches; the legend wants the width
     figure, axes = plt.subplots(high, wide, figsize=size, squeeze=False)
-    styles = score_styles(grid.about.scores)
+    styles = score_styles(grid.definition.scores)
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
     for panel, name in zip(axes.flat, names, strict=False):
         column_entries: list[Entry] = [e for e in entries if e.column == name]
         for kind, style in (("shelf", "--"), ("tuned", "-")):
-            for score in grid.about.scores:
+            for score in grid.definition.scores:
                 points = sorted((e.gmacs, e.paired, e.paired_error) for e in column_entries
                                 if (e.kind, e.score) == (kind, score))  # fmt: skip
                 if points:
@@ -57,7 +57,7 @@ def draw(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
                 if e.kind == kind:
                     panel.errorbar(e.gmacs, e.value, e.error, fmt=symbol, markersize=6,
                                    elinewidth=0.7, label=kind)  # fmt: skip
-        column: Any = grid.about.columns[name]
+        column: Any = grid.definition.columns[name]
         panel.set_ylabel(column_entries[0].metric, fontsize=8)
         panel.set_title(f"{column.model}, {column.task}", fontsize=9)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -138,7 +138,7 @@ def _within_a_point(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[t
 def _sensitivity(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[tuple[str, Case]]:
     for ast, mae in _ast_and_audiomae(grid, numbers, kind):
         if gap := numbers.gap_of_differences(ast, mae):
-            task = grid.about.columns[ast.column].task
+            task = grid.definition.columns[ast.column].task
             name = f"{task} by {ast.score} at {ast.keep_rate}"
             setting = ast.score, ast.keep_rate
             losses = [_less(_paper(grid, e.column, kind), setting, (None, 1.0)) for e in (ast, mae)]
@@ -153,7 +153,7 @@ Setting = tuple[str | None, float]  # score and keep-rate
 
 def _paper(grid: Experiment, column: str, kind: str) -> dict[Setting, float]:
     """The paper's percentages of a column; it has fine-tuned ones alone."""
-    return paper_numbers(grid.about.columns[column].paper) if kind == "tuned" else {}
+    return paper_numbers(grid.definition.columns[column].paper) if kind == "tuned" else {}
 
 
 def _less(paper: dict[Setting, float], one: Setting, other: Setting) -> float | None:
@@ -166,7 +166,7 @@ def _ast_and_audiomae(
     grid: Experiment, numbers: Numbers, kind: str
 ) -> Iterator[tuple[Entry, Entry]]:
     """AST's and AudioMAE's figures on one task, at low keep rates."""
-    columns = grid.about.columns
+    columns = grid.definition.columns
     for ast in numbers.entries:
         task = columns[ast.column].task
         if ast.kind != kind or columns[ast.column].model != "AST" or ast.keep_rate not in LOW:

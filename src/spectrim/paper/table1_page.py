@@ -81,16 +81,16 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
             "provenance": runs,
         },
     )
-    title = grid.about.title or grid.path.stem.replace("-", " ").capitalize()
+    title = grid.definition.title or grid.path.stem.replace("-", " ").capitalize()
     sections = [f"# {title}\n", _head(grid, len(missing), entries)]
-    if grid.about.note:
-        sections.append(f"{grid.about.note.strip()}\n")
-    if any(column.paper for column in grid.about.columns.values()):
+    if grid.definition.note:
+        sections.append(f"{grid.definition.note.strip()}\n")
+    if any(column.paper for column in grid.definition.columns.values()):
         text = FINDINGS + f"\nEvery case with its numbers is in [{data.name}]({data.name}).\n"
         sections += ["## The paper's findings\n", text, summary(tested), "", DIFFERENCES]
     if is_drawn:
         sections += [f"![Metric against GMACs]({figure.name})\n", *_under_figure(entries)]
-    for name in grid.about.columns:
+    for name in grid.definition.columns:
         if column_entries := [entry for entry in entries if entry.column == name]:
             sections.append(_table(grid, name, column_entries))
     sections += [ERRORS, provenance_text(grid, results, runs, data.name)]
@@ -143,7 +143,7 @@ the difference of two values in a table.
 
 
 def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
-    column = grid.about.columns[name]
+    column = grid.definition.columns[name]
     paper = paper_numbers(column.paper)
     by_key = {(e.kind, e.score, e.keep_rate): e for e in entries}
     lines = [f"## {column.model}, {column.task}\n"]
@@ -165,8 +165,8 @@ def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
     repetitions = {n for e in entries if e.score for n in (e.runs, e.difference_runs) if n}
     is_counted = len(repetitions) > 1
     rows = []
-    for score in grid.about.scores:
-        for rate in grid.about.keep_rates:
+    for score in grid.definition.scores:
+        for rate in grid.definition.keep_rates:
             untuned, tuned = by_key.get(("shelf", score, rate)), by_key.get(("tuned", score, rate))
             present = untuned or tuned
             if present is None:

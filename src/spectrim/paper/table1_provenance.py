@@ -39,10 +39,11 @@ def provenance(grid: Experiment, results: ResultFolder) -> dict[str, Any]:
             name: {"recipe": column.recipe, "changes": column.changes, "tuned": column.tuned,
                    "starts_from": "pretrain" if column.pretrained else "as its recipe says",
                    "repetitions": column.runs}
-            for name, column in grid.about.columns.items()
+            for name, column in grid.definition.columns.items()
         },
-        "tuned": grid.about.tuned,
-        "pretrain": {"recipe": grid.about.pretrain, "repetitions": grid.about.pretrain_runs},
+        "tuned": grid.definition.tuned,
+        "pretrain": {"recipe": grid.definition.pretrain,
+                     "repetitions": grid.definition.pretrain_runs},
         "left_out": [cell.name for cell in grid.cells if results.difference(cell)],
     }  # fmt: skip
 
