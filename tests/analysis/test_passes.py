@@ -225,7 +225,7 @@ def test_keep_rate_one_and_a_model_that_never_prunes(models, clips):
     assert not any(row["drops"] for row in rows)
     ends = [e for row in rows for e in row["retention"] if e["kind"] == "row"]
     assert all(entry["value"] == 1.0 for entry in ends if entry["patches"] == "all")
-    with pytest.raises(SpectrimError, match="no plan of its own, so it never prunes"):
+    with pytest.raises(SpectrimError, match="no saved plan, so it does not prune"):
         analyze(models, {"clips": clips}, Settings(keep_rate=None))
     own = {"m": prune(models["ast"], 0.25, "variation", (2,))}
     (data,) = analyze(own, {"clips": clips}, Settings(keep_rate=None, examples=0))

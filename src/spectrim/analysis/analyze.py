@@ -38,8 +38,8 @@ class Settings:
 
     Attributes:
         keep_rate: in each of `blocks`; None: each model's own plan, which it must have.
-        scores: that rank; ignored where `keep_rate` is None.
-        blocks: that prune, from 0, or "input".
+        scores: the scores that rank; ignored if `keep_rate` is None.
+        blocks: the blocks that prune, counted from 0, or "input".
         batch_size: clips at a time.
         sample: patches that K-means clusters.
         seed: of that sample, of the jackknife groups, of random scores, and of the choice of
@@ -146,7 +146,7 @@ def pruned_by_score(
         }
     if not model.plan.stages:
         raise SpectrimError(
-            f"{model.config.name} has no plan of its own, so it never prunes; give a keep rate."
+            f"{model.config.name} has no saved plan, so it does not prune. Give a keep rate."
         )
     return {part_name(model.plan.stages[0].score): model}
 

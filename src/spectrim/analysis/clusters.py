@@ -39,7 +39,7 @@ class Clusters:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there are all five clusters, without which L and H mean nothing."""
+        """Whether there are all five clusters, as L and H require."""
         return self.count == COUNT
 
     def rank(self, values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an analysis runs on: manifests, short names, and which model fits which data."""
+"""Inputs of an analysis: manifests, short names, and which model fits which data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def manifests(
             warnings.warn(SpectrimNotice(text), stacklevel=2)
         has_folds = any(clip.fold is not None for clip in manifest.clips)
         has_splits = any(clip.split is not None for clip in manifest.clips)
-        is_alone = len(files) == 1  # a column that this manifest lacks, another may have
+        is_alone = len(files) == 1  # another manifest may have the column
         selected[name] = manifest.select(
             None if chosen_split == "all" or not (has_splits or is_alone) else chosen_split,
             fold if has_folds or is_alone else None,
@@ -111,6 +111,6 @@ def skipped(
 
 
 def not_run(pair: Mapping[str, Any]) -> str:
-    """A sentence on a pair that `skipped` names."""
+    """A note about a pair that `skipped` names."""
     names = shortened(pair["unknown_labels"], NAMED_LABELS, pair["unknown"])
     return f"{pair['model']} is not run on {pair['data']}, whose labels it does not know: {names}."

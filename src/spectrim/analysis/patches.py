@@ -20,8 +20,8 @@ STATISTICS = ("mean", "std")  # intensity and variation
 class View:
     """The settings that determine patch statistics; models that share them share the clusters.
 
-    `frames`, `mels`, `stride`, `mean` and `std` as in `ModelConfig`. Padding is not a
-    setting here: it is set to the clip's minimum, as the scores of the paper do.
+    `frames`, `mels`, `stride`, `mean` and `std` as in `ModelConfig`. Padding is not a setting here:
+    it is set to the clip's minimum, as in the paper's scores.
     """
 
     frames: int

@@ -71,8 +71,11 @@ def write_report(path: Path, numbers: dict[str, Any], figures: Sequence[ReportFi
     if numbers["skipped"]:
         blocks += ["<h2>Not run</h2>", _list(not_run(pair) for pair in numbers["skipped"])]
     if failures := numbers["failures"]:
-        blocks.append(f"<h2>Not read</h2>\n<p>Clips that could not be read: {len(failures)}. The "
-                      f"first {min(FAILURES, len(failures))}:</p>")  # fmt: skip
+        shown = min(FAILURES, len(failures))
+        blocks.append(
+            "<h2>Unreadable clips</h2>\n"
+            f"<p>Clips that could not be read: {len(failures)}. The first {shown}:</p>"
+        )
         blocks.append(_list(entry["error"] for entry in failures[:FAILURES]))
     blocks.append(_method(numbers))
     body = "\n".join(blocks)
@@ -161,7 +164,7 @@ def _method(numbers: dict[str, Any]) -> str:
     errors = html.escape(numbers["standard_errors"])
     return "\n".join(
         [
-            "<h2>How it was made</h2>",
+            "<h2>Settings and versions</h2>",
             _table(("Runs", keys, runs)),
             _table(("Patches that K-means clustered (a uniform random sample)", sample_columns,
                     samples)),

@@ -25,7 +25,7 @@ class PrunedModel:
     """A pruned model and its counts.
 
     Attributes:
-        score: that ranks; for a model's own plan, the score of its first stage.
+        score: the score that ranks; for a model's own plan, the score of its first stage.
         model: with its plan.
         blocks: where its stages stand, from 0, or "input".
         retention, joint, received: see their classes.
@@ -123,6 +123,6 @@ class AnalyzedModel:
 def _received(context: Context) -> np.ndarray:
     """(clips, arriving) attention that the patches receive in the block."""
     values: np.ndarray = context.attention_received().float().cpu().numpy()
-    if np.isnan(values).any():  # minus infinity is allowed: it marks what must not be kept
+    if np.isnan(values).any():  # minus infinity is allowed: it marks patches that must not be kept
         raise not_finite("attention")
     return values

@@ -1,4 +1,4 @@
-"""The numbers of an analysis that a person wants first, as tables of text."""
+"""The main numbers of an analysis as tables of text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def summaries(numbers: Row) -> list[Table]:
 
 
 def block_name(block: int | str) -> str:
-    """Where a stage stands: "block 3", or "input". Blocks count from 0."""
+    """Position of a stage: "block 3", or "input". Blocks count from 0."""
     return "input" if block == "input" else f"block {block}"
 
 

@@ -1,4 +1,4 @@
-"""`spectrim ablate`: Table IV, the loss without the quiet or without the loud patches."""
+"""`spectrim ablate`: Table IV, accuracy lost without the quiet or without the loud patches."""
 
 from __future__ import annotations
 

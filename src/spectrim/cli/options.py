@@ -200,7 +200,7 @@ class NewPlan:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What a model's file does not store."""
+    """Settings that a model's file does not store."""
 
     frames: ModelFrames = None
     load: ModelLoad = None
@@ -216,7 +216,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Loading(ModelSettings):
-    """What a model's file does not store, and where the model runs."""
+    """Settings that a model's file does not store, and the device."""
 
     device: Device = "auto"
     dtype: Dtype = "float32"
@@ -270,7 +270,7 @@ def _with_classes(model: SpectrogramTransformer, name: str) -> SpectrogramTransf
 
 
 def note_unused_plan(name: str, model: SpectrogramTransformer) -> None:
-    """Say that a command does not use the plan saved with a model, if there is one."""
+    """Print a note if a model has a saved plan that the command does not use."""
     if model.plan.stages:
         complain("note", f"{name}: the saved plan ({model.plan}) is not used.")
 

@@ -36,7 +36,7 @@ class Format(StrEnum):
 
 
 class TableOrJson(StrEnum):
-    """How a result is printed that has no CSV form."""
+    """How a result without a CSV form is printed."""
 
     table = "table"
     json = "json"
@@ -144,14 +144,14 @@ def progress() -> Progress:
 
 @contextmanager
 def begins_anew() -> Iterator[None]:
-    """Around work that is lost when it is interrupted: the message says so."""
+    """Context for work that is lost if interrupted; the message says so."""
     with _interruption("interrupted; nothing was written."):
         yield
 
 
 @contextmanager
 def goes_on() -> Iterator[None]:
-    """Around work that is kept when it is interrupted: the message says so."""
+    """Context for work that is kept if interrupted; the message says so."""
     with _interruption("interrupted; run the same command again to continue the sweep."):
         yield
 

@@ -1,4 +1,4 @@
-"""What `train` and `pretrain` share: their options, what they print, and the bar that they show."""
+"""Options, printed summaries and progress bar that `train` and `pretrain` share."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def needs_training_extra() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Run:
-    """What `train` and `pretrain` are asked to do."""
+    """Arguments of `train` and `pretrain`."""
 
     recipe: Annotated[Path, typer.Argument(help="A YAML recipe, such as those in recipes/.")]
     changes: Annotated[
@@ -83,7 +83,7 @@ class Run:
 
         with Bars(Console(stderr=True)) as bars:
             summary = train(recipe, folder, bars, bars.measured)
-        if summary is not None:  # else another process of the run prints it
+        if summary is not None:  # otherwise another process of the run prints it
             output.emit(summary, lambda: print_summary(summary, folder))
 
 
@@ -147,7 +147,7 @@ class Bars:
         self.bar.update(self.clips, completed=done, total=clips, visible=done < clips)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Print a line that stays."""
+        """Print the line of a finished epoch."""
         texts = [f"{key} {row[key]:.1%}" for key in ("valid", "test") if key in row]
         self.metric = f" {texts[0]}" if texts else ""
         metrics = "".join(f"  {text}" for text in texts)

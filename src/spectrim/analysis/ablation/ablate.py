@@ -1,4 +1,4 @@
-"""Table IV: what a model loses without the patches of low, or of high, intensity."""
+"""Table IV: accuracy lost when patches of low or of high intensity are dropped."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def ablate_all(
                 ablations.append(
                     ablate(model, name, data_name, manifest, after=after, tick=tick, **settings)
                 )
-        except SpectrimError as error:  # the pairs measured so far are kept
+        except SpectrimError as error:  # keep the pairs measured so far
             failed.append({"model": name, "data": data_name, "error": str(error)})
     if not ablations:
         raise SpectrimError(failed[0]["error"])
@@ -151,8 +151,8 @@ def ablate(
     clusters, order = first.clusters[view][0], view.order_of(plain)
     if not clusters.is_complete:
         raise SpectrimError(
-            f"{manifest.source}: {clusters.count} different patch means make no five clusters, so "
-            "low and high cannot be told apart. Are these clips silent?"
+            f"{manifest.source}: {clusters.count} different patch means are too few for five "
+            "clusters. Are these clips silent?"
         )
     after = list(dict.fromkeys(after))
     dropped = [*DROPPED, *(RANDOM if random_control else ())]
@@ -236,7 +236,7 @@ def ablate(
 def check(
     model: SpectrogramTransformer, name: str, manifest: Manifest, after: Sequence[int]
 ) -> None:
-    """Refuse, before the long work, missing blocks and labels that do not fit the metric.
+    """Refuse missing blocks, and labels that do not fit the metric, before the long work.
 
     Raises:
         SpectrimError: see `ablate`.

@@ -19,7 +19,8 @@ def contrasts(
     after: Sequence[int],
     random_control: bool = False,
 ) -> dict[str, Any] | None:
-    """Losses of the metric (unpruned less ablated, 0 to 1) on the clips that every cut leaves.
+    """Losses of the metric (unpruned minus ablated, 0 to 1) on the clips that keep patches under
+    every cut.
 
     Args:
         metric: its name.

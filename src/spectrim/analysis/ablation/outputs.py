@@ -1,4 +1,4 @@
-"""What a model answers with patches dropped after a block, and the buffer that holds it."""
+"""Outputs of a model with patches dropped after a block, and the buffer that stores them."""
 
 from __future__ import annotations
 

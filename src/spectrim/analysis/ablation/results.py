@@ -84,7 +84,7 @@ def _flat(row: Row) -> Row:
 
 
 def draw_ablation(rows: Sequence[Row], paper: bool = False) -> Figure:
-    """The metric after dropping L or H, by how many blocks process every patch; a panel a model.
+    """The metric without L or H by the number of unpruned blocks; one panel per model.
 
     The dashed line is the unpruned model. Whiskers: one standard error over clips.
 

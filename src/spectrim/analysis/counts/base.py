@@ -1,4 +1,4 @@
-"""Sums over clips with standard errors, and what is known of a batch before a model runs."""
+"""Sums over clips with standard errors, and statistics of a batch that need no model."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ def pair_counts(
 
     Returns:
         (clips, 5) int64: all pairs; concordant ones (one patch above the other in both);
-        discordant ones; of equal rank (whatever the score); of equal score (whatever the rank).
+        discordant ones; of equal rank (any score); of equal score (any rank).
     """
     clips, patches = ranks.shape
     if present is None:
         present = np.ones(ranks.shape, bool)
-    # Absent patches go last, where they precede nothing that is counted.
+    # Absent patches go last, where no counted patch follows them.
     scores = np.where(present, scores, np.inf)
     order = np.argsort(scores, axis=1, kind="stable")
     scores, ranks, here = (np.take_along_axis(a, order, 1) for a in (scores, ranks, present))
@@ -39,7 +39,7 @@ def pair_counts(
     is_level = (ranks[..., None] == levels) & here[..., None]
     running = np.zeros((clips, patches + 1, len(levels)), np.int64)
     running[:, 1:] = is_level.cumsum(1)
-    # Patches of equal score see only what stands before the first of them.
+    # Patches of equal score count only the patches before the first of them.
     places = np.arange(patches)
     opens = np.ones((clips, patches), bool)
     opens[:, 1:] = scores[:, 1:] != scores[:, :-1]
@@ -63,7 +63,7 @@ def pair_counts(
 def tau_paper(counts: np.ndarray) -> np.ndarray:
     """(..., 5) counts to (...): (concordant or of equal rank, less discordant) / all pairs.
 
-    A pair of equal score in different clusters counts for neither side. NaN without a pair.
+    A pair of equal score in different clusters counts as neither. NaN without any pair.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         agree = counts[..., CONCORDANT] + counts[..., SAME_RANK]

@@ -1,4 +1,4 @@
-"""Which patches stay: by cluster, padding or sound, time and frequency."""
+"""Which patches are kept: by cluster, padding or sound, time and frequency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..patches import View
 from .base import BatchStats, GroupedSums
 
 KINDS = ("mean", "std", "row", "column")
-"""What patches are counted by: cluster of the mean, of the std, frequency row, time column."""
+"""Kinds of bins: cluster of the mean, cluster of the std, frequency row, time column."""
 
 
 class Retention(GroupedSums):
@@ -52,16 +52,16 @@ class Retention(GroupedSums):
 
     @property
     def all_patches(self) -> Shares:
-        """Shares of all patches, padding among them."""
+        """Shares of all patches, including padding."""
         return Shares({kind: self.by(kind).sum(-1) for kind in KINDS})
 
     @property
     def sound_patches(self) -> Shares:
-        """Shares of the patches that hold sound."""
+        """Shares of the patches that contain sound."""
         return Shares({kind: self.by(kind)[..., 1] for kind in KINDS})
 
     def padding(self) -> Estimate:
-        """(stages, 2) share of padding and of sound patches left; NaN where there are none."""
+        """(stages, 2) fraction of padding and of sound patches left; NaN if there are none."""
         return estimate(self.by("mean").sum(2), _left)
 
     def padding_share(self) -> Estimate:
@@ -76,7 +76,7 @@ class Retention(GroupedSums):
 
 @dataclass(frozen=True)
 class Shares:
-    """Numbers of patches by kind, and the shares that they make.
+    """Numbers of patches by kind, and their shares.
 
     Attributes:
         counts: by kind, (groups, 1 + stages, bins).

@@ -1,1 +1,1 @@
-"""The figures of an analysis, one kind a file; each gives a matplotlib figure."""
+"""The figures of an analysis, one module per kind; each function returns a matplotlib figure."""

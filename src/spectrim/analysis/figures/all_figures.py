@@ -19,10 +19,10 @@ class FigureEntry:
     """A figure of the report.
 
     Attributes:
-        section: heading in the report under which it stands.
+        section: its heading in the report.
         name: of its files, without suffix.
-        figure: what to save; drawn when its turn comes, so only one is in memory.
-        caption: what it shows and how to read it.
+        figure: the figure to save; drawn only when needed, so one at a time is in memory.
+        caption: what it shows, and how to read it.
         example: the clip that it shows, or None.
     """
 
@@ -36,7 +36,7 @@ class FigureEntry:
 def draw_all(
     data: Sequence[DataSet], paper: bool = False, tau_pruned: bool = False
 ) -> Iterator[FigureEntry]:
-    """Figures 3 to 6 of the paper and two more; those that have nothing to show are left out.
+    """Figures 3 to 6 of the paper and two more; figures without content are omitted.
 
     Args:
         paper: draw the published curves into Figure 4.

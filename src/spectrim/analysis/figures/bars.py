@@ -1,4 +1,4 @@
-"""Figure 5 and Table III, clusters and their sizes; and the share of each that is kept."""
+"""Figure 5 and Table III: clusters and their sizes; and the fraction of each that is kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLUSTER_NAMES = ["C1", "C2", "C3", "C4", "C5"]
 
 
 def draw_clusters(data: Sequence[DataSet]) -> Figure:
-    """A row a data set (and normalisation), a column a statistic: histogram, cut into clusters."""
+    """Histograms of the clusters: a row per data set and normalisation, a column per statistic."""
     rows = [(one, view) for one in data for view in one.first.clusters]
     figure = Figure(figsize=(11, 2.9 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), 2, squeeze=False)
@@ -57,11 +57,11 @@ def _draw_histogram(ax: Axes, clusters: Clusters, histogram: Histogram, sizes: n
     if percent[0].any():
         # Padding is hatched: it has one value in each clip, so it stands out as spikes.
         ax.bar(centres, percent[0], width, **PADDING)
-    # One spike would flatten the rest: the axis is cut, and a text gives the height of the bar.
+    # A spike would flatten the other bars: the axis is cut, and a text gives the spike's height.
     third, highest = np.sort(total)[-3], total.max()
     top = 1.6 * third if highest > 3 * third > 0 else highest
     if highest > top:
-        text = f"the bar at {centres[total.argmax()]:.2f} goes on to {highest:.0f} %"
+        text = f"the bar at {centres[total.argmax()]:.2f} reaches {highest:.0f} %"
         ax.text(0.99, 0.78, text, transform=ax.transAxes, fontsize=9, ha="right", va="top")
     ax.set_ylim(0, top * 1.32)
     for edge in clusters.edges:
@@ -76,7 +76,7 @@ def _draw_histogram(ax: Axes, clusters: Clusters, histogram: Histogram, sizes: n
 
 
 def draw_retention(data: Sequence[DataSet]) -> Figure | None:
-    """Share of each cluster, of padding, of each time and band left at the end; None: all is."""
+    """Fraction kept of each cluster, padding, time and band; None if nothing is dropped."""
     panels: dict[tuple[str, str], list[tuple[AnalyzedModel, PrunedModel]]] = {}
     for one in data:
         for model, pruned in one.pruned:
@@ -115,7 +115,7 @@ def _draw_retention_row(
             "markersize": max(2.0, 5 - 1.5 * index),
             "linestyle": (0, (3, 3)) if index else "-",
         }
-        # Bands stand at their middle on the mel axis, which models of any stride share.
+        # Bands are drawn at their middle on the mel axis, which is the same for all strides.
         middles = np.arange(view.grid.rows) * view.stride[0] + (PATCH - 1) / 2
         _draw_line(row[2], middles.tolist(), shares.kept("row"), model.name, line)
         times = [seconds_of(start * view.stride[1] + PATCH // 2)

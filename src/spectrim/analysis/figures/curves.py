@@ -44,13 +44,13 @@ def draw_tau(
     paper: bool = False,
     pruned: bool = False,
 ) -> Figure:
-    """Tau by block: a row a statistic, a column a family of models, a line a model and data set.
+    """Tau by block: one row per statistic, one column per family, one line per model and data set.
 
     Args:
         definition: a key of `kendall.DEFINITIONS`.
-        patches: 0: all, as the paper; 1: those that hold sound.
+        patches: 0: all, as in the paper; 1: those that contain sound.
         paper: draw the published curves too.
-        pruned: draw the pruned models, a line a score, instead of the unpruned ones.
+        pruned: draw the pruned models, one line per score, instead of the unpruned ones.
     """
     lines = _pruned_lines(data) if pruned else _unpruned_lines(data)
     styles = _styles(lines, pruned)
@@ -102,7 +102,7 @@ def _pruned_lines(data: Sequence[DataSet]) -> list[_Line]:
 
 
 def _styles(lines: Sequence[_Line], pruned: bool) -> dict[str, Style]:
-    """The model's own style, as in the other figures, where each model has a single line."""
+    """The style of each model if it has a single line; the other figures use the same style."""
     labels, models = [line.label for line in lines], [line.model for line in lines]
     if pruned or len(set(models)) < len(models):
         return series_styles(labels)
@@ -131,9 +131,9 @@ def _draw_published(ax: Axes, family: str, statistic: str) -> None:
 
 
 def draw_received(data: Sequence[DataSet]) -> Figure | None:
-    """Attention of kept over that of dropped patches; None where no model drops any.
+    """Attention of kept patches over attention of dropped ones; None if no model drops patches.
 
-    A panel a data set, a bar a model, score and pruning.
+    One panel per data set, one bar per model, score and pruning stage.
     """
     panels = {
         one.name: [(m, p) for m, p in one.pruned if p.drops and p.received.sums.any()]
@@ -167,7 +167,7 @@ def _received_panel(
             ax.errorbar(
                 value,
                 row + (stage - (stages - 1) / 2) * 0.22,
-                # On a log axis a whisker that reaches 0 has no end: it is left out.
+                # Omit a whisker that reaches 0, because it has no end on a log axis.
                 xerr=[[error if error < value else 0], [error]] if np.isfinite(error) else None,
                 color=COLOURS[stage % len(COLOURS)],
                 marker=MARKERS[stage % len(MARKERS)],

@@ -18,7 +18,7 @@ HEADS = ("input", "kept", "input, no padding", "kept, no padding")
 
 
 def draw_joint(data: DataSet) -> Figure | None:
-    """A row a model and score; None where nothing is dropped."""
+    """One row per model and score; None if nothing is dropped."""
     rows = [(model, pruned) for model, pruned in data.pruned if pruned.drops]
     if not rows:
         return None

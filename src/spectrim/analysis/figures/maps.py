@@ -18,10 +18,10 @@ PANEL = (2.75, 1.9)  # inches
 
 
 def draw_example(example: Example) -> Figure:
-    """A row a model and score: the input, then the patches left after each pruning.
+    """One row per model and score: the input, then the patches left after each pruning.
 
-    Models that keep the same patches by the same score share a row, as they do where the score
-    does not depend on the model.
+    Models that keep the same patches by the same score share a row, for example if the score does
+    not depend on the model.
     """
     pictures, rows = example.pictures, _grouped(example.pictures)
     columns = max(len(picture.kept) for picture in pictures)
@@ -49,13 +49,13 @@ def draw_example(example: Example) -> Figure:
 
 
 def blanked(picture: Picture, stage: int) -> np.ma.MaskedArray:
-    """(mels, frames) log-mel, masked where no patch lies that is left after a stage, from 1."""
+    """(mels, frames) log-mel that shows only the patches left after a stage, counted from 1."""
     shown = np.zeros(picture.features.shape, bool)  # (frames, mels)
     stride = picture.view.stride
     for column, row in np.argwhere(picture.kept[stage]):
         x, y = column * stride[1], row * stride[0]
         shown[x : x + PATCH, y : y + PATCH] = True
-    if stage == 0:  # the input is shown whole, with the last frames and bins that fill no patch
+    if stage == 0:  # show the whole input, including the last frames and bins, which fill no patch
         shown[:] = True
     return np.ma.masked_array(picture.features, ~shown).T
 

@@ -27,9 +27,9 @@ BLOCK_AXIS_WITH_PAPER = "block (from 0; the paper counts from 1)"
 
 
 def save_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
-    """Write a figure as PNG and as PDF, neither with the time of day in it."""
+    """Write a figure as PNG and as PDF, both without a creation time."""
     png = save_png(folder / f"{name}.png", figure)
-    figure.set_layout_engine("none")  # the layout stays; computing it again would double the time
+    figure.set_layout_engine("none")  # keep the layout; computing it again would double the time
     metadata = {"CreationDate": None, "Producer": None, "Creator": "spectrim"}
     pdf = folder / f"{name}.pdf"
     with verbatim(figure):
@@ -65,5 +65,5 @@ def hertz_ticks(axis: Axes, along: str) -> None:
 
 
 def in_block(block: int | str) -> str:
-    """Where a stage stands: "in block 3", or "at the input". Blocks count from 0."""
+    """Position of a stage: "in block 3", or "at the input". Blocks count from 0."""
     return "at the input" if block == "input" else f"in block {block}"
