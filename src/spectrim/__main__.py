@@ -1,4 +1,4 @@
-"""So that launchers can say `python -m spectrim`."""
+"""Entry point of `python -m spectrim`."""
 
 from .cli.main import main
 

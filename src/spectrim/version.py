@@ -1,3 +1,3 @@
-"""The version of the package, in a module of its own so that every room may import it."""
+"""The version of the package; a separate module that every subpackage may import."""
 
 __version__ = "0.1.0"

@@ -126,7 +126,7 @@ def test_ablate_keeps_what_is_measured_when_a_later_set_fails(run, folder, tmp_p
         ((*ANALYZE, "--keep-rate", "nan"), "keep rate of nan"),
         ((*ANALYZE, "--scores", "atention"), "Did you mean 'attention'"),
         ((*ANALYZE, "--blocks", "3,99"), "count from 0 to 11"),
-        ((*ANALYZE, "--saved-plan"), "never prunes; give a keep rate"),
+        ((*ANALYZE, "--saved-plan"), "does not prune. Give a keep rate"),
         ((*ANALYZE, "--clip", "9.wav"), "no clip called '9.wav'"),
         ((*ANALYZE, "--fold", "7"), "no column fold"),
         ((*ANALYZE, "--data", "clips", "--fold", "7"), "no manifest has a column fold"),

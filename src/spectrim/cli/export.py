@@ -36,7 +36,7 @@ def command(
         list[str] | None,
         typer.Option(
             "--leave-out-fold",
-            help="Fold of --calibrate that is not used, so that you can test on it. Repeatable.",
+            help="Fold of --calibrate to exclude, for example your test fold. Repeatable.",
         ),
     ] = None,
     clips: Annotated[

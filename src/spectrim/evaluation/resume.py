@@ -1,4 +1,4 @@
-"""Predictions saved while a sweep runs, so that an interrupted sweep resumes."""
+"""Saving predictions while a sweep runs, to resume an interrupted sweep."""
 
 from __future__ import annotations
 

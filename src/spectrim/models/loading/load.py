@@ -68,7 +68,7 @@ class LoadedModel:
 
     @property
     def has_fresh_head(self) -> bool:
-        """Whether the source has no head, so that the model's is untrained."""
+        """Whether the source has no head; the model's head is then untrained."""
         return "head" in self.assumed
 
     def notes(self) -> list[str]:
@@ -258,7 +258,7 @@ def _build(
     stored = converted.config
     config = with_overrides(stored, options.overrides())
     model = _without_memory(config, plan)
-    # Copies, so that nothing is shared with a model in memory or with a file's one big storage.
+    # Copy: tensors must not share memory with a model in memory or with the storage of a file.
     state = {
         name: value.detach().to(torch.float32 if value.is_floating_point() else None, copy=True)
         for name, value in converted.state.items()
