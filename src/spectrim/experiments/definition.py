@@ -1,4 +1,4 @@
-"""A grid of runs, such as the paper's Table I: its cells, what each needs, and their order."""
+"""Read a grid of runs, such as the paper's Table I: its cells, their dependencies and order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Column:
 
 @dataclass
 class ExperimentFile:
-    """What a grid file says.
+    """Content of a grid file.
 
     Attributes:
         title, note: of the page; the note stands below its first paragraph.
@@ -57,9 +57,10 @@ class ExperimentFile:
             training; stored as "shelf"), "tuned" (trained with the keep rate schedule), "control"
             (as tuned, without masks from where pruning would start, at keep rate 1.0).
         tuned: changes to the recipe in tuned and control cells.
-        from_baseline: whether those start from the baseline's last epoch, or as it did.
+        from_baseline: whether those cells start from the last epoch of the baseline. Otherwise
+            they start from the same weights as the baseline.
         pretrain: recipe of the encoders; pretrain_runs: changes of each repetition.
-        order: patterns of cell names; a cell comes where the first one fits it.
+        order: patterns of cell names. The first pattern that matches a cell sets its position.
     """
 
     title: str = ""
@@ -103,7 +104,7 @@ class Cell:
 
     @property
     def file(self) -> str:
-        """The name as a file's."""
+        """The name with slashes replaced, for use as a file name."""
         return self.name.replace("/", "--")
 
 
@@ -117,17 +118,17 @@ class Experiment:
 
     @property
     def idle(self) -> list[str]:
-        """Patterns of `order` that fit no cell."""
+        """Patterns of `order` that match no cell."""
         return [
             pattern for pattern in self.definition.order
             if not any(fnmatch(cell.name, pattern) for cell in self.cells)
         ]  # fmt: skip
 
     def cell(self, name: str) -> Cell:
-        """The cell of that name.
+        """Return the cell with this name.
 
         Raises:
-            SpectrimError: there is none.
+            SpectrimError: no cell has this name.
         """
         for cell in self.cells:
             if cell.name == name:
@@ -139,7 +140,7 @@ def read_grid(path: Path) -> Experiment:
     """Read a grid file.
 
     Raises:
-        SpectrimError: not there, a key that does not exist, or a value of another type.
+        SpectrimError: the file is missing, a key is unknown, or a value has the wrong type.
     """
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -176,11 +177,11 @@ def read_grid(path: Path) -> Experiment:
 
 
 def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
-    """Read every column's recipe with all changes that its cells make to it; and return them.
+    """Read and return the recipe of every column, with all changes made by its cells.
 
     Raises:
-        SpectrimError: a recipe is not there, a change does not fit it, or a score of the user's
-            cannot be imported.
+        SpectrimError: a recipe is missing, a change does not fit it, or a custom score cannot be
+            imported.
     """
     definition = grid.definition
     recipes: list[Recipe | PretrainRecipe] = []
@@ -199,7 +200,7 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
                 )
             recipes.append(recipe)
         for score in definition.scores:
-            Stage(3, 0.5, score=score)  # imports the user's now, not after hours of training
+            Stage(3, 0.5, score=score)  # import custom scores now, not after hours of training
     except SpectrimError as error:
         raise SpectrimError(f"{grid.path}: {error}") from error
     return recipes
@@ -250,7 +251,7 @@ def _cells(definition: ExperimentFile) -> list[Cell]:
 
 
 def _of_column(definition: ExperimentFile, key: str, column: Column, run: int) -> list[Cell]:
-    """The baseline of one repetition, and what is held against it."""
+    """The baseline of one repetition and the cells compared with it."""
     changes = (*column.changes, *column.runs[run])
     first = f"pretrain/{run}" if column.pretrained else None
     base = Cell(f"baseline/{key}/{run}", "baseline", key, run, column.recipe, changes, first)
@@ -265,7 +266,7 @@ def _of_column(definition: ExperimentFile, key: str, column: Column, run: int) -
         cells.append(Cell(name, "shelf", key, run, column.recipe, changes, base.name, pairs=pairs))
     if "control" in definition.evidence:
         name = f"control/{key}/{run}"
-        # Tuned cells train without masks once pruning starts, so that the control has to as well.
+        # Tuned cells train without masks once pruning starts. The control must do the same.
         control = (*tuned, "schedule.masks_end=always")
         cells.append(Cell(name, "control", key, run, column.recipe, control, start))
     if "tuned" in definition.evidence:

@@ -24,16 +24,16 @@ class Entry:
         value: of the last epoch, mean over repetitions, 0 to 1.
         error: standard error of `value` over clips (of all repetitions).
         chosen: of the best epoch, mean over repetitions.
-        chosen_on: the split that chose it, "valid" or "test"; "" off the shelf.
-        early: how many repetitions chose an epoch before the keep-rate had come down, whose
-            weights were not trained with all of the pruning.
-        paired, paired_error: as `value` and `error`, of the repetitions that have what they are
-            held against, where there are any: what a figure can show beside it.
+        chosen_on: the split that chose it, "valid" or "test"; "" without fine-tuning.
+        early: how many repetitions chose an epoch before the keep rate reached its target. Their
+            weights were not trained with the full pruning.
+        paired, paired_error: as `value` and `error`, over the repetitions that have a reference;
+            over all repetitions if none has one.
         difference, difference_error: from the reference (shelf: the same weights unpruned, of the
             same cell; tuned: the control, in a grid without controls the baseline) on the same
             clips; None where there is none. Its error is over clips and repetitions.
-        runs: how many repetitions stand behind it; difference_runs: behind the difference.
-        clips: how many test clips, over all of them.
+        runs: number of repetitions of `value`; difference_runs: number of those with a difference.
+        clips: number of test clips over all repetitions.
     """
 
     column: str
@@ -56,7 +56,7 @@ class Entry:
     clips: int
 
 
-Key = tuple[str, str, str | None, float]  # column, kind, score, keep-rate
+Key = tuple[str, str, str | None, float]  # column, kind, score, keep rate
 
 
 class Numbers:
@@ -152,7 +152,7 @@ class _Run:
     reference: np.ndarray | None
 
     def in_order_of(self, paths: np.ndarray) -> _Run:
-        """The same with clips in another order."""
+        """The same run with its clips in the order of `paths`."""
         place = {path: index for index, path in enumerate(self.paths.tolist())}
         order = [place[path] for path in paths.tolist()]
         reference = None if self.reference is None else self.reference[order]
@@ -209,7 +209,7 @@ def _reference(
 def reference_of(grid: Experiment, kind: str) -> str:
     """The kind of cell that a trained one is held against.
 
-    Extra epochs are no gain of pruning, so that a missing control is not replaced.
+    A missing control is not replaced by the baseline: extra epochs are not a gain of pruning.
     """
     return "control" if kind == "tuned" and "control" in grid.definition.evidence else "baseline"
 

@@ -1,4 +1,4 @@
-"""Where a grid's results lie, and how far each cell is."""
+"""The result folder of a grid, and the status of each cell."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .definition import Cell
 
 
 class ResultFolder:
-    """Where a grid's results lie.
+    """The result folder of a grid.
 
-    `cells/NAME.json` and `NAME.npz` are finished cells (small, to be kept), `claims/` what is
-    being run now, `runs/NAME/` the runs themselves, `waveforms/` decoded clips.
+    `cells/NAME.json` and `NAME.npz` are finished cells (small, to be kept). `claims/` holds the
+    locks of running cells, `runs/NAME/` the training runs, and `waveforms/` decoded clips.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,16 +26,16 @@ class ResultFolder:
         self._read_results: dict[Path, tuple[int, dict[str, Any]]] = {}
 
     def path_of(self, name: str) -> Path:
-        """The file that a cell has when it is finished."""
+        """The result file of a finished cell."""
         return self.folder / "cells" / f"{name.replace('/', '--')}.json"
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """What a finished cell found; None where it is not finished, or was run otherwise."""
+        """Result of a finished cell; None if it is unfinished or was run with other settings."""
         result = self._read(cell)
         return None if result is None or differs(cell, result) else result
 
     def difference(self, cell: Cell) -> str | None:
-        """How a finished cell was run otherwise than the grid asks now; None where it was not."""
+        """How the settings of a finished cell differ from the grid; None if they do not."""
         result = self._read(cell)
         return None if result is None else differs(cell, result)
 
@@ -54,7 +54,7 @@ class ResultFolder:
         return self.folder / "cells" / f"{cell.file}.npz"
 
     def claim_of(self, cell: Cell) -> Path:
-        """The file whose holder runs the cell."""
+        """The lock file of the process that runs the cell."""
         return self.folder / "claims" / cell.file
 
     def run_of(self, name: str) -> Path:
@@ -62,17 +62,17 @@ class ResultFolder:
         return self.folder / "runs" / name.replace("/", "--")
 
     def strangers(self, cells: Iterable[Cell]) -> list[str]:
-        """Finished cells that lie there and are none of `cells`: another grid's, or left behind."""
+        """Finished cells in the folder that are not in `cells`."""
         ours = {self.path_of(cell.name) for cell in cells}
         return sorted(
             path.stem for path in (self.folder / "cells").glob("*.json") if path not in ours
         )
 
     def status(self, cell: Cell) -> str:
-        """How far a cell is.
+        """Status of a cell.
 
-        "done"; "changed": run otherwise than the grid asks now; "running (host process)";
-        "waiting" for another cell; "lost" where that cell is done and its run is gone; "ready";
+        "done"; "changed": run with other settings than the grid has; "running (host process)";
+        "waiting" for another cell; "lost" if that cell is done but its run is missing; "ready";
         or "begun (3 epochs)".
         """
         if self.path_of(cell.name).is_file():
@@ -91,7 +91,7 @@ class ResultFolder:
 
 
 def differs(cell: Cell, result: Mapping[str, Any]) -> str | None:
-    """What a result says of how it was made that the cell does not, or the other way round."""
+    """Describe how the settings of a result and of the cell differ; None if they agree."""
     then = [result["recipe"], *result["changes"], f"from {result['start']}"]
     now = [cell.recipe, *cell.changes, f"from {cell.start}"]
     if "recipe_says" in result and Path(cell.recipe).is_file():
@@ -109,14 +109,16 @@ def differs(cell: Cell, result: Mapping[str, Any]) -> str | None:
 
 
 def recipe_says(cell: Cell) -> dict[str, Any]:
-    """What is in the cell's recipe file, before any change: comments and order do not count."""
+    """Content of the cell's recipe file before any change, without comments."""
     path = Path(cell.recipe)
     return _content(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
 def _content(path: Path, changed: int) -> dict[str, Any]:
-    return content_of(path)  # read anew where the file is newer: many cells share one
+    return content_of(
+        path
+    )  # cached because many cells share one file; `changed` invalidates the cache
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""The cells of a grid, run one by one; each finished one is a JSON file that stays."""
+"""Run the cells of a grid one by one; each finished cell is saved as a JSON file."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from ..training.task import resolve
 from .definition import Cell, Experiment, check_recipes
 from .results import ResultFolder, recipe_says
 
-WAIT = 10.0  # seconds between looks at what other processes are at
+WAIT = 10.0  # seconds between checks of the cells that other processes run
 
 
 class Ran(NamedTuple):
-    """What a process did of a grid: how many cells it finished, and why others failed, by name."""
+    """Number of cells finished by this process, and the errors of failed cells by name."""
 
     finished: int
     failed: dict[str, str]
@@ -51,13 +51,13 @@ def run_grid(
 ) -> Ran:
     """Run cells in the grid's order until none is left, or until `seconds` have passed.
 
-    Several processes may do so at once. An interrupted cell goes on where it stopped. One that
-    fails, and what starts from it, is left out of this call; the rest is run.
+    Several processes may run the same grid at once. An interrupted cell resumes. After a cell
+    fails, this call skips it and all cells that start from it, and runs the rest.
 
     Args:
-        reporter: gives what a cell's run reports to.
+        reporter: returns the reporter of a cell.
         only: names of cells; None: all.
-        changes: to every recipe, of what changes no result, such as run.threads=1.
+        changes: to every recipe, for settings that do not affect results, such as run.threads=1.
 
     Raises:
         SpectrimError: a recipe does not fit; a cell, or one that it starts from, was finished with
@@ -85,13 +85,15 @@ def run_grid(
                 if mine and results.result(cell) is None:
                     try:
                         _run(grid, cell, results, reporter(cell), changes)
-                        if difference := results.difference(cell):  # or it would be run for ever
+                        if difference := results.difference(
+                            cell
+                        ):  # else the loop would run it again forever
                             raise SpectrimError(f"came out otherwise than asked ({difference}).")
                         finished += 1
                     except SpectrimError as error:
                         failed[cell.name] = str(error)
                     progressed = True
-                    break  # from the top: what was waiting may come first
+                    break  # restart: a cell that was waiting may now come first
         if not left:
             return Ran(finished, failed)
         if not progressed:
@@ -100,13 +102,13 @@ def run_grid(
             except SpectrimError as error:
                 if not failed:
                     raise
-                failed[left[0].name] = str(error)  # beside what is told already
+                failed[left[0].name] = str(error)  # in addition to the earlier failures
                 return Ran(finished, failed)
             time.sleep(WAIT)
 
 
 def starts_of(grid: Experiment, cell: Cell) -> list[str]:
-    """The cells that a cell needs: what it starts from, what that starts from, and so on."""
+    """Names of the cells that a cell depends on, directly or indirectly."""
     starts: list[str] = []
     while cell.start is not None:
         starts.append(cell.start)
@@ -115,7 +117,7 @@ def starts_of(grid: Experiment, cell: Cell) -> list[str]:
 
 
 def _check_settings(grid: Experiment, requested: Sequence[Cell], results: ResultFolder) -> None:
-    """Raise where a finished cell that is asked for, or is needed, is another grid's."""
+    """Raise if a finished cell that is requested or needed was run with other settings."""
     needed = {cell.name: cell for cell in requested}
     needed |= {name: grid.cell(name) for cell in requested for name in starts_of(grid, cell)}
     other = {name: text for name in needed if (text := results.difference(needed[name]))}
@@ -130,10 +132,10 @@ def _check_settings(grid: Experiment, requested: Sequence[Cell], results: Result
 
 
 def _check_runnable(grid: Experiment, left: Sequence[Cell], results: ResultFolder) -> None:
-    """Raise where no cell that is left can ever be run.
+    """Raise if none of the remaining cells can ever be run.
 
-    Another process may yet finish what a cell waits for, unless nobody is at it, or it is finished
-    and its run is gone: runs are not kept with the results.
+    Another process may still finish the cell that others wait for. This is impossible if no
+    process runs it, or if it is finished and its run folder is missing.
     """
     states = {cell.name: results.status(cell) for cell in left}
     if not set(states.values()) <= {"waiting", "lost"}:
@@ -161,7 +163,7 @@ def _run(
 ) -> None:
     began, says = time.time(), recipe_says(cell)  # which may change while it runs
     cache = f"data.cache={results.folder / 'waveforms'}"
-    # A head that its own baseline has trained stays, whatever the recipe does to other models'.
+    # Keep the head trained by the baseline, even if the recipe replaces the heads of other models.
     trained_on = cell.kind in ("tuned", "control") and str(cell.start).startswith("baseline/")
     first = ["model.fresh_head=null"] if trained_on else []
     given = [*first, *cell.changes, *changes, cache, "run.tensorboard=false"]
@@ -191,7 +193,7 @@ def _run(
         "format_version": RESULT_VERSION,
     }
     save_json(results.path_of(cell.name), identity | outcome | record)
-    # Last: without its result a run whose state is half removed could neither go on nor be done.
+    # Remove the state last: without a result, a half-removed state could not be resumed.
     shutil.rmtree(results.run_of(cell.name) / "state", ignore_errors=True)
 
 
@@ -224,7 +226,7 @@ def _trained(
 def _shelf(
     grid: Experiment, cell: Cell, results: ResultFolder, changes: list[str], reporter: Reporter
 ) -> dict[str, Any]:
-    """The baseline, pruned without training: every score and keep-rate on the test clips."""
+    """Evaluate the pruned baseline without fine-tuning, at every score and keep rate."""
     assert cell.start is not None
     recipe = read_recipe(Path(cell.recipe), changes, Recipe)
     if recipe.run.threads:
@@ -278,7 +280,7 @@ def halved(logits: np.ndarray, metric: str) -> np.ndarray:
 
 
 def _summed(reporter: Reporter, clips: int) -> Callable[[int], None]:
-    """What `predict` tells batch by batch, as `Reporter.evaluated` wants it."""
+    """Convert the batch sizes passed by `predict` to the running total for `Reporter.evaluated`."""
     done = 0
 
     def tick(more: int) -> None:

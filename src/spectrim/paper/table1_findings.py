@@ -148,7 +148,7 @@ def _sensitivity(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[tupl
             yield finding, case_of(name, task, gap, theirs)
 
 
-Setting = tuple[str | None, float]  # score and keep-rate
+Setting = tuple[str | None, float]  # score and keep rate
 
 
 def _paper(grid: Experiment, column: str, kind: str) -> dict[Setting, float]:
