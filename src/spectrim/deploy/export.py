@@ -149,7 +149,7 @@ def _traced(whole: FromFeatures) -> Any:
     """The module as an onnx.ModelProto."""
     plan = whole.model.plan
     names = {part_name(part) for s in plan.stages for part in (s.score, s.reduction)}
-    own = sorted(names - {*SCORES, *REDUCTIONS})
+    user_parts = sorted(names - {*SCORES, *REDUCTIONS})
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     try:
@@ -170,28 +170,28 @@ def _traced(whole: FromFeatures) -> Any:
                 custom_translation_table=translations(),
             )
     except Exception as error:
-        if not own:
+        if not user_parts:
             raise
         reason = str(error).strip().splitlines()[-1].rstrip(".")
         raise SpectrimError(
-            f"tracing the plan for export failed in your own code ({', '.join(own)}): {reason}. "
-            "Use tensor operations only, without branches on values."
+            f"tracing the plan for export failed in your own code ({', '.join(user_parts)}): "
+            f"{reason}. Use tensor operations only, without branches on values."
         ) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
     assert program is not None
-    _check_free(program.model_proto, own)
+    _check_free(program.model_proto, user_parts)
     return tidy(program.model_proto)
 
 
-def _check_free(proto: Any, own: list[str]) -> None:
+def _check_free(proto: Any, user_parts: list[str]) -> None:
     """Refuse a graph of one batch size: code that reads the size as a number fixes it silently."""
-    for given in proto.graph.input:
-        if not given.type.tensor_type.shape.dim[0].dim_param:
-            who = f"your own code ({', '.join(own)})" if own else "the model"
+    for entry in proto.graph.input:
+        if not entry.type.tensor_type.shape.dim[0].dim_param:
+            culprit = f"your own code ({', '.join(user_parts)})" if user_parts else "the model"
             raise SpectrimError(
-                f"{who} fixes the batch to one size when traced. Use x.shape[0], not len(x)."
+                f"{culprit} fixes the batch to one size when traced. Use x.shape[0], not len(x)."
             )
 
 
@@ -220,10 +220,10 @@ def tidy(proto: Any) -> Any:
 def _scopes(text: str) -> list[str]:
     """The modules around a node, outermost first: "['', 'model', 'model.blocks.0', ...]"."""
     try:
-        found = json.loads(text.replace("'", '"'))
+        scopes = json.loads(text.replace("'", '"'))
     except ValueError:
         return []
-    return [scope for scope in found[:-1] if isinstance(scope, str) and scope]
+    return [scope for scope in scopes[:-1] if isinstance(scope, str) and scope]
 
 
 def _save(proto: Any, metadata: Metadata, out: Path) -> Path:

@@ -43,7 +43,7 @@ def check(
     reduction: str = "keep-top",
     batch_size: int = 8,
     rounds: int = 10,
-    steps: Steps = lambda what, done: None,
+    steps: Steps = lambda kind, done: None,
 ) -> dict[str, Any]:
     """Compare with transformers, prune at several keep rates, recommend one; plain data.
 
