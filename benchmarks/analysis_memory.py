@@ -1,7 +1,7 @@
 """Memory and time of `analyze` and `ablate` against the number of clips: memory must not grow.
 
-Synthetic clips (noise of many levels, some of it short): a few files, listed as often as wanted.
-Each run has a process of its own, whose peak is the system's own count.
+The clips are noise of many levels, some of it short. A few files are listed repeatedly.
+Each run is a separate process, whose peak memory the system reports.
 
     python benchmarks/analysis_memory.py --clips 1000,10000 --out results/speed/analysis-memory.json
 """
@@ -25,7 +25,7 @@ RATE = 16_000
 
 
 def main() -> None:
-    """Run every job in a process of its own, print a table, write JSON."""
+    """Run every job in a separate process, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", default="1000,10000")
     parser.add_argument("--preset", default="ast-tiny")
@@ -86,7 +86,8 @@ def one(job: str, folder: Path, clips: int, preset: str, frames: int) -> dict[st
     labels = ["a", "b", "c", "d"]
     model = spectrim.create(preset, frames=frames, labels=labels)
     listed = tuple(
-        Clip(folder / f"{at % FILES}.wav", (labels[at % 4],), row=at + 2) for at in range(clips)
+        Clip(folder / f"{index % FILES}.wav", (labels[index % 4],), row=index + 2)
+        for index in range(clips)
     )
     manifest = Manifest(folder / "clips.csv", listed)
     begin = time.perf_counter()

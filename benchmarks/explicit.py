@@ -1,4 +1,4 @@
-"""What the explicit softmax of a ranking block costs: fused, all maps at once, few at a time.
+"""Cost of the explicit softmax in a ranking block: fused, all maps at once, few at a time.
 
 python benchmarks/explicit.py [--tokens 514 1214] [--batch 8] [--rounds 9] [--out FILE]
 """
@@ -57,8 +57,8 @@ def main() -> None:
             explicit(a, tokens, SHIPPED),
         ]
         with torch.inference_mode():
-            found = interleaved(calls, args.rounds)
-        for name, timing in zip(names, found, strict=True):
+            timings = interleaved(calls, args.rounds)
+        for name, timing in zip(names, timings, strict=True):
             ms, of_fused = timing.seconds * 1e3, 1 / timing.speedup
             rows.append({"tokens": count, "attention": name, "ms": ms, "of_fused": of_fused})
             print(f"{count} tokens: {name:28s} {ms:7.1f} ms  {of_fused:.2f} of fused")

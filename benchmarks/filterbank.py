@@ -2,16 +2,17 @@
 
     python benchmarks/filterbank.py [--torchaudio-kaldi PATH] [--rounds 20] [--out FILE]
 
-Ten-second sounds, batches of 8 and 1, in turns with each rival, among them our own matrix product,
-which is what exported graphs and GPUs run; medians of the pairwise ratios, and the largest
-difference of the features from kaldi-native-fbank's. Real clips where ESC-10 lies at hand, noise
-otherwise. torchaudio need not be installed: the one file that is timed runs alone.
+Times ten-second sounds in batches of 8 and 1, interleaved with each reference implementation. One
+of these is our matrix product, which exported graphs and GPUs run. Reports the median of the
+pairwise ratios and the largest feature difference from kaldi-native-fbank. Uses ESC-10 clips if
+available, otherwise noise. torchaudio need not be installed, because only one file of it is timed:
 
     pip download --no-deps torchaudio -d DIR
     unzip -d DIR DIR/torchaudio-*.whl torchaudio/compliance/kaldi.py
 
-and PATH is DIR/torchaudio/compliance/kaldi.py; without it that row is left out. The rivals take
-one clip at a time, for that is all that they take. kaldi-native-fbank computes in one thread.
+PATH is DIR/torchaudio/compliance/kaldi.py; without it, the torchaudio row is omitted. The reference
+implementations take one clip at a time, because they accept no batches. kaldi-native-fbank uses one
+thread.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# numpy's threads would spin for some 50 ms after a rival's last product, in our time.
+# numpy's threads would otherwise spin for about 50 ms after a reference implementation returns,
+# which slows the call timed next.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import kaldi_native_fbank as knf
@@ -51,7 +53,7 @@ SAMPLES = 160_000
 
 
 def sounds(batch: int) -> tuple[np.ndarray, str]:
-    """(batch, 160000): two five-second clips of ESC-10 each, or noise."""
+    """(batch, 160000) sounds of two five-second ESC-10 clips each, or noise; and the source."""
     files = sorted(CORPUS.glob("*/*.ogg"))
     if not files:
         noise = np.random.default_rng(0).normal(0, 0.1, (batch, SAMPLES))
@@ -80,13 +82,15 @@ def by_kaldi(waveforms: np.ndarray) -> np.ndarray:
 
 
 def torchaudio_kaldi(path: Path) -> Any:
-    """torchaudio/compliance/kaldi.py as a module of its own; `fbank` needs nothing but torch."""
+    """torchaudio/compliance/kaldi.py as a separate module; `fbank` requires only torch."""
     spec = importlib.util.spec_from_file_location("torchaudio_kaldi", path)
     if spec is None or spec.loader is None:
         raise SystemExit(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     there = sys.modules.get("torchaudio")
-    sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # what it imports, unused by fbank
+    sys.modules["torchaudio"] = types.ModuleType(
+        "torchaudio"
+    )  # kaldi.py imports it, but fbank does not use it
     try:
         spec.loader.exec_module(module)
     finally:
@@ -104,7 +108,7 @@ def by_torchaudio(module: Any, waveforms: torch.Tensor) -> torch.Tensor:
 
 
 def by_product(bank: FilterBank, waveforms: torch.Tensor) -> torch.Tensor:
-    """(batch, samples) to (batch, frames, 128), clip by clip, as is faster on a CPU."""
+    """(batch, samples) to (batch, frames, 128), clip by clip, which is faster on a CPU."""
     lengths = torch.full((1,), SAMPLES)
     return torch.cat([bank._log_mel(clip[None], lengths) for clip in waveforms])
 
@@ -131,33 +135,35 @@ def main() -> None:
         waveforms, source = sounds(batch)
         tensor = torch.from_numpy(waveforms)
         lengths = torch.full((batch,), SAMPLES)
-        rivals: dict[str, Callable[[], Any]] = {"kaldi-native-fbank": partial(by_kaldi, waveforms)}
+        references: dict[str, Callable[[], Any]] = {
+            "kaldi-native-fbank": partial(by_kaldi, waveforms)
+        }
         if module is not None:
-            rivals["torchaudio kaldi.py"] = partial(by_torchaudio, module, tensor)
+            references["torchaudio kaldi.py"] = partial(by_torchaudio, module, tensor)
         extract = partial(extractor, list(waveforms), sampling_rate=16_000, return_tensors="np")
-        rivals["transformers, numpy"] = extract
-        rivals["Spectrim, matrix product"] = partial(by_product, bank, tensor)
+        references["transformers, numpy"] = extract
+        references["Spectrim, matrix product"] = partial(by_product, bank, tensor)
         with torch.inference_mode():
             ours = partial(bank, tensor, lengths)
             gap = float(np.abs(ours()[0].numpy() - by_kaldi(waveforms)).max())
-            for name, rival in rivals.items():
-                other, own = interleaved([rival, ours], args.rounds, args.budget, least=20)
+            for name, reference in references.items():
+                theirs, timing = interleaved([reference, ours], args.rounds, args.budget, least=20)
                 row = {
                     "batch": batch,
                     "program": name,
-                    "seconds": other.seconds,
-                    "spectrim_seconds": own.seconds,
-                    "ratio": own.speedup,
-                    "quartiles": [own.low, own.high],
-                    "pairs": own.rounds,
+                    "seconds": theirs.seconds,
+                    "spectrim_seconds": timing.seconds,
+                    "ratio": timing.speedup,
+                    "quartiles": [timing.low, timing.high],
+                    "pairs": timing.rounds,
                 }
                 rows.append(row)
                 print(
-                    f"{f'batch {batch}':18s} {name:24s} {other.seconds * 1e3:8.1f} "
-                    f"{own.seconds * 1e3:8.2f} {own.speedup:6.2f}x",
+                    f"{f'batch {batch}':18s} {name:24s} {theirs.seconds * 1e3:8.1f} "
+                    f"{timing.seconds * 1e3:8.2f} {timing.speedup:6.2f}x",
                     flush=True,
                 )
-        rows[-len(rivals)]["features_differ_by"] = gap
+        rows[-len(references)]["features_differ_by"] = gap
         print(f"{'':18s} differs from kaldi-native-fbank by {gap:.1e} at most")
     record = {
         "rows": rows,

@@ -1,10 +1,10 @@
-"""Does the speed follow the MACs? ViT-B, pruned against its own unpruned self and transformers.
+"""Speed-up against MAC ratio of a pruned ViT-B, compared with the unpruned one and transformers.
 
     python benchmarks/forward.py [--stride 16 10] [--batch 8] [--rounds 10] [--out FILE]
 
-Interleaved pairs in one process, median of the pairwise ratios, features ready, real clips where
-ESC-10 lies at hand (noise otherwise: time does not depend on it). Weights are random; both
-programs run the same ones.
+Pairs are interleaved in one process, and speed-ups are medians of the pairwise ratios. Features are
+computed beforehand, from ESC-10 clips if available, otherwise from noise; time does not depend on
+them. Both programs run the same random weights.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def features(model: torch.nn.Module, batch: int) -> tuple[torch.Tensor, torch.Te
 def pair(
     name: str, first: Callable[[], object], second: Callable[[], object], rounds: int, budget: float
 ) -> dict[str, object]:
-    """Time two calls in turns."""
+    """Time two interleaved calls and print their ratio."""
     with torch.inference_mode():
         base, other = interleaved([first, second], rounds, budget, least=5)
     row = {
@@ -96,7 +96,7 @@ def main() -> None:
                 pruned = spectrim.prune(model, rate)
                 work = spectrim.macs(model) / spectrim.macs(pruned)
                 row = pair(
-                    f"{family} unpruned / keep-rate {rate}, {where} (MACs {work:.2f})",
+                    f"{family} unpruned / keep rate {rate}, {where} (MACs {work:.2f})",
                     partial(model, x, valid),
                     partial(pruned, x, valid),
                     args.rounds,

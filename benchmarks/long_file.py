@@ -1,9 +1,9 @@
-"""Memory while a long file is tagged: flat, whatever its length.
+"""Memory while a long file is tagged: constant, independent of its length.
 
     python benchmarks/long_file.py [--hours 10] [--model ast-base] [--keep-rate 0.5] [--out FILE]
 
-Writes a file of ESC-10's clips end to end (or noise), runs `spectrim tag` on it in a process of its
-own, and reads that process's memory (VmRSS) as it goes. A preset gets random weights.
+Writes a file of concatenated ESC-10 clips (or noise) and runs `spectrim tag` on it in a separate
+process. Samples that process's memory (VmRSS) while it runs. A preset gets random weights.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ CORPUS = Path(os.environ.get("SPECTRIM_DATA", ROOT.parent / "shared" / "data")) 
 
 
 def write_long(path: Path, hours: float) -> None:
-    """A 16 kHz WAV file of so many hours."""
+    """Write a 16 kHz WAV file of `hours` hours."""
     clips = [read(file) for file in sorted(CORPUS.glob("*/*.ogg"))[:200]]
     clips = clips or [np.random.default_rng(0).normal(0, 0.1, 80_000).astype(np.float32)]
     left = round(hours * 3600 * 16_000)
     with soundfile.SoundFile(path, "w", 16_000, 1, "PCM_16", format="RF64") as file:
-        for at in range(10**9):
+        for number in range(10**9):
             if left <= 0:
                 return
-            file.write(clips[at % len(clips)][:left])
-            left -= len(clips[at % len(clips)])
+            file.write(clips[number % len(clips)][:left])
+            left -= len(clips[number % len(clips)])
 
 
 def resident(pid: int) -> float | None:
-    """MB that a process holds in memory; None where it has ended."""
+    """Resident memory of a process in MB; None if it has ended."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -75,14 +75,14 @@ def main() -> None:
         with (folder / "rows.json").open("w") as rows:
             process = subprocess.Popen(command, stdout=rows, stderr=subprocess.DEVNULL)
             while process.poll() is None:
-                if (found := resident(process.pid)) is not None:
-                    samples.append((round(time.monotonic() - began, 1), round(found, 1)))
+                if (memory := resident(process.pid)) is not None:
+                    samples.append((round(time.monotonic() - began, 1), round(memory, 1)))
                 time.sleep(2)
         seconds = time.monotonic() - began
     if process.returncode:
         raise SystemExit(f"spectrim tag ended with {process.returncode}")
-    # The first tenth holds what is loaded and warmed up; after it memory should not move.
-    settled = [value for at, value in samples if at > seconds / 10]
+    # The first tenth includes loading and warm-up. Memory should be constant after it.
+    settled = [value for time_s, value in samples if time_s > seconds / 10]
     third = len(settled) // 3
     record = {
         "hours": args.hours, "model": args.model, "keep_rate": args.keep_rate, "seconds": seconds,

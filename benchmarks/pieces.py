@@ -18,7 +18,7 @@ from spectrim.evaluation.bench.memory import noise
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.provenance import versions
 
-# Patches at a time of each way.
+# Patches computed at a time, for each method.
 WAYS = {"the batch at once": 10**9, "in pieces, as shipped": PATCHES_AT_ONCE, "clip by clip": 1}
 
 

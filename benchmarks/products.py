@@ -1,10 +1,10 @@
-"""Why pruned batches of one fall behind their MACs: the rate of a layer's products by its rows.
+"""GMAC/s of the linear layers by number of rows: why pruned batches of one gain less than MACs.
 
     python benchmarks/products.py [--rounds 12] [--threads 2] [--out FILE]
 
 The four linear layers of twelve ViT-B blocks, one after the other, on as many rows as a clip has
-tokens before and after prunings at keep-rate 0.5; as torch computes them (MKL), and by oneDNN with
-weights packed beforehand. Rows take turns; medians.
+tokens before and after prunings at keep rate 0.5. Two versions: torch (MKL), and oneDNN
+with weights packed beforehand. Timings are interleaved; the figures are medians.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROWS = (513, 257, 129, 65)
 
 
 def calls(rows: int, layers: list[list[tuple[torch.Tensor, ...]]]) -> list[Callable[[], None]]:
-    """All layers by MKL, and by oneDNN."""
+    """Two calls that compute all layers, with MKL and with oneDNN."""
     inputs = [torch.randn(1, rows, width) for width, _ in SHAPES]
 
     def plain() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
     ]
     macs = 12 * sum(inputs * outputs for inputs, outputs in SHAPES)
     with torch.inference_mode():
-        found = interleaved([c for rows in ROWS for c in calls(rows, layers)], args.rounds)
+        timings = interleaved([c for rows in ROWS for c in calls(rows, layers)], args.rounds)
     rows = [
         {
             "rows": count,
@@ -69,7 +69,7 @@ def main() -> None:
         }
         for (count, product), timing in zip(
             [(count, product) for count in ROWS for product in ("MKL", "oneDNN, packed")],
-            found, strict=True,
+            timings, strict=True,
         )
     ]  # fmt: skip
     for row in rows:

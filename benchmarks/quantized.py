@@ -1,11 +1,11 @@
-"""What int8 costs in accuracy: metric and agreement with float32, dynamic and calibrated.
+"""Accuracy cost of int8: metric and agreement with float32, dynamic and calibrated.
 
     python benchmarks/quantized.py MODEL --data A.csv B.csv --calibrate TRAIN.csv [--fold 5]
 
-Every keep-rate is exported in float32 and in both kinds of int8; rows are `spectrim sweep`'s of
-these files. A manifest with a split "test" is taken by it, the clips to calibrate with by "train";
-with --fold a manifest with folds is evaluated on that one and calibrated on the others.
-Prints a table, which results/speed/epyc.md has. Accuracy only; time: `bench --quantize none,int8`.
+Exports each keep rate in float32 and both kinds of int8, and sweeps these files. A manifest with
+splits is evaluated on "test", and calibration uses the other clips. With --fold, a manifest with
+folds is evaluated on that fold and calibrated on the others. Prints the table of
+results/speed/epyc.md. Measure time with `spectrim bench --quantize none,int8`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KINDS = {"none": "float32", "int8 dynamic": "int8 dynamic", "int8 static": "int8
 
 
 def held_out(manifest: Manifest, fold: str | None) -> Manifest:
-    """The clips to evaluate on: of the fold or of the split "test", where there is one."""
+    """The clips of the fold or of split "test"; all clips if the manifest has neither."""
     if fold is not None and any(clip.fold for clip in manifest.clips):
         return manifest.select(fold=fold)
     there = any(clip.split == "test" for clip in manifest.clips)
@@ -35,7 +35,7 @@ def held_out(manifest: Manifest, fold: str | None) -> Manifest:
 
 
 def to_calibrate(manifest: Manifest, fold: str | None) -> list[Clip]:
-    """Every so many of the clips that are not held out."""
+    """At most `CALIBRATION` evenly spaced clips that are not held out."""
     out = {id(clip) for clip in held_out(manifest, fold).clips}
     clips = [clip for clip in manifest.clips if id(clip) not in out] or list(manifest.clips)
     return clips[:: -(-len(clips) // CALIBRATION)]
@@ -57,7 +57,7 @@ def main() -> None:
     clips = to_calibrate(read_data(args.calibrate), args.fold)
     calibration = [batch.waveforms for batch in batches(clips, 8) if batch.waveforms]
     rows = []
-    print("| data | keep-rate | precision | metric | same top class | mean change of probability |")
+    print("| data | keep rate | precision | metric | same top class | mean change of probability |")
     print("| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for rate in args.keep_rate:

@@ -115,7 +115,7 @@ def measure(
     for row, seconds in cells:
         times = wall[row.name, seconds]
         pairs = zip(wall[rows[0].name, seconds], times, strict=True)
-        ratios = [reference / own for reference, own in pairs]
+        ratios = [reference / candidate for reference, candidate in pairs]
         low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
         result.append(
             {

@@ -1,4 +1,4 @@
-"""results/speed/xeon.md from what the benchmarks wrote: targets, what was reached, and all tables.
+"""Write results/speed/xeon.md from the files of the benchmarks: targets, results and all tables.
 
     spectrim bench --model ast-base --threads 2 --out runs/bench
     cp runs/bench/bench.json results/speed/xeon/bench-ast-16.json         # and so on: see COMMANDS
@@ -6,7 +6,7 @@
 
     python benchmarks/speed_page.py --folder results/speed/epyc   # another machine and page
 
-Reads FOLDER/*.json and writes FOLDER.md; what is not there is named on the page as not measured.
+Reads FOLDER/*.json and writes FOLDER.md. The page lists missing files as not measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BENCHES = {
     "bench-audiomae-10": "AudioMAE, stride 10 (1212 patches)",
 }
 BENCH = "spectrim bench --model {}-base --stride {} --threads 2 --no-memory --budget {:g} --out DIR"
-BUDGET = 45  # of files that do not say theirs
+BUDGET = 45  # seconds, for files that do not store their budget
 OUT = "--out results/speed/xeon"
 TAG = "python benchmarks/tagging.py --budget 80"
 KALDI = "--torchaudio-kaldi PATH"
@@ -82,32 +82,30 @@ PIECES_TEXT = (
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """A Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
-def judged(reached: float, wanted: float) -> str:
-    """ "yes" or "no"."""
-    return "yes" if reached >= wanted else "**no**"
+def judged(reached: float, minimum: float) -> str:
+    """Whether the minimum is reached, as a cell of the table: "yes" or "**no**"."""
+    return "yes" if reached >= minimum else "**no**"
 
 
-def targets(found: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """Rows: what, where, wanted, reached, whether."""
+def targets(records: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Rows of the targets table: figure, setting, minimum, measured value, whether it is met."""
     rows = []
     for name, title in BENCHES.items():
-        if name not in found:
+        if name not in records:
             continue
-        bench = found[name]["rows"]
+        bench = records[name]["rows"]
         for batch, share in ((8, 0.95), (1, 0.90)):
             for row in bench:
                 if (row["backend"], row["batch_size"]) == ("torch", batch) and row["keep_rate"] < 1:
                     reached = row["speedup"] / row["mac_ratio"]
-                    what = (
-                        f"pruned at {row['keep_rate']} against own unpruned, torch, batch {batch}"
-                    )
+                    target = f"pruned at {row['keep_rate']} against unpruned, torch, batch {batch}"
                     text = f"{reached:.1%} of the MAC ratio {row['mac_ratio']:.2f}"
-                    rows.append([what, title, f"{share:.0%}", text, judged(reached, share)])
+                    rows.append([target, title, f"{share:.0%}", text, judged(reached, share)])
         for batch, share in ((8, 0.85), (1, 0.80)):
             for rate in sorted({row["keep_rate"] for row in bench}, reverse=True):
                 best = max(
@@ -115,39 +113,41 @@ def targets(found: dict[str, dict[str, Any]]) -> list[list[str]]:
                      and r["quantization"] == "none"),
                     key=lambda r: r["share_of_machine"],
                 )  # fmt: skip
-                what = f"best fp32 backend's share of the machine, keep-rate {rate}, batch {batch}"
+                target = (
+                    f"best fp32 backend's share of the machine, keep rate {rate}, batch {batch}"
+                )
                 text = f"{best['share_of_machine']:.1%} ({best['backend']})"
                 reached = best["share_of_machine"]
-                rows.append([what, title, f"{share:.0%}", text, judged(reached, share)])
-    for row in found.get("filterbank", {}).get("rows", []):
+                rows.append([target, title, f"{share:.0%}", text, judged(reached, share)])
+    for row in records.get("filterbank", {}).get("rows", []):
         if row["batch"] == 8 and row["program"] in BANK:
-            wanted = BANK[row["program"]]
-            what = f"filter bank against {row['program']}"
+            minimum = BANK[row["program"]]
+            target = f"filter bank against {row['program']}"
             text = f"{row['ratio']:.1f}x"
-            rows.append([what, "batch of 8", f"{wanted}x", text, judged(row["ratio"], wanted)])
-    tagged = [row for name in TAGGING if name in found for row in found[name]["rows"]]
-    for seconds, int8, wanted in ((10, False, 2.0), (10, True, 2.8), (5, False, 3.8)):
+            rows.append([target, "batch of 8", f"{minimum}x", text, judged(row["ratio"], minimum)])
+    tagged = [row for name in TAGGING if name in records for row in records[name]["rows"]]
+    for seconds, int8, minimum in ((10, False, 2.0), (10, True, 2.8), (5, False, 3.8)):
         for key in sorted({(r["stride"], r["batch"]) for r in tagged}, reverse=True):
-            own = [
+            candidates = [
                 r for r in tagged
                 if (r["stride"], r["batch"]) == key and r["seconds"] == seconds
                 and ("int8" in r["candidate"]) == int8 and r["keep_rate"] == 0.5
             ]  # fmt: skip
-            if own:
-                best = max(own, key=lambda r: r["times_as_fast"])
-                what = f"files to tags, {seconds} s, keep-rate 0.5, {'int8' if int8 else 'fp32'}"
+            if candidates:
+                best = max(candidates, key=lambda r: r["times_as_fast"])
+                target = f"files to tags, {seconds} s, keep rate 0.5, {'int8' if int8 else 'fp32'}"
                 where = f"stride {key[0]}, batch {key[1]}"
                 text = f"{best['times_as_fast']:.2f}x ({best['candidate']})"
-                passed = judged(best["times_as_fast"], wanted)
-                rows.append([what, where, f"{wanted}x", text, passed])
-    for row in found.get("startup", {}).get("rows", [])[1:]:
-        loaded = "torch imported" if found["startup"]["torch_imported"] else "torch not imported"
+                passed = judged(best["times_as_fast"], minimum)
+                rows.append([target, where, f"{minimum}x", text, passed])
+    for row in records.get("startup", {}).get("rows", [])[1:]:
+        loaded = "torch imported" if records["startup"]["torch_imported"] else "torch not imported"
         text = f"{row['seconds']:.2f} s, {loaded}"
-        passed = "**no**" if found["startup"]["torch_imported"] else judged(0.5, row["seconds"])
+        passed = "**no**" if records["startup"]["torch_imported"] else judged(0.5, row["seconds"])
         rows.append([f"`{row['what']}`", "", "under 0.5 s, without torch", text, passed])
-    if "long-file" in found:
-        long = found["long-file"]
-        what = f"memory over a file of {long['hours']:g} hours, {long['model']}"
+    if "long-file" in records:
+        long = records["long-file"]
+        target = f"memory over a file of {long['hours']:g} hours, {long['model']}"
         flat = long["median_mb_last_third"] <= 1.05 * long["median_mb_first_third"]
         fine = flat and long["peak_mb"] < 1500
         text = (
@@ -155,12 +155,12 @@ def targets(found: dict[str, dict[str, Any]]) -> list[list[str]]:
             f"first third, {long['median_mb_last_third']:.0f} in the last"
         )
         passed = "yes" if fine else "**no**"
-        rows.append([what, "", "flat, under 1500 MB", text, passed])
+        rows.append([target, "", "flat, under 1500 MB", text, passed])
     return rows
 
 
 def bench_table(record: dict[str, Any]) -> str:
-    """One machine's rows of `spectrim bench`."""
+    """Table of `spectrim bench` on one machine."""
     rows = [
         [
             row["backend"], str(row["batch_size"]), str(row["keep_rate"]),
@@ -170,7 +170,7 @@ def bench_table(record: dict[str, Any]) -> str:
         ]
         for row in record["rows"]
     ]  # fmt: skip
-    head = ["backend", "batch", "keep-rate", "ms a clip", "GMAC/s", "of the machine"]
+    head = ["backend", "batch", "keep rate", "ms a clip", "GMAC/s", "of the machine"]
     return table([*head, "against unpruned (quartiles)", "MACs", "pairs"], rows)
 
 
@@ -180,7 +180,7 @@ def quartiles(row: dict[str, Any], key: str = "speedup_quartiles") -> str:
 
 
 def tagging_table(rows: Rows) -> str:
-    """Rows of benchmarks/tagging.py."""
+    """Table of benchmarks/tagging.py."""
     lines = [
         [
             f"{row['seconds']} s", str(row["stride"]), str(row["batch"]), str(row["keep_rate"]),
@@ -194,7 +194,7 @@ def tagging_table(rows: Rows) -> str:
         "clips",
         "stride",
         "batch",
-        "keep-rate",
+        "keep rate",
         "Spectrim",
         "transformers, ms a clip",
         "ours, ms",
@@ -203,7 +203,7 @@ def tagging_table(rows: Rows) -> str:
 
 
 def products_table(rows: Rows) -> str:
-    """Rows of benchmarks/products.py: a line a number of rows."""
+    """Table of benchmarks/products.py, with one line per number of rows."""
     kinds = list(dict.fromkeys(row["product"] for row in rows))
     lines: dict[int, list[str]] = {}
     for row in rows:
@@ -213,18 +213,18 @@ def products_table(rows: Rows) -> str:
 
 
 def memory_table(rows: Rows) -> str:
-    """Rows of `spectrim bench` with memory: a line a model, backend and batch size."""
+    """Peak memory of `spectrim bench`, with one line per model, backend and batch size."""
     rates = sorted({row["keep_rate"] for row in rows}, reverse=True)
     lines: dict[tuple[str, str, str], dict[float, str]] = {}
     for row in rows:
         key = (row["model"], row["backend"], str(row["batch_size"]))
         lines.setdefault(key, {})[row["keep_rate"]] = f"{row['peak_mb']:.0f}"
-    head = ["model", "backend", "batch", *(f"keep-rate {rate}" for rate in rates)]
+    head = ["model", "backend", "batch", *(f"keep rate {rate}" for rate in rates)]
     return table(head, [[*key, *(one[rate] for rate in rates)] for key, one in lines.items()])
 
 
 def int8_table(rows: Rows) -> str:
-    """Rows of benchmarks/quantized.py: what int8 costs."""
+    """Table of benchmarks/quantized.py: accuracy of int8."""
     lines = [
         [
             row["model"], f"{Path(row['data']).stem}, {row['clips']}", str(row["keep_rate"]),
@@ -234,41 +234,41 @@ def int8_table(rows: Rows) -> str:
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["model", "clips", "keep-rate", "precision", "accuracy", "same top class as float32"]
+    head = ["model", "clips", "keep rate", "precision", "accuracy", "same top class as float32"]
     return table([*head, "mean change of probability"], lines)
 
 
 def hardware(records: Iterable[dict[str, Any]]) -> str:
-    """What they ran on; where records differ, each value once."""
-    found: dict[str, list[str]] = {}
+    """Hardware and versions of the records; lists each distinct value once."""
+    values_of: dict[str, list[str]] = {}
     for record in records:
         for key, value in {"threads": record.get("threads"), **record["versions"]}.items():
-            if value and str(value) not in found.setdefault(key, []):
-                found[key].append(str(value))
-    return ", ".join(f"{key} {' or '.join(values)}" for key, values in found.items() if values)
+            if value and str(value) not in values_of.setdefault(key, []):
+                values_of[key].append(str(value))
+    return ", ".join(f"{key} {' or '.join(values)}" for key, values in values_of.items() if values)
 
 
-def has_fft(found: dict[str, dict[str, Any]]) -> bool:
-    """Whether the records are of a package whose filter bank is an FFT in PyTorch."""
-    rows = found.get("filterbank", {}).get("rows", [])
+def has_fft(records: dict[str, dict[str, Any]]) -> bool:
+    """Whether the records were measured with a filter bank that uses an FFT in PyTorch."""
+    rows = records.get("filterbank", {}).get("rows", [])
     return any("matrix product" in row["program"] for row in rows)
 
 
 def main() -> None:
-    """Read, judge, write."""
+    """Read the records, compare them with the targets, write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("results/speed/xeon"))
     args = parser.parse_args()
     page = args.folder.with_suffix(".md")
     others = sorted(p for p in page.parent.glob("*.md") if p.name not in (page.name, "README.md"))
     files = {name: args.folder / f"{name}.json" for name in COMMANDS}
-    found = {name: read_json(file) for name, file in files.items() if file.is_file()}
-    missing = [f"`{COMMANDS[name]}`" for name in COMMANDS if name not in found]
-    first = next(iter(found.values()))
+    records = {name: read_json(file) for name, file in files.items() if file.is_file()}
+    missing = [f"`{COMMANDS[name]}`" for name in COMMANDS if name not in records]
+    first = next(iter(records.values()))
     on = f"{first['versions'].get('processor')}, {first.get('threads')} threads"
     titles = [p.read_text(encoding="utf-8").partition("\n")[0].partition(": ")[2] for p in others]
     links = ", ".join(f"[{title}]({p.name})" for title, p in zip(titles, others, strict=True))
-    parts = [
+    sections = [
         f"# Measured speed: {on}\n",
         *([f"The same on another machine: {links}.\n"] if others else []),
         "Which backend and keep rate to choose: [deploy](../../docs/deploy.md). ViT-B (AST-base, "
@@ -276,33 +276,35 @@ def main() -> None:
         "pairs; the machine is shared and its rate moves within minutes, so that only ratios mean "
         "something: the rate (a float32 product of 4096 a side) is taken in turn with the rows it "
         "is compared with. No GPU was at hand: nothing here was measured on one.\n",
-        *([] if has_fft(found) else [OLDER]),
+        *([] if has_fft(records) else [OLDER]),
         "## Targets\n",
-        table(["what", "where", "at least", "reached", "met"], targets(found)),
+        table(["what", "where", "at least", "reached", "met"], targets(records)),
         "The last rows: "
-        + " and ".join(f"`{COMMANDS[name]}`" for name in ("startup", "long-file") if name in found)
+        + " and ".join(
+            f"`{COMMANDS[name]}`" for name in ("startup", "long-file") if name in records
+        )
         + "; the others below.\n",
     ]
     for name, title in BENCHES.items():
-        if name in found:
-            used = dict.fromkeys(row["backend"] for row in found[name]["rows"])
-            budget = found[name].get("budget_s", BUDGET)
+        if name in records:
+            used = dict.fromkeys(row["backend"] for row in records[name]["rows"])
+            budget = records[name].get("budget_s", BUDGET)
             command = BENCH.format(*name.split("-")[1:], budget)
             command = f"    {command} --backends {','.join(used)}\n"
-            parts += [f"## {title}\n", command, bench_table(found[name])]
-    tagged = [name for name in (*TAGGING, RATES) if name in found]
+            sections += [f"## {title}\n", command, bench_table(records[name])]
+    tagged = [name for name in (*TAGGING, RATES) if name in records]
     if tagged:
-        rows = [row for name in tagged for row in found[name]["rows"]]
-        parts += ["## From files to tags\n", *(f"    {COMMANDS[name]}" for name in tagged), ""]
-        parts += [f"Pruned by attention, against {rows[0]['rival']}.\n"]
-        if not has_fft(found):
-            parts += [
+        rows = [row for name in tagged for row in records[name]["rows"]]
+        sections += ["## From files to tags\n", *(f"    {COMMANDS[name]}" for name in tagged), ""]
+        sections += [f"Pruned by attention, against {rows[0]['rival']}.\n"]
+        if not has_fft(records):
+            sections += [
                 "Measured before the filter bank got its FFT, and with 8-bit weights in int8 (they "
                 "have 7 now, for CPUs without VNNI): today's package gives other figures.\n"
             ]
-        parts += [tagging_table(rows)]
-    if "filterbank" in found:
-        rows = found["filterbank"]["rows"]
+        sections += [tagging_table(rows)]
+    if "filterbank" in records:
+        rows = records["filterbank"]["rows"]
         lines = [
             [row["program"], str(row["batch"]), f"{row['seconds'] * 1000:.1f}",
              f"{row['spectrim_seconds'] * 1000:.1f}",
@@ -310,51 +312,51 @@ def main() -> None:
             for row in rows
         ]  # fmt: skip
         head = ["program", "batch", "its ms", "ours, ms", "times as fast (quartiles)"]
-        parts += ["## Filter bank, ten-second clips\n", f"    {COMMANDS['filterbank']}\n"]
-        if not has_fft(found):
-            parts += [
+        sections += ["## Filter bank, ten-second clips\n", f"    {COMMANDS['filterbank']}\n"]
+        if not has_fft(records):
+            sections += [
                 "Ours as exported graphs have it, a matrix product: before PyTorch got its FFT.\n"
             ]
-        parts += [table(head, lines)]
-    if "products" in found:
-        parts += ["## Products by rows\n", f"    {COMMANDS['products']}\n", PRODUCTS_TEXT]
-        parts += [products_table(found["products"]["rows"])]
-    if "explicit" in found:
+        sections += [table(head, lines)]
+    if "products" in records:
+        sections += ["## Products by rows\n", f"    {COMMANDS['products']}\n", PRODUCTS_TEXT]
+        sections += [products_table(records["products"]["rows"])]
+    if "explicit" in records:
         lines = [
             [str(row["tokens"]), row["attention"], f"{row['ms']:.1f}", f"{row['of_fused']:.2f}"]
-            for row in found["explicit"]["rows"]
+            for row in records["explicit"]["rows"]
         ]
         head = ["tokens", "attention", "ms, batch of 8", "of fused"]
-        parts += ["## The softmax of a block that ranks\n", f"    {COMMANDS['explicit']}\n"]
-        parts += [EXPLICIT_TEXT, table(head, lines)]
-    if "pieces" in found:
+        sections += ["## The softmax of a block that ranks\n", f"    {COMMANDS['explicit']}\n"]
+        sections += [EXPLICIT_TEXT, table(head, lines)]
+    if "pieces" in records:
         lines = [
             [str(row["keep_rate"]), row["way"], f"{row['ms_per_clip']:.0f}",
              f"{row['speedup']:.2f} ({row['quartiles'][0]:.2f} to {row['quartiles'][1]:.2f})"]
-            for row in found["pieces"]["rows"]
+            for row in records["pieces"]["rows"]
         ]  # fmt: skip
-        head = ["keep-rate", "computed", "ms a clip", "against the batch at once (quartiles)"]
-        parts += ["## A batch in pieces\n", f"    {COMMANDS['pieces']}\n"]
-        parts += [PIECES_TEXT, table(head, lines)]
-    if "memory-audiomae" in found:
-        parts += ["## Peak memory\n", f"    {COMMANDS['memory-audiomae']}\n"]
-        parts += ["Of a process that loads the model and answers one batch, in MB.\n"]
-        parts += [memory_table(found["memory-audiomae"]["rows"])]
-    quantized = [name for name in INT8 if name in found]
+        head = ["keep rate", "computed", "ms a clip", "against the batch at once (quartiles)"]
+        sections += ["## A batch in pieces\n", f"    {COMMANDS['pieces']}\n"]
+        sections += [PIECES_TEXT, table(head, lines)]
+    if "memory-audiomae" in records:
+        sections += ["## Peak memory\n", f"    {COMMANDS['memory-audiomae']}\n"]
+        sections += ["Of a process that loads the model and answers one batch, in MB.\n"]
+        sections += [memory_table(records["memory-audiomae"]["rows"])]
+    quantized = [name for name in INT8 if name in records]
     if quantized:
-        rows = [row for name in quantized for row in found[name]["rows"]]
-        parts += ["## What int8 costs\n", *(f"    {COMMANDS[name]}" for name in quantized), ""]
-        counts = sorted({found[name]["calibrated_on"] for name in quantized})
-        parts += [
+        rows = [row for name in quantized for row in records[name]["rows"]]
+        sections += ["## What int8 costs\n", *(f"    {COMMANDS[name]}" for name in quantized), ""]
+        counts = sorted({records[name]["calibrated_on"] for name in quantized})
+        sections += [
             "Clips that no training has seen; calibrated on "
             f"{' or '.join(map(str, counts))} training clips; ONNX Runtime. "
             "Weights have 7 bits, so that CPUs without VNNI compute what those with it do.\n",
             int8_table(rows),
         ]
     if missing:
-        parts += [f"**Not measured on this machine**: {', '.join(missing)}.\n"]
-    parts += [f"Hardware and versions: {hardware(found.values())}.\n"]
-    text = "\n".join(parts).replace("results/speed/xeon/", f"{args.folder.as_posix()}/")
+        sections += [f"**Not measured on this machine**: {', '.join(missing)}.\n"]
+    sections += [f"Hardware and versions: {hardware(records.values())}.\n"]
+    text = "\n".join(sections).replace("results/speed/xeon/", f"{args.folder.as_posix()}/")
     save_text(page, text)
     print(page)
 

@@ -1,8 +1,8 @@
-"""Seconds until `spectrim --help` has answered, and until `import spectrim` is done.
+"""Wall time of `spectrim --help` and `import spectrim`.
 
     python benchmarks/startup.py [--rounds 20] [--out FILE]
 
-Fresh processes, in turn with `python -c pass`, which is what Python itself takes.
+Runs fresh processes, interleaved with `python -c pass` as the baseline.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for at in range(args.rounds + 1):
+    for number in range(args.rounds + 1):
         for name, command in COMMANDS.items():
             began = time.perf_counter()
             subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
-            if at:  # the first round fills the disk's cache
+            if number:  # the first round fills the disk's cache
                 seconds[name].append(time.perf_counter() - began)
     rows = [
-        {"what": name, "seconds": statistics.median(those), "slowest": max(those)}
-        for name, those in seconds.items()
+        {"what": name, "seconds": statistics.median(times), "slowest": max(times)}
+        for name, times in seconds.items()
     ]
     torch_loaded = bool(subprocess.run([sys.executable, "-c", LOADED]).returncode)
     for row in rows:

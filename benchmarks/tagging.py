@@ -2,12 +2,13 @@
 
     python benchmarks/tagging.py [--stride 16 10] [--batch 8 1] [--out FILE]
 
-ViT-B of random weights (time does not depend on them), real clips where ESC-10 lies at hand, as
-44.1 kHz FLAC files. Each candidate does what its user would: decode, resample to 16 kHz, filter
-bank, model, the five likeliest labels. Decoding and resampling are the same for all. Five-second
-clips go to a model of 512 frames here, and to transformers' usual 1024. `--torchaudio-kaldi` as in
-benchmarks/filterbank.py: with it transformers' extractor uses torchaudio's Kaldi code, else its
-numpy fallback. Pairs are interleaved; ratios are medians of pairwise ones.
+The model is a ViT-B with random weights, on which time does not depend. The files are 44.1 kHz FLAC
+with ESC-10 clips if available, otherwise noise. Each candidate runs the whole pipeline: decode,
+resample to 16 kHz, filter bank, model, the five most probable labels. Decoding and resampling are
+the same for all. For five-second clips, Spectrim's model has 512 frames and transformers' 1024, its
+default. With `--torchaudio-kaldi` (see benchmarks/filterbank.py), transformers' extractor uses
+torchaudio's Kaldi code, otherwise its numpy fallback. Pairs are interleaved, and speed-ups are
+medians of the pairwise ratios.
 """
 
 from __future__ import annotations
@@ -42,26 +43,28 @@ MATMUL_SIZE = 4096
 
 
 def write_clips(folder: Path, seconds: int, count: int) -> list[Path]:
-    """Files of so many seconds, ESC-10's clips end to end, or noise."""
-    found = sorted(CORPUS.glob("*/*.ogg"))
+    """Write FLAC files of `seconds` each: concatenated ESC-10 clips, or noise."""
+    sources = sorted(CORPUS.glob("*/*.ogg"))
     rng, paths = np.random.default_rng(0), []
-    for at in range(count):
+    for index in range(count):
         size = seconds * RATE
-        if found:
-            parts = [soundfile.read(found[(17 * at + i) % len(found)])[0] for i in range(3)]
-            sound = np.concatenate(parts)[:size]
+        if sources:
+            excerpts = [
+                soundfile.read(sources[(17 * index + i) % len(sources)])[0] for i in range(3)
+            ]
+            sound = np.concatenate(excerpts)[:size]
         else:
             sound = rng.normal(0, 0.1, size)
-        paths.append(folder / f"{seconds}s-{at}.flac")
+        paths.append(folder / f"{seconds}s-{index}.flac")
         soundfile.write(paths[-1], sound, RATE)
     return paths
 
 
-def transformers_call(rival: Transformers, files: list[Path]) -> Callable[[], object]:
-    """Files to the five likeliest labels, with transformers."""
+def transformers_call(reference: Transformers, files: list[Path]) -> Callable[[], object]:
+    """A call that computes the five most probable labels of the files with transformers."""
 
     def run() -> object:
-        values: Any = rival.call([read(file) for file in files])()
+        values: Any = reference.call([read(file) for file in files])()
         return np.argsort(values, axis=1)[:, -5:]
 
     return run
@@ -76,10 +79,10 @@ def candidates(
     threads: int,
     calibration: list[Path],
 ) -> tuple[dict[str, Any], float]:
-    """Name to what `spectrim.tag` takes; and GMACs."""
+    """Runners by name, as `spectrim.tag` takes them, and GMACs of the model."""
     model = spectrim.create(preset, frames=frames, stride=stride)
     pruned = spectrim.prune(model, rate) if rate < 1 else model
-    found: dict[str, Any] = {"torch": pruned}
+    runners: dict[str, Any] = {"torch": pruned}
     sounds = [[read(file) for file in calibration]]
     for name, quantize, clips in (
         ("onnx", None, None), ("int8", "int8", None), ("int8-static", "int8", sounds)
@@ -87,9 +90,9 @@ def candidates(
         path = folder / f"{stride}-{frames}-{rate}-{name}.onnx"
         spectrim.export(pruned, path, quantize=quantize, calibration=clips)
         for backend in ("onnxruntime", "openvino"):
-            if name != "int8" or backend == "onnxruntime":  # OpenVINO wants calibrated files
-                found[f"{backend} {name}"] = spectrim.load_onnx(path, backend, threads)
-    return found, spectrim.macs(pruned) / 1e9
+            if name != "int8" or backend == "onnxruntime":  # OpenVINO needs static int8
+                runners[f"{backend} {name}"] = spectrim.load_onnx(path, backend, threads)
+    return runners, spectrim.macs(pruned) / 1e9
 
 
 def main() -> None:
@@ -111,11 +114,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for stride in args.stride:
-            rival = Transformers(spectrim.create(args.preset, stride=stride))
+            reference = Transformers(spectrim.create(args.preset, stride=stride))
             if args.torchaudio_kaldi:
                 extraction.ta_kaldi = torchaudio_kaldi(args.torchaudio_kaldi)
                 extraction.is_speech_available = lambda: True
-                rival.description = rival.description.replace("its numpy", "torchaudio's")
+                reference.description = reference.description.replace("its numpy", "torchaudio's")
             for seconds in args.seconds:
                 files = write_clips(folder, seconds, max(args.batch))
                 frames = 1024 if seconds > 5 else 512
@@ -125,7 +128,7 @@ def main() -> None:
                     )
                     for batch in args.batch:
                         some = files[:batch]
-                        calls: list[Callable[[], object]] = [transformers_call(rival, some)]
+                        calls: list[Callable[[], object]] = [transformers_call(reference, some)]
                         for run in runs.values():
                             calls.append(
                                 lambda run=run, some=some, batch=batch: spectrim.tag(
@@ -135,15 +138,15 @@ def main() -> None:
                         calls.append(matrix_product(MATMUL_SIZE))
                         base, *others, product = interleaved(calls, args.rounds, args.budget)
                         machine = MATMUL_SIZE**3 / product.seconds / 1e9
-                        about = {
+                        setting = {
                             "stride": stride, "seconds": seconds, "frames": frames,
                             "keep_rate": rate, "batch": batch, "gmacs": gmacs, "machine": machine,
-                            "rival": rival.description,
+                            "rival": reference.description,
                             "rival_ms": base.seconds / batch * 1000,
                         }  # fmt: skip
-                        print(f"{about}", flush=True)
+                        print(f"{setting}", flush=True)
                         for run_name, timing in zip(runs, others, strict=True):
-                            row = about | {
+                            row = setting | {
                                 "candidate": run_name,
                                 "ms": timing.seconds / batch * 1000,
                                 "times_as_fast": timing.speedup,

@@ -1,11 +1,11 @@
-"""Is training with pruning cheaper, and does the loader keep up?
+"""Speed of training steps with pruning, and throughput of the data loader.
 
     python benchmarks/training.py MANIFEST [--frames 512] [--batch 8] [--rounds 10] [--out FILE]
 
-Whole training steps of ViT-B (features on the device, forward, backward, AdamW), keep-rate 0.5 and
-0.7 against 1.0, interleaved pairs in one process, medians of the pairwise ratios. Then the loader:
-clips/s of waveforms decoded for the first time, of cached ones, of cached ones with all
-augmentations, with the filter bank, and with a tiny and a base model.
+Times whole training steps of ViT-B (features on the device, forward, backward, AdamW) at keep rates
+0.5 and 0.7 against 1.0. Pairs are interleaved in one process, and speed-ups are medians of the
+pairwise ratios. Then measures the loader in clips/s: waveforms decoded for the first time, cached,
+cached with all augmentations, with the filter bank, and with a tiny and a base model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ AUGMENT = AugmentPart(roll=True, gain=True, mixup=0.5, spec_time=96, spec_freque
 
 
 def job(preset: str, keep_rate: float, args: argparse.Namespace, cache: Path) -> Supervision:
-    """A run's parts, at the end of its keep-rate schedule."""
+    """The objects of a training run, at the end of its keep rate schedule."""
     recipe = Recipe(
         keep_rate=keep_rate,
         model=ModelPart(preset=preset, frames=args.frames, mean=-6.6, std=5.4),
@@ -49,7 +49,7 @@ def job(preset: str, keep_rate: float, args: argparse.Namespace, cache: Path) ->
 
 
 def stepper(work: Supervision, now: float = 0.0) -> Callable[[TrainBatch[AugmentDraw]], None]:
-    """Whole training steps on the batches that come; `now`: epochs behind."""
+    """A function that runs one training step on a batch; `now`: epochs already done."""
     accelerator = engine(work.run)
     groups = parameter_groups(work.objective, work.model.config.depth, work.optim)
     optim = optimiser(groups, work.optim)
@@ -84,7 +84,7 @@ def steps(preset: str, args: argparse.Namespace, cache: Path) -> list[dict[str, 
             }
         )
         print(
-            f"{preset:14s} keep-rate {work.final_keep_rate}: {1 / timing.seconds:.3f} steps/s, "
+            f"{preset:14s} keep rate {work.final_keep_rate}: {1 / timing.seconds:.3f} steps/s, "
             f"{timing.speedup:.2f} times unpruned (forward MACs {rows[-1]['mac_ratio']:.2f})"
         )
     return rows

@@ -1,9 +1,9 @@
-"""Which of PyTorch's attention kernels trains faster on a CPU: fused, or plain products?
+"""Training speed of PyTorch's fused and plain attention kernels on a CPU.
 
     python benchmarks/training_attention.py [--rounds 15] [--threads 1] [--out FILE]
 
-Forward and backward of tiny models (width 128) on random log-mel, fused and plain interleaved in
-one process, medians of the pairwise ratios, for lengths and precisions.
+Times forward and backward passes of tiny models (width 128) on random log-mel, for several lengths
+and precisions. Pairs are interleaved in one process, and ratios are medians of the pairwise ones.
 """
 
 from __future__ import annotations
