@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrim.common.errors import SpectrimError
+from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan, paper_plan
 from spectrim.pruning.stage import Stage, kept
@@ -90,7 +90,7 @@ def test_bad_keep_rates(make, heard, rate):
 @pytest.mark.parametrize(
     ("blocks", "words"),
     [
-        ((6, 3), "in order"),
+        ((6, 3), "expected each block at most once, in order, 'input' first"),
         ((3, 3), "each block at most once"),
         ((3, "input"), "'input' first"),
         ((3, 12), "12 blocks count from 0 to 11"),
@@ -144,6 +144,21 @@ def test_plans_are_data_with_a_version():
         Plan.from_dict(plan.to_dict() | {"version": 2})
     assert [s.keep_rate for s in plan.with_keep_rate(0.4).stages] == [0.4, None]
     assert plan.stages[0].keep_rate == 0.9
+
+
+def column_mean(context):
+    return context.column_mean()
+
+
+def test_the_old_name_of_trust_code_warns():
+    plan = Plan((Stage(3, 0.5, score=f"{__name__}:column_mean"),))
+    with pytest.warns(SpectrimNotice, match="own_code=.* is deprecated: write trust_code="):
+        assert Plan.from_dict(plan.to_dict(), own_code=True) == plan
+    with (
+        pytest.warns(SpectrimNotice, match="deprecated"),
+        pytest.raises(SpectrimError, match="trust_code=True"),
+    ):
+        Plan.from_dict(plan.to_dict(), own_code=False)
 
 
 def test_another_keep_rate_leaves_the_seed(make, heard):

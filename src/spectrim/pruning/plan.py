@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, SpectrimNotice
 from .defaults import DEFAULT_BLOCKS, DEFAULT_REDUCTION, DEFAULT_SCORE
 from .reductions import Reduction
 from .scores import Score
@@ -75,12 +76,19 @@ class Plan:
         return {"version": PLAN_VERSION, "seed": self.seed, "stages": stages}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], trust_code: bool = False) -> Plan:
+    def from_dict(
+        cls, data: Mapping[str, Any], trust_code: bool = False, *, own_code: bool | None = None
+    ) -> Plan:
         """Read what `to_dict` wrote.
 
         Args:
             trust_code: whether "module:name" may be imported. Set it only for files you trust.
+            own_code: deprecated name of `trust_code`.
         """
+        if own_code is not None:
+            text = "Plan.from_dict(own_code=...) is deprecated: write trust_code=... instead."
+            warnings.warn(SpectrimNotice(text), stacklevel=2)
+            trust_code = trust_code or own_code
         if data.get("version") != PLAN_VERSION:
             raise SpectrimError(
                 f"a plan of version {data.get('version')!r}; this Spectrim reads version "
