@@ -1,1 +1,1 @@
-"""Recipes, fine-tuning with a keep-rate schedule, and masked auto-encoder pre-training."""
+"""Recipes, fine-tuning with a schedule of the keep rate, and masked auto-encoder pre-training."""

@@ -113,7 +113,7 @@ class Job:
 
 
 class Supervision(Job):
-    """Fine-tuning, or training from random weights, with a keep-rate schedule."""
+    """Fine-tuning, or training from random weights, with a schedule of the keep rate."""
 
     task: SupervisedTask
 
