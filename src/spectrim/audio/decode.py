@@ -57,8 +57,8 @@ def read(sound: Sound, start: float | None = None, end: float | None = None) -> 
     Raises:
         SpectrimError: not a sound, empty, shorter than one 25 ms window, or not finite.
     """
-    parts = list(blocks(sound, start, end))
-    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    decoded = list(blocks(sound, start, end))
+    samples = np.concatenate(decoded) if decoded else np.zeros(0, np.float32)
     name = sound_name(sound)
     if start or end is not None:
         name += f" from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
@@ -69,8 +69,8 @@ def read(sound: Sound, start: float | None = None, end: float | None = None) -> 
 def check_length(samples: int, name: str) -> None:
     """Refuse a sound that is shorter than one window of the filter bank."""
     if samples < WINDOW:
-        what = "is empty" if not samples else f"lasts {samples / SAMPLE_RATE * 1000:.1f} ms"
-        raise SpectrimError(f"{name}: {what}; expected at least 25 ms of sound.")
+        problem = "is empty" if not samples else f"lasts {samples / SAMPLE_RATE * 1000:.1f} ms"
+        raise SpectrimError(f"{name}: {problem}; expected at least 25 ms of sound.")
 
 
 def duration_of(sound: Sound) -> float | None:
@@ -131,9 +131,9 @@ def _resampled(
         mono = block.mean(1) if block.ndim == 2 else block
         sane = np.abs(mono) <= LOUDEST  # false for NaN as well
         if not sane.all():
-            at = start + (seen + int(np.argmin(sane))) / rate
+            seconds = start + (seen + int(np.argmin(sane))) / rate
             raise SpectrimError(
-                f"{name}: the sample at {at:.3f} s is not finite or far too large. Repair or "
+                f"{name}: the sample at {seconds:.3f} s is not finite or far too large. Repair or "
                 "re-encode the sound."
             )
         seen += len(mono)
@@ -150,7 +150,7 @@ def _array_blocks(
     first = round((start or 0) * rate)
     samples = samples[first : None if end is None else max(first, round(end * rate))]
     size = BLOCK_SECONDS * rate
-    return rate, (_scaled(samples[at : at + size]) for at in range(0, len(samples), size))
+    return rate, (_scaled(samples[i : i + size]) for i in range(0, len(samples), size))
 
 
 def _array(sound: tuple[Any, int]) -> tuple[int, np.ndarray]:
@@ -213,8 +213,8 @@ def _file_blocks(
         path = Path(sound)
         try:
             if not path.is_file():
-                what = "is a folder" if path.is_dir() else "no such file"
-                raise SpectrimError(f"{name}: {what}; expected a sound file.")
+                problem = "is a folder" if path.is_dir() else "no such file"
+                raise SpectrimError(f"{name}: {problem}; expected a sound file.")
             if path.stat().st_size == 0:
                 raise SpectrimError(f"{name}: the file is empty; expected a sound file.")
         except OSError as error:
@@ -227,8 +227,8 @@ def _file_blocks(
     elif hasattr(sound, "read"):
         source = sound
         if isinstance(source, io.TextIOBase) or getattr(source, "closed", False):
-            what = "closed" if source.closed else "open as text"
-            raise SpectrimError(f'{name}: the file is {what}. Open it with mode "rb".')
+            state = "closed" if source.closed else "open as text"
+            raise SpectrimError(f'{name}: the file is {state}. Open it with mode "rb".')
     else:
         raise SpectrimError(
             f"a sound is a path, bytes, an open file or (samples, rate), not "
@@ -239,7 +239,7 @@ def _file_blocks(
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise _unreadable(name, error) from error
 
-    def parts() -> Iterator[np.ndarray]:
+    def decoded_blocks() -> Iterator[np.ndarray]:
         rate, stated = file.samplerate, file.frames
         first = min(round((start or 0) * rate), stated)
         last = stated if end is None else min(round(end * rate), stated)
@@ -262,7 +262,7 @@ def _file_blocks(
                 stacklevel=2,
             )
 
-    return file.samplerate, parts()
+    return file.samplerate, decoded_blocks()
 
 
 def _file_name(path: str | os.PathLike[str]) -> str | bytes:

@@ -61,11 +61,11 @@ class FilterBank(nn.Module):
         if bool((lengths < waveforms.shape[1]).any()):
             waveforms = _silenced(waveforms, lengths)
         few = max(1, CACHED // max(1, waveforms.shape[1]))
-        parts = zip(waveforms.split(few), lengths.split(few), strict=True)
+        chunks = zip(waveforms.split(few), lengths.split(few), strict=True)
         empty = len(waveforms) == 0 or waveforms.shape[1] < WINDOW
         plain = empty or (torch.is_grad_enabled() and waveforms.requires_grad)
         log_mel = self._log_mel if plain else self._log_mel_by_fft
-        return torch.cat([log_mel(*part) for part in parts]), valid
+        return torch.cat([log_mel(*chunk) for chunk in chunks]), valid
 
     def _log_mel(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """(batch, samples), silent past the (batch,) lengths, to (batch, frames, 128)."""

@@ -15,16 +15,16 @@ def versions(*more: str) -> dict[str, str]:
     """Versions of Spectrim, Python, its numerical packages and `more`, and the processor."""
     from ..version import __version__
 
-    found = {}
+    packages = {}
     for name in (*PACKAGES, *more):
         try:
-            found[name] = metadata.version(name)
+            packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # an exported model runs where there is no torch
             continue
     return {
         "spectrim": __version__,
         "python": platform.python_version(),
-        **found,
+        **packages,
         "processor": processor(),
     }
 

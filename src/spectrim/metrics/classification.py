@@ -55,8 +55,11 @@ def paired_difference(
     value = metric(name, outputs, truth) - metric(name, base, truth)
     if len(truth) < 2:
         return Interval(value, -1.0, 1.0)
-    own, other = resampled or (resampled_map(outputs, truth), resampled_map(base, truth))
-    spread = own - other
+    resampled_outputs, resampled_base = resampled or (
+        resampled_map(outputs, truth),
+        resampled_map(base, truth),
+    )
+    spread = resampled_outputs - resampled_base
     low, high = np.quantile(spread, [0.025, 0.975])
     return Interval(value, float(low), float(high))
 

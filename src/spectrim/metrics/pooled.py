@@ -163,15 +163,15 @@ def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
     values = np.array([gap.value for gap in gaps])
     draws = np.mean([gap.draws for gap in gaps], axis=0)
     if groups is None or len(set(groups)) == 1:
-        groups = [str(at) for at in range(len(gaps))]
+        groups = [str(index) for index in range(len(gaps))]
     error = np.hypot(draws.std(ddof=1), _scatter(values, groups))
     return Gap(float(values.mean()), float(error), draws)
 
 
 def _map_of(names: np.ndarray, outputs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
     """mAP, and (DRAWS,) mAP of each draw; cached, because many gaps use the same outputs."""
-    parts = "\0".join(map(str, names.tolist())).encode(), outputs.tobytes(), truth.tobytes()
-    key = blake2b(b"".join(parts), digest_size=16).digest()
+    fields = "\0".join(map(str, names.tolist())).encode(), outputs.tobytes(), truth.tobytes()
+    key = blake2b(b"".join(fields), digest_size=16).digest()
     if key not in _maps:
         values = outputs.astype(float)
         weights, wider = _weights_of_mixtures(names.tolist())

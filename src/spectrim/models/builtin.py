@@ -61,12 +61,12 @@ def card(name: str) -> Card:
         raise SpectrimError(f"no built-in model is called {name!r}.{nearest(name, names)}")
     folder = builtin_root() / name
     config: dict[str, Any] = read_json(folder / "config.json")["model"]
-    said: dict[str, Any] = read_json(folder / CARD)
+    stored: dict[str, Any] = read_json(folder / CARD)
     return Card(
         name=name,
         text=(folder / TEXT).read_text(encoding="utf-8"),
         classes=len(config["labels"]),
         frames=config["frames"],
         bytes=(folder / "model.safetensors").stat().st_size,
-        **said,
+        **stored,
     )

@@ -47,5 +47,5 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise SpectrimError(f"no dtype for models is called {name!r}.{nearest(name, DTYPES)}")
-    found: torch.dtype = getattr(torch, name)
-    return found
+    torch_dtype: torch.dtype = getattr(torch, name)
+    return torch_dtype

@@ -60,11 +60,11 @@ class FeatureExtraction:
 
     def _beginning(self, sound: Sound) -> np.ndarray:
         """The samples of the model's window; the rest of a long sound is not decoded."""
-        wanted, parts, have = num_samples(self.config.frames), [], 0
+        needed, decoded, num_decoded = num_samples(self.config.frames), [], 0
         for block in blocks(sound):
-            parts.append(block)
-            have += len(block)
-            if have >= wanted:
+            decoded.append(block)
+            num_decoded += len(block)
+            if num_decoded >= needed:
                 break
-        check_length(have, sound_name(sound))
-        return np.concatenate(parts)[:wanted]
+        check_length(num_decoded, sound_name(sound))
+        return np.concatenate(decoded)[:needed]

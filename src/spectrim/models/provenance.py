@@ -17,19 +17,19 @@ from .transformer import SpectrogramTransformer
 
 def versions(*more: str) -> dict[str, str]:
     """As `common.versions.versions`, plus the names of the GPUs if this process uses CUDA."""
-    found = versions_of_packages(*more)
+    packages = versions_of_packages(*more)
     if not torch.cuda.is_initialized():
-        return found
-    names = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
-    return found | {"gpu": ", ".join(dict.fromkeys(names))}
+        return packages
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return packages | {"gpu": ", ".join(dict.fromkeys(names))}
 
 
 def machine_of(record: Mapping[str, Any]) -> str:
     """The hardware that computed a result, in words, such as "Xeon, 2 thread(s)"."""
-    about = record["versions"]
+    versions_used = record["versions"]
     if not (record.get("device") or "cpu").startswith("cpu"):
-        return about.get("gpu") or record["device"]
-    return f"{about['processor']}, {record['threads']} thread(s)"
+        return versions_used.get("gpu") or record["device"]
+    return f"{versions_used['processor']}, {record['threads']} thread(s)"
 
 
 def context_of(model: SpectrogramTransformer, name: str, batch_size: int) -> dict[str, Any]:

@@ -49,11 +49,13 @@ class Trace:
         """Record the tokens before and after a (possible) stage."""
         self.losses.extend(context.losses)  # before scores that only the trace asks for
         if context.block != "input":
-            own = stage is not None and not self.always
-            if own and context.scores is not None:
+            uses_stage = stage is not None and not self.always
+            if uses_stage and context.scores is not None:
                 self.scores.append(context.scores)
             else:
-                self.scores.append(stage.rank(context) if stage and own else self.score(context))
+                self.scores.append(
+                    stage.rank(context) if stage and uses_stage else self.score(context)
+                )
             self.positions.append(self.grid.locate(before.origin))
         if stage is not None:
             self.kept[context.block] = self.grid.locate(after.origin)

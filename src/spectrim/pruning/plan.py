@@ -66,9 +66,11 @@ class Plan:
 
     def modules(self) -> list[nn.Module]:
         """Scores and reductions that are modules, whose parameters a model must hold."""
-        parts = [part for stage in self.stages for part in (stage.rank, stage.reduce)]
-        parts = [part.func if isinstance(part, functools.partial) else part for part in parts]
-        return list(dict.fromkeys(part for part in parts if isinstance(part, nn.Module)))
+        functions = [part for stage in self.stages for part in (stage.rank, stage.reduce)]
+        functions = [
+            part.func if isinstance(part, functools.partial) else part for part in functions
+        ]
+        return list(dict.fromkeys(part for part in functions if isinstance(part, nn.Module)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data with a version number."""

@@ -25,7 +25,7 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
     names = _listed(data.manifest)
     if not names or not all(names):
         raise SpectrimError("data.manifest is empty; expected a file or a folder of audio.")
-    found = []
+    divided = []
     for name in names:
         manifest = read_data(str(name))
         folds = any(clip.fold for clip in manifest.clips)
@@ -34,7 +34,7 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
                 f"{name}: data.test_fold is {data.test_fold}, and the manifest has no column "
                 "'fold'. Set data.test_fold=null."
             )
-        found.append(
+        divided.append(
             split(
                 manifest,
                 train_split=data.train_split,
@@ -47,12 +47,12 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
                 seed=seed,
             )
         )
-        used = {id(clip) for clip in found[-1].all()}
+        used = {id(clip) for clip in divided[-1].all()}
         left = [clip for clip in manifest.clips if id(clip) not in used]
         if left:
-            splits = ", ".join(sorted({str(clip.split) for clip in left}))
+            unused = ", ".join(sorted({str(clip.split) for clip in left}))
             text = (
-                f"{name}: {len(left)} clips of split {splits} are not used; data.train_split, "
+                f"{name}: {len(left)} clips of split {unused} are not used; data.train_split, "
                 "data.valid_split and data.test_split name the splits in use."
             )
             warnings.warn(SpectrimNotice(text), stacklevel=2)
@@ -60,15 +60,19 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
         for name in _listed(getattr(data, f"{role}_manifest")):
             whole = read_data(str(name))
             none = replace(whole, clips=())
-            found.append(replace(Splits(none, none, none), **{role: whole}))
-    undivided = not any(part.valid.clips or part.test.clips for part in found)
-    if len(names) > 1 and undivided and not any(c.split or c.fold for s in found for c in s.all()):
+            divided.append(replace(Splits(none, none, none), **{role: whole}))
+    undivided = not any(splits.valid.clips or splits.test.clips for splits in divided)
+    if (
+        len(names) > 1
+        and undivided
+        and not any(c.split or c.fold for s in divided for c in s.all())
+    ):
         text = (
             f"every row of {' and '.join(map(str, names))} is trained on, as none has a split or "
             "fold. Name the files of other rows in data.test_manifest and data.valid_manifest."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=2)
-    return found
+    return divided
 
 
 def _listed(names: Any) -> list[Any]:
@@ -83,11 +87,11 @@ def check_tested(recipe: Recipe, name: str) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpectrimNotice)  # `resolve` prints them
-        parts = splits_of(recipe.data, recipe.seed)
-    if not any(part.test.clips for part in parts):
-        found = ", ".join(str(part.test.source) for part in parts)
+        divided = splits_of(recipe.data, recipe.seed)
+    if not any(splits.test.clips for splits in divided):
+        sources = ", ".join(str(splits.test.source) for splits in divided)
         raise SpectrimError(
-            f"{name}: {found} has no test clip (split {recipe.data.test_split!r}, fold "
+            f"{name}: {sources} has no test clip (split {recipe.data.test_split!r}, fold "
             f"{recipe.data.test_fold}), and a grid's cell is a figure on such; name its split or "
             "fold: data.test_split, data.test_fold."
         )

@@ -75,8 +75,8 @@ class Supervised(nn.Module):
 def classification(logits: Tensor, targets: Tensor, kind: str, smoothing: float = 0.0) -> Tensor:
     """(batch, classes) logits and shares to (batch,) losses; "bce" is the mean over classes."""
     if kind == "bce":
-        each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        return each.mean(1)
+        losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return losses.mean(1)
     return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
 
@@ -88,11 +88,11 @@ def distillation(logits: Tensor, teacher: Tensor, kind: str, temperature: float)
     """
     logits, teacher = logits / temperature, teacher.float() / temperature
     if kind == "bce":
-        each = classification(logits, teacher.sigmoid(), "bce")
+        losses = classification(logits, teacher.sigmoid(), "bce")
     else:
         pair = logits.log_softmax(1), teacher.log_softmax(1)
-        each = functional.kl_div(*pair, reduction="none", log_target=True).sum(1)
-    return each * temperature**2
+        losses = functional.kl_div(*pair, reduction="none", log_target=True).sum(1)
+    return losses * temperature**2
 
 
 class MaskedAutoEncoder(nn.Module):
@@ -121,8 +121,8 @@ class MaskedAutoEncoder(nn.Module):
         self.decoder_norm = nn.LayerNorm(width)
         self.predict = nn.Linear(width, PATCH * PATCH)
         # Not trained here: a classifier creates its own head.
-        for part in (model.head, model.head_norm, model.norm):
-            part.requires_grad_(False)
+        for module in (model.head, model.head_norm, model.norm):
+            module.requires_grad_(False)
 
     def forward(self, features: Tensor, valid: Tensor, weights: Tensor, keep: Tensor) -> Tensor:
         """The loss of a batch: mean squared error, each patch normalised by its own values.
@@ -138,11 +138,11 @@ class MaskedAutoEncoder(nn.Module):
         guessed = self.guess(features, valid, keep)
         patches = grid.cut(features.float())
         variance, mean = torch.var_mean(patches, 2, keepdim=True)
-        wanted = (patches - mean) / (variance + 1e-6).sqrt()
-        error = (guessed - wanted).square().mean(2)
+        normalised = (patches - mean) / (variance + 1e-6).sqrt()
+        error = (guessed - normalised).square().mean(2)
         counts = (~keep & grid.hold_sound(valid)).float()
-        each = (error * counts).sum(1) / counts.sum(1).clamp(min=1)
-        return (weights * each).sum()
+        losses = (error * counts).sum(1) / counts.sum(1).clamp(min=1)
+        return (weights * losses).sum()
 
     def guess(self, features: Tensor, valid: Tensor, keep: Tensor) -> Tensor:
         """(batch, patches, 256) normalised values of all patches, float32."""

@@ -33,8 +33,8 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         layer = layer_of(name.removeprefix(prefix), depth)
-        still = parameter.ndim <= 1 or name.rsplit(".", 1)[-1] in TOKENS
-        decays = optim.decay_all or not still
+        is_exempt = parameter.ndim <= 1 or name.rsplit(".", 1)[-1] in TOKENS
+        decays = optim.decay_all or not is_exempt
         group = groups.setdefault(
             (layer, decays),
             {

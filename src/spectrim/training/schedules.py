@@ -47,11 +47,13 @@ def lr_at(step: int, steps_per_epoch: int, epochs: int, optim: OptimPart) -> flo
     if epoch < optim.warmup_epochs:
         return peak * epoch / optim.warmup_epochs
     if optim.schedule == "step":
-        ended = step // steps_per_epoch
-        times = (
-            0 if ended < optim.step_start else 1 + (ended - optim.step_start) // optim.step_every
+        epochs_ended = step // steps_per_epoch
+        num_decays = (
+            0
+            if epochs_ended < optim.step_start
+            else 1 + (epochs_ended - optim.step_start) // optim.step_every
         )
-        return peak * optim.step_factor**times
+        return peak * optim.step_factor**num_decays
     if optim.schedule == "constant":
         return peak
     begin = max(optim.warmup_epochs, optim.warmup_steps / steps_per_epoch)
