@@ -333,7 +333,7 @@ def test_a_teacher_sees_all_patches_whatever_plan_it_was_saved_with(
                        Recipe)  # fmt: skip
     made = Supervision(read, resolve(read), tmp_path / "cache", 0, 1)
     assert made.teacher is not None and not made.teacher.plan.stages
-    assert any("the teacher's own plan" in text for text in made.notes)
+    assert any("the plan of the teacher" in text for text in made.notes)
 
 
 def test_own_code_of_a_checkpoint_is_found_where_one_stands(
