@@ -275,7 +275,7 @@ def main() -> None:
         "AudioMAE-base), random weights, on which time does not depend. Medians of interleaved "
         "pairs; the machine is shared and its rate moves within minutes, so that only ratios mean "
         "something: the rate (a float32 product of 4096 a side) is taken in turn with the rows it "
-        "is compared with. No GPU was at hand: nothing here was measured on one.\n",
+        "is compared with. For GPUs see [gpu](../gpu).\n",
         *([] if has_fft(records) else [OLDER]),
         "## Targets\n",
         table(["what", "where", "at least", "reached", "met"], targets(records)),
