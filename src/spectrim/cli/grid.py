@@ -67,7 +67,7 @@ def list_command(
             f"missing manifests: {', '.join(missing)}. Their cells cannot be run yet; `spectrim "
             "data prepare` writes the manifests of public corpora.",
         )
-    if others := results.strangers(experiment.cells):
+    if others := results.unexpected_cells(experiment.cells):
         complain(
             "note",
             f"{out / 'cells'} also holds {len(others)} cells of another grid ({others[0]}, ...); "

@@ -61,7 +61,7 @@ class ResultFolder:
         """The folder of a cell's run."""
         return self.folder / "runs" / name.replace("/", "--")
 
-    def strangers(self, cells: Iterable[Cell]) -> list[str]:
+    def unexpected_cells(self, cells: Iterable[Cell]) -> list[str]:
         """Finished cells in the folder that are not in `cells`."""
         ours = {self.path_of(cell.name) for cell in cells}
         return sorted(

@@ -270,9 +270,10 @@ def _shelf(
 
 
 def halved(logits: np.ndarray, metric: str) -> np.ndarray:
-    """(..., clips, classes) logits in half the bytes; of accuracy less the clip's largest one.
+    """(..., clips, classes) logits as float16.
 
-    So the top class, whose logit is then 0, is told from the next one however close that is.
+    For accuracy, the largest logit of each clip is subtracted first. The top class then has logit
+    0, and float16 keeps it apart from the next class even if the two are close.
     """
     if metric == "accuracy":
         logits = logits - logits.max(-1, keepdims=True)

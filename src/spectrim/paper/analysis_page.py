@@ -8,8 +8,8 @@ Three commands make the page, the first two with any models and data:
     spectrim ablate $M $D --random-control --paper --out runs/ablation
     python -m spectrim.paper.analysis_page --analysis runs/analysis --ablation runs/ablation
 
-Verdicts are computed (analysis_losses.py, analysis_attention.py); none is called under two standard
-errors.
+`ablation_findings` and `attention_findings` compute the verdicts. A difference of at most two
+standard errors is "cannot tell".
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def draw(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
         return False
     wide = min(4, len(names))
     high = -(-len(names) // wide)
-    size = max(3.1 * wide, 7.5), 2.9 * high  # inches; the legend wants the width
+    size = max(3.1 * wide, 7.5), 2.9 * high  # inches; the legend needs the width
     figure, axes = plt.subplots(high, wide, figsize=size, squeeze=False)
     styles = score_styles(grid.definition.scores)
     for panel in axes.flat[len(names) :]:
