@@ -63,7 +63,7 @@ def draw(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
         panel.tick_params(labelsize=8)
     for panel in axes[-1]:
-        panel.set_xlabel("GMACs a clip", fontsize=8)
+        panel.set_xlabel("GMACs per clip", fontsize=8)
     handles: dict[str, Any] = {}
     for panel in axes.flat:
         handles |= {
