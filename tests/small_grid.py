@@ -10,6 +10,7 @@ import numpy as np
 
 from spectrim.experiments.definition import Experiment
 from spectrim.experiments.results import ResultFolder
+from spectrim.pruning.saved_plans import PLAN_VERSION
 from tones import write_recipe, write_tones
 
 SUPERVISED = """
@@ -36,7 +37,7 @@ columns:
               runs: [[seed=0], [seed=1]], changes: [init=ast-digits]}
   audiomae-tones: {recipe: FOLDER/tones.yaml, task: tones, model: AudioMAE, runs: [[seed=0]],
                    pretrained: true, tuned: [optim.clip=2.0]}
-scores: [attention, variation]
+scores: [attention, variation-padded]
 keep_rates: [0.7, 0.5]
 tuned: [epochs=1, schedule.start=0, schedule.length=0.5]
 pretrain: FOLDER/pretrain.yaml
@@ -64,6 +65,7 @@ def plant(grid: Experiment, folder: Path, name: str, about: dict[str, Any], **ar
     cell, results = grid.cell(name), ResultFolder(folder)
     (folder / "cells").mkdir(exist_ok=True)
     ran = {"recipe": cell.recipe, "changes": cell.changes, "start": cell.start}
+    ran["plan_version"] = PLAN_VERSION
     results.path_of(name).write_text(json.dumps(ran | about))
     clips = len(arrays["truth"])
     np.savez(results.outputs(cell), **{"paths": np.arange(clips).astype(str)} | arrays)

@@ -48,9 +48,11 @@ def test_cells_stand_in_the_order_asked_for_and_every_prefix_is_balanced(folder:
         "shelf/audiomae-tones/0", "control/ast-tones/0", "control/audiomae-tones/0",
         "tuned/ast-tones/attention-0.5/0", "tuned/audiomae-tones/attention-0.5/0",
     ]  # fmt: skip
-    tuned = grid.cell("tuned/audiomae-tones/variation-0.7/0")
+    tuned = grid.cell("tuned/audiomae-tones/variation-padded-0.7/0")
     assert tuned.start == "baseline/audiomae-tones/0"
-    assert {"keep_rate=0.7", "score=variation", "epochs=1", "optim.clip=2.0"} <= set(tuned.changes)
+    assert {"keep_rate=0.7", "score=variation-padded", "epochs=1", "optim.clip=2.0"} <= set(
+        tuned.changes
+    )
     assert "optim.clip=2.0" in grid.cell("control/audiomae-tones/0").changes
     for cell in grid.cells:  # tuned cells train without masks once they prune
         assert ("schedule.masks_end=always" in cell.changes) == (cell.kind == "control")
@@ -91,7 +93,8 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
     shelf = done.result(grid.cell("shelf/ast-tones/0"))
     rows = [row for row in shelf["rows"] if row["checkpoint"] == "last"]
     assert [(row["score"], row["keep_rate"]) for row in rows] == [
-        (None, 1.0), ("attention", 0.7), ("attention", 0.5), ("variation", 0.7), ("variation", 0.5)
+        (None, 1.0), ("attention", 0.7), ("attention", 0.5),
+        ("variation-padded", 0.7), ("variation-padded", 0.5),
     ]  # fmt: skip
     assert rows[0]["value"] == pytest.approx(result["last"]["test"], abs=1e-6)
     tuned = done.result(grid.cell("tuned/ast-tones/attention-0.5/0"))
@@ -119,7 +122,9 @@ def test_numbers_are_pooled_over_clips(folder: Path, done: ResultFolder) -> None
 
 def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: ResultFolder, tmp_path) -> None:
     path = tmp_path / "fewer.yaml"
-    text = (folder / "small.yaml").read_text().replace("[attention, variation]", "[attention]")
+    text = (
+        (folder / "small.yaml").read_text().replace("[attention, variation-padded]", "[attention]")
+    )
     path.write_text(text.replace("[0.7, 0.5]", "[0.5]"))
     found = Numbers(read_grid(path), done).entries
     shelf = [(e.score, e.keep_rate) for e in found if e.kind == "shelf"]
@@ -221,7 +226,7 @@ def test_cells_of_another_grid_are_not_taken_for_this_ones(
     report(grid, out, page)
     assert "5 of 22 cells" in page.read_text()
     assert "`control/ast-tones/0`" in page.read_text().split("Left out")[1]
-    path.write_text(small.replace("variation]", "variation, intensity]"))
+    path.write_text(small.replace("variation-padded]", "variation-padded, intensity]"))
     with pytest.raises(SpectrimError, match=r"without intensity-0\.7, intensity-0\.5"):
         run_grid(read_grid(path), out, lambda cell: Silent(), ["shelf/ast-tones/0"])
 

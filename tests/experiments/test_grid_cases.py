@@ -87,7 +87,9 @@ def test_a_tie_in_the_paper_is_at_least_as_well_and_no_loss() -> None:
 def test_a_figure_of_many_scores(folder, tmp_path) -> None:
     path, scores = tmp_path / "many.yaml", [f"m:s{at}" for at in range(9)]
     text = (folder / "small.yaml").read_text()
-    path.write_text(text.replace("[attention, variation]", f"[{', '.join(map(repr, scores))}]"))
+    path.write_text(
+        text.replace("[attention, variation-padded]", f"[{', '.join(map(repr, scores))}]")
+    )
     grid = read_grid(path)
     for at, score in enumerate(scores):
         pretend(grid, tmp_path, f"tuned/ast-tones/{score}-0.5/0", "1" * 10, gmacs=at + 1)

@@ -208,10 +208,10 @@ def test_scores_of_ones_own_lie_where_one_stands(folder: Path, run_spectrim, tmp
     text = (folder / "small.yaml").read_text()
     (tmp_path / "my_scores.py").write_text("def mine(context):\n    return context.column_mean()\n")
     words = ("grid", "list", path, "--out", tmp_path / "out")
-    path.write_text(text.replace("variation]", "my_scores:mine]"))
+    path.write_text(text.replace("variation-padded]", "my_scores:mine]"))
     done = run_spectrim(*words)
     assert done.returncode == 0 and "tuned/ast-tones/my_scores:mine-0.7/0" in done.stdout
-    path.write_text(text.replace("variation]", "my_scores:yours]"))
+    path.write_text(text.replace("variation-padded]", "my_scores:yours]"))
     done = run_spectrim(*words)
     assert done.returncode == 2 and "yours" in done.stderr and "own.yaml" in done.stderr
 

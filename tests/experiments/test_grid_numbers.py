@@ -38,7 +38,7 @@ def numbers(grid: Experiment, folder: Path) -> Numbers:
 
 def test_off_the_shelf_each_row_has_its_own_outputs(grid, tmp_path) -> None:
     pruned = {"attention-0.7": "1" * 8 + "00", "attention-0.5": "1" * 5 + "0" * 5,
-              "variation-0.5": "0001111111"}  # fmt: skip
+              "variation-padded-0.5": "0001111111"}  # fmt: skip
     pretend_shelf(grid, tmp_path, SHELF.format("ast"), "1111111110", pruned)
     found = {
         (e.score, e.keep_rate): (round(e.value, 9), round(e.difference, 9), e.gmacs)
@@ -47,8 +47,8 @@ def test_off_the_shelf_each_row_has_its_own_outputs(grid, tmp_path) -> None:
     assert found == {
         ("attention", 0.7): (0.8, -0.1, 0.7),
         ("attention", 0.5): (0.5, -0.4, 0.5),
-        ("variation", 0.7): (0.9, 0.0, 0.7),
-        ("variation", 0.5): (0.7, -0.2, 0.5),
+        ("variation-padded", 0.7): (0.9, 0.0, 0.7),
+        ("variation-padded", 0.5): (0.7, -0.2, 0.5),
     }
 
 
@@ -95,8 +95,8 @@ def cases(grid: Experiment, folder: Path, finding: str) -> dict[str, Case]:
 
 def test_attention_is_better_where_it_answers_more(grid, tmp_path) -> None:
     pretend(grid, tmp_path, TUNED.format("ast", "attention", 0), "1111111110")
-    pretend(grid, tmp_path, TUNED.format("ast", "variation", 0), "1111110000")
-    pruned = {"attention-0.5": "1111111100", "variation-0.5": "1111111000"}
+    pretend(grid, tmp_path, TUNED.format("ast", "variation-padded", 0), "1111110000")
+    pruned = {"attention-0.5": "1111111100", "variation-padded-0.5": "1111111000"}
     pretend_shelf(grid, tmp_path, SHELF.format("ast"), "1" * 10, pruned)
     by_evidence = cases(grid, tmp_path, ATTENTION)
     tuned, untuned = by_evidence["fine-tuned"], by_evidence["without fine-tuning"]

@@ -144,16 +144,20 @@ def received_attention(pieces: list[Piece], seen: Seen) -> list[float]:
 
 
 def input_scores(config, features: Tensor, valid: int, score: str) -> list[float]:
-    """Intensity or variation of every input patch, padding at the clip's minimum, last."""
+    """Intensity or variation of every input patch: of its valid frames, or padded; padding last."""
     filled = features.double().clone()
     filled[valid:] = filled[:valid].min()
     values = []
     for column, _, cell in cells(config, filled):
-        numbers = cell.flatten().tolist()
-        mean = math.fsum(numbers) / 256
-        std = math.sqrt(math.fsum((x - mean) ** 2 for x in numbers) / 255)
-        holds_sound = column * config.stride[1] < valid
-        values.append((mean if score == "intensity" else std) if holds_sound else -math.inf)
+        start = column * config.stride[1]
+        if start >= valid:
+            values.append(-math.inf)
+            continue
+        frames = cell if score.endswith("-padded") else cell[: valid - start]
+        numbers = frames.flatten().tolist()
+        mean = math.fsum(numbers) / len(numbers)
+        std = math.sqrt(math.fsum((x - mean) ** 2 for x in numbers) / (len(numbers) - 1))
+        values.append(mean if score.startswith("intensity") else std)
     return values
 
 

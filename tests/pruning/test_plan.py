@@ -139,11 +139,23 @@ def test_only_a_model_is_pruned():
 def test_plans_are_data_with_a_version():
     plan = Plan((Stage("input", 0.9, score="random"), Stage(3, count=20)), seed=7)
     assert Plan.from_dict(plan.to_dict()) == plan
-    assert plan.to_dict()["version"] == 1
-    with pytest.raises(SpectrimError, match="version 2"):
-        Plan.from_dict(plan.to_dict() | {"version": 2})
+    assert plan.to_dict()["version"] == 2
+    with pytest.raises(SpectrimError, match="version 3; this Spectrim reads versions 1 to 2"):
+        Plan.from_dict(plan.to_dict() | {"version": 3})
     assert [s.keep_rate for s in plan.with_keep_rate(0.4).stages] == [0.4, None]
     assert plan.stages[0].keep_rate == 0.9
+
+
+def test_the_scores_of_version_1_included_padding():
+    scores = ("attention", "intensity", "variation", "random")
+    stages = tuple(Stage(block, 0.5, score=score) for block, score in enumerate(scores))
+    saved = Plan(stages).to_dict()
+    assert [s.score for s in Plan.from_dict(saved).stages] == list(scores)
+    old = Plan.from_dict(saved | {"version": 1})
+    assert [s.score for s in old.stages] == [
+        "attention", "intensity-padded", "variation-padded", "random"
+    ]  # fmt: skip
+    assert Plan.from_dict(old.to_dict()) == old
 
 
 def column_mean(context):

@@ -13,7 +13,9 @@ from spectrim.pruning.stage import Stage
 
 FAMILIES = ("ast", "audiomae")
 each_family = pytest.mark.parametrize("family", FAMILIES)
-by_value = pytest.mark.parametrize("score", ["intensity", "variation"])
+by_value = pytest.mark.parametrize(
+    "score", ["intensity", "variation", "intensity-padded", "variation-padded"]
+)
 
 
 def places(trace, model, block, row=0):
@@ -102,6 +104,39 @@ def test_a_patch_holds_sound_if_one_valid_frame_lies_in_it(make, family, stride)
     for row, frames in enumerate(valid.tolist()):
         columns = model.grid.locate(torch.arange(model.grid.count))[:, 0]
         assert torch.equal(scores[row].isneginf(), columns * stride >= frames)
+
+
+@pytest.mark.parametrize("stride", [16, 10])
+def test_the_edge_of_the_padding_is_no_variation(make, stride):
+    """A constant sound has no variation and one intensity, wherever the clip ends."""
+    model = make("ast", frames=96, stride=stride, depth=1)
+    valid = torch.tensor([1, 7, 11, 15, 16, 17, 33, 95, 96])
+    features = torch.full((len(valid), 96, 128), 0.3)
+    features[:, 0, 0] = -1.0  # the minimum, and so the padding, lies far below the sound
+    starts = model.grid.locate(torch.arange(model.grid.count))[:, 0] * stride
+    elsewhere = torch.arange(model.grid.count) > 0  # the first patch holds that minimum
+    inside = (starts < valid[:, None]) & elsewhere
+    straddles = inside & (valid[:, None] < starts + 16)
+    assert straddles.any(1).tolist() == [True] * 3 + [True, stride == 10, True, True, True, False]
+    for score, expected in (("intensity", 0.3), ("variation", 0.0)):
+        scores = model.trace(features, valid, score=score).scores[0]
+        assert (scores[inside] == expected).all()
+        padded = model.trace(features, valid, score=f"{score}-padded").scores[0]
+        assert torch.equal(inside & ((padded - scores).abs() > 1e-4), straddles)
+
+
+def test_the_last_frames_of_a_clip_count_as_if_they_filled_their_patch(make):
+    """Intensity and variation of a straddling patch equal those of its frames alone."""
+    model = make("audiomae", frames=64, depth=1)
+    features = torch.randn(1, 64, 128, generator=torch.Generator().manual_seed(3))
+    valid = torch.tensor([37])
+    last = features[0, 32:37]
+    for score, statistic in (("intensity", torch.mean), ("variation", torch.std)):
+        scores = model.trace(features, valid, score=score).scores[0][0]
+        for row in range(8):
+            values = last[:, row * 16 : row * 16 + 16].double()
+            expected = statistic(values).item()
+            assert scores[model.grid.index(2, row)].item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("padding", ["zero", "minimum"])

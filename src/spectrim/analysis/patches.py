@@ -21,7 +21,7 @@ class View:
     """The settings that determine patch statistics; models that share them share the clusters.
 
     `frames`, `mels`, `stride`, `mean` and `std` as in `ModelConfig`. Padding is not a setting here:
-    it is set to the clip's minimum, as in the paper's scores.
+    it does not count, and patches without a valid frame have the clip's minimum.
     """
 
     frames: int
@@ -52,7 +52,8 @@ class Patches:
 
     Attributes:
         values: (2, clips, patches) float64: mean and unbiased standard deviation of the
-            normalised log-mel, padding at the clip's minimum.
+            normalised log-mel over the patch's valid frames, as the scores intensity and
+            variation; the clip's minimum and 0 for a patch without a valid frame.
         sound: (clips, patches) bool: the patch holds at least one valid frame.
     """
 
@@ -62,10 +63,9 @@ class Patches:
 
 def patches_of(view: View, features: Tensor, valid: Tensor) -> Patches:
     """(clips, frames, mels) normalised log-mel and (clips,) valid frames to `Patches`."""
-    padded = pad_with_minimum(features.float(), valid).cpu()
-    cells = view.grid.cut(padded).double()  # so that equal patches have equal statistics
-    std, mean = torch.std_mean(cells, -1)
-    sound = view.grid.hold_sound(valid.cpu())
+    features, valid = pad_with_minimum(features.float(), valid).cpu(), valid.cpu()
+    mean, std = view.grid.mean_and_std(features.double(), valid)
+    sound = view.grid.hold_sound(valid)
     return Patches(torch.stack([mean, std]).numpy(), sound.numpy())
 
 

@@ -113,8 +113,8 @@ class Pruning:
     score: Annotated[
         str,
         pruning_option(
-            help="Score that ranks the patches: attention, intensity, variation, random or "
-            "package.module:name."
+            help="Score that ranks the patches: attention, intensity, variation, random, the "
+            "paper's intensity-padded and variation-padded, or package.module:name."
         ),
     ] = DEFAULT_SCORE
     block_list: Annotated[

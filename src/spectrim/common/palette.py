@@ -21,6 +21,8 @@ SCORE_STYLES: dict[str, Style] = {
     "attention": (BLUE, "o"),
     "intensity": (VERMILION, "s"),
     "variation": (GREEN, "^"),
+    "intensity-padded": (VERMILION, "v"),
+    "variation-padded": (GREEN, "P"),
     "random": (GREY, "x"),
 }
 OTHER_STYLES: tuple[Style, ...] = ((PURPLE, "D"), (ORANGE, "v"), (SKY, "P"))

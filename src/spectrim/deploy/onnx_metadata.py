@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..common.errors import SpectrimError
+from ..pruning.saved_plans import upgrade
 
 FORMAT = "spectrim-onnx"
 FORMAT_VERSION = 1
@@ -23,7 +24,8 @@ class Metadata:
         sampling_rate: in Hz. window_samples: longest clip; longer ones must be cut.
         frames: the same length in frames of 10 ms.
         input: "waveform" (waveforms, lengths) or "features" (features, valid).
-        plan: {"seed", "stages": [{"at", "score", "reduction", "keep_rate" or "count"}]}.
+        plan: {"version", "seed", "stages": [{"at", "score", "reduction", "keep_rate" or "count"}]}.
+            Files without a version are of version 1.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy".
         macs: multiply-accumulates for one clip.
         quantization: "none", "int8 dynamic" or "int8 static".
@@ -80,4 +82,5 @@ def metadata_from(path: str, texts: Mapping[str, str]) -> Metadata:
             raise SpectrimError(
                 f"{path}: metadata {entry.name!r} is {text!r}, which is not JSON. Export it again."
             ) from error
+    values["plan"] = upgrade({"version": 1, **values["plan"]})
     return Metadata(**values)

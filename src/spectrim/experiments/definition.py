@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ..assets.published import paper_columns
 from ..common.errors import SpectrimError, nearest
+from ..pruning.defaults import PAPER_SCORES
 from ..pruning.scores import SCORES
 from ..pruning.stage import Stage, check_keep_rate
 from ..training.read_recipe import read_recipe
@@ -66,7 +67,7 @@ class ExperimentFile:
     title: str = ""
     note: str = ""
     columns: dict[str, Column] = field(default_factory=dict)
-    scores: list[str] = field(default_factory=lambda: ["attention", "intensity", "variation"])
+    scores: list[str] = field(default_factory=lambda: list(PAPER_SCORES))
     keep_rates: list[float] = field(default_factory=lambda: [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     evidence: list[str] = field(default_factory=lambda: ["shelf", "tuned", "control"])
     tuned: list[str] = field(default_factory=list)

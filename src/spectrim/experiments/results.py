@@ -9,6 +9,7 @@ from typing import Any
 
 from ..common.files import read_json
 from ..common.locks import holder
+from ..pruning.saved_plans import RENAMED_SCORES
 from ..training.read_recipe import content_of
 from .definition import Cell
 
@@ -26,8 +27,13 @@ class ResultFolder:
         self._read_results: dict[Path, tuple[int, dict[str, Any]]] = {}
 
     def path_of(self, name: str) -> Path:
-        """The result file of a finished cell."""
-        return self.folder / "cells" / f"{name.replace('/', '--')}.json"
+        """The result file of a cell; one of an earlier version may have another name."""
+        path = self.folder / "cells" / f"{name.replace('/', '--')}.json"
+        for old, new in RENAMED_SCORES.items():
+            former = path.with_name(path.name.replace(f"--{new}-", f"--{old}-"))
+            if former != path and not path.is_file() and former.is_file():
+                return former if _plan_version(self._content(former)) == 1 else path
+        return path
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """Result of a finished cell; None if it is unfinished or was run with other settings."""
@@ -40,18 +46,20 @@ class ResultFolder:
         return None if result is None else differs(cell, result)
 
     def _read(self, cell: Cell) -> dict[str, Any] | None:
-        path = self.path_of(cell.name)
         try:
-            modified = path.stat().st_mtime_ns
+            return upgrade_result(self._content(self.path_of(cell.name)))
         except FileNotFoundError:
             return None
+
+    def _content(self, path: Path) -> dict[str, Any]:
+        modified = path.stat().st_mtime_ns
         if self._read_results.get(path, (0, {}))[0] != modified:
             self._read_results[path] = modified, read_json(path)
         return self._read_results[path][1]
 
     def outputs(self, cell: Cell) -> Path:
         """The file of a cell's per-clip outputs."""
-        return self.folder / "cells" / f"{cell.file}.npz"
+        return self.path_of(cell.name).with_suffix(".npz")
 
     def claim_of(self, cell: Cell) -> Path:
         """The lock file of the process that runs the cell."""
@@ -88,6 +96,30 @@ class ResultFolder:
         epochs = self.run_of(cell.name) / "epochs.jsonl"
         count = len(epochs.read_text(encoding="utf-8").splitlines()) if epochs.is_file() else 0
         return f"begun ({count} epochs)"
+
+
+def upgrade_result(result: dict[str, Any]) -> dict[str, Any]:
+    """A finished cell of any version, with the score names of the present version of plans."""
+    if _plan_version(result) > 1:
+        return result
+
+    def renamed(change: str) -> str:
+        key, _, value = change.partition("=")
+        return f"{key}={RENAMED_SCORES.get(value, value)}" if key == "score" else change
+
+    def with_new_name(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "score": RENAMED_SCORES.get(row["score"], row["score"])}
+
+    upgraded = {**result, "changes": [renamed(change) for change in result["changes"]]}
+    if "score" in result:
+        upgraded = with_new_name(upgraded)
+    if "rows" in result:
+        upgraded["rows"] = [with_new_name(row) for row in result["rows"]]
+    return upgraded
+
+
+def _plan_version(result: Mapping[str, Any]) -> int:
+    return int(result.get("plan_version", 1))
 
 
 def differs(cell: Cell, result: Mapping[str, Any]) -> str | None:

@@ -21,6 +21,7 @@ from ..metrics.classification import indicator, metric, paired_difference
 from ..models.build import macs
 from ..models.loading.load import load
 from ..models.provenance import RESULT_VERSION, versions
+from ..pruning.saved_plans import PLAN_VERSION
 from ..training.engine import on_cpu
 from ..training.manifests import check_tested
 from ..training.read_recipe import read_recipe
@@ -180,6 +181,7 @@ def _run(
         "run": cell.run,
         "score": cell.score,
         "keep_rate": cell.keep_rate,
+        "plan_version": PLAN_VERSION,
         "recipe": cell.recipe,
         "recipe_says": says,
         "changes": list(cell.changes),

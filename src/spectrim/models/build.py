@@ -73,8 +73,8 @@ def prune(
     Args:
         keep_rate: fraction of the arriving patches that each of `blocks` keeps; one number for
             all blocks, or one per block.
-        score: "attention", "intensity", "variation", "random", a function of the context, a
-            module, or "package.module:name".
+        score: "attention", "intensity", "variation", "intensity-padded", "variation-padded",
+            "random", a function of the context, a module, or "package.module:name".
         blocks: indices from 0 (the paper's 4, 7 and 10 are 3, 6 and 9), or "input" first.
         reduction: "keep-top", a callable, or "package.module:name".
         seed: of random scores.

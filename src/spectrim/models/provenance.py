@@ -11,6 +11,7 @@ from ..common.versions import RESULT_VERSION as RESULT_VERSION
 from ..common.versions import processor as processor
 from ..common.versions import versions as versions_of_packages
 from ..pruning.plan import Plan
+from ..pruning.saved_plans import PLAN_VERSION
 from ..pruning.stage import part_name
 from .transformer import SpectrogramTransformer
 
@@ -54,4 +55,4 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         | ({"keep_rate": s.keep_rate} if s.count is None else {"count": s.count})
         for s in plan.stages
     ]
-    return {"seed": plan.seed, "stages": stages}
+    return {"version": PLAN_VERSION, "seed": plan.seed, "stages": stages}

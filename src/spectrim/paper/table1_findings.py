@@ -11,6 +11,7 @@ from ..common.text import with_error
 from ..experiments.definition import Experiment
 from ..experiments.pooled import Entry, Numbers
 from ..metrics.pooled import Gap, mean_of
+from ..pruning.defaults import PAPER_SCORES
 from .findings import VERDICTS, Case, Finding, case_of, verdict
 
 LOW = (0.5, 0.4)  # low keep rates
@@ -110,7 +111,7 @@ def _attention(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[tuple[
         if (entry.kind, entry.score) != (kind, "attention") or entry.keep_rate not in LOW:
             continue
         paper = _paper(grid, entry.column, kind)
-        for other in ("intensity", "variation"):
+        for other in PAPER_SCORES[1:]:
             against = numbers.get(entry.column, kind, other, entry.keep_rate)
             if against is not None and (gap := numbers.gap(entry, against)):
                 name = f"{entry.column} at {entry.keep_rate}, over {other}"

@@ -57,6 +57,19 @@ class Clips:
 
         return self.once("patches", cut)
 
+    def mean_and_std(self) -> tuple[Tensor, Tensor]:
+        """Two tensors (batch, input patches) float32: statistics of the valid frames of patches.
+
+        Patches without a valid frame have the clip's minimum and 0.
+        """
+
+        def statistics() -> Tensor:
+            padded = pad_with_minimum(self.features.float(), self.valid)
+            return torch.stack(self.grid.mean_and_std(padded, self.valid))
+
+        mean, std = self.once("mean and std", statistics).unbind()
+        return mean, std
+
     def fingerprint(self) -> Tensor:
         """(batch,) int64 checksum of each clip's features."""
 

@@ -8,5 +8,6 @@ DEFAULT_REDUCTION = "keep-top"
 DEFAULT_BLOCKS = (3, 6, 9)  # counted from 0: the paper's blocks 4, 7 and 10
 KEEP_RATES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # the paper's, with 1.0 for no pruning
 SWEEP_KEEP_RATES = (1.0, 0.9, 0.7, 0.5)  # few enough that the table fits a screen
+PAPER_SCORES = ("attention", "intensity-padded", "variation-padded")
 SWEEP_SCORES = ("attention", "intensity", "variation", "random")
 BENCH_KEEP_RATES = (1.0, 0.7, 0.5)

@@ -73,8 +73,41 @@ class PatchGrid:
             cells = cells.transpose(1, 2)
         return cells.flatten(1, 2)
 
+    def valid_frames(self, valid: Tensor) -> Tensor:
+        """(batch,) valid frames of clips to (batch, patches) valid frames of patches, 0 to 16."""
+        starts = torch.arange(self.columns, device=valid.device) * self.stride[1]
+        columns = (valid[:, None] - starts).clamp(0, PATCH)
+        return self.flatten(columns[:, :, None].expand(-1, -1, self.rows))
+
     def hold_sound(self, valid: Tensor) -> Tensor:
         """(batch,) valid frames to (batch, patches) bool: the patch contains a valid frame."""
-        starts = torch.arange(self.columns, device=valid.device) * self.stride[1]
-        columns = starts < valid[:, None]
-        return self.flatten(columns[:, :, None].expand(-1, -1, self.rows))
+        return self.valid_frames(valid) > 0
+
+    def mean_and_std(self, features: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and unbiased standard deviation of each patch, over valid frames only.
+
+        The last patch of a clip is part sound, part padding. With the padding, its standard
+        deviation would measure the jump between the two, whatever the sound is like.
+
+        Args:
+            features: (batch, frames, mels).
+            valid: (batch,) number of frames that contain sound.
+
+        Returns:
+            Two tensors (batch, patches). A patch without a valid frame has the mean of its padding
+            in `features` and a standard deviation of 0.
+        """
+        cells = self.cut(features)
+        frames = self.valid_frames(valid)
+        # A patch is flattened as frame * 16 + bin.
+        frame = torch.arange(PATCH * PATCH, device=features.device) // PATCH
+        inside = frame < frames[..., None]
+        # Differences from the patch's first value make a constant patch exact, whatever the number
+        # of its valid frames: mean = that value, standard deviation = 0. So ties stay ties.
+        first = cells[..., :1]
+        deviations = torch.where(inside, cells - first, 0.0)
+        values = (frames * PATCH).clamp(min=2)[..., None].to(cells.dtype)
+        mean = deviations.sum(-1, keepdim=True) / values
+        squares = torch.where(inside, deviations - mean, 0.0).square().sum(-1, keepdim=True)
+        std = (squares / (values - 1)).sqrt()
+        return (first + mean).squeeze(-1), std.squeeze(-1)

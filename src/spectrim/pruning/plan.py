@@ -13,10 +13,9 @@ from torch import nn
 from ..common.errors import SpectrimError, SpectrimNotice
 from .defaults import DEFAULT_BLOCKS, DEFAULT_REDUCTION, DEFAULT_SCORE
 from .reductions import Reduction
+from .saved_plans import PLAN_VERSION, upgrade
 from .scores import Score
 from .stage import Stage, is_int, part_name
-
-PLAN_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -91,11 +90,7 @@ class Plan:
             text = "Plan.from_dict(own_code=...) is deprecated: write trust_code=... instead."
             warnings.warn(SpectrimNotice(text), stacklevel=2)
             trust_code = trust_code or own_code
-        if data.get("version") != PLAN_VERSION:
-            raise SpectrimError(
-                f"a plan of version {data.get('version')!r}; this Spectrim reads version "
-                f"{PLAN_VERSION}."
-            )
+        data = upgrade(data)
         for stage in data["stages"]:
             for key in ("score", "reduction"):
                 if ":" in stage[key] and not trust_code:

@@ -55,14 +55,29 @@ def attention(context: Context) -> Tensor:
 
 @register("intensity")
 def intensity(context: Context) -> Tensor:
-    """Mean of the patch's 256 normalised log-mel values; minus infinity for padding."""
-    clips = context.clips
-    return _sound_first(context, clips.once("mean", lambda: clips.patches().mean(-1)))
+    """Mean normalised log-mel of the patch's valid frames; minus infinity for padding."""
+    return _sound_first(context, context.clips.mean_and_std()[0])
 
 
 @register("variation")
 def variation(context: Context) -> Tensor:
     """Unbiased standard deviation of the same values; minus infinity for padding."""
+    return _sound_first(context, context.clips.mean_and_std()[1])
+
+
+@register("intensity-padded")
+def intensity_padded(context: Context) -> Tensor:
+    """The paper's intensity: mean of all 256 values, padding at the clip's minimum included."""
+    clips = context.clips
+    return _sound_first(context, clips.once("mean", lambda: clips.patches().mean(-1)))
+
+
+@register("variation-padded")
+def variation_padded(context: Context) -> Tensor:
+    """The paper's variation: unbiased standard deviation of all 256 values, as above.
+
+    The jump from sound to padding counts as variation, so patches at a clip's end rank high.
+    """
     clips = context.clips
     return _sound_first(context, clips.once("std", lambda: clips.patches().std(-1)))
 

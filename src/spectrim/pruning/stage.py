@@ -38,8 +38,8 @@ class Stage:
         at: block index from 0 (between its attention and its MLP), or "input".
         keep_rate: fraction of the arriving patches that is kept, above 0 and at most 1; or
         count: number of patches to keep (all, if fewer arrive).
-        score: "attention", "intensity", "variation", "random", "module:name", a function of
-            the context, or a module.
+        score: "attention", "intensity", "variation", "intensity-padded", "variation-padded",
+            "random", "module:name", a function of the context, or a module.
         reduction: "keep-top", "module:name", or a callable; see `reductions`.
         score_options, reduction_options: keyword arguments for the above.
 
