@@ -114,6 +114,123 @@ def test_esc50s_categories_have_the_names_of_the_built_in_models():
     assert sorted(ESC10.values()) == spectrim.load("ast-esc10").labels
 
 
+def test_esc50_packed_has_the_names_folds_and_licences_of_the_published_one(tmp_path):
+    folder = trees.esc50_packed(tmp_path / "esc")
+    clips = clips_of(*prepare("esc50", folder, tmp_path / "out").paths)
+    assert Counter((c.labels[0], c.fold) for c in clips) == {
+        (label, fold): 2 for label in ("sea_waves", "door_wood_knock") for fold in "123"
+    }
+    assert [(c.start, c.end) for c in clips[:6]] == [
+        (take / 10, pytest.approx(take / 10 + 0.1)) for take in range(6)
+    ]
+    assert [c.licence for c in clips] == ["CC0", "CC-BY", "CC-BY-NC"] * 4
+    (folder / "01.ogg").unlink()
+    result = prepare("esc50", folder, tmp_path / "out")
+    assert result.missing == ["01.ogg"] and len(clips_of(*result.paths)) == 6
+
+
+def test_only_shareable_clips(tmp_path):
+    folder = trees.esc50_packed(tmp_path / "esc")
+    (path,) = prepare("esc50", folder, tmp_path / "out", shareable=True).paths
+    assert path.name == "esc50-shareable.csv"
+    assert Counter(c.licence for c in clips_of(path)) == {"CC0": 4, "CC-BY": 4}
+    with pytest.raises(SpectrimError, match="no clip of fsdd states a licence of CC0 or CC-BY"):
+        prepare("fsdd", trees.fsdd(tmp_path / "fsdd"), tmp_path / "out", shareable=True)
+
+
+def test_published_esc50_states_licences_in_its_list_of_attributions(tmp_path):
+    folder = trees.esc50(tmp_path / "esc")
+    trees.text(
+        folder / "LICENSE",
+        "- [1-000-A.ogg]: clip derived from a [loud] dog (http://x/) by nobody [CC0]",
+        "- [2-000-Ad.ogg]: clip derived from dog.wav (http://x/) by nobody [CC-BY]",
+        "- [3-000-A.ogg]: clip derived from dog.wav (http://x/) by nobody [CC-BY-NC]",
+        "- [9-100-A.ogg]: not a clip of the table [CC0]",
+    )
+    clips = clips_of(*prepare("esc50", folder, tmp_path / "out").paths)
+    known = {c.path.name: c.licence for c in clips if c.licence}
+    assert known == {
+        "1-000-A-0.wav": "CC0", "2-000-A-0.wav": "CC-BY", "3-000-A-0.wav": "CC-BY-NC",
+    }  # fmt: skip
+    (path,) = prepare("esc50", folder, tmp_path / "out", shareable=True).paths
+    assert [c.path.name for c in clips_of(path)] == ["1-000-A-0.wav", "2-000-A-0.wav"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("path,label,fold,start\n", "no column 'end'"),
+        ("path,label,fold,start,end\na.ogg,Dog,1,5,5\n", "row 2: expected a path, a label, and"),
+        ("path,label,fold,start,end\na.ogg,Dog,1,x,5\n", "row 2: expected a path, a label, and"),
+        ("path,label,fold,start,end\n", "lists no clip"),
+        ("path,label,fold,start,end\na.ogg,Dog,1,0,5\n", "none of the 1 clips"),
+    ],
+)
+def test_packed_tables_that_are_wrong(tmp_path, table, message):
+    trees.text(tmp_path / "esc" / "esc50.csv", table.rstrip())
+    with pytest.raises(SpectrimError, match=message):
+        prepare("esc50", tmp_path / "esc", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_arabic_speech_commands(tmp_path):
+    folder = trees.arabicspeechcommands(tmp_path / "words")
+    words, speakers = prepare("arabicspeechcommands", folder, tmp_path / "out").paths
+    assert (words.name, speakers.name) == ("words.csv", "words-speaker.csv")
+    assert [(c.labels[0], c.split, c.start) for c in clips_of(words)] == [
+        ("yes", "train", 0.0), ("yes", "valid", 0.1), ("yes", "test", 0.2),
+        ("zoom in", "train", 0.0), ("zoom in", "valid", 0.1), ("zoom in", "test", 0.2),
+    ]  # fmt: skip
+    assert Counter((c.labels[0], c.split) for c in clips_of(speakers)) == {
+        (f"speaker {number}", split): 1 for number in range(3) for split in ("train", "test")
+    }
+
+
+def test_librispeech_takes_the_first_utterance_that_is_long_enough(tmp_path):
+    folder = trees.librispeech(tmp_path / "libri")
+    clips = clips_of(*prepare("librispeech", folder, tmp_path / "out").paths)
+    assert [(c.path.name, c.labels[0], c.split, c.start, c.end) for c in clips] == [
+        ("103-1240-0001.flac", "speaker 103", "test", 6.5, 9.5),
+        ("103-1240-0001.flac", "speaker 103", "valid", 3.5, 6.5),
+        ("103-1240-0001.flac", "speaker 103", "train", 0.0, 3.0),
+        ("40-222-0000.ogg", "speaker 40", "test", 8.234, 11.234),
+        ("40-222-0000.ogg", "speaker 40", "valid", 5.234, 8.234),
+        ("40-222-0000.ogg", "speaker 40", "train", 0.0, 3.0),
+        ("40-222-0000.ogg", "speaker 40", "train", 1.0, 4.0),
+        ("40-222-0000.ogg", "speaker 40", "train", 2.0, 5.0),
+    ]
+
+
+def test_real_librispeech_has_the_windows_of_its_own_table(data, tmp_path):
+    folder = data / "LibriSpeech-speakers"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+
+    def windows(path):
+        return {
+            (c.path.name, c.labels, c.split, round(c.start, 3), round(c.end, 3))
+            for c in clips_of(path)
+        }
+
+    prepared = prepare("librispeech", folder, tmp_path).paths[0]
+    assert windows(prepared) == windows(folder / "speakers.csv") and len(windows(prepared)) == 1568
+
+
+def test_real_packed_corpora(data, tmp_path):
+    if not (data / "ESC-50").is_dir():
+        pytest.skip(f"{data / 'ESC-50'} is absent")
+    (whole,) = prepare("esc50", data / "ESC-50", tmp_path).paths
+    assert Counter(c.fold for c in clips_of(whole)) == dict.fromkeys("12345", 400)
+    assert set(Counter(c.labels for c in clips_of(whole)).values()) == {40}
+    (part,) = prepare("esc50", data / "ESC-50", tmp_path, shareable=True).paths
+    assert Counter(c.fold == "5" for c in clips_of(part)) == {False: 1401, True: 369}
+    words, speakers = prepare("arabicspeechcommands", data / "ArabicSpeechCommands", tmp_path).paths
+    expected = {"train": 7200, "valid": 2400, "test": 2400}
+    assert Counter(c.split for c in clips_of(words)) == expected
+    assert len({c.labels for c in clips_of(words)}) == 40
+    assert len({c.labels for c in clips_of(speakers)}) == 30
+
+
 def test_a_list_of_what_was_missing_does_not_outlive_it(tmp_path):
     folder = trees.esc50(tmp_path / "esc")
     away = (folder / "audio" / "3-000-A-0.wav").rename(tmp_path / "away.wav")

@@ -23,16 +23,18 @@ def manifest(tmp_path, text, name="m.csv"):
 def test_every_column_is_read(tmp_path):
     (clip,) = manifest(
         tmp_path,
-        "path,label,split,fold,start,end,target_start,target_end\n"
-        "a/b.wav, Dog ; Rain,test,3,1.5,2.5,0.25,0.5\n",
+        "path,label,split,fold,start,end,target_start,target_end,licence\n"
+        "a/b.wav, Dog ; Rain,test,3,1.5,2.5,0.25,0.5,CC-BY\n",
     ).clips
-    expected = Clip(tmp_path / "a/b.wav", ("Dog", "Rain"), "test", "3", 1.5, 2.5, 0.25, 0.5, 2)
+    expected = Clip(
+        tmp_path / "a/b.wav", ("Dog", "Rain"), "test", "3", 1.5, 2.5, 0.25, 0.5, 2, "CC-BY"
+    )
     assert clip == expected
 
 
 def test_written_manifests_are_read_back(tmp_path):
     clips = [
-        Clip(tmp_path / "x" / "a.wav", ("one",), "test", None, 0.5, 1.0, row=2),
+        Clip(tmp_path / "x" / "a.wav", ("one",), "test", None, 0.5, 1.0, row=2, licence="CC0"),
         Clip(tmp_path / "y, z.wav", ("Male speech, man speaking", "two"), "train", row=3),
     ]
     path = write_manifest(tmp_path / "deep" / "m.csv", clips)

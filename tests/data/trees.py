@@ -113,11 +113,56 @@ def voxceleb1(root: Path) -> Path:
     return root
 
 
+def esc50_packed(root: Path) -> Path:
+    """Two files of six clips of 0.1 s each, two per fold, with their table."""
+    rows = ["path,label,fold,start,end,clip,licence"]
+    licences = ("CC0", "CC-BY", "CC-BY-NC")
+    for number, name in enumerate(("Sea waves", "Door knock")):
+        sound(root / f"{number:02d}.ogg", number, 6 * 1600)
+        for take in range(6):
+            fold, start = take // 2 + 1, take / 10
+            clip, licence = f"{fold}-{number}0{take}-A", licences[take % 3]
+            times = f"{start},{start + 0.1:.1f}"
+            rows.append(f"{number:02d}.ogg,{name},{fold},{times},{clip},{licence}")
+    text(root / "esc50.csv", *rows)
+    return root
+
+
+def arabicspeechcommands(root: Path) -> Path:
+    """Two words by three speakers, one take each, 0.1 s per clip."""
+    words, speakers = ["path,label,split,start,end,speaker"], ["path,label,split,start,end,word"]
+    for number, word in enumerate(("yes", "zoom in")):
+        file = word.replace(" ", "_") + ".ogg"
+        sound(root / file, number, 3 * 1600)
+        for take, split in enumerate(("train", "valid", "test")):
+            times = f"{take / 10},{take / 10 + 0.1:.1f}"
+            words.append(f"{file},{word},{split},{times},speaker {take}")
+            by_word = "train" if number == 0 else "test"
+            speakers.append(f"{file},speaker {take},{by_word},{times},{word}")
+    text(root / "words.csv", *words)
+    text(root / "speakers.csv", *speakers)
+    return root
+
+
+def librispeech(root: Path) -> Path:
+    """Two speakers: one in the published layout with a short first utterance, one packed."""
+    folder = root / "train-clean-100"
+    sound(folder / "103" / "1240" / "103-1240-0000.flac", 0, 16_000)
+    sound(folder / "103" / "1240" / "103-1240-0001.flac", 1, int(9.5 * 16_000))
+    sound(folder / "103" / "1240" / "103-1240-0002.flac", 2, 20 * 16_000)
+    sound(folder / "40-222-0000.ogg", 3, int(11.234 * 16_000))
+    text(folder / "103" / "1240" / "103-1240.trans.txt", "103-1240-0000 CHAPTER ONE")
+    return root
+
+
 TREES = {
     "esc50": esc50,
+    "esc50-mixtures": esc50,
     "esc10": esc10,
     "speechcommands": speechcommands,
     "audioset": audioset,
     "voxceleb1": voxceleb1,
     "fsdd": fsdd,
+    "arabicspeechcommands": arabicspeechcommands,
+    "librispeech": librispeech,
 }

@@ -43,6 +43,14 @@ def prepare_command(
         ManifestFormat,
         typer.Option(help="csv, or json for the reference's format, one file per split or fold."),
     ] = ManifestFormat.csv,
+    shareable: Annotated[
+        bool,
+        typer.Option(
+            "--shareable",
+            help="Only clips under CC0 or CC BY, so that a model trained on them may be shared. "
+            "For corpora with a licence per clip: esc50, esc50-mixtures.",
+        ),
+    ] = False,
 ) -> None:
     """Write manifests of a corpus from its official lists, and print their paths."""
     from ..data.corpora import prepare
@@ -54,6 +62,7 @@ def prepare_command(
             folder,
             out,
             format.value,
+            shareable,
             lambda done, total: bar.update(task, completed=done, total=total, visible=True),
         )
     for path in result.paths:

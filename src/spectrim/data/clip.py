@@ -20,6 +20,7 @@ class Clip:
         start, end: seconds in the file; None: from its start, to its end.
         target_start, target_end: seconds within the clip between which the labelled sound lies.
         row: line of the manifest, for messages; 0 without a manifest.
+        licence: of the recording, such as "CC-BY"; None if unknown.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Clip:
     target_start: float | None = None
     target_end: float | None = None
     row: int = 0
+    licence: str | None = None
 
     def end_within(self, seconds: float | None) -> float | None:
         """The second of the file at which the first `seconds` of the clip end; None: its end."""

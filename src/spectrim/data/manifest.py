@@ -15,7 +15,8 @@ from ..common.files import save
 from .clip import Clip
 from .json_manifest import read_json_manifest
 
-COLUMNS = ("path", "label", "split", "fold", "start", "end", "target_start", "target_end")
+TIMES = ("start", "end", "target_start", "target_end")
+COLUMNS = ("path", "label", "split", "fold", *TIMES, "licence")
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf")
 
 
@@ -192,7 +193,7 @@ def _clip(path: Path, line: int, row: dict[str, str], header: list[str], cells: 
     row = {key: value.strip() for key, value in row.items()}
     if not row["path"]:
         raise SpectrimError(f"{where}: the path is empty.")
-    times = {key: _seconds(where, key, row.get(key, "")) for key in COLUMNS[4:]}
+    times = {key: _seconds(where, key, row.get(key, "")) for key in TIMES}
     for first, last in (("start", "end"), ("target_start", "target_end")):
         begin, end = times[first], times[last]
         if end is not None and end <= (begin or 0.0):
@@ -202,6 +203,7 @@ def _clip(path: Path, line: int, row: dict[str, str], header: list[str], cells: 
         labels=tuple(part.strip() for part in row.get("label", "").split(";") if part.strip()),
         split=row.get("split") or None,
         fold=row.get("fold") or None,
+        licence=row.get("licence") or None,
         row=line,
         **times,
     )

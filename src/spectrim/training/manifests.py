@@ -10,6 +10,7 @@ from typing import Any
 
 from ..common.errors import SpectrimError, SpectrimNotice
 from ..data.manifest import Manifest, read_data
+from ..data.overlap import overlap_note, overlapping
 from ..data.splits import Splits, split
 from .recipe import DataPart, Recipe
 
@@ -72,6 +73,11 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
             "fold. Name the files of other rows in data.test_manifest and data.valid_manifest."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=2)
+    train = [clip for splits in divided for clip in splits.train.clips]
+    for role in ("valid", "test"):
+        held_out = [clip for splits in divided for clip in getattr(splits, role).clips]
+        if pairs := overlapping(train, held_out):
+            warnings.warn(SpectrimNotice(overlap_note(pairs, role)), stacklevel=2)
     return divided
 
 

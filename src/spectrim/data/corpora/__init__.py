@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...common.errors import SpectrimError, nearest
@@ -13,9 +13,11 @@ from ...common.files import save_text
 from ..clip import Clip
 from ..json_manifest import write_json_manifest
 from ..manifest import write_manifest
+from .arabic import arabic
 from .audioset import audioset
-from .esc import esc10, esc50
+from .esc import esc10, esc50, esc50_mixtures
 from .fsdd import DIGITS, fsdd
+from .librispeech import librispeech
 from .listing import Listing
 from .mixtures import write_mixtures
 from .speechcommands import speechcommands
@@ -25,13 +27,18 @@ __all__ = ["CORPORA", "DIGITS", "FORMS", "Prepared", "prepare"]
 
 CORPORA: dict[str, Callable[[Path], Listing]] = {
     "esc50": esc50,
+    "esc50-mixtures": esc50_mixtures,
     "esc10": esc10,
     "speechcommands": speechcommands,
     "audioset": audioset,
     "voxceleb1": voxceleb1,
     "fsdd": fsdd,
+    "arabicspeechcommands": arabic,
+    "librispeech": librispeech,
 }
 FORMS = ("csv", "json")
+# Licences of clips under which a model that was trained on them may be shared.
+SHAREABLE = ("CC0", "CC-BY")
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def prepare(
     folder: Path,
     out: Path,
     form: str = "csv",
+    shareable: bool = False,
     tick: Callable[[int, int], object] = lambda done, total: None,
 ) -> Prepared:
     """Write the manifests of a corpus to the folder `out`.
@@ -69,11 +77,13 @@ def prepare(
         corpus: one of CORPORA.
         folder: the corpus in its published layout; nothing is written to it.
         form: "csv", or "json" for the reference's format, one file per split or fold.
+        shareable: only clips whose licence is one of SHAREABLE; the names of the manifests end in
+            "-shareable".
         tick: called with the number of mixtures that are written and their total.
 
     Raises:
         SpectrimError: an unknown corpus or form, a folder with another layout or without
-            clips, or `out` inside `folder`.
+            clips, `out` inside `folder`, or `shareable` without the licences of clips.
     """
     if corpus not in CORPORA:
         raise SpectrimError(f"no corpus is called {corpus!r}.{nearest(corpus, CORPORA)}")
@@ -83,10 +93,12 @@ def prepare(
         raise SpectrimError(f"{folder}: no such folder. Give the folder of {corpus}.")
     folder = folder.resolve()
     listing = CORPORA[corpus](folder)
+    if shareable:
+        listing = _shareable(corpus, listing)
     for place in (out, *(out / name for name in listing.mixtures)):
         if place.resolve().is_relative_to(folder):
             raise SpectrimError(f"{place} is inside the folder of the corpus. Use another folder.")
-    if not any(listing.manifests.values()):
+    if not any(listing.manifests.values()) and not any(listing.mixtures.values()):
         raise SpectrimError(
             f"{folder}: none of the {len(listing.missing)} clips of {corpus} exists "
             f"({_few(listing.missing)})."
@@ -110,6 +122,28 @@ def prepare(
             result.paths.extend(write(out, name, clips))
             result.counts[name] = dict(sorted(Counter(map(_part, clips)).items()))
     return result
+
+
+def _shareable(corpus: str, listing: Listing) -> Listing:
+    """The clips and mixtures whose licences let one share a model, under new names."""
+    manifests = {
+        f"{name}-shareable": [clip for clip in clips if clip.licence in SHAREABLE]
+        for name, clips in listing.manifests.items()
+    }
+    mixtures = {
+        f"{name}-shareable": [
+            mixture
+            for mixture in planned
+            if all(part.clip.licence in SHAREABLE for part in mixture.parts)
+        ]
+        for name, planned in listing.mixtures.items()
+    }
+    if not any(manifests.values()) and not any(mixtures.values()):
+        raise SpectrimError(
+            f"no clip of {corpus} states a licence of {' or '.join(SHAREABLE)}. ESC-50 states the "
+            "licence of each clip, in the file LICENSE of its folder."
+        )
+    return replace(listing, manifests=manifests, mixtures=mixtures)
 
 
 def _save_missing(corpus: str, listing: Listing, out: Path) -> Path | None:

@@ -1,17 +1,23 @@
-"""ESC-50, and its freely licensed part ESC-10 in both of its published layouts."""
+"""ESC-50 in its published and in a packed layout, its part ESC-10, and mixtures of both."""
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ...common.errors import SpectrimError
 from ..clip import Clip
 from .listing import Listing, lines_of
-from .mixtures import plan_mixtures
+from .mixtures import plan_mixtures, plan_scenes
+from .packed import packed_rows
 
 META = "meta/esc50.csv"
+PACKED = "esc50.csv"  # one sound file per class, the clips one after the other
+# Where the licence of each clip is stated: as published, and beside the packed files.
+ATTRIBUTIONS = ("LICENSE", "ATTRIBUTION.txt")
 COLUMNS = ("filename", "fold", "category", "esc10")
 FOLDS = ("1", "2", "3", "4", "5")
 ESC10 = {  # ESC-50's categories by the names of ESC-10's own folders
@@ -26,16 +32,32 @@ ESC10 = {  # ESC-50's categories by the names of ESC-10's own folders
     "rooster": "Rooster",
     "crackling_fire": "Fire crackling",
 }
+# Names of the packed table whose category is not the name in lower case with underscores.
+CATEGORIES = {"Door knock": "door_wood_knock", "Insects (flying)": "insects"}
 
 
 def esc50(folder: Path) -> Listing:
-    """ESC-50 from `meta/esc50.csv` and `audio/`; the label is the category, the fold 1 to 5.
+    """ESC-50; the label is the category such as "sea_waves", the fold 1 to 5.
+
+    From `meta/esc50.csv` and `audio/` as published, or packed: `esc50.csv` with the columns path,
+    label, fold, start, end, clip and licence. The licence of a clip is that of the table, or of the
+    list of attributions in the file LICENSE.
 
     Raises:
         SpectrimError: no such table, or a column or row of it is wrong.
     """
-    clips, missing = _listed(folder, part_only=False)
-    return Listing({"esc50": clips}, missing)
+    named, missing = _named(folder)
+    return Listing({"esc50": [clip for _, clip in named]}, missing)
+
+
+def esc50_mixtures(folder: Path) -> Listing:
+    """Ten-second mixtures of two or three sounds of one fold of ESC-50; see `mixtures`.
+
+    Raises:
+        SpectrimError: as `esc50`.
+    """
+    named, missing = _named(folder)
+    return Listing({}, missing, {"esc50-mixtures": plan_scenes(named)})
 
 
 def esc10(folder: Path) -> Listing:
@@ -94,3 +116,39 @@ def _listed(folder: Path, part_only: bool) -> tuple[list[Clip], list[str]]:
         else:
             missing.append(f"audio/{row['filename']}")
     return clips, missing
+
+
+def _named(folder: Path) -> tuple[list[tuple[str, Clip]], list[str]]:
+    """ESC-50's clips in either layout, each with its name such as "1-100032-A"; and the missing."""
+    if not (folder / META).is_file() and (folder / PACKED).is_file():
+        rows = packed_rows(folder / PACKED, "ESC-50")
+        named = [
+            (row.get("clip") or f"{clip.path.stem}-{row['start']}", _with_category(clip))
+            for clip, row in rows
+            if clip.path.is_file()
+        ]
+        return named, sorted({row["path"] for clip, row in rows if not clip.path.is_file()})
+    licences = _licences(folder)
+    clips, missing = _listed(folder, part_only=False)
+    # "1-100032-A-0" is clip 1-100032-A of class 0.
+    names = [re.sub(r"-\d+$", "", clip.path.stem) for clip in clips]
+    return [
+        (name, replace(clip, licence=licences.get(name)))
+        for name, clip in zip(names, clips, strict=True)
+    ], missing
+
+
+def _with_category(clip: Clip) -> Clip:
+    """The clip with ESC-50's category for a name of a class, such as "Sea waves"."""
+    (name,) = clip.labels
+    category = CATEGORIES.get(name) or re.sub(r"[ -]+", "_", name).lower()
+    return replace(clip, labels=(category,))
+
+
+def _licences(folder: Path) -> Mapping[str, str]:
+    """Licences by clip name, from lines such as "- [1-100032-A.ogg]: clip derived ... [CC0]"."""
+    path = next((folder / name for name in ATTRIBUTIONS if (folder / name).is_file()), None)
+    if path is None:
+        return {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return dict(re.findall(r"^\W*(\d-\d+-[A-Z])\w*\.\w+\b.*\[(CC[^\]]*)\]\s*$", text, re.MULTILINE))

@@ -1,15 +1,15 @@
-"""Mixtures of two clips: a multi-label task for those who cannot download AudioSet.
+"""Mixtures of clips: a multi-label task for those who cannot download AudioSet.
 
-A mixture has the labels of both clips. They belong to one fold, so folds stay disjoint, and to
-two classes. Each clip is mixed with two partners, at levels from -5 to +5 dB. The random draws
-depend on the names of the clips only, so everybody gets the same mixtures.
+A mixture has the labels of all its sounds. They belong to one fold, so folds stay disjoint, and to
+different classes. Levels differ by up to 5 dB. The random draws depend on the names of the clips
+only, so everybody gets the same mixtures.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,53 +25,116 @@ from ..clip import Clip
 PARTNERS = 2
 LEVELS = (-5.0, 5.0)  # dB
 SEED = 20250401
+SCENE_SEED = 20261127
+SCENE_SECONDS = 10.0  # as long as AudioSet's clips
+SHARE_OF_THREE = 0.5  # fraction of the scenes that have three sounds
 PEAK = 0.99
 QUIET = 1e-4  # -40 dB below the energy of the loudest frame
-CACHED = 128  # decoded clips; a fold of ESC-10 has 80, which take 26 MB
+CACHED = 512  # decoded clips; a fold of ESC-50 has 400, which take 128 MB
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sound of a mixture.
+
+    Attributes:
+        clip: where the sound is read from.
+        level: relative to the first sound, in dB; 0 for the first.
+        start: seconds of the mixture at which it begins.
+    """
+
+    clip: Clip
+    level: float = 0.0
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Two clips to mix.
+    """Clips of one fold and of different classes, to be added up.
 
     Attributes:
         name: file name of the mixture.
-        first, second: clips of one fold, with different labels.
-        level: level of the second clip relative to the first, in dB.
+        parts: its sounds.
+        seconds: its length; None: that of the longest sound.
     """
 
     name: str
-    first: Clip
-    second: Clip
-    level: float
+    parts: tuple[Part, ...]
+    seconds: float | None = None
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of both clips."""
-        return (*self.first.labels, *self.second.labels)
+    def clip(self, path: Path) -> Clip:
+        """The mixture as a clip, with the labels, the fold and the licences of its sounds."""
+        clips = [part.clip for part in self.parts]
+        licences = sorted({clip.licence for clip in clips if clip.licence})
+        return Clip(
+            path,
+            tuple(label for clip in clips for label in clip.labels),
+            split=clips[0].split,
+            fold=clips[0].fold,
+            licence=" and ".join(licences) or None,
+        )
 
 
 def plan_mixtures(clips: Sequence[Clip]) -> list[Mixture]:
-    """Draw partners and levels; a clip gets fewer partners if its fold has few other classes.
+    """Pairs: each clip with two partners, both from the start of the mixture.
 
-    The order of `clips` does not matter. A pair may occur twice, in both orders and at two levels.
+    A clip gets fewer partners if its fold has few other classes. The order of `clips` does not
+    matter. A pair may occur twice, in both orders and at two levels.
     """
     ordered = sorted(clips, key=lambda clip: (clip.fold or "", clip.path.stem))
     mixtures = []
     for clip in ordered:
-        others = [
-            other
-            for other in ordered
-            if other.fold == clip.fold and not set(other.labels) & set(clip.labels)
-        ]
+        others = [other for other in ordered if _may_mix(clip, other)]
         generator = np.random.default_rng([SEED, zlib.crc32(clip.path.stem.encode())])
         count = min(PARTNERS, len(others))
         picks = generator.choice(len(others), count, replace=False).tolist() if count else []
         levels = generator.uniform(*LEVELS, count)
         for pick, level in zip(picks, levels, strict=True):
             name = f"{clip.path.stem}+{others[pick].path.stem}.flac"
-            mixtures.append(Mixture(name, clip, others[pick], float(level)))
+            mixtures.append(Mixture(name, (Part(clip), Part(others[pick], float(level)))))
     return mixtures
+
+
+def plan_scenes(clips: Sequence[tuple[str, Clip]]) -> list[Mixture]:
+    """Ten-second scenes: each clip with one or two partners, each at a random time.
+
+    Args:
+        clips: unique names and clips. The order does not matter.
+
+    Returns:
+        One scene per clip that has a partner in its fold.
+    """
+    ordered = sorted(clips, key=lambda pair: (pair[1].fold or "", pair[0]))
+    scenes = []
+    for name, clip in ordered:
+        generator = np.random.default_rng([SCENE_SEED, zlib.crc32(name.encode())])
+        count = 3 if generator.random() < SHARE_OF_THREE else 2
+        chosen = [(name, clip)]
+        for _ in range(count - 1):
+            others = [
+                pair for pair in ordered if all(_may_mix(known, pair[1]) for _, known in chosen)
+            ]
+            if others:
+                chosen.append(others[int(generator.integers(len(others)))])
+        parts = []
+        for number, (_, sound) in enumerate(chosen):
+            level = float(generator.uniform(*LEVELS)) if number else 0.0
+            latest = max(0.0, SCENE_SECONDS - seconds_of(sound))
+            start = round(float(generator.uniform(0, latest)), 2)
+            parts.append(Part(sound, level, start))
+        if len(parts) > 1:
+            file = "+".join(stem for stem, _ in chosen) + ".flac"
+            scenes.append(Mixture(file, tuple(parts), SCENE_SECONDS))
+    return scenes
+
+
+def seconds_of(clip: Clip) -> float:
+    """Length of a clip of ESC, which lasts 5 s unless the manifest says otherwise."""
+    return 5.0 if clip.end is None else clip.end - (clip.start or 0.0)
+
+
+def _may_mix(clip: Clip, other: Clip) -> bool:
+    return clip.fold == other.fold and not set(clip.labels) & set(other.labels)
 
 
 def write_mixtures(
@@ -89,42 +152,57 @@ def write_mixtures(
     """
 
     @lru_cache(CACHED)
-    def sound(path: Path) -> np.ndarray | SpectrimError:
+    def sound(clip: Clip) -> np.ndarray | SpectrimError:
         try:
-            return read(path)
+            return read(clip.path, clip.start, clip.end)
         except SpectrimError as error:
             return error
 
     clips: list[Clip] = []
-    failures: dict[Path, str] = {}
+    failures: dict[str, None] = {}  # in order, each message once
     for mixture in mixtures:
-        sources = [mixture.first.path, mixture.second.path]
-        first, second = (sound(path) for path in sources)
-        bad = {p: str(s) for p, s in zip(sources, (first, second), strict=True)
-               if isinstance(s, SpectrimError)}  # fmt: skip
-        failures |= bad
-        if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-            path = _write(folder / mixture.name, mix(first, second, mixture.level))
-            clips.append(replace(mixture.first, path=path, labels=mixture.labels))
+        sounds = [sound(part.clip) for part in mixture.parts]
+        waveforms = [one for one in sounds if isinstance(one, np.ndarray)]
+        failures |= {str(one): None for one in sounds if isinstance(one, SpectrimError)}
+        if len(waveforms) == len(sounds):
+            levels = [part.level for part in mixture.parts]
+            starts = [part.start for part in mixture.parts]
+            mixed = mix(waveforms, levels, starts, mixture.seconds)
+            clips.append(mixture.clip(_write(folder / mixture.name, mixed)))
         tick()
-    return clips, list(failures.values())
+    return clips, list(failures)
 
 
-def mix(first: np.ndarray, second: np.ndarray, level: float) -> np.ndarray:
-    """The sum of two sounds, the second `level` dB louder than the first.
+def mix(
+    sounds: Sequence[np.ndarray],
+    levels: Sequence[float],
+    starts: Sequence[float] = (),
+    seconds: float | None = None,
+) -> np.ndarray:
+    """The sum of sounds at given levels.
 
-    The louder sound keeps its gain unless the sum would clip. The shorter is padded with silence.
+    No sound is made quieter unless the sum would clip. Silence fills the rest.
 
     Args:
-        first, second: (samples,) float32.
+        sounds: (samples,) float32 each.
+        levels: of each sound relative to the first, in dB.
+        starts: seconds at which each sound begins; empty: 0.
+        seconds: length of the mixture, which cuts sounds that last longer; None: that of the
+            longest sound.
 
     Returns:
         (samples,) float32 with a peak of at most 0.99.
     """
-    gain = 10 ** (level / 20) * _loudness(first) / _loudness(second)
-    mixed = np.zeros(max(len(first), len(second)))
-    mixed[: len(first)] += first * max(1.0, 1 / gain)
-    mixed[: len(second)] += second * max(1.0, gain)
+    gains = [
+        10 ** (level / 20) * _loudness(sounds[0]) / _loudness(sound)
+        for sound, level in zip(sounds, levels, strict=True)
+    ]
+    offsets = [round(start * SAMPLE_RATE) for start in starts] or [0] * len(sounds)
+    ends = [offset + len(sound) for offset, sound in zip(offsets, sounds, strict=True)]
+    mixed = np.zeros(max(ends) if seconds is None else round(seconds * SAMPLE_RATE))
+    for sound, gain, offset in zip(sounds, gains, offsets, strict=True):
+        target = mixed[offset : offset + len(sound)]
+        target += sound[: len(target)] * (gain / min(gains))
     return (mixed * min(1.0, PEAK / max(float(np.abs(mixed).max()), 1e-9))).astype(np.float32)
 
 

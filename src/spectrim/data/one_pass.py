@@ -1,0 +1,91 @@
+"""Clips that are parts of one long file, decoded in one pass over the file."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
+
+import numpy as np
+
+from ..audio.constants import SAMPLE_RATE, WINDOW
+from ..audio.decode import blocks, duration_of, read
+from ..common.errors import SpectrimError
+from .clip import Clip
+
+MIN_SHARE = 0.5  # clips that cover less of their file are found by seeking
+
+Span = tuple[float, float | None]  # start and end in seconds; None: the end of the file
+
+
+def decode_clips(
+    clips: Sequence[Clip], executor: Executor, seconds: float | None = None
+) -> Iterator[np.ndarray | SpectrimError]:
+    """Decode clips, and return them in order; an unreadable clip gives its error.
+
+    The clips of one file are one task of the executor. The result is that of `decode.read`. All
+    waveforms of a file are in memory until the last of them is returned.
+
+    Args:
+        seconds: at most this much of each clip; None: all of it.
+    """
+    files: dict[str, list[int]] = defaultdict(list)
+    for position, clip in enumerate(clips):
+        files[os.path.abspath(clip.path)].append(position)
+    tasks: dict[int, tuple[Future[list[np.ndarray | SpectrimError]], int]] = {}
+    for positions in files.values():
+        spans = [(clips[p].start or 0.0, clips[p].end_within(seconds)) for p in positions]
+        task = executor.submit(read_parts, clips[positions[0]].path, spans)
+        tasks |= {position: (task, row) for row, position in enumerate(positions)}
+    for position in range(len(clips)):
+        task, row = tasks.pop(position)
+        yield task.result()[row]
+
+
+def read_parts(path: Path, spans: Sequence[Span]) -> list[np.ndarray | SpectrimError]:
+    """The parts of a file between starts and ends, in the order of `spans`.
+
+    One pass over the file if the parts cover most of it and its rate is 16 kHz. Otherwise each
+    part is read on its own: a resampler at the edge of a part must not see its neighbour.
+    """
+    parts: dict[int, np.ndarray] = {}
+    if len(spans) > 1 and _in_one_pass(path, spans):
+        try:
+            parts = dict(_cut(path, spans))
+        except SpectrimError:
+            parts = {}  # a damaged file: some of its parts may still be readable
+    return [parts[row] if row in parts else _read(path, span) for row, span in enumerate(spans)]
+
+
+def _in_one_pass(path: Path, spans: Sequence[Span]) -> bool:
+    import soundfile
+
+    try:
+        rate = soundfile.info(os.fspath(path)).samplerate
+    except (soundfile.LibsndfileError, OSError, TypeError):
+        return False
+    duration = duration_of(path)
+    if rate != SAMPLE_RATE or duration is None:
+        return False
+    covered = sum(min(duration if end is None else end, duration) - start for start, end in spans)
+    return covered >= MIN_SHARE * duration
+
+
+def _cut(path: Path, spans: Sequence[Span]) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of `spans` and their samples; parts that are too short for a window are left out."""
+    waveform = np.concatenate(list(blocks(path)))
+    for row, (start, end) in enumerate(spans):
+        first = round(start * SAMPLE_RATE)
+        part = waveform[first : None if end is None else round(end * SAMPLE_RATE)]
+        if len(part) >= WINDOW:
+            # Copied, because a view would keep the whole file in memory.
+            yield row, part.copy()
+
+
+def _read(path: Path, span: Span) -> np.ndarray | SpectrimError:
+    try:
+        return read(path, *span)
+    except SpectrimError as error:
+        return error
