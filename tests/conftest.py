@@ -24,6 +24,8 @@ from spectrim.models.transformer import SpectrogramTransformer
 TESTS = Path(__file__).parent
 hypothesis.settings.register_profile("busy", deadline=None)  # a machine may be busy
 hypothesis.settings.load_profile("busy")
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported, which compilers do too
 torch.set_num_threads(1)  # the models are tiny; more threads only wait for one another
 
 CLIPS = {

@@ -40,6 +40,7 @@ pieces=(
   "commands& 110"
   "correctness 120"
   "profiling 45"
+  "kernels 70"
   "compiled 200"
   "speed 90"
   "training 110"
@@ -47,7 +48,7 @@ pieces=(
 )
 if [ -n "$REHEARSAL" ]; then
   export OMP_NUM_THREADS=1 # threads that wait for each other take minutes on a busy machine
-  pieces=("correctness 150" "speed 150" "compiled 150" "profiling 150" "training 150" "commands 150")
+  pieces=("kernels 150" "correctness 150" "speed 150" "compiled 150" "profiling 150" "training 150" "commands 150")
 fi
 
 if [ -n "${ENTRIES:-}" ]; then

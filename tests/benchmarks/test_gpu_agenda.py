@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PIECES = ("correctness", "speed", "compiled", "profiling", "training", "commands")
+PIECES = ("kernels", "correctness", "speed", "compiled", "profiling", "training", "commands")
 
 
 @pytest.mark.slow

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .tokens import Tokens
 
@@ -15,6 +20,12 @@ from .tokens import Tokens
 # launches on an H100 and AudioMAE ran slower pruned than unpruned (results/gpu).
 MAP_ELEMENTS = 1_500_000
 MAP_ELEMENTS_ACCELERATOR = 2**27  # 256 MB in bfloat16
+
+# Triton compiles the launcher of a kernel with a C compiler.
+HAS_TRITON = importlib.util.find_spec("triton") is not None and any(
+    shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")
+)
+METHOD: str | None = None  # for benchmarks/gpu/kernels.py: "tiles", "triton" or "flex"
 
 
 @dataclass
@@ -43,17 +54,111 @@ def class_row(a: Attention, tokens: Tokens) -> Tensor:
 
 
 def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """Attention computed through its softmaxed map, and the attention that patches receive.
+    """Attention of a block that ranks by it: its output, and the attention that patches receive.
 
-    A few heads are computed at a time, and their maps fit into the processor's cache. At 1212
-    patches this takes half the time of computing all maps at once (`benchmarks/explicit.py`).
+    On a GPU the output comes from fused attention, and Triton kernels compute what patches
+    receive without storing the attention map. Elsewhere both come from the softmaxed map.
 
     Returns:
-        mixed: (batch, heads, tokens, width / heads), the output of fused attention.
+        mixed: (batch, heads, tokens, width / heads), the output of attention.
         received: (batch, patches) column mean over heads and patch queries (eq. 2a), float32.
     """
+    if METHOD == "flex":
+        from .flex import attention_with_received
+
+        return attention_with_received(a, tokens)
+    if METHOD == "triton" or (METHOD is None and _has_kernel(a)):
+        bias = None if a.bias is None else a.bias[:, 0, 0]
+        mixed = functional.scaled_dot_product_attention(a.q, a.k, a.v, attn_mask=a.bias)
+        return mixed, received_by_kernel(a.q, a.k, bias, tokens.present, tokens.num_prefix_tokens)
     if torch.compiler.is_compiling():
         return _explicit_at_once(a, tokens)
+    return _explicit_in_groups(a, tokens)
+
+
+def _has_kernel(a: Attention) -> bool:
+    """Whether the Triton kernels can compute what patches receive."""
+    return (
+        HAS_TRITON
+        and a.q.is_cuda
+        and a.q.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and (a.bias is None or a.bias.shape[1:3] == (1, 1))
+        and not torch.compiler.is_exporting()
+    )
+
+
+@torch.library.custom_op("spectrim::attention_received", mutates_args=())
+def received_by_kernel(
+    q: Tensor, k: Tensor, bias: Tensor | None, present: Tensor | None, num_prefix_tokens: int
+) -> Tensor:
+    """(batch, patches) attention that patches receive (eq. 2a), float32, by Triton kernels.
+
+    An operator of PyTorch: compilers and CUDA graphs take it as one step.
+
+    Args:
+        q, k: (batch, heads, tokens, width / heads).
+        bias: (batch, tokens) of the keys; None: nothing is added to the logits.
+        present: (batch, patches) bool, the queries that count; None: all.
+    """
+    from .kernels import column_sums, row_log_sums
+
+    first = num_prefix_tokens
+    log_sums = row_log_sums(q[:, :, first:], k, bias)
+    if present is not None:
+        # An infinite sum leaves a query out: absent ones attend too, but stand for no patch.
+        log_sums = log_sums.masked_fill(~present[:, None], torch.inf)
+    patch_bias = None if bias is None else bias[:, first:]
+    sums = column_sums(q[:, :, first:], k[:, :, first:], patch_bias, log_sums)
+    return sums.mean(1) / _num_queries(sums, present)
+
+
+def _num_queries(received: Tensor, present: Tensor | None) -> Tensor | int:
+    return received.shape[-1] if present is None else present.sum(1, keepdim=True)
+
+
+@received_by_kernel.register_fake
+def _(
+    q: Tensor, k: Tensor, bias: Tensor | None, present: Tensor | None, num_prefix_tokens: int
+) -> Tensor:
+    return q.new_empty(q.shape[0], q.shape[2] - num_prefix_tokens, dtype=torch.float32)
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    q, k, bias, present, ctx.num_prefix_tokens = inputs
+    ctx.save_for_backward(q, k, bias, present)
+
+
+def _received_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of queries and keys, through the whole attention map.
+
+    Keep-top does not pass gradients to its scores, so this runs only for a loss that reads them.
+    With weights p_ij and received r_j = sum_ij w_i p_ij, where w_i counts patch queries, the
+    gradient of p_ij is g_ij = w_i grad_j for patch keys and 0 for prefix tokens. That of the
+    logits is p_ij (g_ij - sum_m p_im g_im), the softmax's own.
+    """
+    q, k, bias, present = ctx.saved_tensors
+    first, scale = ctx.num_prefix_tokens, q.shape[-1] ** -0.5
+    logits = (q.float() * scale) @ k.float().transpose(-2, -1)
+    weights = (logits if bias is None else logits + bias[:, None, None].float()).softmax(-1)
+    num_queries = _num_queries(grad, present)
+    counts = torch.ones_like(grad) if present is None else present.float()
+    counts = functional.pad(counts / num_queries / q.shape[1], (first, 0))
+    to_weights = counts[:, None, :, None] * functional.pad(grad, (first, 0))[:, None, None]
+    to_logits = weights * (to_weights - (weights * to_weights).sum(-1, keepdim=True))
+    to_q = (to_logits @ k.float() * scale).to(q.dtype)
+    to_k = (to_logits.transpose(-2, -1) @ q.float() * scale).to(k.dtype)
+    return to_q, to_k, None, None, None
+
+
+received_by_kernel.register_autograd(_received_backward, setup_context=_keep_for_backward)
+
+
+def _explicit_in_groups(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """Attention through its softmaxed map, a few heads at a time.
+
+    Their maps fit into the processor's cache. At 1212 patches this takes half the time of
+    computing all maps at once (`benchmarks/explicit.py`).
+    """
     batch, heads, count, _ = a.q.shape
     prefix = tokens.num_prefix_tokens
     # (batch * heads, tokens, ...), in groups of heads whose maps are computed together.
