@@ -3,9 +3,8 @@
 Processes of their own compile all models at once and fill the compiler's cache. This process then
 loads them from the cache and times them in turns, as `speed.py` does.
 
-Inductor turns a sort of up to 512 values into a bitonic sort in Triton, whose compilation takes
-minutes. The timed models sort with ATen's kernel instead. The case "bitonic sort" compiles the
-pruned AST as it is, as far as the deadline allows.
+The ranking of a pruned model is a top-k, which inductor leaves to ATen. (Of a sort it generates a
+bitonic sort in Triton, whose compilation takes minutes.)
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -25,23 +23,14 @@ from piece import Piece
 from speed import Group, Models, Subject
 
 AST: list[Subject] = [("ast", 1.0), ("ast", 0.5), ("transformers", 1.0)]
-MORE: list[Subject] = [("audiomae", 0.5), ("audiomae", 1.0), ("ast", 0.7)]
+MORE: list[Subject] = [("audiomae", 0.5), ("audiomae", 1.0), ("ast", 0.7), ("audiomae", 0.7)]
+TEN: list[Subject] = [("ast", 1.0), ("ast", 0.5), ("audiomae", 0.5)]
 TIMING = 35.0  # seconds that loading and timing of one group takes
 BATCH = 128
-BITONIC = 75.0  # seconds after which the bitonic sort's compilation is given up
 
 
-def sort_with_aten() -> None:
-    """Let inductor call ATen's sort instead of generating one."""
-    from torch._inductor import ir
-
-    ir.Sort.create = classmethod(lambda cls, *args, **options: (None, None))  # type: ignore
-
-
-def child(name: str, rate: float, stride: int, rehearsal: bool, bitonic: bool) -> None:
+def child(name: str, rate: float, stride: int, rehearsal: bool) -> None:
     """Compile one model in this process and print the seconds."""
-    if not bitonic:
-        sort_with_aten()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     piece: Any = SimpleNamespace(rehearsal=rehearsal, device=device, left=lambda: 1e9)
     torch.manual_seed(0)
@@ -66,26 +55,13 @@ class Children:
         self.began = time.monotonic()
         self.running: dict[str, subprocess.Popen[str]] = {}
         for stride, subject in subjects:
-            self._start(case_of(stride, subject), stride, subject, {})
-        self.apart = tempfile.TemporaryDirectory()
-        cache = {"TORCHINDUCTOR_CACHE_DIR": self.apart.name}
-        self._start("bitonic sort", 16, ("ast", 0.5), cache, "--bitonic")
+            self._start(case_of(stride, subject), stride, subject)
 
-    def _start(
-        self, case: str, stride: int, subject: Subject, more: dict[str, str], *flags: str
-    ) -> None:
-        line = [
-            sys.executable,
-            __file__,
-            "--child",
-            subject[0],
-            str(subject[1]),
-            str(stride),
-            *flags,
-        ]
+    def _start(self, case: str, stride: int, subject: Subject) -> None:
+        line = [sys.executable, __file__, "--child", subject[0], str(subject[1]), str(stride)]
         if self.piece.rehearsal:
             line.append("--rehearsal")
-        environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "4"} | more
+        environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "4"}
         self.running[case] = subprocess.Popen(
             line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -115,14 +91,14 @@ def timed(piece: Piece, models: Models, batch: int, subjects: list[Subject]) -> 
         group.model(subject)
         group.model(subject, "compiled")
         group.whole(subject, "compiled")
-    return group.timed() | {"sort": "ATen", "compile_seconds_are": "with a filled cache"}
+    return group.timed() | {"compile_seconds_are": "with a filled cache"}
 
 
 def main() -> None:
     """Compile, then time."""
     if "--child" in sys.argv:
         name, rate, stride = sys.argv[2:5]
-        child(name, float(rate), int(stride), "--rehearsal" in sys.argv, "--bitonic" in sys.argv)
+        child(name, float(rate), int(stride), "--rehearsal" in sys.argv)
         return
     piece = Piece(__file__, __doc__)
     torch.manual_seed(0)
@@ -130,7 +106,7 @@ def main() -> None:
     batch = 1 if piece.rehearsal else BATCH
     groups: list[tuple[str, int, list[Subject]]] = [("", 16, AST[:1] if piece.rehearsal else AST)]
     if not piece.rehearsal:
-        groups += [(", more", 16, MORE), ("", 10, AST)]
+        groups += [(", more", 16, MORE), ("", 10, TEN)]
     subjects = [(stride, subject) for _, stride, group in groups for subject in group]
     # The compiler's cache does not outlast a machine, so an earlier compilation helps nothing.
     cases = piece.result["cases"]
@@ -141,12 +117,10 @@ def main() -> None:
     limit = max(30.0, piece.seconds - TIMING * len(groups)) if piece.seconds < 1e6 else 600.0
     ready: set[str] = set()
     for case in children.running:
-        most = min(limit, BITONIC) if case == "bitonic sort" else limit
-        answer = functools.partial(children.result, case, most)
+        answer = functools.partial(children.result, case, limit)
         if (piece.case(f"compile {case}", answer, needs=-1e9) or {}).get("seconds"):
             ready.add(case)
     piece.wait_for_others()
-    sort_with_aten()
     models = {stride: Models(piece, stride) for _, stride, _ in groups}
     with torch.inference_mode():
         for suffix, stride, group in groups:
