@@ -71,10 +71,13 @@ def main() -> None:
     """Run the command line: exit status 2 for a wrong call, 1 when some items failed."""
     warnings.simplefilter("always", SpectrimNotice)
     original_showwarning = warnings.showwarning
+    printed: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *rest: object) -> None:
         if issubclass(category, SpectrimNotice):
-            complain("note", str(message))
+            if str(message) not in printed:  # a sweep prunes one model many times
+                printed.add(str(message))
+                complain("note", str(message))
         else:
             original_showwarning(message, category, *rest)  # type: ignore[arg-type]
 

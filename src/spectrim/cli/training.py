@@ -92,7 +92,7 @@ def allow_trusted_code_of(recipe: Recipe | PretrainRecipe) -> None:
     from ..training.recipe import Recipe
 
     if isinstance(recipe, Recipe):
-        allow_trusted_code(recipe.score, recipe.reduction)
+        allow_trusted_code(recipe.score, recipe.reduction, *recipe.schedule.scores)
         if recipe.load.get("trust_code") or recipe.teacher.load.get("trust_code"):
             allow_trusted_code(":")
 
@@ -150,10 +150,15 @@ class Bars:
         """Print the line of a finished epoch."""
         texts = [f"{key} {row[key]:.1%}" for key in ("valid", "test") if key in row]
         self.metric = f" {texts[0]}" if texts else ""
+        rate = f"{row['keep_rate']:.2f}"
+        if lowest := [f"{key} {row[key + '_low']:.1%}" for key in ("valid", "test")
+                      if key + "_low" in row]:  # fmt: skip
+            texts.append(f"lowest keep rate: {' '.join(lowest)}")
+            rate = f"1.00 to {rate}"
         metrics = "".join(f"  {text}" for text in texts)
         text = (
             f"epoch {row['epoch']}: loss {row['loss']:.4f}{metrics}  keep rate "
-            f"{row['keep_rate']:.2f}  lr {row['lr']:.2e}  {row['clips_per_s']:.0f} clips/s"
+            f"{rate}  lr {row['lr']:.2e}  {row['clips_per_s']:.0f} clips/s"
         )
         self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -171,7 +176,13 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
             continue
         by = f", selected on {row['selected_by']}" if name == "best" else ""
         values = [f"{row[key]:.1%}" if key in row else "-" for key in ("valid", "test")]
-        rows.append([text + by, str(row["epoch"]), *values, f"{row['keep_rate']:.2f}"])
+        lowest = [f"{row[key]:.1%}" if key in row else "-" for key in ("valid_low", "test_low")]
+        rate = f"{row['keep_rate']:.2f}"
+        if lowest == ["-", "-"]:
+            rows.append([text + by, str(row["epoch"]), *values, rate])
+        else:  # elastic training evaluates at two keep rates
+            rows.append([text + by, str(row["epoch"]), *values, "1.00"])
+            rows.append(["", "", *lowest, rate])
     if rows:
         columns = [summary["metric"], "epoch", "valid", "test", "keep rate"]
         print_table(columns, rows, caption=f"models: {folder / 'last'}, {folder / 'best'}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, SpectrimNotice
 from ..pruning.cost import Shape
 from ..pruning.cost import macs as macs_of
 from ..pruning.defaults import DEFAULT_BLOCKS
@@ -70,6 +71,8 @@ def prune(
 ) -> SpectrogramTransformer:
     """Return a model with the same weights and another plan; `model` keeps its own plan.
 
+    A `SpectrimNotice` says if the plan lies outside the range that the model was trained for.
+
     Args:
         keep_rate: fraction of the arriving patches that each of `blocks` keeps; one number for
             all blocks, or one per block.
@@ -91,7 +94,21 @@ def prune(
         )
     if plan is None:
         plan = paper_plan(keep_rate, score, blocks, reduction, seed)
-    return model.with_plan(plan)
+    pruned = model.with_plan(plan)
+    if note := range_note(pruned):
+        warnings.warn(SpectrimNotice(note), stacklevel=2)
+    return pruned
+
+
+def range_note(model: SpectrogramTransformer) -> str | None:
+    """A note if the plan of a model lies outside the range that the model was trained for."""
+    trained_range = model.config.trained_range
+    if trained_range is None or trained_range.contains(model.plan, model.grid.count):
+        return None
+    return (
+        f"the model was trained to be pruned at {trained_range}. The plan lies outside this range "
+        "and may lose more accuracy."
+    )
 
 
 def shape_of(config: ModelConfig) -> Shape:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..common.errors import SpectrimError, nearest
 from ..pruning.patches import PatchGrid
+from ..pruning.trained_range import TrainedRange
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 AUDIOSET_CLASSES = 527
@@ -34,6 +35,8 @@ class ModelConfig:
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy".
         mean, std: features are normalised as (x - mean) / (2 * std).
         padding: "minimum" or "zero": value of the features after the end of a clip.
+        trained_range: the plans that the model was trained for by elastic training; None: it was
+            not.
     """
 
     name: str
@@ -56,6 +59,7 @@ class ModelConfig:
     mean: float = AUDIOSET_MEAN
     std: float = AUDIOSET_STD
     padding: str = "minimum"
+    trained_range: TrainedRange | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
@@ -90,7 +94,12 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self) | {"labels": list(self.labels), "stride": list(self.stride)}
+        data = asdict(self) | {"labels": list(self.labels), "stride": list(self.stride)}
+        # Left out without a value: earlier versions refuse keys that they do not know.
+        del data["trained_range"]
+        if self.trained_range is not None:
+            data["trained_range"] = self.trained_range.to_dict()
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -103,6 +112,8 @@ class ModelConfig:
         for key in ("name", "labels"):
             if key not in data:
                 raise SpectrimError(f"the model's config lacks the key {key!r}.")
+        if data.get("trained_range") is not None:
+            data["trained_range"] = TrainedRange.from_dict(data["trained_range"])
         return cls(**data)
 
 

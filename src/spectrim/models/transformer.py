@@ -183,12 +183,15 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         keep: Tensor | None = None,
         keep_after: int = 0,
         watch: Watch | None = None,
+        plan: Plan | None = None,
     ) -> Tokens:
         """Features to the tokens after the last block, pruned by the plan.
 
-        Arguments are those of `forward`; `watch` is called wherever a stage may stand.
+        Arguments are those of `forward`; `watch` is called wherever a stage may stand. `plan`
+        replaces the model's in this pass.
         """
-        plan = self.plan if keep_rate is None else self.plan.with_keep_rate(keep_rate)
+        plan = self.plan if plan is None else plan
+        plan = plan if keep_rate is None else plan.with_keep_rate(keep_rate)
         clips = self._clips(features, valid, plan)
         self._check_keep(clips, keep, keep_after)
         tokens = self.tokenize(features)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.decode import duration_of
-from .jobs import make_job
+from .make_job import make_job
 from .optim import parameter_groups
 from .read_recipe import to_dict, to_yaml
 from .recipe import PretrainRecipe, Recipe
@@ -76,7 +76,7 @@ def dry_run(recipe: Recipe | PretrainRecipe, processes: int = 1) -> DryRun:
             "gmacs": job.gmacs(last / steps),
         }
         if isinstance(recipe, Recipe):
-            row["masking"] = not masks_ended(epoch, recipe.keep_rate, recipe.schedule)
+            row["masking"] = not masks_ended(epoch, recipe.lowest_keep_rate, recipe.schedule)
         epochs.append(row)
     notes, task = list(job.notes), job.task
     tested = (*task.valid, *task.test) if isinstance(task, SupervisedTask) else ()

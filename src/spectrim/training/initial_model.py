@@ -43,9 +43,10 @@ def initial_classifier(
             f"run has {recipe.epochs} epochs. In the first step it is 0."
         )
     end = recipe.schedule.start + recipe.schedule.length
-    if recipe.keep_rate < 1 and end > recipe.epochs:
+    final = recipe.lowest_keep_rate
+    if final < 1 and end > recipe.epochs:
         notes.append(
-            f"the keep rate reaches {recipe.keep_rate} after {end:g} epochs, but the run has "
+            f"the keep rate reaches {final} after {end:g} epochs, but the run has "
             f"{recipe.epochs}. Reduce schedule.start or schedule.length."
         )
     return pruned, task.with_labels(model.labels), notes
@@ -91,6 +92,8 @@ def _adapted(
     assumed = {key: text for key, text in loaded.assumed.items() if key != "head"}
     notes = [f"starts from {init}: {_summary(stored)}.", *replace(loaded, assumed=assumed).notes()]
     notes += _changes(stored, model.config)
+    # What the model was trained for before no longer holds.
+    model.config = replace(model.config, trained_range=None)
     if model.plan.stages:
         notes.append(f"the recipe's plan replaces that of {init} ({model.plan}).")
         model = model.with_plan(Plan())

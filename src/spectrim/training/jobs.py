@@ -28,7 +28,7 @@ from .initial_model import initial_classifier, initial_encoder
 from .objectives import MaskedAutoEncoder, Supervised
 from .recipe import AugmentPart, PretrainRecipe, Recipe, TeacherPart
 from .schedules import keep_rate_at
-from .task import SupervisedTask, Task, Tick, no_tick, resolve, resolve_pretraining
+from .task import SupervisedTask, Task
 
 
 class Job:
@@ -108,6 +108,10 @@ class Job:
         """The split that chooses the best epoch; None if the row has no result of it."""
         return None
 
+    def value(self, row: Mapping[str, Any], split: str) -> float:
+        """The value of a split that the best epoch maximises; `row` has a result of it."""
+        return float(row[split])
+
     def save_predictions(self, folder: Path, evaluations: Mapping[str, Evaluation]) -> None:
         """Write the logits of an evaluation."""
 
@@ -122,19 +126,23 @@ class Supervision(Job):
     ) -> None:
         super().__init__(recipe)
         self.cache, self.select, self.schedule = cache, recipe.select, recipe.schedule
-        self.final_keep_rate, self.first_eligible = recipe.keep_rate, recipe.select.from_epoch
+        self.final_keep_rate = recipe.lowest_keep_rate
+        self.first_eligible = recipe.select.from_epoch
         self.model, self.task, notes = initial_classifier(recipe, task)
         self.notes, self.metric = [*task.notes, *notes], task.metric
         self.teacher = self._teacher(recipe.teacher)
-        self.objective = Supervised(
-            self.model, task.loss, recipe.loss.smoothing,
-            recipe.teacher.weight if self.teacher else 0.0, recipe.teacher.temperature,
-        )  # fmt: skip
+        self.objective = self._objective(recipe)
         drawer = supervised_drawer(
-            recipe.augment, self.model.grid, task.frames, recipe.keep_rate, recipe.schedule
+            recipe.augment, self.model.grid, task.frames, self.final_keep_rate, recipe.schedule
         )
         self.loader = self.batches(recipe.augment, drawer, cache, rank, world)
         self.targets = indicator(self.task.targets, len(self.task.labels)).astype(np.float32)
+
+    def _objective(self, recipe: Recipe) -> Supervised:
+        return Supervised(
+            self.model, self.task.loss, recipe.loss.smoothing,
+            recipe.teacher.weight if self.teacher else 0.0, recipe.teacher.temperature,
+        )  # fmt: skip
 
     def _teacher(self, part: TeacherPart) -> SpectrogramTransformer | None:
         """The teacher at the task's length, its classes in the task's order."""
@@ -224,26 +232,3 @@ class Pretraining(Job):
         patches = self.model.grid.count
         drawer = pretraining_drawer(recipe.augment, patches, task.frames, recipe.mask)
         self.loader = self.batches(recipe.augment, drawer, cache, rank, world)
-
-
-def make_job(
-    recipe: Recipe | PretrainRecipe,
-    cache: Path,
-    rank: int = 0,
-    world: int = 1,
-    measured: dict[str, Any] | None = None,
-    tick: Tick = no_tick,
-) -> Job:
-    """Resolve a recipe and make its job.
-
-    Args:
-        cache: folder of decoded waveforms.
-        rank, world: this process, and the number of processes.
-        measured, tick: as in `resolve`.
-
-    Raises:
-        SpectrimError: as `resolve`; no such checkpoint, or one that cannot be adapted.
-    """
-    if isinstance(recipe, Recipe):
-        return Supervision(recipe, resolve(recipe, measured, tick), cache, rank, world)
-    return Pretraining(recipe, resolve_pretraining(recipe, measured, tick), cache, rank, world)

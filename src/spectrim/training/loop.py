@@ -171,7 +171,7 @@ def finish_epoch(
                 reporter.note(f"{left} clips of {name} cannot be read and are left out.")
         split = row["selected_by"] = job.selected_by(row)
         best = progress.best
-        is_better = split and (best is None or row[split] > best[split])
+        is_better = split and (best is None or job.value(row, split) > job.value(best, split))
         if is_better and epoch >= job.first_eligible:
             progress.best = dict(row)
             if main:
@@ -181,7 +181,8 @@ def finish_epoch(
             job.save_predictions(out / "last", evaluations)
     if main:
         job.model.save(out / "last")
-    scalars = {key: row[key] for key in ("loss", "valid", "test", "clips_per_s") if key in row}
+    keys = ("loss", "valid", "valid_low", "test", "test_low", "clips_per_s")
+    scalars = {key: row[key] for key in keys if key in row}
     board.write(progress.step, {f"epoch/{key}": value for key, value in scalars.items()})
     board.write(progress.step, {"epoch/gmacs": job.gmacs(progress.step / steps)})
     progress.rows.append(row)

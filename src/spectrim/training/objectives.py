@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,6 +12,7 @@ from ..models.positions import sine_cosine
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
 from ..pruning.patches import PATCH
+from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 
@@ -57,19 +60,95 @@ class Supervised(nn.Module):
             weights: (batch,) of each clip.
             teacher: (batch, classes) logits to imitate.
         """
+        plan = self.model.plan.with_keep_rate(keep_rate)
+        logits, auxiliary = self._logits(features, valid, keep, plan)
+        return _summed(self._losses(logits, targets, teacher), weights, auxiliary)
+
+    def _logits(
+        self, features: Tensor, valid: Tensor, keep: Tensor | None, plan: Plan
+    ) -> tuple[Tensor, list[Tensor]]:
+        """(batch, classes) logits of a pass, float32, and its auxiliary losses."""
         auxiliary: list[Tensor] = []
 
         def watch(tokens: Tokens, context: Context, stage: Stage | None, left: Tokens) -> None:
             auxiliary.extend(context.losses)
 
-        tokens = self.model.encode(features, valid, keep_rate=keep_rate, keep=keep, watch=watch)
-        logits = self.model.head(self.model.pool(tokens)).float()
+        tokens = self.model.encode(features, valid, keep=keep, watch=watch, plan=plan)
+        return self.model.head(self.model.pool(tokens)).float(), auxiliary
+
+    def _losses(self, logits: Tensor, targets: Tensor, teacher: Tensor | None) -> Tensor:
+        """(batch,) losses against the labels and, for its share, the teacher."""
         losses = classification(logits, targets, self.kind, self.smoothing)
-        if teacher is not None:
-            imitation = distillation(logits, teacher, self.kind, self.temperature)
-            losses = losses * (1 - self.share) + self.share * imitation
-        loss = (weights * losses).sum()
-        return loss + weights.sum() * torch.stack(auxiliary).sum() if auxiliary else loss
+        if teacher is None:
+            return losses
+        imitation = distillation(logits, teacher, self.kind, self.temperature)
+        return losses * (1 - self.share) + self.share * imitation
+
+
+class Elastic(Supervised):
+    """Classification without pruning, and pruned passes that imitate it; see `elastic`.
+
+    Args:
+        model, kind, smoothing, share, temperature: as in `Supervised`; the teacher teaches the
+            unpruned pass only.
+        distil: weight of each pruned pass's divergence from the unpruned pass.
+        label_weight: weight of each pruned pass's loss with the labels.
+    """
+
+    def __init__(
+        self,
+        model: SpectrogramTransformer,
+        kind: str,
+        smoothing: float = 0.0,
+        share: float = 0.0,
+        temperature: float = 1.0,
+        *,
+        distil: float = 1.0,
+        label_weight: float = 0.0,
+    ) -> None:
+        super().__init__(model, kind, smoothing, share, temperature)
+        self.distil, self.label_weight = distil, label_weight
+
+    def forward(
+        self,
+        features: Tensor,
+        valid: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        keep_rate: float = 1.0,
+        keep: Tensor | None = None,
+        teacher: Tensor | None = None,
+        plans: Sequence[Plan] = (),
+    ) -> Tensor:
+        """The sum of the losses of all passes.
+
+        One call computes all of them, because a data-parallel wrapper exchanges gradients once
+        per call.
+
+        Args:
+            features, valid, targets, weights, keep, teacher: as in `Supervised`.
+            keep_rate: of the pass that the others imitate.
+            plans: of the pruned passes.
+        """
+        full = self.model.plan.with_keep_rate(keep_rate)
+        logits, auxiliary = self._logits(features, valid, keep, full)
+        loss = _summed(self._losses(logits, targets, teacher), weights, auxiliary)
+        # Without a gradient: otherwise the unpruned model would also learn from the pruned ones.
+        goal = logits.detach()
+        for plan in plans:
+            logits, auxiliary = self._logits(features, valid, keep, plan)
+            losses = self.distil * distillation(logits, goal, self.kind, 1.0)
+            if self.label_weight:
+                by_labels = classification(logits, targets, self.kind, self.smoothing)
+                losses = losses + self.label_weight * by_labels
+            loss = loss + _summed(losses, weights, auxiliary)
+        return loss
+
+
+def _summed(losses: Tensor, weights: Tensor, auxiliary: Sequence[Tensor]) -> Tensor:
+    """(batch,) losses by the weights of their clips, and the auxiliary losses of the batch."""
+    loss = (weights * losses).sum()
+    return loss + weights.sum() * torch.stack(list(auxiliary)).sum() if auxiliary else loss
 
 
 def classification(logits: Tensor, targets: Tensor, kind: str, smoothing: float = 0.0) -> Tensor:

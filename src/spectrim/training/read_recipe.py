@@ -16,10 +16,11 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
 from .ranges import check_values
-from .recipe import PretrainRecipe, Recipe
+from .recipe import PretrainRecipe, Recipe, SchedulePart
 
 Kind = TypeVar("Kind", bound=Recipe | PretrainRecipe)
 
+ELASTIC_KEYS = ("low", "high", "plans", "scores", "distil", "label_weight")
 OTHER_RATE = {"optim.lr": "optim.base_lr", "optim.base_lr": "optim.lr"}
 RENAMED = {"load.own_code": "load.trust_code", "teacher.load.own_code": "teacher.load.trust_code"}
 
@@ -160,6 +161,7 @@ def _check_together(recipe: Recipe | PretrainRecipe, where: str) -> None:
                 f"{where}: select.from_epoch is {recipe.select.from_epoch}, but epochs count from "
                 f"0 to {recipe.epochs - 1}."
             )
+        _check_elastic(recipe, where)
         if recipe.augment.join:
             raise SpectrimError(
                 f"{where}: augment.join is only for pre-training, because labels are not joined."
@@ -168,4 +170,38 @@ def _check_together(recipe: Recipe | PretrainRecipe, where: str) -> None:
         raise SpectrimError(
             f"{where}: decoder_width {recipe.decoder_width} must be divisible by 4 and by "
             f"decoder_heads {recipe.decoder_heads}."
+        )
+
+
+def _check_elastic(recipe: Recipe, where: str) -> None:
+    schedule, defaults = recipe.schedule, SchedulePart()
+    if schedule.kind != "elastic":
+        for key in ELASTIC_KEYS:
+            if getattr(schedule, key) != getattr(defaults, key):
+                raise SpectrimError(
+                    f"{where}: schedule.{key} is for elastic training. Add schedule.kind=elastic."
+                )
+        return
+    if recipe.keep_rate != 1.0:
+        raise SpectrimError(
+            f"{where}: keep_rate is {recipe.keep_rate}, but elastic training serves every keep "
+            f"rate from 1.0 to schedule.low. Set keep_rate=1.0, and choose a keep rate when you "
+            "use the model."
+        )
+    if schedule.low == 1.0:
+        raise SpectrimError(f"{where}: schedule.low is 1.0, which prunes nothing. Lower it.")
+    if schedule.low > schedule.high:
+        raise SpectrimError(
+            f"{where}: schedule.low {schedule.low} is above schedule.high {schedule.high}."
+        )
+    if not schedule.distil and not schedule.label_weight:
+        raise SpectrimError(
+            f"{where}: schedule.distil and schedule.label_weight are both 0, so pruned passes "
+            "would train nothing. Raise one of the two."
+        )
+    if schedule.scores and recipe.score not in schedule.scores:
+        raise SpectrimError(
+            f"{where}: score is {recipe.score!r}, which is not in schedule.scores "
+            f"{schedule.scores}. The score is evaluated, so it must be trained; change one of the "
+            "two."
         )

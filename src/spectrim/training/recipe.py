@@ -174,16 +174,35 @@ class RunPart:
 
 @dataclass
 class SchedulePart:
-    """Keep-rate schedule in epochs, counted from 0.
+    """How much is pruned, and when, in epochs counted from 0.
 
-    The keep rate is 1.0 until `start` and then falls for `length` epochs. From `start` on,
-    SpecAugment and token masking are off if patches are pruned, as in the paper. With masks_end
-    "always" they also end at keep rate 1.0: the control of pruned runs.
+    Attributes:
+        start, length: the keep rate is 1.0 until `start` and then falls for `length` epochs; in
+            elastic training this is the lowest keep rate.
+        masks_end: from `start` on, SpecAugment and token masking are off if patches are pruned, as
+            in the paper. "always": also at keep rate 1.0, the control of pruned runs. "never":
+            they continue.
+        kind: "cosine" trains for `keep_rate`; "elastic" trains for every keep rate from 1.0 to
+            `low`. Each step of elastic training has an unpruned pass, a pass at `low`, and passes
+            with random plans; see `elastic`. The other keys are for elastic training.
+        low: lowest keep rate of a stage.
+        high: highest keep rate of a random plan; the rate of each stage is drawn on its own.
+        plans: number of random plans in a step.
+        scores: the score of a pruned pass is drawn from them; empty: always `score`.
+        distil: weight of each pruned pass's divergence from the unpruned pass's probabilities.
+        label_weight: weight of each pruned pass's loss with the labels.
     """
 
     start: float = number(0.0, least=0)
     length: float = number(0.0, least=0)
-    masks_end: str = one_of("pruned", "always")
+    masks_end: str = one_of("pruned", "always", "never")
+    kind: str = one_of("cosine", "elastic")
+    low: float = number(0.4, above=0, most=1)
+    high: float = number(1.0, above=0, most=1)
+    plans: int = number(1, least=0)
+    scores: list[str] = field(default_factory=list)
+    distil: float = number(1.0, least=0)
+    label_weight: float = number(0.0, least=0)
 
 
 @dataclass
@@ -235,7 +254,8 @@ class Recipe:
         init: built-in name, hub id, folder or file, as in `spectrim.load`; null: random weights.
         load: load options, for settings that a foreign checkpoint does not store.
         keep_rate, score, reduction, blocks: pruning at the end of the schedule, as arguments of
-            `spectrim.prune`; keep rate 1.0 prunes nothing.
+            `spectrim.prune`; keep rate 1.0 prunes nothing. Elastic training has `schedule.low`
+            instead of a keep rate.
     """
 
     seed: int = number(0, least=0)
@@ -255,6 +275,11 @@ class Recipe:
     teacher: TeacherPart = field(default_factory=TeacherPart)
     select: SelectPart = field(default_factory=SelectPart)
     run: RunPart = field(default_factory=RunPart)
+
+    @property
+    def lowest_keep_rate(self) -> float:
+        """The lowest keep rate of the run."""
+        return self.schedule.low if self.schedule.kind == "elastic" else self.keep_rate
 
 
 @dataclass

@@ -19,8 +19,9 @@ from ..data.clip import Clip
 from ..models.config import NO_CLASSES
 from ..models.provenance import versions
 from .engine import engine, slow_bf16
-from .jobs import Job, make_job
+from .jobs import Job
 from .loop import fit
+from .make_job import make_job
 from .read_recipe import to_dict, to_yaml, with_new_names
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter, Silent
@@ -113,7 +114,7 @@ def _train(
         "metric": job.model.config.metric,
         "last": progress.rows[-1],
         "best": progress.best,
-        "best_on_test": max(tested, key=lambda row: row["test"], default=None),
+        "best_on_test": max(tested, key=lambda row: job.value(row, "test"), default=None),
         "seconds": round(sum(row["seconds"] for row in progress.rows), 1),
         "devices": accelerator.num_processes,
         "device": str(accelerator.device),

@@ -23,7 +23,8 @@ def keep_rate_at(epoch: float, final: float, schedule: SchedulePart) -> float:
 
 def masks_ended(epoch: float, final: float, schedule: SchedulePart) -> bool:
     """Whether token masking and SpecAugment are off: pruning has started, or would have."""
-    return (final < 1.0 or schedule.masks_end == "always") and epoch >= schedule.start
+    ends = schedule.masks_end == "always" or (final < 1.0 and schedule.masks_end == "pruned")
+    return ends and epoch >= schedule.start
 
 
 def peak_lr(optim: OptimPart) -> float:

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...common.errors import SpectrimError, SpectrimNotice
 from ...pruning.plan import Plan
+from ..build import range_note
 from ..config import ModelConfig, stride_pair, with_overrides
 from ..device import to_device
 from ..positions import adapt
@@ -192,7 +193,10 @@ def from_transformers(
 
 
 def _with_notes(loaded: LoadedModel) -> SpectrogramTransformer:
-    if notes := loaded.notes():
+    notes = loaded.notes()
+    if note := range_note(loaded.model):
+        notes.append(f"{loaded.where}: {note}")
+    if notes:
         warnings.warn(SpectrimNotice(" ".join(notes)), stacklevel=3)
     return loaded.model
 

@@ -1,0 +1,35 @@
+"""From a recipe to its job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .elastic import ElasticSupervision
+from .jobs import Job, Pretraining, Supervision
+from .recipe import PretrainRecipe, Recipe
+from .task import Tick, no_tick, resolve, resolve_pretraining
+
+
+def make_job(
+    recipe: Recipe | PretrainRecipe,
+    cache: Path,
+    rank: int = 0,
+    world: int = 1,
+    measured: dict[str, Any] | None = None,
+    tick: Tick = no_tick,
+) -> Job:
+    """Resolve a recipe and make its job.
+
+    Args:
+        cache: folder of decoded waveforms.
+        rank, world: this process, and the number of processes.
+        measured, tick: as in `resolve`.
+
+    Raises:
+        SpectrimError: as `resolve`; no such checkpoint, or one that cannot be adapted.
+    """
+    if isinstance(recipe, PretrainRecipe):
+        return Pretraining(recipe, resolve_pretraining(recipe, measured, tick), cache, rank, world)
+    kind = ElasticSupervision if recipe.schedule.kind == "elastic" else Supervision
+    return kind(recipe, resolve(recipe, measured, tick), cache, rank, world)
