@@ -28,7 +28,6 @@ from .evaluate import Evaluation
 from .jobs import Supervision
 from .objectives import Elastic
 from .recipe import Recipe, SchedulePart
-from .schedules import keep_rate_at
 from .task import SupervisedTask
 
 PLANS = 2  # stream of random numbers, next to those of data.loader
@@ -51,7 +50,8 @@ class ElasticSupervision(Supervision):
         super().__init__(recipe, task, cache, rank, world)
         schedule = recipe.schedule
         self.plans = plans_by_score(self.model.plan, schedule.scores or [recipe.score])
-        reached = keep_rate_at(recipe.epochs, recipe.lowest_keep_rate, schedule)
+        steps = self.loader.steps
+        reached = self.keep_rate((steps * recipe.epochs - 1) / steps)  # in the last step
         if reached < 1.0:
             self.model.config = replace(
                 self.model.config,
@@ -86,12 +86,13 @@ class ElasticSupervision(Supervision):
             float(np.mean([macs(shape, plan) for plan in plans])) / unpruned
             for plans in zip(*draws, strict=True)
         ]
-        passes = [f"1 of the unpruned pass, {means[0]:.2f} at keep rate {low:g}"]
+        terms = ["1 unpruned", f"{means[0]:.2f} at keep rate {low:g}"]
         if random := means[1:]:
-            passes.append(f"{sum(random):.2f} of {len(random)} random plans")
+            plural = "s" if len(random) > 1 else ""
+            terms.append(f"{sum(random):.2f} for {len(random)} random plan{plural}")
         return (
-            f"a step costs {1 + sum(means):.1f} times the MACs of a step without pruned passes: "
-            f"{', '.join(passes)}."
+            f"a step costs {1 + sum(means):.1f} times the MACs of an unpruned step: "
+            f"{', '.join(terms)}."
         )
 
     def gmacs(self, now: float) -> float:
