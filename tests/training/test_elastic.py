@@ -230,7 +230,7 @@ class Marked(nn.Module):
 
 def test_auxiliary_losses_of_every_pass_count(make, batch) -> None:
     marked = spectrim.prune(copy.deepcopy(make("ast", frames=64)), 1.0, Marked())
-    plain = spectrim.prune(make("ast", frames=64), 1.0, "intensity")
+    plain = spectrim.prune(make("ast", frames=64), 1.0, "intensity-padded")
     rates = (0.4, (0.6, 1.0, 0.8))  # three stages rank, then two
     with_it, without = (
         Elastic(model, "ce")(

@@ -189,7 +189,7 @@ class Marked(nn.Module):
 def test_an_auxiliary_loss_counts_once_for_every_stage_that_ran(
     make, batch, blocks, keep_rate, ran
 ):
-    plain = spectrim.prune(make("ast", frames=64), 0.5, "intensity", blocks)
+    plain = spectrim.prune(make("ast", frames=64), 0.5, "intensity-padded", blocks)
     marked = spectrim.prune(make("ast", frames=64), 0.5, Marked(), blocks)
     for weights in (torch.tensor([0.2, 0.3, 0.5]), torch.tensor([0.1, 0.0, 0.15])):
         with_it, without = (
