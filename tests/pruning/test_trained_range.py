@@ -129,14 +129,16 @@ def test_loading_a_plan_outside_the_range_is_noted(elastic, tmp_path: Path) -> N
 
 
 def test_commands_print_one_note(elastic, tmp_path: Path, clips, monkeypatch) -> None:
-    elastic.save(tmp_path / "model")
+    elastic.with_plan(stages(1.0, 1.0, 1.0)).save(tmp_path / "model")
     (tmp_path / "clips").mkdir()
     for name in ("digit", "word"):
         (tmp_path / "clips" / f"{name}.wav").write_bytes(clips[name].read_bytes())
     (tmp_path / "clips.csv").write_text("path,label\nclips/digit.wav,low\nclips/word.wav,high\n")
 
     def notes(*words: object) -> int:
-        return " ".join(call_spectrim(words, tmp_path).stderr.split()).count(NOTE)
+        text = " ".join(call_spectrim(words, tmp_path).stderr.split())
+        assert "is not used" not in text  # the saved plan prunes nothing
+        return text.count(NOTE)
 
     sweep = ("sweep", "--model", "model", "--data", "clips.csv", "--rounds", 1)
     assert notes(*sweep, "--keep-rates", "1.0,0.3,0.2", "--scores", "intensity,variation") == 1

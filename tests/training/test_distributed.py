@@ -17,7 +17,7 @@ from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 from spectrim.training.run import train
-from tones import write_tones
+from tones import write_recipe, write_tones
 
 HERE = Path(__file__).parent
 
@@ -58,8 +58,6 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
-    from tones import write_recipe
-
     folder = tmp_path_factory.mktemp("alone")
     # AdamW forgives any factor of the gradient; an L2 term beside it does not.
     optim = ["optim.name=adam", "optim.weight_decay=0.5", "optim.clip=null"]
@@ -75,9 +73,21 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str
 def test_two_processes_learn_what_one_learns(
     kind: str, alone: tuple[list[str], Path], tmp_path: Path
 ) -> None:
-    arguments, single = alone
-    run([*launched(kind), "-m", "spectrim", *arguments, "--out", str(tmp_path / "run")])
-    pair = tmp_path / "run"
+    check_same(kind, *alone, tmp_path / "run")
+
+
+@pytest.mark.slow  # differs from the above in the objective only
+def test_two_processes_draw_the_same_elastic_plans(odd: Path, tmp_path: Path) -> None:
+    elastic = ["schedule.kind=elastic", "schedule.start=0", "schedule.length=0", "keep_rate=1.0"]
+    changes = ["optim.name=adam", "optim.clip=null", "optim.batch_size=10", *elastic]
+    arguments = ["train", str(write_recipe(tmp_path, odd)), *changes]
+    train(read_recipe(Path(arguments[1]), arguments[2:], Recipe), tmp_path / "alone", Silent())
+    check_same("torchrun", arguments, tmp_path / "alone", tmp_path / "run")
+
+
+def check_same(kind: str, arguments: list[str], single: Path, pair: Path) -> None:
+    """Run a command in two processes and compare with the same run in one."""
+    run([*launched(kind), "-m", "spectrim", *arguments, "--out", str(pair)])
     np.testing.assert_allclose(curve(pair, "loss"), curve(single, "loss"), atol=1e-4)
     for split in ("valid", "test"):
         assert curve(pair, split) == curve(single, split)

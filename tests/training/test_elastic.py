@@ -343,6 +343,24 @@ def test_the_saved_model_is_unpruned_and_records_its_range(whole: Path) -> None:
         assert all(stage.keep_rate == 1.0 for stage in model.plan.stages)
 
 
+def test_the_keep_rate_of_the_saved_model_is_an_argument(whole: Path) -> None:
+    model = spectrim.load(whole / "last")
+    features, valid = seeded(2, 64, 128), torch.tensor([64, 40])
+    for rate in (1.0, 0.7, [0.4, 1.0, 0.5]):
+        logits = model(features, valid, keep_rate=rate)
+        assert torch.equal(logits, spectrim.prune(model, rate)(features, valid))
+
+
+def test_the_summary_has_a_line_for_each_end(whole: Path, run_spectrim) -> None:
+    done = run_spectrim("train", whole.parent / "recipe.yaml", "--out", whole)
+    row = rows(whole)[-1]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    at = next(index for index, words in enumerate(lines) if words[:2] == ["last", "epoch"])
+    texts = {key: f"{row[key]:.1%}" for key in ("valid", "test", "valid_low", "test_low")}
+    assert lines[at][2:] == ["1", texts["valid"], texts["test"], "1.00"]
+    assert lines[at + 1] == [texts["valid_low"], texts["test_low"], "0.40"]
+
+
 def test_both_ends_of_the_range_are_evaluated(whole: Path, tones: Path) -> None:
     """Against the saved model, pruned and run on the clips one by one."""
     model, row = spectrim.load(whole / "last"), rows(whole)[-1]

@@ -270,8 +270,8 @@ def _with_classes(model: SpectrogramTransformer, name: str) -> SpectrogramTransf
 
 
 def note_unused_plan(name: str, model: SpectrogramTransformer) -> None:
-    """Print a note if a model has a saved plan that the command does not use."""
-    if model.plan.stages:
+    """Print a note if a model has a saved plan that prunes and that the command does not use."""
+    if any(stage.keep_rate != 1.0 for stage in model.plan.stages):
         complain("note", f"{name}: the saved plan ({model.plan}) is not used.")
 
 
