@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from spectrim.common.files import read_json, save_text
+from spectrim.common.files import save_text
+from spectrim.common.parse import read_json
 
 Rows = Sequence[dict[str, Any]]
 BENCHES = {

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from spectrim.common.errors import SpectrimError, nearest
-from spectrim.common.files import read_json, save, save_arrays, save_json, save_text, written_aside
+from spectrim.common.files import save, save_arrays, save_json, save_text, written_aside
+from spectrim.common.parse import read_json
 
 
 def names(folder: Path) -> list[str]:

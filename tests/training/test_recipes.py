@@ -12,7 +12,7 @@ import pytest
 
 import spectrim
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.training.ranges import Range
+from spectrim.common.values import Range
 from spectrim.training.read_recipe import folder_of, read_recipe, to_dict, to_yaml
 from spectrim.training.recipe import LOAD_OPTIONS, PretrainRecipe, Recipe
 

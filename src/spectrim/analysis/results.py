@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import SpectrimError
-from ..common.files import read_json, save, save_json
+from ..common.files import save, save_json
+from ..common.parse import read_json
 from .analyze import DataSet, Settings
 from .figures.all_figures import draw_all
 from .figures.style import save_figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from .text import shortened
+from .text import message_text, shortened
 
 SHOWN = 12  # known names that a message lists
 
@@ -16,9 +16,15 @@ class SpectrimError(ValueError):
     The command line prints it without a traceback and exits with status 2.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message_text(message))
+
 
 class SpectrimNotice(UserWarning):
     """Something was assumed or left out. The command line prints it as a note."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message_text(message))
 
 
 def not_finite(name: str) -> SpectrimError:

@@ -1,17 +1,30 @@
-"""Atomic files: written under a temporary name, then renamed, so a file is complete or absent."""
+"""Atomic files: written under a temporary name, then renamed, so a file is complete or absent.
+
+A temporary file lies beside its target. Its name starts with a dot, so no reader takes it for a
+result, and holds the process that writes it. What a killed process left is removed when the same
+target is written next.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import secrets
+import socket
 import tempfile
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .errors import SpectrimError
+from .hooks import pass_point
+from .paths import SPECIAL, stat_kind
+
+STALE_AFTER = 24 * 3600  # seconds after which a temporary file of another machine is stale
 
 
 @contextlib.contextmanager
@@ -23,17 +36,62 @@ def written_aside(path: Path) -> Iterator[Path]:
     """
     if not path.name:
         raise SpectrimError(f"cannot write {path}: it is a folder. Name a file.")
-    aside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    aside = path.with_name(_temporary_name(path))
     try:
+        if stat_kind(path) == SPECIAL:  # renaming would replace a device such as /dev/null
+            raise OSError("it is a device, pipe or socket")
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
+        pass_point("file:write")
         yield aside
+        pass_point("file:rename")
         os.replace(aside, path)
+        pass_point("file:renamed")
     except OSError as error:
         reason = error.strerror or error
         raise SpectrimError(f"cannot write {path}: {reason}. Name another place.") from error
     finally:
         with contextlib.suppress(OSError):  # where no file can be made, none is left
             aside.unlink()
+
+
+def _temporary_name(path: Path) -> str:
+    """Such as ".model.3fa9-4711-1b2c3d4e.safetensors": machine, process and a random number."""
+    return f".{path.stem}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove temporary files of this target whose process is dead, or that are a day old."""
+    name = re.compile(
+        re.escape(f".{path.stem}.")
+        + r"(?:([0-9a-f]{4})-(\d+)-)?[0-9a-f]{8}"  # without a process: by Spectrim 0.1
+        + re.escape(path.suffix)
+    )
+    for other in path.parent.glob(f".{_escaped(path.stem)}.*"):
+        if match := name.fullmatch(other.name):
+            with contextlib.suppress(OSError):  # another process has just removed it
+                is_dead = match[1] == _machine() and not _is_alive(int(match[2]))
+                if is_dead or time.time() - other.stat().st_mtime > STALE_AFTER:
+                    other.unlink()
+
+
+def _escaped(text: str) -> str:
+    """A text for `glob` that stands for itself."""
+    return re.sub(r"([*?\[])", r"[\1]", text)
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()) & 0xFFFF:04x}"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # a process of another user
+        return True
+    return True
 
 
 def make_folder(path: Path) -> Path:
@@ -83,17 +141,3 @@ def save_arrays(path: Path, /, *, compress: bool = False, **arrays: Any) -> Path
     with written_aside(path) as aside, aside.open("wb") as file:
         write(file, **arrays)
     return path
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        SpectrimError: the file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise SpectrimError(f"cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise SpectrimError(f"{path} is not valid JSON: {error}.") from error

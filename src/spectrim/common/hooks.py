@@ -3,12 +3,19 @@
 `SPECTRIM_SAVE_EVERY=SECONDS` sets how often an unfinished sweep saves its predictions (default 30).
 
 `SPECTRIM_STOP_AT=POINT:COUNT` interrupts the process as Ctrl-C does, at a known place: when the
-process has passed POINT so many times. Tests of interruptions use it, so that none depends on
-timing. The points, and what one step of each is:
+process has passed POINT so many times. `SPECTRIM_STOP_AT=kill:POINT:COUNT` kills it instead, as a
+lost power supply does. Tests of interruptions use it, so that none depends on timing. The points,
+and what one step of each is:
 
     sweep:clips     a clip evaluated, over all models of the sweep
     sweep:rounds    a timed pair, over all models of the sweep
     train:steps     a step of the optimiser
+    file:write      a result file before its temporary file is written
+    file:rename     a result file whose temporary file is complete and not yet renamed
+    file:renamed    a result file after its temporary file is renamed
+    state:write     a state of a training run before its folder is written
+    state:rename    a state whose folder is complete and not yet renamed
+    state:renamed   a state after its folder is renamed, with the older state beside it
 """
 
 from __future__ import annotations
@@ -19,7 +26,18 @@ from collections import Counter
 
 from .errors import SpectrimError
 
-POINTS = ("sweep:clips", "sweep:rounds", "train:steps")
+POINTS = (
+    "sweep:clips",
+    "sweep:rounds",
+    "train:steps",
+    "file:write",
+    "file:rename",
+    "file:renamed",
+    "state:write",
+    "state:rename",
+    "state:renamed",
+)
+KILL = "kill:"
 _steps: Counter[str] = Counter()  # steps that this process has passed, by point
 
 
@@ -29,7 +47,7 @@ def seconds_between_saves() -> float:
 
 
 def pass_point(point: str, steps: int = 1) -> None:
-    """Count steps of a point; send SIGINT to this process once `SPECTRIM_STOP_AT` is reached.
+    """Count steps of a point; stop this process once `SPECTRIM_STOP_AT` is reached.
 
     Raises:
         SpectrimError: `SPECTRIM_STOP_AT` names no point, or no count.
@@ -37,12 +55,15 @@ def pass_point(point: str, steps: int = 1) -> None:
     text = os.environ.get("SPECTRIM_STOP_AT")
     if text is None:
         return
-    stop_point, _, count = text.rpartition(":")
+    stop_point, _, count = text.removeprefix(KILL).rpartition(":")
     if stop_point not in POINTS or not count.isdecimal():
         raise SpectrimError(
-            f"SPECTRIM_STOP_AT is {text!r}; expected POINT:COUNT with one of {', '.join(POINTS)}."
+            f"SPECTRIM_STOP_AT is {text!r}; expected POINT:COUNT or kill:POINT:COUNT with one "
+            f"of {', '.join(POINTS)}."
         )
     before = _steps[point]
     _steps[point] += steps
     if point == stop_point and before < int(count) <= _steps[point]:
+        if text.startswith(KILL):
+            os.kill(os.getpid(), signal.SIGKILL)
         signal.raise_signal(signal.SIGINT)

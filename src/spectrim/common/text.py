@@ -1,8 +1,21 @@
-"""Formatting of numbers and lists as text."""
+"""Formatting of numbers, lists and foreign texts for people."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+
+MAX_VALUE = 200  # characters of a value in a message
+MAX_PATH = 4096  # characters of a path, which is not cut; no system takes longer ones
+CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # escape sequences clear the screen, a line feed fakes a line
+    "\u200e\u200f\u2028-\u202e\u2066-\u2069]"  # line separators, marks that reverse the text
+)
+QUOTED = re.compile(
+    r"""(?<!\w)(?P<quote>['"])(?P<value>(?:(?!(?P=quote))[^\\]|\\.){201,})(?P=quote)(?!\w)""",
+    re.DOTALL,
+)
+LIST = re.compile(r"(?P<start>[\[{])(?P<value>[^\[\]{}]{201,})(?P<end>[\]}])")
 
 
 def significant(value: float) -> str:
@@ -37,3 +50,32 @@ def shortened(items: Collection[object], limit: int = 3, total: int | None = Non
     shown = list(items)[:limit]
     rest = (len(items) if total is None else total) - len(shown)
     return ", ".join(map(repr, shown)) + (f" and {rest} more" if rest > 0 else "")
+
+
+def printable(text: str) -> str:
+    """A text from a stranger's file as a terminal may show it: control characters are escaped.
+
+    Labels and file names are such texts. The escape character becomes four characters, "\\x1b".
+    """
+    return CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def message_text(text: str) -> str:
+    """The text of a message: on one line, without control characters, long values cut.
+
+    Quoted values and lists are cut after `MAX_VALUE` characters. Paths stay whole, because a path
+    is copied; commands stay whole, because a message does not quote them.
+    """
+    text = printable(" ".join(re.split(r"\s*\n\s*", text.strip())))
+    text = QUOTED.sub(_cut_value, text)
+    return LIST.sub(lambda match: f"{match['start']}{_cut(match['value'])}{match['end']}", text)
+
+
+def _cut_value(match: re.Match[str]) -> str:
+    value = match["value"]
+    is_path = "/" in value and not re.search(r"\s", value) and len(value) <= MAX_PATH
+    return match[0] if is_path else match["quote"] + _cut(value) + match["quote"]
+
+
+def _cut(value: str) -> str:
+    return f"{value[:MAX_VALUE]}... ({len(value):,} characters)"

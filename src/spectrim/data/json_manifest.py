@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import SpectrimError
-from ..common.files import read_json, save_json
+from ..common.files import save_json
+from ..common.parse import read_json
 from .clip import Clip
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import SpectrimError
-from ..common.files import read_json, save_arrays, save_json
+from ..common.files import save_arrays, save_json
+from ..common.parse import read_json
 from ..models.provenance import RESULT_VERSION, versions
 from .figure import draw
 from .sweep import Sweep

@@ -7,12 +7,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ..assets.published import paper_columns
 from ..common.errors import SpectrimError, nearest
+from ..common.parse import read_yaml
 from ..pruning.defaults import PAPER_SCORES
 from ..pruning.scores import SCORES
 from ..pruning.stage import Stage, check_keep_rate
@@ -143,14 +143,10 @@ def read_grid(path: Path) -> Experiment:
     Raises:
         SpectrimError: the file is missing, a key is unknown, or a value has the wrong type.
     """
+    given = read_yaml(path, "a grid file")
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         merged = OmegaConf.merge(OmegaConf.structured(ExperimentFile), given)
         definition: Any = OmegaConf.to_object(merged)
-    except OSError as error:
-        raise SpectrimError(f"{path}: {error.strerror}; expected a grid file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpectrimError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
     except ConfigKeyError as error:
         raise SpectrimError(f"{path}: {_unknown_key(str(error.full_key))}") from error
     except TypeError as error:  # a list where names are expected

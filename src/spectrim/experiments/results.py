@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..common.files import read_json
 from ..common.locks import holder
+from ..common.parse import read_json
 from ..pruning.saved_plans import RENAMED_SCORES
 from ..training.read_recipe import content_of
 from .definition import Cell

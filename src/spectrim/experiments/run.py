@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from ..common.errors import SpectrimError
-from ..common.files import make_folder, read_json, save_arrays, save_json
+from ..common.files import make_folder, save_arrays, save_json
 from ..common.locks import claim
+from ..common.parse import read_json
 from ..data.clip import clip_names
 from ..evaluation.predict import predict
 from ..evaluation.sweep import variants_of

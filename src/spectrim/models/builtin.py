@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import SpectrimError, nearest
-from ..common.files import read_json
+from ..common.parse import read_json
 
 CARD = "card.json"
 TEXT = "README.md"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..common.errors import SpectrimError, nearest
-from ..pruning.patches import PatchGrid
+from ..common.text import shortened
+from ..common.values import check_values, duplicates, has_type, number, one_of
+from ..pruning.patches import PATCH, PatchGrid
 from ..pruning.trained_range import TrainedRange
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 AUDIOSET_CLASSES = 527
+# Limits far above every published model. A file with larger values is damaged or hostile.
+MAX_WIDTH, MAX_DEPTH, MAX_MELS, MAX_PREFIX_TOKENS = 65_536, 1_024, 4_096, 1_024
+MAX_FRAMES = 10_000_000  # 28 hours
+MAX_CLASSES = 1_000_000
+LABEL_SEPARATOR = ";"  # between the labels of a clip in a manifest
 NO_CLASSES = "no classes: pre-trained"  # the one label of a model that was only pre-trained
 
 
@@ -42,44 +48,36 @@ class ModelConfig:
     name: str
     labels: tuple[str, ...]
     family: str
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    frames: int = 1024
-    mels: int = 128
+    width: int = number(768, least=1, most=MAX_WIDTH)
+    depth: int = number(12, least=1, most=MAX_DEPTH)
+    heads: int = number(12, least=1)
+    frames: int = number(1024, least=PATCH, most=MAX_FRAMES)
+    mels: int = number(128, least=PATCH, most=MAX_MELS)
     stride: tuple[int, int] = (16, 16)
-    num_prefix_tokens: int = 2
+    num_prefix_tokens: int = number(2, least=0, most=MAX_PREFIX_TOKENS)
     frequency_major: bool = True
-    pool: str = "prefix"
+    pool: str = one_of("prefix", "patches")
     learned_positions: bool = True
-    eps: float = 1e-6
-    head_eps: float = 1e-6
-    activation: str = "sigmoid"
-    metric: str = "mAP"
+    eps: float = number(1e-6, least=0)
+    head_eps: float = number(1e-6, least=0)
+    activation: str = one_of("sigmoid", "softmax")
+    metric: str = one_of("mAP", "accuracy")
     mean: float = AUDIOSET_MEAN
-    std: float = AUDIOSET_STD
-    padding: str = "minimum"
+    std: float = number(AUDIOSET_STD, above=0)
+    padding: str = one_of("minimum", "zero")
     trained_range: TrainedRange | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))
+        if isinstance(self.labels, list):
+            object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "stride", stride_pair(self.stride))
-        _one_of("pool", self.pool, ("prefix", "patches"))
-        _one_of("activation", self.activation, ("sigmoid", "softmax"))
-        _one_of("metric", self.metric, ("mAP", "accuracy"))
-        _one_of("padding", self.padding, ("minimum", "zero"))
+        check_values(self)
         if not self.labels:
             raise SpectrimError("a model needs at least one label.")
-        for key in ("width", "depth", "heads", "frames", "mels"):
-            if isinstance(value := getattr(self, key), bool) or not isinstance(value, int):
-                raise SpectrimError(f"{key} is {value!r}; expected an integer.")
-        if self.heads < 1 or self.width % self.heads:
+        if self.width % self.heads:
             raise SpectrimError(f"width {self.width} is not divisible by {self.heads} heads.")
-        numbers = all(isinstance(value, (int, float)) for value in (self.mean, self.std))
-        if not (numbers and math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
-            raise SpectrimError(
-                f"mean {self.mean} and std {self.std}; expected finite numbers and a std above 0."
-            )
+        if self.has_class_token and not self.num_prefix_tokens:
+            raise SpectrimError("num_prefix_tokens is 0, but pool is 'prefix'. Use pool 'patches'.")
         _ = self.grid  # raises where no patch fits
 
     @property
@@ -104,6 +102,8 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
         """Read what `to_dict` wrote; unknown or missing keys are errors that name them."""
+        if not isinstance(data, Mapping):
+            raise SpectrimError(f"model is {data!r}; expected keys and values.")
         data = _with_current_keys(data)
         known = [field.name for field in fields(cls)]
         for key in data:
@@ -131,9 +131,9 @@ def _with_current_keys(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def stride_pair(stride: Any) -> tuple[int, int]:
     """An integer or (frequency, time) to (frequency, time)."""
-    pair = (stride, stride) if isinstance(stride, int) else tuple(stride)
-    if len(pair) != 2 or not all(isinstance(s, int) and 1 <= s <= 16 for s in pair):
-        raise SpectrimError(f"a stride of {stride}; expected 1 to 16, or (frequency, time).")
+    pair = tuple(stride) if isinstance(stride, (list, tuple)) else (stride, stride)
+    if not has_type(pair, tuple[int, int]) or not all(1 <= s <= PATCH for s in pair):
+        raise SpectrimError(f"a stride of {stride!r}; expected 1 to 16, or (frequency, time).")
     return pair
 
 
@@ -194,6 +194,17 @@ def with_overrides(config: ModelConfig, overrides: Mapping[str, Any]) -> ModelCo
     return replace(config, **given)
 
 
-def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise SpectrimError(f"{key} is {value!r}.{nearest(str(value), known)}")
+def label_notes(labels: tuple[str, ...]) -> list[str]:
+    """Notes on names of classes that manifests and results cannot tell apart or cannot hold."""
+    notes = []
+    if repeated := duplicates(labels):
+        notes.append(
+            f"several classes have the name {shortened(repeated)}. Results by name do not tell "
+            "them apart; pass other names with labels=."
+        )
+    if split := [label for label in labels if LABEL_SEPARATOR in label]:
+        notes.append(
+            f"the class name {shortened(split)} contains {LABEL_SEPARATOR!r}, which separates "
+            "labels in a manifest, so no manifest can hold it; pass other names with labels=."
+        )
+    return notes

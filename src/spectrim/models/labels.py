@@ -8,6 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from ..common.errors import SpectrimError
+from ..common.parse import MAX_LABEL_BYTES, read_text
+from ..common.values import has_type
+from .config import MAX_CLASSES
 
 
 @functools.cache
@@ -24,13 +27,21 @@ def audioset_labels() -> tuple[str, ...]:
 
 
 def labels_in(file: Path) -> list[str]:
-    """Names of classes in a text file, one per line, in the order of the logits."""
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    """Names of classes in a text file, one per line, in the order of the logits.
+
+    Raises:
+        SpectrimError: the file cannot be read, is not UTF-8, or is empty.
+    """
+    lines = read_text(file, "a file of labels", MAX_LABEL_BYTES).splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise SpectrimError(f"{file} is empty; expected one label per line.")
+    return names
 
 
 def numbered(classes: int) -> tuple[str, ...]:
     """ "class 0", "class 1", ..."""
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise SpectrimError(f"{classes!r} classes; expected an integer of at least 1.")
+    is_count = has_type(classes, int) and 1 <= classes <= MAX_CLASSES
+    if not is_count:
+        raise SpectrimError(f"{classes!r} classes; expected an integer from 1 to {MAX_CLASSES:,}.")
     return tuple(f"class {index}" for index in range(classes))

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..common.errors import SpectrimError
-from ..common.files import make_folder, read_json, save_text
+from ..common.files import make_folder, save_text
 from ..common.markdown import table
+from ..common.parse import read_json
 from . import ablation_findings as losses
 from . import attention_findings as attention
 from .analysis_files import save_figures, save_tables

@@ -10,13 +10,13 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
-from .ranges import check_values
 from .recipe import PretrainRecipe, Recipe, SchedulePart
+from ..common.parse import MAX_DEPTH, parse_yaml, read_yaml
+from ..common.values import check_values
 
 Kind = TypeVar("Kind", bound=Recipe | PretrainRecipe)
 
@@ -36,13 +36,14 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
         OmegaConf.structured(kind), OmegaConf.create(content_of(path)), str(path), kind
     )
     for change in changes:
-        key, equals, _ = change.partition("=")
-        if not equals or not key:
+        key, equals, value = change.partition("=")
+        if not equals or not key or key.count(".") > MAX_DEPTH:
             raise SpectrimError(f"{change!r}: expected key=value, such as optim.lr=1e-4.")
+        parse_yaml(value, repr(change))  # refuses what OmegaConf would expand or resolve
         try:
             single = OmegaConf.from_dotlist([change])
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            raise SpectrimError(f"{change!r}: the value is not YAML ({error}).") from error
+        except (ValueError, OmegaConfBaseException) as error:
+            raise SpectrimError(f"{change!r}: {_first_line(error)}") from error
         recipe = _merged(recipe, single, change, kind)
         if key in OTHER_RATE:  # a recipe has one of the two; the change replaces the file's
             OmegaConf.update(recipe, OTHER_RATE[key], None)
@@ -64,15 +65,11 @@ def content_of(path: Path) -> dict[str, Any]:
     Raises:
         SpectrimError: the file cannot be read, or is not a YAML mapping.
     """
+    content = read_yaml(path, "a recipe")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if not isinstance(content, dict):
-            raise SpectrimError(f"{path}: expected keys, not a {type(content).__name__}.")
         OmegaConf.create(content)  # raises on keys that OmegaConf does not take
-    except OSError as error:
-        raise SpectrimError(f"{path}: {error.strerror}; expected a recipe.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise SpectrimError(f"{path}: not YAML ({str(error).strip()}).") from error
+    except OmegaConfBaseException as error:
+        raise SpectrimError(f"{path}: not a recipe ({str(error).strip()}).") from error
     return content
 
 

@@ -1,6 +1,6 @@
 """Recipes: every value of a training run, as typed data that a YAML file fills.
 
-The range or the choices of a value stand on its field; `ranges.check_values` enforces them.
+The range or the choices of a value stand on its field; `values.check_values` enforces them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .ranges import Range, number, one_of
+from ..common.values import Range, number, one_of
 
 # Load options a recipe may give: keyword arguments of `spectrim.load`. Length, device and dtype
 # follow from the task and the run.

@@ -13,8 +13,9 @@ from accelerate.utils import gather_object
 from omegaconf import OmegaConf
 
 from ..common.errors import SpectrimError
-from ..common.files import make_folder, read_json, save_json, save_text
+from ..common.files import make_folder, save_json, save_text
 from ..common.locks import claim, holder
+from ..common.parse import read_json
 from ..data.clip import Clip
 from ..models.config import NO_CLASSES
 from ..models.provenance import versions

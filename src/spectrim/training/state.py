@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..common.errors import SpectrimError
-from ..common.files import read_json
+from ..common.hooks import pass_point
+from ..common.parse import read_json
 from ..models.loading.native import read_safetensors
 
 STATE_VERSION = 1
@@ -77,11 +78,14 @@ class StateFolder:
             "scaler": dict(scaler) if scaler else None,
         }
         try:
+            pass_point("state:write")
             aside.mkdir(parents=True)
             (aside / WEIGHTS).write_bytes(safetensors.torch.save(_plain(module.state_dict())))
             (aside / OPTIMISER).write_bytes(safetensors.torch.save(_plain(tensors)))
             (aside / PROGRESS).write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
+            pass_point("state:rename")
             aside.rename(final)
+            pass_point("state:renamed")
         except (OSError, ValueError) as error:  # ValueError: nan or infinity, which JSON lacks
             shutil.rmtree(aside, ignore_errors=True)
             reason = getattr(error, "strerror", None) or error

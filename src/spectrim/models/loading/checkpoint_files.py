@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ...common.errors import SpectrimError
-from ...common.files import read_json
+from ...common.parse import read_json
 from .native import read_safetensors
 
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")

@@ -1,0 +1,97 @@
+"""Paths from users: what lies at a path, with a sentence for those that the system refuses.
+
+`Path.exists` and its relatives raise for names that are too long or folders that may not be
+entered, `expanduser` for unknown users, and a device such as /dev/zero never ends when read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import SpectrimError
+
+FILE, FOLDER, ABSENT, SPECIAL = "file", "folder", "absent", "special"
+PROBLEMS = {
+    FILE: "is a file",
+    FOLDER: "is a folder",
+    ABSENT: "no such file",
+    SPECIAL: "is a device, pipe or socket, not a regular file",
+}
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """The path, with "~" and "~user" replaced by home folders.
+
+    Raises:
+        SpectrimError: there is no such user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        user = Path(text).parts[0]
+        raise SpectrimError(
+            f"{text}: {user!r} names no user of this machine. Write ./{user} for a file or folder "
+            "of that name."
+        ) from error
+
+
+def kind_at(path: Path) -> str:
+    """What lies at a path: `FILE`, `FOLDER`, `ABSENT` or `SPECIAL` (a device, pipe or socket).
+
+    Raises:
+        SpectrimError: the system refuses the path, for example because its name is too long.
+    """
+    try:
+        return stat_kind(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise SpectrimError(f"{path}: {reason}. Name another path.") from error
+
+
+def stat_kind(path: Path) -> str:
+    """As `kind_at`, but raises the OSError of the system."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ABSENT
+    except ValueError as error:  # a null character
+        raise OSError(str(error)) from error
+    if stat.S_ISREG(mode):
+        return FILE
+    return FOLDER if stat.S_ISDIR(mode) else SPECIAL
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file lies at a path; raises as `kind_at`."""
+    return kind_at(path) == FILE
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies at a path; raises as `kind_at`."""
+    return kind_at(path) == FOLDER
+
+
+def read_bytes(path: Path, expected: str, limit: int | None = None) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        expected: what the file should be, such as "a recipe", for messages.
+        limit: largest size in bytes.
+
+    Raises:
+        SpectrimError: nothing, a folder, a device or a larger file lies there, or the system
+            refuses the path.
+    """
+    try:
+        if (kind := stat_kind(path)) != FILE:
+            raise SpectrimError(f"cannot read {path}: {PROBLEMS[kind]}; expected {expected}.")
+        if limit is not None and (size := path.stat().st_size) > limit:
+            raise SpectrimError(
+                f"cannot read {path}: {size:,} bytes are too many for {expected}, which has at "
+                f"most {limit:,}."
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise SpectrimError(f"cannot read {path}: {error.strerror or error}.") from error
