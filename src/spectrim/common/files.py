@@ -51,7 +51,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         reason = error.strerror or error
         raise SpectrimError(f"cannot write {path}: {reason}. Name another place.") from error
     finally:
-        with contextlib.suppress(OSError):  # where no file can be made, none is left
+        with contextlib.suppress(OSError, ValueError):  # where no file can be made, none is left
             aside.unlink()
 
 
