@@ -90,7 +90,7 @@ def test_yaml_files_hold_keys(tmp_path):
     path.write_text("")
     assert read_yaml(path, "a recipe") == {}
     path.write_text("- 1")
-    with pytest.raises(SpectrimError, match="expected keys, not a list"):
+    with pytest.raises(SpectrimError, match="expected keys and values, not a list"):
         read_yaml(path, "a recipe")
     path.write_bytes("a: Käse".encode("latin-1"))
     with pytest.raises(SpectrimError, match=r"byte 4 \(0xe4\) is not UTF-8. Save a recipe"):

@@ -42,7 +42,7 @@ GOOD = [
     {}, {"count": 1000}, {"limit": 5}, {"scale": 2}, {"labels": ()}, {"options": {"a": 1}},
     {"anything": object()}, {"inner": Inner(1.0)},
 ]  # fmt: skip
-BAD = {
+BAD: dict[str, list[Any]] = {
     "count": [True, 1.0, "3", None, 0, 1001, [], 10**30],
     "limit": [0, False, "x", 1.5],
     "scale": [True, "1", None, [], float("nan"), float("inf")],

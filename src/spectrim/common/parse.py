@@ -72,7 +72,7 @@ def read_yaml(path: Path, expected: str) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise SpectrimError(f"{path}: expected keys, not a {type(content).__name__}.")
+        raise SpectrimError(f"{path}: expected keys and values, not a {type(content).__name__}.")
     return content
 
 

@@ -11,7 +11,6 @@ import types
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 from .errors import SpectrimError, nearest
@@ -69,7 +68,7 @@ def check_values(part: Any, where: str = "", prefix: str = "") -> None:
         SpectrimError: names the key, the value and what is accepted.
     """
     start = f"{where}: " if where else ""
-    hints = _hints(type(part))
+    hints = typing.get_type_hints(type(part))
     for entry in fields(part):
         key, value, limits = prefix + entry.name, getattr(part, entry.name), entry.metadata
         if is_dataclass(value):
@@ -156,11 +155,6 @@ def type_in_words(hint: Any) -> str:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "keys and values"
     return WORDS.get(hint) or f"keys and values ({getattr(hint, '__name__', hint)})"
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def duplicates(names: Collection[str]) -> list[str]:

@@ -17,7 +17,6 @@ AUDIOSET_CLASSES = 527
 # Limits far above every published model. A file with larger values is damaged or hostile.
 MAX_WIDTH, MAX_DEPTH, MAX_MELS, MAX_PREFIX_TOKENS = 65_536, 1_024, 4_096, 1_024
 MAX_FRAMES = 10_000_000  # 28 hours
-MAX_CLASSES = 1_000_000
 LABEL_SEPARATOR = ";"  # between the labels of a clip in a manifest
 NO_CLASSES = "no classes: pre-trained"  # the one label of a model that was only pre-trained
 
@@ -68,8 +67,9 @@ class ModelConfig:
     trained_range: TrainedRange | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.labels, list):
-            object.__setattr__(self, "labels", tuple(self.labels))
+        labels: object = self.labels
+        if isinstance(labels, list):
+            object.__setattr__(self, "labels", tuple(labels))
         object.__setattr__(self, "stride", stride_pair(self.stride))
         check_values(self)
         if not self.labels:
