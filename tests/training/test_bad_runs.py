@@ -70,7 +70,7 @@ def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(
     [
         ("load.frames=96", "no key 'frames'"),
         ("load.strde=16", "Did you mean 'stride'"),
-        ("load.mean=much", "mean much"),
+        ("load.mean=much", "mean is 'much'"),
         ("data.manifest=", "data.manifest is empty"),
     ],
 )

@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
-from .recipe import PretrainRecipe, Recipe, SchedulePart
 from ..common.parse import MAX_DEPTH, parse_yaml, read_yaml
 from ..common.values import check_values
+from .recipe import PretrainRecipe, Recipe, SchedulePart
 
 Kind = TypeVar("Kind", bound=Recipe | PretrainRecipe)
 
