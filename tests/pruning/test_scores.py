@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -171,6 +172,21 @@ def test_random_draws_the_same_for_a_clip_in_any_batch(make, heard, family):
             assert torch.equal(alone.kept[block][0], together.kept[block][row])
             assert set(places(other, model, block, row)) != set(places(together, model, block, row))
         assert len({tuple(sorted(places(together, model, block, row))) for row in range(4)}) == 4
+
+
+@each_family
+def test_random_draws_the_same_beside_a_clip_of_another_length(make, clips, family):
+    """From the waveforms on: a clip of 25 ms has one frame, whose product is a row alone."""
+    pruned = prune(make(family), 0.5, "random")
+    noise = np.random.default_rng(5).normal(0.01, 0.1, 30_000).astype(np.float32)
+    lengths = (400, 560, 721, 1040, 5000, 12_345)
+    sounds = [(noise[:length], 16_000) for length in lengths] + [clips["digit"], clips["dog"]]
+    together = pruned(*pruned.features(sounds))
+    for row, sound in enumerate(sounds):
+        alone = pruned(*pruned.features(sound))
+        assert torch.allclose(alone[0], together[row], atol=1e-5, rtol=0), row
+        pair = pruned(*pruned.features([sounds[0], sound]))
+        assert torch.allclose(alone[0], pair[1], atol=1e-5, rtol=0), row
 
 
 def test_random_is_uniform_and_independent_between_blocks(make):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .constants import FFT, LOG_FLOOR, LOW_HZ, MELS, PRE_EMPHASIS, SAMPLE_RATE, SHIFT, WINDOW
 
 CACHED = 20 * SAMPLE_RATE  # samples that a CPU processes at a time: frames and spectra fill 8 MiB
+FEW_ROWS = 16  # of a matrix product
 
 
 class FilterBank(nn.Module):
@@ -76,8 +77,12 @@ class FilterBank(nn.Module):
         return energy.clamp_(min=LOG_FLOOR).log_()
 
     def _log_mel_by_fft(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """The same as `_log_mel`, but with frames and an FFT, as in Kaldi."""
-        waveforms = _centred(waveforms, lengths)
+        """The same as `_log_mel`, but with frames and an FFT, as in Kaldi.
+
+        The bits of a clip's features do not depend on its batch: random scores derive from them.
+        """
+        # In float64, because the rounding of the sum depends on the number of zeros behind a clip.
+        waveforms = _centred(waveforms, lengths, torch.float64)
         before = nn.functional.pad(waveforms, (1, 0))[:, :-1]
         rises = (waveforms - before).add_(before, alpha=1 - PRE_EMPHASIS)
         means = waveforms.unfold(1, WINDOW, SHIFT).mean(-1, keepdim=True)
@@ -87,7 +92,7 @@ class FilterBank(nn.Module):
         torch.sub(rises.unfold(1, WINDOW, SHIFT), means, alpha=1 - PRE_EMPHASIS, out=inside)
         inside.mul_(self.window)
         power = torch.view_as_real(torch.fft.rfft(frames)).square_()[..., : FFT // 2, :]
-        energy = (power[..., 0] + power[..., 1]) @ self.mel
+        energy = _product(power[..., 0] + power[..., 1], self.mel)
         return energy.clamp_(min=LOG_FLOOR).log_()
 
     @staticmethod
@@ -140,9 +145,23 @@ def _silenced(waveforms: Tensor, lengths: Tensor) -> Tensor:
     return torch.where(inside, waveforms, 0.0)
 
 
-def _centred(waveforms: Tensor, lengths: Tensor) -> Tensor:
+def _centred(waveforms: Tensor, lengths: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Subtract each clip's mean. Frames subtract their own mean later; this reduces rounding."""
-    return waveforms - waveforms.sum(1, keepdim=True) / lengths[:, None].clamp(min=1)
+    means = waveforms.sum(1, keepdim=True, dtype=dtype) / lengths[:, None].clamp(min=1)
+    return waveforms - means.to(waveforms.dtype)
+
+
+def _product(rows: Tensor, matrix: Tensor) -> Tensor:
+    """The product of (batch, frames, n) and (n, m), each row with the same bits in any batch.
+
+    Libraries multiply one to three rows by another routine, which rounds differently. So a few
+    rows of zeros are added to a clip of one to three frames.
+    """
+    flat = rows.flatten(0, 1)
+    missing = max(0, FEW_ROWS - len(flat))
+    return (nn.functional.pad(flat, (0, 0, 0, missing)) @ matrix)[: len(flat)].unflatten(
+        0, rows.shape[:2]
+    )
 
 
 def fit(features: Tensor, valid: Tensor, frames: int, padding: str) -> tuple[Tensor, Tensor]:
