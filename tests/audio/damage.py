@@ -29,17 +29,22 @@ def main() -> None:
     folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(0)
-    for kind, (form, subtype, rate, _) in FORMATS.items():
-        whole = written(sweep(rate, 2), rate, form, subtype)
+    wholes = {
+        kind: written(sweep(rate, 2), rate, form, subtype)
+        for kind, (form, subtype, rate, _) in FORMATS.items()
+    }
+    wholes |= {f"twice {kind}": wholes[kind] * 2 for kind in ("vorbis.ogg", "opus.opus", "mp3.mp3")}
+    for kind, whole in wholes.items():
         for _ in range(rounds):
             path = folder / kind
             path.write_bytes(damaged(whole, rng))
-            try:
-                samples = read(path)
-            except SpectrimError as error:
-                assert str(path) in str(error)
-            else:
-                assert np.isfinite(samples).all()
+            for start in (None, 1.0):
+                try:
+                    samples = read(path, start)
+                except SpectrimError as error:
+                    assert str(path) in str(error)
+                else:
+                    assert np.isfinite(samples).all()
     print("done")
 
 

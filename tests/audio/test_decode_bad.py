@@ -196,5 +196,5 @@ def test_damaged_files_neither_crash_nor_hang(tmp_path):
     run = [sys.executable, str(script), str(tmp_path), "12"]
     result = subprocess.run(run, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "Traceback" not in result.stderr
+    assert not result.stderr
     assert result.stdout.split()[-1] == "done"
