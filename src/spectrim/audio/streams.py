@@ -37,6 +37,7 @@ class Stream(soundfile.SoundFile):  # type: ignore[misc]
     def __init__(self, source: Source) -> None:
         self.source = source
         self.failure: Exception | None = None  # of the read that a later one raises
+        self.position = 0  # the sample up to which the caller has read
         with _decoder(source):
             super().__init__(source)
         # Without a length in the file, libsndfile states numbers that the bytes cannot hold: an
@@ -131,7 +132,8 @@ def open_streams(file: BinaryIO, name: str) -> Iterator[Stream]:
     yield stream
     # Decoders read ahead, but not this far.
     unread = size - stream.source.tell()
-    if stream.format == "FLAC" and unread > max(16 * SMALL, size // 100):
+    is_read = stream.position >= (stream.length or 0)
+    if stream.format == "FLAC" and is_read and unread > max(16 * SMALL, size // 100):
         _warn(
             f"{name}: the header states {stream.frames / stream.samplerate:.1f} s of sound, but "
             f"{unread} of {size} bytes follow, which are not read. The file may be damaged."
@@ -216,6 +218,7 @@ def _decode_part(stream: Stream, name: str, first: int, last: int | None) -> Any
             if not len(samples):
                 break
             done += len(samples)
+            stream.position = done
             yield rate, samples
     except OSError as error:
         raise SpectrimError(f"{name}: {error.strerror or error}.") from error
