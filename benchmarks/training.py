@@ -4,8 +4,8 @@
 
 Times whole training steps of ViT-B (features on the device, forward, backward, AdamW) at keep rates
 0.5 and 0.7 against 1.0. Pairs are interleaved in one process, and speed-ups are medians of the
-pairwise ratios. Then measures the loader in clips/s: waveforms decoded for the first time, cached,
-cached with all augmentations, with the filter bank, and with a tiny and a base model.
+pairwise ratios. Then measures the loader in clips/s: decoded for the first time, cached on disk,
+and held in memory; with augmented waveforms, with features, and with a tiny and a base model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from spectrim.data.loader import TrainBatch
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.build import macs
 from spectrim.models.provenance import versions
-from spectrim.training.draws import AugmentDraw
 from spectrim.training.engine import engine
 from spectrim.training.jobs import Supervision
 from spectrim.training.loop import backward
@@ -48,7 +47,7 @@ def job(preset: str, keep_rate: float, args: argparse.Namespace, cache: Path) ->
     return Supervision(recipe, resolve(recipe), cache)
 
 
-def stepper(work: Supervision, now: float = 0.0) -> Callable[[TrainBatch[AugmentDraw]], None]:
+def stepper(work: Supervision, now: float = 0.0) -> Callable[[TrainBatch], None]:
     """A function that runs one training step on a batch; `now`: epochs already done."""
     accelerator = engine(work.run)
     groups = parameter_groups(work.objective, work.model.config.depth, work.optim)
@@ -57,7 +56,7 @@ def stepper(work: Supervision, now: float = 0.0) -> Callable[[TrainBatch[Augment
     objective, wrapped = accelerator.prepare(work.objective, optim)
     set_lr(optim, 1e-5)
 
-    def step(batch: TrainBatch[AugmentDraw]) -> None:
+    def step(batch: TrainBatch) -> None:
         backward(accelerator, objective, work, batch, now)
         wrapped.step()
         wrapped.zero_grad()
@@ -90,15 +89,13 @@ def steps(preset: str, args: argparse.Namespace, cache: Path) -> list[dict[str, 
     return rows
 
 
-def speed(
-    batches: Iterator[TrainBatch[AugmentDraw]], use: Callable[..., object], least: int = 4
-) -> float:
+def speed(batches: Iterator[TrainBatch], use: Callable[..., object], least: int = 4) -> float:
     """Clips/s of going through batches, for about ten seconds after the first."""
     next(batches)
     clips, began = 0, time.perf_counter()
     for number, batch in enumerate(batches):
         use(batch)
-        clips += len(batch.items)
+        clips += len(batch.positions)
         if number >= least and time.perf_counter() - began > 10:
             break
     return clips / (time.perf_counter() - began)
@@ -108,25 +105,28 @@ def loading(args: argparse.Namespace, cache: Path) -> list[dict[str, object]]:
     """Clips/s with and without cache, augmentation, filter bank, model."""
     work = job("ast-tiny", 1.0, args, cache)
     work.loader.batch_size = 32
-    bare = job("ast-tiny", 1.0, args, cache)
-    bare.loader.batch_size, bare.loader.augment = 32, type(bare.loader.augment)()
-    bare.loader.extra = lambda now, rng: None
+    held = job("ast-tiny", 1.0, args, cache)
+    held.loader.batch_size = 32
+    held.loader.hold()
 
-    def endless(loader: object) -> Iterator[TrainBatch[AugmentDraw]]:
+    def endless(loader: object) -> Iterator[TrainBatch]:
         return (batch for epoch in range(10**6) for batch in loader.epoch(epoch))
 
     rows = {
-        "decoded for the first time": speed(bare.loader.epoch(0), lambda batch: None),
-        "cached": speed(endless(bare.loader), lambda batch: None),
-        "cached, all augmentations": speed(endless(work.loader), lambda batch: None),
-        "and filter bank": speed(endless(work.loader), lambda batch: work.inputs(batch, 0.0)),
+        "decoded for the first time": speed(work.loader.epoch(0), lambda batch: None),
+        "cached": speed(endless(work.loader), lambda batch: None),
+        "cached, waveforms": speed(endless(work.loader), work.sounds),
+        "cached, features": speed(endless(work.loader), lambda batch: work.inputs(batch, 0.0)),
+        "held, waveforms": speed(endless(held.loader), held.sounds),
+        "held, features": speed(endless(held.loader), lambda batch: held.inputs(batch, 0.0)),
     }
     for preset in ("ast-tiny", "ast-base"):
         trained = job(preset, 1.0, args, cache)
+        trained.loader.hold()
         batch = next(trained.loader.epoch(0))
         step = stepper(trained)
         seconds = interleaved([partial(step, batch)], 5, 30.0)[0].seconds
-        rows[f"training {preset} alone, one batch again and again"] = len(batch.items) / seconds
+        rows[f"training {preset} alone, one batch again and again"] = len(batch.positions) / seconds
         rows[f"training {preset}, loader and all"] = speed(endless(trained.loader), step, least=2)
     for name, value in rows.items():
         print(f"{name:55s} {value:8.1f} clips/s")

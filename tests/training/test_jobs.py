@@ -39,35 +39,42 @@ def steps_of(job, epochs: int):
             yield now, batch, job.inputs(batch, now)
 
 
-def widths(batch) -> list[int]:
-    spans = [s for i in batch.items for s in (i.extra.draw.time, i.extra.draw.frequency)]
-    return [end - begin for begin, end in spans]
+def is_masked(job, inputs) -> bool:
+    """Whether some frame, all its bins, is 0 before normalising and before the noise."""
+    log_mel = inputs["features"] * 2 * job.model.config.std + job.model.config.mean
+    most = 2 * job.model.config.std * job.augment.noise
+    return bool(((log_mel > -1e-4) & (log_mel < most + 1e-4)).all(2).any())
 
 
 def test_masks_end_with_the_step_in_which_pruning_starts(job):
     """It starts at epoch 1/2: of three steps an epoch, the third is the first that is pruned."""
-    rates = []
-    for now, batch, inputs in steps_of(job(), 2):
+    rates, made = [], job("augment.spec_time=60")
+    for now, batch, inputs in steps_of(made, 2):
         rates.append(inputs["keep_rate"])
         if now < 0.5:
             # int(0.7 * 4) = 2 columns times int(0.7 * 8) = 5 rows
             assert inputs["keep"].sum(1).tolist() == [10] * 8
-            assert max(widths(batch)) > 0
+            assert is_masked(made, inputs)
         else:
             assert inputs["keep"] is None
-            assert max(widths(batch)) == 0
-        assert all(item.extra.draw.noise is not None for item in batch.items)  # these go on
-        assert any(item.extra.draw.shift for item in batch.items)
+            assert not is_masked(made, inputs)
+        # Noise and shift go on: with the same waveforms, the features differ without them.
+        waveforms, lengths, _ = made.sounds(batch)
+        plain, valid = made.model.features_from_batch(waveforms, lengths)
+        moved = batch.draws.shift[batch.positions] != 0
+        assert moved.any() and not torch.isclose(plain, inputs["features"]).flatten(1).all(1).any()
+        assert (inputs["valid"] != valid)[moved & (valid < 50) & (valid > 12)].all()
     progress = [0, 0, 1 / 6, 1 / 2, 5 / 6, 1]  # an epoch long, from 1/2 on
     by_hand = [0.6 + 0.4 * (1 + np.cos(np.pi * share)) / 2 for share in progress]
     assert rates == pytest.approx(by_hand)
 
 
 def test_at_keep_rate_1_masks_stay_on_to_the_end(job):
-    for _, batch, inputs in steps_of(job("keep_rate=1.0"), 3):
+    made = job("keep_rate=1.0", "augment.spec_time=60")
+    for _, _, inputs in steps_of(made, 3):
         assert inputs["keep_rate"] == 1.0
         assert inputs["keep"].sum(1).tolist() == [10] * 8
-        assert max(widths(batch)) > 0
+        assert is_masked(made, inputs)
 
 
 def test_without_token_masking_every_patch_is_seen(job):
@@ -86,10 +93,10 @@ def test_masked_bins_are_zero_before_normalising(job):
     for (_, batch, inputs), (_, _, others) in zip(
         steps_of(masked, 1), steps_of(plain, 1), strict=True
     ):
-        for clip, item in enumerate(batch.items):
+        for clip, position in enumerate(batch.positions.tolist()):
             hit = torch.zeros(64, 128, dtype=torch.bool)
-            hit[slice(*item.extra.draw.time)] = True
-            hit[:, slice(*item.extra.draw.frequency)] = True
+            hit[slice(*batch.draws.time[position].tolist())] = True
+            hit[:, slice(*batch.draws.frequency[position].tolist())] = True
             log_mel = inputs["features"][clip] * 2 * 3 - 5
             assert log_mel[hit].abs().max() < 1e-5 if hit.any() else True
             assert torch.equal(inputs["features"][clip][~hit], others["features"][clip][~hit])
@@ -102,10 +109,13 @@ def test_targets_are_the_shares_of_what_is_mixed(job):
     for _, batch, inputs in steps_of(made, 2):
         assert inputs["targets"].sum(1).tolist() == pytest.approx([1] * 8)
         assert inputs["weights"].tolist() == pytest.approx([1 / 8] * 8)
-        for item, row in zip(batch.items, inputs["targets"].tolist(), strict=True):
+        for position, row in zip(batch.positions.tolist(), inputs["targets"].tolist(), strict=True):
             by_hand = dict.fromkeys(labels, 0.0)
-            for position, share in item.parts:
-                by_hand[made.task.train[position].labels[0]] += share
+            share = batch.draws.share[position].item()
+            assert 0 < share < 1
+            by_hand[made.task.train[position].labels[0]] += share
+            partner = int(batch.draws.partner[position])
+            by_hand[made.task.train[partner].labels[0]] += 1 - share
             assert row == pytest.approx(list(by_hand.values()))
 
 
@@ -117,7 +127,7 @@ def test_without_augmentation_a_batch_is_what_the_model_hears(recipe, tmp_path):
     read_ = read_recipe(recipe, (*CHANGES, "keep_rate=1.0"), Recipe)
     made = Supervision(read_, resolve(read_), tmp_path / "cache", 0, 1)
     for _, batch, inputs in steps_of(made, 1):
-        clips = [made.task.train[item.parts[0][0]] for item in batch.items]
+        clips = [made.task.train[position] for position in batch.positions.tolist()]
         features, valid = made.model.features([(read(clip.path), 16_000) for clip in clips])
         assert torch.allclose(inputs["features"], features, atol=2e-4)
         assert torch.equal(inputs["valid"], valid)
@@ -131,7 +141,10 @@ def test_a_teachers_classes_are_put_in_the_tasks_order(job, tmp_path):
     made = job(f"teacher.model={folder}", "keep_rate=1.0", "augment.mixup=0")
     teacher = spectrim.load(folder, frames=64)
     _, batch, inputs = next(steps_of(made, 1))
-    features, valid = teacher.features([(item.waveform, 16_000) for item in batch.items])
+    waveforms, lengths, _ = made.sounds(batch)
+    features, valid = teacher.features(
+        [(wave[:length], 16_000) for wave, length in zip(waveforms, lengths, strict=True)]
+    )
     with torch.no_grad():
         logits = teacher(features, valid)
     by_name = {label: logits[:, at] for at, label in enumerate(teacher.labels)}
@@ -203,8 +216,8 @@ def test_a_head_that_stays_has_targets_in_its_own_order(job, tmp_path: Path) -> 
     made = job(f"init={folder}", "augment.mixup=0")
     assert list(made.task.labels) == made.model.labels == labels
     for _, batch, inputs in steps_of(made, 1):
-        for item, target in zip(batch.items, inputs["targets"], strict=True):
-            clip = made.task.train[item.parts[0][0]]
+        for position, target in zip(batch.positions.tolist(), inputs["targets"], strict=True):
+            clip = made.task.train[position]
             assert labels[int(target.argmax())] == clip.labels[0]
 
 

@@ -136,6 +136,30 @@ def test_a_run_stopped_at_an_epochs_end_has_that_epoch(
     assert same(out / "last", whole / "last")
 
 
+@pytest.mark.parametrize("on_device", ["true", "false"])
+def test_clips_held_in_memory_or_decoded_in_every_epoch_give_the_same_bits(
+    on_device: str, recipe: Path, tmp_path: Path, whole: Path
+) -> None:
+    out = tmp_path / "run"
+    train(read_recipe(recipe, [f"data.on_device={on_device}"], Recipe), out, Silent())
+    assert same(out / "last", whole / "last") and rows(out) == rows(whole)
+
+
+def test_a_run_may_resume_with_its_clips_elsewhere(
+    recipe: Path, tmp_path: Path, whole: Path
+) -> None:
+    class Stops(Silent):
+        def step(self, facts: dict[str, float]) -> None:
+            if facts["step"] == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted, match="after step 2 of 6"):
+        train(read_recipe(recipe, ["data.on_device=false"], Recipe), out, Stops())
+    train(read_recipe(recipe, ["data.on_device=true"], Recipe), out, Silent())
+    assert same(out / "last", whole / "last") and rows(out) == rows(whole)
+
+
 def test_a_finished_run_says_its_result_again(whole: Path, run_spectrim: Call) -> None:
     before = (whole / "last" / "model.safetensors").stat().st_mtime_ns
     recipe = whole.parent / "recipe.yaml"

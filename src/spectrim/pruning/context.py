@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..audio.filterbank import pad_with_minimum
 from ..common.errors import SpectrimError
+from ..common.splitmix import GOLDEN, mixed, signed, unit
 from .attention import Attention, class_row, explicit_attention
 from .patches import PatchGrid
 from .tokens import Tokens
@@ -76,7 +77,7 @@ class Clips:
         def checksum() -> Tensor:
             bits = self.features.float().contiguous().view(torch.int32).flatten(1).long()
             odd = torch.arange(bits.shape[1], device=bits.device) * 2 + 1
-            return (_mixed(bits) * odd).sum(1)
+            return (mixed(bits) * odd).sum(1)
 
         return self.once("fingerprint", checksum)
 
@@ -176,8 +177,7 @@ class Context:
         features, the block and the patch. Integer arithmetic gives the same numbers on every
         device and works in compiled models.
         """
-        bits = _mixed(self._keys()[:, None] + self.tokens.origin * _GOLDEN)
-        return ((bits >> 40) & 0xFFFFFF).float() / 2**24
+        return unit(mixed(self._keys()[:, None] + self.tokens.origin * GOLDEN))
 
     def generators(self) -> list[torch.Generator]:
         """One seeded CPU generator per clip, for distributions other than `uniform`."""
@@ -185,21 +185,4 @@ class Context:
 
     def _keys(self) -> Tensor:
         block = -1 if isinstance(self.block, str) else self.block
-        return _mixed(self.clips.fingerprint() + _signed(self.clips.seed * 0x10001 + block))
-
-
-def _signed(value: int) -> int:
-    """The 64-bit two's complement of `value`."""
-    return (value + 2**63) % 2**64 - 2**63
-
-
-_GOLDEN = _signed(0x9E3779B97F4A7C15)
-_FIRST = _signed(0xBF58476D1CE4E5B9)
-_SECOND = _signed(0x94D049BB133111EB)
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """splitmix64's finaliser on int64, whose products wrap."""
-    x = (x ^ ((x >> 30) & (2**34 - 1))) * _FIRST
-    x = (x ^ ((x >> 27) & (2**37 - 1))) * _SECOND
-    return x ^ ((x >> 31) & (2**33 - 1))
+        return mixed(self.clips.fingerprint() + signed(self.clips.seed * 0x10001 + block))

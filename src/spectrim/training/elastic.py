@@ -23,7 +23,6 @@ from ..pruning.cost import macs
 from ..pruning.plan import Plan
 from ..pruning.stage import part_name
 from ..pruning.trained_range import TrainedRange
-from .draws import AugmentDraw
 from .evaluate import Evaluation
 from .jobs import Supervision
 from .objectives import Elastic
@@ -100,7 +99,7 @@ class ElasticSupervision(Supervision):
         shape = shape_of(self.model.config)
         return sum(macs(shape, plan) for plan in (Plan(), *self.drawn(now))) / 1e9
 
-    def inputs(self, batch: TrainBatch[AugmentDraw], now: float) -> dict[str, Any]:
+    def inputs(self, batch: TrainBatch, now: float) -> dict[str, Any]:
         """See `Job`."""
         inputs = super().inputs(batch, now)
         inputs["keep_rate"] = 1.0

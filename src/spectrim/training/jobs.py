@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,23 @@ from torch import Tensor, nn
 
 from ..audio.constants import num_samples
 from ..common.errors import SpectrimError
-from ..data.augment import WaveformAugment, apply
+from ..data.augment import Augmentation
 from ..data.cache import Waveforms
+from ..data.clip_bank import fits
 from ..data.loader import TrainBatch, TrainLoader
+from ..data.one_pass import decode_clips
 from ..metrics.classification import indicator
 from ..models.build import shape_of
 from ..models.loading.load import load
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.cost import macs
 from ..pruning.plan import Plan
-from .draws import AugmentDraw, Drawer, pretraining_drawer, supervised_drawer
+from .draws import random_mask, token_mask
 from .evaluate import Evaluation, evaluate, save_predictions
 from .initial_model import initial_classifier, initial_encoder
 from .objectives import MaskedAutoEncoder, Supervised
-from .recipe import AugmentPart, PretrainRecipe, Recipe, TeacherPart
-from .schedules import keep_rate_at
+from .recipe import PretrainRecipe, Recipe, TeacherPart
+from .schedules import keep_rate_at, masks_ended
 from .task import SupervisedTask, Task
 
 
@@ -45,7 +48,7 @@ class Job:
     task: Task
     model: SpectrogramTransformer
     objective: nn.Module
-    loader: TrainLoader[AugmentDraw]
+    loader: TrainLoader
     notes: list[str]
     metric: str | None = None
     first_eligible = 0
@@ -53,21 +56,37 @@ class Job:
     def __init__(self, recipe: Recipe | PretrainRecipe) -> None:
         self.seed, self.epochs = recipe.seed, recipe.epochs
         self.optim, self.run, self.data = recipe.optim, recipe.run, recipe.data
+        part = self.augment = recipe.augment
+        self.augmentation = Augmentation(
+            part.roll, part.gain, part.mixup, part.mixup_alpha, part.spec_time,
+            part.spec_frequency, part.noise, part.shift,
+        )  # fmt: skip
 
-    def batches(
-        self, augment: AugmentPart, drawer: Drawer, cache: Path, rank: int, world: int
-    ) -> TrainLoader[AugmentDraw]:
+    def batches(self, cache: Path, rank: int, world: int) -> TrainLoader:
         """The loader of the training clips."""
         waveforms = Waveforms(self.task.train, cache, self.task.seconds)
-        join = num_samples(self.task.frames) if augment.join else 0
-        of_waveforms = WaveformAugment(
-            augment.roll, augment.gain, augment.mixup, augment.mixup_alpha, join
-        )
         return TrainLoader(
-            waveforms.__getitem__, len(waveforms), of_waveforms, drawer,
-            batch_size=self.optim.batch_size, seed=self.seed, rank=rank, world=world,
-            workers=self.data.workers,
+            waveforms.__getitem__, len(waveforms), self.augmentation, self.task.frames,
+            self.optim.batch_size, self.seed,
+            join=num_samples(self.task.frames) if self.augment.join else 0,
+            rank=rank, world=world, workers=self.data.workers,
         )  # fmt: skip
+
+    def to(self, device: torch.device) -> None:
+        """Move the objective, and the batches that the loader makes, to a device."""
+        self.objective.to(device)
+        self.loader.device = device
+
+    def hold_clips(self) -> None:
+        """Decode all training clips to the device if `data.on_device` says so, or if they fit."""
+        on_device, loader = self.data.on_device, self.loader
+        if on_device is None:
+            on_device = fits(loader.count, self.task.seconds, loader.device, loader.world)
+        if on_device and self.data.cache is None:  # a cache in the run's folder is of no use
+            with ThreadPoolExecutor(loader.workers) as pool:
+                loader.hold(decode_clips(self.task.train, pool, self.task.seconds))
+        elif on_device:
+            loader.hold()
 
     def keep_rate(self, now: float) -> float:
         """The keep rate of a step; `now` is the epoch with its fraction."""
@@ -78,21 +97,42 @@ class Job:
         plan = self.model.plan.with_keep_rate(self.keep_rate(now))
         return macs(shape_of(self.model.config), plan) / 1e9
 
-    def inputs(self, batch: TrainBatch[AugmentDraw], now: float) -> dict[str, Any]:
-        """Arguments of the objective, on the model's device, where features are computed."""
-        config, device = self.model.config, self.model.device
-        draws = [item.extra for item in batch.items]
-        with torch.no_grad():
-            waveforms = [item.waveform for item in batch.items]
-            features, valid = self.model.features_from_waveforms(waveforms)
-            # Masked bins are 0 before normalising by (x - mean) / (2 * std).
-            fill = -config.mean / (2 * config.std)
-            features, valid = apply(features, valid, [drawn.draw for drawn in draws], fill)
-        inputs: dict[str, Tensor | None] = {"features": features, "valid": valid}
-        inputs["weights"] = torch.from_numpy(batch.weights).to(device)
-        keeps = [drawn.keep for drawn in draws if drawn.keep is not None]
-        inputs["keep"] = torch.from_numpy(np.stack(keeps)).to(device) if keeps else None
-        return inputs
+    def inputs(self, batch: TrainBatch, now: float) -> dict[str, Any]:
+        """Arguments of the objective, computed on the device without waiting for it."""
+        return self.changed(batch, now, *self.sounds(batch)[:2])
+
+    @torch.no_grad()
+    def sounds(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Waveforms, lengths and shares of a batch; see `Augmentation.waveforms`."""
+        samples = num_samples(self.model.config.frames)
+        return self.augmentation.waveforms(
+            batch.bank, batch.draws, batch.positions, batch.followers, samples
+        )
+
+    @torch.no_grad()
+    def changed(
+        self, batch: TrainBatch, now: float, waveforms: Tensor, lengths: Tensor
+    ) -> dict[str, Any]:
+        """Features with their random changes, valid frames, weights, and the patches kept."""
+        config = self.model.config
+        features, valid = self.model.features_from_batch(waveforms, lengths)
+        # Masked bins are 0 before normalising by (x - mean) / (2 * std).
+        fill = -config.mean / (2 * config.std)
+        masked = self.masks(now)
+        features, valid = self.augmentation.features(
+            features, valid, batch.draws, batch.positions, masked, fill
+        )
+        keys = batch.draws.key[batch.positions]
+        keep = self.keep(keys) if masked else None
+        return {"features": features, "valid": valid, "weights": batch.weights, "keep": keep}
+
+    def masks(self, now: float) -> bool:
+        """Whether SpecAugment and the masks of patches are on."""
+        return True
+
+    def keep(self, keys: Tensor) -> Tensor | None:
+        """(batch, patches) bool of the patches kept, from the (batch,) keys; None: all."""
+        return None
 
     def evaluates(self, epoch: int) -> bool:
         """Whether the model is evaluated after this epoch."""
@@ -132,11 +172,9 @@ class Supervision(Job):
         self.notes, self.metric = [*task.notes, *notes], task.metric
         self.teacher = self._teacher(recipe.teacher)
         self.objective = self._objective(recipe)
-        drawer = supervised_drawer(
-            recipe.augment, self.model.grid, task.frames, self.final_keep_rate, recipe.schedule
-        )
-        self.loader = self.batches(recipe.augment, drawer, cache, rank, world)
-        self.targets = indicator(self.task.targets, len(self.task.labels)).astype(np.float32)
+        self.loader = self.batches(cache, rank, world)
+        targets = indicator(self.task.targets, len(self.task.labels)).astype(np.float32)
+        self.targets = torch.from_numpy(targets[: len(self.task.train)])
 
     def _objective(self, recipe: Recipe) -> Supervised:
         return Supervised(
@@ -170,19 +208,34 @@ class Supervision(Job):
         """See `Job`."""
         return keep_rate_at(now, self.final_keep_rate, self.schedule)
 
-    def inputs(self, batch: TrainBatch[AugmentDraw], now: float) -> dict[str, Any]:
+    def to(self, device: torch.device) -> None:
         """See `Job`."""
-        inputs = super().inputs(batch, now) | {"keep_rate": self.keep_rate(now)}
-        targets = [
-            sum((share * self.targets[position] for position, share in item.parts), np.float32(0))
-            for item in batch.items
-        ]
-        inputs["targets"] = torch.from_numpy(np.stack(targets)).to(self.model.device)
+        super().to(device)
+        self.targets = self.targets.to(device)
         if self.teacher:
-            teacher = self.teacher.to(self.model.device)
+            self.teacher.to(device)
+
+    def masks(self, now: float) -> bool:
+        """See `Job`."""
+        return not masks_ended(now, self.final_keep_rate, self.schedule)
+
+    def keep(self, keys: Tensor) -> Tensor | None:
+        """See `Job`."""
+        part = self.augment
+        return token_mask(self.model.grid, part.token_columns, part.token_rows, keys)
+
+    def inputs(self, batch: TrainBatch, now: float) -> dict[str, Any]:
+        """See `Job`."""
+        waveforms, lengths, share = self.sounds(batch)
+        inputs = self.changed(batch, now, waveforms, lengths) | {"keep_rate": self.keep_rate(now)}
+        partners = self.targets[batch.draws.partner[batch.positions]]
+        targets = self.targets[batch.positions]
+        inputs["targets"] = targets * share[:, None] + partners * (1 - share)[:, None]
+        if self.teacher:
             with torch.no_grad():
-                waveforms = [item.waveform for item in batch.items]
-                inputs["teacher"] = teacher(*teacher.features_from_waveforms(waveforms))
+                inputs["teacher"] = self.teacher(
+                    *self.teacher.features_from_batch(waveforms, lengths)
+                )
         return inputs
 
     def evaluates(self, epoch: int) -> bool:
@@ -229,6 +282,9 @@ class Pretraining(Job):
         self.objective = MaskedAutoEncoder(
             self.model, recipe.decoder_width, recipe.decoder_depth, recipe.decoder_heads
         )
-        patches = self.model.grid.count
-        drawer = pretraining_drawer(recipe.augment, patches, task.frames, recipe.mask)
-        self.loader = self.batches(recipe.augment, drawer, cache, rank, world)
+        self.mask = recipe.mask
+        self.loader = self.batches(cache, rank, world)
+
+    def keep(self, keys: Tensor) -> Tensor | None:
+        """See `Job`."""
+        return random_mask(self.model.grid.count, self.mask, keys)

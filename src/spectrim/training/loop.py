@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +18,6 @@ from torch import nn
 from ..common.errors import SpectrimError
 from ..common.hooks import pass_point
 from ..data.loader import TrainBatch
-from .draws import AugmentDraw
 from .engine import attention_kernel
 from .jobs import Job
 from .optim import optimiser, parameter_groups, set_lr
@@ -45,7 +44,7 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     loader, run, main = job.loader, job.run, accelerator.is_main_process
     groups = parameter_groups(job.objective, job.model.config.depth, job.optim)
     optim = optimiser(groups, job.optim)
-    job.objective.to(accelerator.device)
+    job.to(accelerator.device)
     states = StateFolder(out / "state")
     restored = states.restore(job.objective, optim)
     progress, scaling = restored or (Progress(), None)
@@ -57,7 +56,9 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     steps, total = loader.steps, loader.steps * job.epochs
     if progress.step == total:
         reporter.note("is finished: nothing is left to train.")
-    elif progress.step:
+    else:
+        job.hold_clips()
+    if 0 < progress.step < total:
         reporter.note(f"resumes from step {progress.step} of {total}.")
 
     def save_state() -> None:
@@ -65,40 +66,41 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
             scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
             states.save(job.objective, optim, progress, scaler)
 
-    saved, stop = time.monotonic(), 0.0
+    saved, stop = time.monotonic(), False
     attention = attention_kernel(
         accelerator.device, job.model.grid.count, accelerator.mixed_precision
     )
     with stop_signals() as stopping, contextlib.closing(board), attention:
         for epoch in range(progress.step // steps, job.epochs):
             objective.train()
-            began = time.monotonic()
+            began, pending = time.monotonic(), []
             for batch in loader.epoch(epoch, first=progress.step % steps):
                 now = progress.step / steps
                 lr = lr_at(progress.step, steps, job.epochs, job.optim)
                 set_lr(optim, lr)
                 seed_step(job.seed, progress.step, accelerator.process_index)
-                own_loss = backward(accelerator, objective, job, batch, now)
-                # A signal to one process stops all of them after the same step. If one stopped
-                # alone, the others would wait for its gradients.
-                signals = torch.full_like(own_loss, len(stopping))
-                sums = accelerator.reduce(torch.stack([own_loss, signals]), "sum")
-                loss, stop = sums.tolist()
-                check_finite(loss, progress, batch, states)
+                loss = backward(accelerator, objective, job, batch, now)
                 limit = job.optim.clip or math.inf
                 norm = accelerator.clip_grad_norm_(job.objective.parameters(), limit)
-                if not accelerator.scaler:  # a gradient scaler skips such steps
-                    check_finite(float(norm), progress, batch, states, "gradient's norm")
                 wrapped.step()
                 wrapped.zero_grad(set_to_none=True)
-                began = add(progress, batch, loss, began)
+                pending.append(Step(progress.step, lr, job.keep_rate(now), batch, loss, norm))
+                progress.step += 1
+                at_end = progress.step % steps == 0
+                # Processes read their losses after the same steps, because they add them up.
+                if len(pending) < steps_per_reading(accelerator.device) and not at_end:
+                    continue
+                losses, stop = read_losses(accelerator, pending, stopping, states)
+                began = add(progress, pending, losses, began)
                 pass_point("train:steps")
-                facts = {"loss": loss, "lr": lr, "keep_rate": job.keep_rate(now)}
-                board.write(progress.step, {f"train/{key}": facts[key] for key in facts})
-                facts |= {"step": progress.step, "steps": total, "epoch": epoch}
-                facts["clips_per_s"] = progress.clips / max(progress.seconds, 1e-9)
-                reporter.step(facts)
-                if progress.step % steps == 0:
+                for step, value in zip(pending, losses, strict=True):
+                    facts = {"loss": value, "lr": step.lr, "keep_rate": step.keep_rate}
+                    board.write(step.number + 1, {f"train/{key}": facts[key] for key in facts})
+                    facts |= {"step": step.number + 1, "steps": total, "epoch": epoch}
+                    facts["clips_per_s"] = progress.clips / max(progress.seconds, 1e-9)
+                    reporter.step(facts)
+                pending = []
+                if at_end:
                     break  # evaluate first: a state saved here would lack the epoch's row
                 if stop:
                     save_state()
@@ -117,11 +119,49 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     return progress
 
 
+class Step(NamedTuple):
+    """A step whose loss (of this process) and gradient norm are still on the device."""
+
+    number: int
+    lr: float
+    keep_rate: float
+    batch: TrainBatch
+    loss: torch.Tensor
+    norm: torch.Tensor
+
+
+def steps_per_reading(device: torch.device) -> int:
+    """Steps after which losses are read; reading makes the host wait for a GPU."""
+    return 16 if device.type == "cuda" else 1
+
+
+def read_losses(
+    accelerator: Accelerator, pending: list[Step], stopping: list[int], states: StateFolder
+) -> tuple[list[float], bool]:
+    """Losses of the last steps over all processes, and whether a signal asks to stop.
+
+    Raises:
+        SpectrimError: a loss or a gradient is not finite. Weights that it has reached are never
+            saved.
+    """
+    # A signal to one process stops all of them after the same step. If one stopped alone, the
+    # others would wait for its gradients.
+    own = torch.stack([step.loss for step in pending])
+    sums = accelerator.reduce(torch.cat([own, torch.full_like(own[:1], len(stopping))]), "sum")
+    norms = torch.stack([torch.as_tensor(step.norm, device=own.device) for step in pending])
+    *losses, signals = sums.tolist()
+    for step, loss, norm in zip(pending, losses, norms.tolist(), strict=True):
+        check_finite(loss, step, states)
+        if not accelerator.scaler:  # a gradient scaler skips such steps
+            check_finite(norm, step, states, "gradient's norm")
+    return losses, signals > 0
+
+
 def backward(
     accelerator: Accelerator,
     objective: nn.Module,
     job: Job,
-    batch: TrainBatch[AugmentDraw],
+    batch: TrainBatch,
     now: float,
 ) -> torch.Tensor:
     """Gradients of the batch's mean loss, piece by piece; returns this process's part of it."""
@@ -198,32 +238,28 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(((seed * 1_000_003 + step) * 1009 + rank) % 2**63)
 
 
-def add(progress: Progress, batch: TrainBatch[AugmentDraw], loss: float, began: float) -> float:
-    """Count a step and the wait for its batch; returns the time at which the next one begins."""
+def add(progress: Progress, pending: list[Step], losses: list[float], began: float) -> float:
+    """Count steps and their time; returns the time at which the next one begins."""
     now = time.monotonic()
-    progress.step += 1
-    progress.loss += loss * batch.clips
-    progress.clips += batch.clips
+    for step, loss in zip(pending, losses, strict=True):
+        progress.loss += loss * step.batch.clips
+        progress.clips += step.batch.clips
+        for message in step.batch.bank.failures.values():
+            progress.unreadable[message.split(": ")[0]] = message
     progress.seconds += now - began
-    for item in batch.items:
-        if item.failure:
-            progress.unreadable[item.failure.split(": ")[0]] = item.failure
     return now
 
 
-def check_finite(
-    value: float, progress: Progress, batch: TrainBatch[AugmentDraw], states: StateFolder,
-    quantity: str = "loss",
-) -> None:  # fmt: skip
-    """Stop before nan or infinity reaches the weights."""
+def check_finite(value: float, step: Step, states: StateFolder, quantity: str = "loss") -> None:
+    """Stop before nan or infinity reaches a saved state."""
     if math.isfinite(value):
         return
     kept = states.newest()
-    positions = [position for item in batch.items for position, _ in item.parts]
     raise SpectrimError(
-        f"the {quantity} is {value} at step {progress.step} (clips {positions[:8]} of the training "
-        f"list, and others); stopped. The last good state, {kept.name if kept else 'none yet'}, is "
-        "intact. Lower optim.lr, or set optim.clip=1.0 or run.precision=no, with another --out."
+        f"the {quantity} is {value} at step {step.number} (clips "
+        f"{step.batch.positions[:8].tolist()} of the training list, and others); stopped. The last "
+        f"good state, {kept.name if kept else 'none yet'}, is intact. Lower optim.lr, or set "
+        "optim.clip=1.0 or run.precision=no, with another --out."
     )
 
 

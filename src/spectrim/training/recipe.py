@@ -60,6 +60,9 @@ class DataPart:
             line; null: all labels of the training clips, sorted.
         cache: folder of decoded waveforms, such as a RAM disk; null: in the run's folder.
         workers: decoding threads.
+        on_device: decode all training clips once into the memory of the training device; null:
+            if they fit. Otherwise threads decode them, or read the cache, in every epoch. The
+            result is the same.
     """
 
     manifest: Any = "???"
@@ -74,6 +77,7 @@ class DataPart:
     labels: Any = None
     cache: str | None = None
     workers: int = number(2, least=1)
+    on_device: bool | None = None
 
 
 @dataclass

@@ -29,7 +29,12 @@ from .reporting import Reporter, Silent
 from .task import SupervisedTask, Task, Tick, no_tick
 
 RECIPE, SETTLED, SUMMARY = "recipe.yaml", "settled.json", "summary.json"
-MAY_CHANGE = ("run.", "data.cache", "data.workers")  # keys that two starts of a run may differ in
+MAY_CHANGE = (
+    "run.",
+    "data.cache",
+    "data.workers",
+    "data.on_device",
+)  # keys that two starts of a run may differ in
 
 
 def train(
