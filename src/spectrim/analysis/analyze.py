@@ -17,7 +17,7 @@ from ..metrics.jackknife import deal
 from ..models.build import prune
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.defaults import DEFAULT_BLOCKS
-from ..pruning.stage import part_name
+from ..pruning.parts import part_name
 from .counts.base import BatchStats
 from .counts.histograms import Histogram
 from .examples import Example, choose_clips, find_clips, make_example

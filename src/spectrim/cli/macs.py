@@ -55,7 +55,7 @@ def command(
     rows: list[dict[str, Any]] = []
     for rate in rates_of(keep_rates):
         plan = paper_plan(rate, pruning.score, pruning.blocks, pruning.reduction)
-        counts = plan.counts(shape.patches, shape.depth)
+        counts = plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens)
         rows.append(
             {
                 "model": model,

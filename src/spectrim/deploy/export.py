@@ -23,8 +23,8 @@ from ..models.build import macs
 from ..models.provenance import plan_record
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.reductions import REDUCTIONS
-from ..pruning.scores import SCORES, declared
-from ..pruning.stage import part_name
+from ..pruning.parts import declared, part_name
+from ..pruning.scores import SCORES
 from ..version import __version__
 from .graph import FromFeatures, FromWaveforms
 from .onnx_metadata import Metadata
@@ -122,8 +122,9 @@ def metadata_of(
 
 def _check(model: SpectrogramTransformer) -> None:
     for stage in model.plan.stages:
-        for kind, part in (("score", stage.rank), ("reduction", stage.reduce)):
-            if not declared(part, "exportable", True):
+        parts: dict[str, Any] = {"score": stage.rank, "reduction": stage.reduce}
+        for kind, part in parts.items():
+            if part is not None and not declared(part, "exportable", True):
                 raise SpectrimError(
                     f"the stage at {stage.at} uses the {kind} "
                     f"{part_name(getattr(stage, kind))!r}, which cannot be exported, because its "
@@ -149,7 +150,7 @@ def _traced(whole: FromFeatures) -> Any:
     """The module as an onnx.ModelProto."""
     plan = whole.model.plan
     names = {part_name(part) for s in plan.stages for part in (s.score, s.reduction)}
-    user_parts = sorted(names - {*SCORES, *REDUCTIONS})
+    user_parts = sorted(names - {"none", *SCORES, *REDUCTIONS})
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     try:

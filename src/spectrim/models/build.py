@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..common.errors import SpectrimError, SpectrimNotice
 from ..pruning.cost import Shape
 from ..pruning.cost import macs as macs_of
-from ..pruning.defaults import DEFAULT_BLOCKS
+from ..pruning.parts import part_name
 from ..pruning.plan import Plan, paper_plan
 from ..pruning.reductions import Reduction
 from ..pruning.scores import Score
@@ -62,11 +63,14 @@ def default_labels(classes: int) -> tuple[str, ...]:
 def prune(
     model: SpectrogramTransformer,
     keep_rate: float | Sequence[float] = 0.7,
-    score: str | Score = "attention",
-    blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    score: str | Score | None = None,
+    blocks: Sequence[int | str] | str | None = None,
     *,
     reduction: str | Reduction = "keep-top",
     seed: int = 0,
+    round_to: int = 1,
+    score_options: Mapping[str, Any] | None = None,
+    reduction_options: Mapping[str, Any] | None = None,
     plan: Plan | None = None,
 ) -> SpectrogramTransformer:
     """Return a model with the same weights and another plan; `model` keeps its own plan.
@@ -76,16 +80,21 @@ def prune(
     Args:
         keep_rate: fraction of the arriving patches that each of `blocks` keeps; one number for
             all blocks, or one per block.
-        score: "attention", "intensity", "variation", "intensity-padded", "variation-padded",
-            "random", a function of the context, a module, or "package.module:name".
-        blocks: indices from 0 (the paper's 4, 7 and 10 are 3, 6 and 9), or "input" first.
-        reduction: "keep-top", a callable, or "package.module:name".
+        score: a name such as "attention", "intensity", "variation" or "random"; a function of the
+            context; a module; or "package.module:name". None: the reduction's own default, else
+            "attention".
+        blocks: indices from 0 (the paper's 4, 7 and 10 are 3, 6 and 9), or "input" first;
+            "every": all blocks. None: the reduction's own, for "keep-top" 3, 6 and 9.
+        reduction: a name such as "keep-top", "evit" or "tome"; a callable; or
+            "package.module:name".
         seed: of random scores.
+        round_to: round prefix tokens plus kept patches up to a multiple of this, such as 8.
+        score_options, reduction_options: keyword arguments of the score and the reduction.
         plan: a complete plan; replaces all arguments above.
 
     Raises:
-        SpectrimError: a keep rate outside (0, 1], an unknown name, a block that the model
-            does not have.
+        SpectrimError: a keep rate outside (0, 1], an unknown name or option, a block that the
+            model does not have.
     """
     if not isinstance(model, SpectrogramTransformer):
         raise SpectrimError(
@@ -93,7 +102,18 @@ def prune(
             "Convert a transformers model with spectrim.from_transformers first."
         )
     if plan is None:
-        plan = paper_plan(keep_rate, score, blocks, reduction, seed)
+        plan = paper_plan(
+            keep_rate,
+            score,
+            blocks,
+            reduction,
+            seed,
+            depth=model.config.depth,
+            round_to=round_to,
+            score_options=score_options,
+            reduction_options=reduction_options,
+        )
+        _note_limits(model.config, plan)
     pruned = model.with_plan(plan)
     if note := range_note(pruned):
         warnings.warn(SpectrimNotice(note), stacklevel=2)
@@ -109,6 +129,23 @@ def range_note(model: SpectrogramTransformer) -> str | None:
         f"the model was trained to be pruned at {trained_range}. The plan lies outside this range "
         "and may lose more accuracy."
     )
+
+
+def _note_limits(config: ModelConfig, plan: Plan) -> None:
+    """Note stages that leave more patches than their keep rate asks for."""
+    prefix = config.num_prefix_tokens
+    arriving = config.grid.count
+    for stage in plan.stages:
+        left = stage.leaves(arriving, prefix)
+        if left > stage.stays(arriving, prefix) + 1:  # one more is a fused token
+            text = (
+                f"{part_name(stage.reduction)} merges at most half of the patches at once: block "
+                f"{stage.at} leaves {left} of {arriving} patches, not "
+                f"{stage.stays(arriving, prefix)}."
+            )
+            warnings.warn(SpectrimNotice(text), stacklevel=3)
+            return
+        arriving = left
 
 
 def shape_of(config: ModelConfig) -> Shape:

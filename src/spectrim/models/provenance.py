@@ -11,8 +11,8 @@ from ..common.versions import RESULT_VERSION as RESULT_VERSION
 from ..common.versions import processor as processor
 from ..common.versions import versions as versions_of_packages
 from ..pruning.plan import Plan
+from ..pruning.parts import part_name
 from ..pruning.saved_plans import PLAN_VERSION
-from ..pruning.stage import part_name
 from .transformer import SpectrogramTransformer
 
 
@@ -51,8 +51,14 @@ def context_of(model: SpectrogramTransformer, name: str, batch_size: int) -> dic
 def plan_record(plan: Plan) -> dict[str, Any]:
     """A plan as plain data; scores and reductions passed as objects appear by their own name."""
     stages = [
-        {"at": s.at, "score": part_name(s.score), "reduction": part_name(s.reduction)}
+        {
+            "at": s.at,
+            "score": None if s.score is None else part_name(s.score),
+            "reduction": part_name(s.reduction),
+        }
         | ({"keep_rate": s.keep_rate} if s.count is None else {"count": s.count})
+        | ({} if s.place == "between" else {"place": s.place})
         for s in plan.stages
     ]
-    return {"version": PLAN_VERSION, "seed": plan.seed, "stages": stages}
+    record = {"version": PLAN_VERSION, "seed": plan.seed, "stages": stages}
+    return record if plan.round_to == 1 else record | {"round_to": plan.round_to}

@@ -22,7 +22,8 @@ class Trace:
     Attributes:
         logits: (batch, classes).
         scores: scores[i] (batch, patches that reach block i), for every block from 0; minus
-            infinity for padding ranked by intensity or variation.
+            infinity for padding ranked by intensity or variation. A reduction that ranks by
+            itself has no scores; attention is recorded then.
         positions: positions[i] (batch, patches that reach block i, 2), in the order of
             scores[i]: integer (time column, frequency row).
         kept: kept[i] (batch, kept, 2), highest score first, for every block that prunes
@@ -36,6 +37,7 @@ class Trace:
     grid: PatchGrid
     plan: Plan
     score: Score
+    place: str
     always: bool
     logits: Tensor = field(init=False)
     scores: list[Tensor] = field(default_factory=list)
@@ -48,19 +50,18 @@ class Trace:
     def watch(self, before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
         """Record the tokens before and after a (possible) stage."""
         self.losses.extend(context.losses)  # before scores that only the trace asks for
-        if context.block != "input":
-            uses_stage = stage is not None and not self.always
-            if uses_stage and context.scores is not None:
+        if context.block != "input" and context.place == self.place:
+            ranks = stage is not None and stage.rank is not None and not self.always
+            if ranks and context.scores is not None:
                 self.scores.append(context.scores)
             else:
-                self.scores.append(
-                    stage.rank(context) if stage and uses_stage else self.score(context)
-                )
+                score = stage.rank if ranks and stage is not None else None
+                self.scores.append((score or self.score)(context))
             self.positions.append(self.grid.locate(before.origin))
         if stage is not None:
             self.kept[context.block] = self.grid.locate(after.origin)
             self.present[context.block] = after.present
-            self.members[context.block] = carriers(after, self.grid.count)
+            self.members[context.block] = after.holders(self.grid.count)
 
     def finish(self, logits: Tensor) -> Trace:
         """Add the logits."""
@@ -70,19 +71,11 @@ class Trace:
 
 def record(plan: Plan, grid: PatchGrid, score: str | Score | None) -> Trace:
     """An empty trace for a plan; `score` as in `SpectrogramTransformer.trace`."""
-    ranked = [stage for stage in plan.stages if stage.at != "input"]
-    if score is None and ranked:
-        return Trace(grid, plan, ranked[0].rank, always=False)
+    if score is None:
+        for stage in plan.stages:
+            if stage.at != "input" and stage.rank is not None:
+                return Trace(grid, plan, stage.rank, stage.place or "between", always=False)
     stage = Stage(0, keep_rate=1.0, score="attention" if score is None else score)
-    return Trace(grid, plan, stage.rank, always=score is not None)
+    assert stage.rank is not None
+    return Trace(grid, plan, stage.rank, stage.place or "between", always=score is not None)
 
-
-def carriers(tokens: Tokens, patches: int) -> Tensor:
-    """(batch, patches): position of the token that holds each input patch, -1 if it was dropped."""
-    if tokens.members is not None:
-        return tokens.members
-    places = torch.arange(tokens.count, device=tokens.x.device).expand_as(tokens.origin)
-    if tokens.present is not None:
-        places = torch.where(tokens.present, places, -1)
-    nobody = torch.full_like(tokens.origin[:, :1].expand(-1, patches), -1)
-    return nobody.scatter(1, tokens.origin, places)

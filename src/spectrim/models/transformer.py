@@ -200,13 +200,20 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         if first := plan.at("input"):
             tokens = self._prune(first, tokens, Context(clips, tokens, "input"), watch)
         for index, block in enumerate(self.blocks):
+            if first := plan.at(index, "before"):
+                tokens = self._prune(first, tokens, Context(clips, tokens, index), watch)
             stage = plan.at(index)
             explicit = stage is not None and stage.needs_attention_map(
-                tokens.count, clips.has_class_token
+                tokens.count, tokens.num_prefix_tokens, clips.has_class_token
             )
             tokens, context = block.attend(tokens, clips, index, explicit)
             tokens = self._prune(stage, tokens, context, watch)
+            before = tokens
             tokens = block.transform(tokens)
+            last = plan.at(index, "after")
+            if last or watch:
+                context = context.after_mlp(before, tokens)
+                tokens = self._prune(last, tokens, context, watch)
             if keep is not None and index + 1 == keep_after:
                 tokens = tokens.only(keep)
         return tokens
@@ -216,7 +223,7 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         stage: Stage | None, tokens: Tokens, context: Context, watch: Watch | None
     ) -> Tokens:
         # At keep rate 1.0 nothing is ranked or moved: the model equals the unpruned one exactly.
-        if stage is None or stage.leaves(tokens.count) == tokens.count:
+        if stage is None or not stage.acts(tokens.count, tokens.num_prefix_tokens):
             left = tokens
         else:
             left = stage(tokens, context)
@@ -307,7 +314,8 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
                 f"({len(features)},)."
             )
         valid = valid.to(features.device)
-        return Clips(features, valid, self.grid, self.config.has_class_token, plan.seed)
+        has_class_token = self.config.has_class_token
+        return Clips(features, valid, self.grid, has_class_token, plan.seed, self.config.depth)
 
     def _check_keep(self, clips: Clips, keep: Tensor | None, keep_after: int) -> None:
         if keep is None:

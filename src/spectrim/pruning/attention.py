@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .tokens import Tokens
+from .tokens import Tokens, at_least_float32
 
 # Number of attention weights computed at a time. 6 MB fit into a CPU's cache. An accelerator needs
 # few large launches instead: with pieces of the CPU's size, a batch of 128 clips took 1,841
@@ -45,12 +45,28 @@ class Attention:
 
 def class_row(a: Attention, tokens: Tokens) -> Tensor:
     """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32."""
+    return class_rows(a, tokens).mean(1)
+
+
+def class_rows(a: Attention, tokens: Tokens) -> Tensor:
+    """(batch, heads, patches) attention of the class token in each head, float32."""
     if not a.q.is_meta and torch.is_autocast_enabled(a.q.device.type):
         with torch.autocast(a.q.device.type, enabled=False):
-            return class_row(a, tokens)
-    logits = (a.k.float() @ a.q[:, :, 0, :, None].float())[..., 0] * a.q.shape[-1] ** -0.5
-    row = (logits if a.bias is None else logits + a.bias[:, :, 0].float()).softmax(-1)
-    return row.mean(1)[:, tokens.num_prefix_tokens :]
+            return class_rows(a, tokens)
+    dtype = at_least_float32(a.q.dtype)
+    logits = (a.k.to(dtype) @ a.q[:, :, 0, :, None].to(dtype))[..., 0] * a.q.shape[-1] ** -0.5
+    row = (logits if a.bias is None else logits + a.bias[:, :, 0].to(dtype)).softmax(-1)
+    return row[:, :, tokens.num_prefix_tokens :]
+
+
+def attention_map(a: Attention) -> Tensor:
+    """(batch, heads, tokens, tokens) softmaxed attention, queries first, float32."""
+    if not a.q.is_meta and torch.is_autocast_enabled(a.q.device.type):
+        with torch.autocast(a.q.device.type, enabled=False):
+            return attention_map(a)
+    dtype = at_least_float32(a.q.dtype)
+    logits = (a.q.to(dtype) * a.q.shape[-1] ** -0.5) @ a.k.to(dtype).transpose(-2, -1)
+    return (logits if a.bias is None else logits + a.bias.to(dtype)).softmax(-1)
 
 
 def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
@@ -182,7 +198,7 @@ def _explicit_in_groups(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
         # that are present: absent ones attend too, but stand for no patch.
         patches = weights[:, prefix:, prefix:]
         patches = patches if queries is None else patches * queries
-        received.append(patches.sum(1, dtype=torch.float32))
+        received.append(patches.sum(1, dtype=at_least_float32(patches.dtype)))
     total = torch.cat(received).unflatten(0, (batch, heads)).mean(1)
     num_queries = tokens.count if tokens.present is None else tokens.present.sum(1, keepdim=True)
     return torch.cat(mixed).unflatten(0, (batch, heads)), total / num_queries
@@ -197,4 +213,4 @@ def _explicit_at_once(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
     if tokens.present is not None:
         patches = patches * tokens.present[:, None, :, None]
         num_queries = tokens.present.sum(1, keepdim=True)
-    return weights @ a.v, patches.sum(2, dtype=torch.float32).mean(1) / num_queries
+    return weights @ a.v, patches.sum(2, dtype=at_least_float32(patches.dtype)).mean(1) / num_queries

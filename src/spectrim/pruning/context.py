@@ -11,7 +11,13 @@ from torch import Tensor
 from ..audio.filterbank import pad_with_minimum
 from ..common.errors import SpectrimError
 from ..common.splitmix import GOLDEN, mixed, signed, unit
-from .attention import Attention, class_row, explicit_attention
+from .attention import (
+    Attention,
+    attention_map,
+    class_row,
+    class_rows,
+    explicit_attention,
+)
 from .patches import PatchGrid
 from .tokens import Tokens
 
@@ -31,6 +37,7 @@ class Clips:
         grid: the grid of patches.
         has_class_token: whether the model's head reads prefix tokens (AST) or patches (AudioMAE).
         seed: of the plan.
+        depth: number of blocks of the model.
     """
 
     features: Tensor
@@ -38,6 +45,7 @@ class Clips:
     grid: PatchGrid
     has_class_token: bool
     seed: int = 0
+    depth: int = 12
     _cache: dict[str, Tensor] = field(default_factory=dict)
 
     def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
@@ -89,8 +97,12 @@ class Context:
         block: index of the block from 0, or "input" before the first one.
         tokens: the tokens that are ranked, after attention and its residual.
         clips: the input of this forward pass.
+        place: "before" the block's attention, "between" attention and MLP, or "after" the MLP.
         losses: append a scalar to add it to the training loss.
         scores: (batch, patches) scores of the stage in this block; None if it did not rank.
+        counts: (batch,) number of patches that a stage keeps of each clip, where clips have
+            absent tokens; None: the same number of all clips.
+        requested: the same before it is limited to the patches that arrive.
     """
 
     def __init__(
@@ -99,21 +111,42 @@ class Context:
         tokens: Tokens,
         block: int | str,
         attention: Attention | None = None,
+        place: str = "between",
     ) -> None:
         self.clips = clips
         self.tokens = tokens
         self.block = block
+        self.place = place
         self.losses: list[Tensor] = []
         self.scores: Tensor | None = None
+        self.counts: Tensor | None = None
+        self.requested: Tensor | None = None
         self._attention = attention
+        self._before_mlp: Tensor | None = None
+
+    def after_mlp(self, before: Tokens, after: Tokens) -> Context:
+        """The context of a stage after the MLP, given the tokens before and after it."""
+        # The block's queries and keys belong to the tokens that arrived at it. After a reduction
+        # between attention and MLP, tokens and rows of the attention no longer correspond.
+        same = before.count == self.tokens.count and before.members is self.tokens.members
+        context = Context(
+            self.clips, after, self.block, self._attention if same else None, "after"
+        )
+        context._before_mlp = before.x
+        return context
 
     @property
     def attention(self) -> Attention:
         """Queries, keys and values of this block.
 
         Raises:
-            SpectrimError: at the input, before any block.
+            SpectrimError: at the input, before any block; after a reduction in the same block.
         """
+        if self._attention is None and self.block != "input":
+            raise SpectrimError(
+                f"the attention of block {self.block} belongs to other tokens than the stage "
+                f"{self.place!r} ranks. Put the stage between attention and MLP."
+            )
         if self._attention is None:
             raise SpectrimError(NO_ATTENTION)
         return self._attention
@@ -169,6 +202,28 @@ class Context:
     def attention_received(self) -> Tensor:
         """(batch, patches) the paper's attention score: eq. 2b for AST, 2a for AudioMAE."""
         return self.class_row() if self.clips.has_class_token else self.column_mean()
+
+    def class_rows(self) -> Tensor:
+        """(batch, heads, patches) attention of the class token in each head, float32."""
+        return class_rows(self.attention, self.tokens)
+
+    def attention_map(self) -> Tensor:
+        """(batch, heads, tokens, tokens) softmaxed attention, queries first, float32.
+
+        Computed on demand, in addition to the block's fused attention. Absent keys have weight 0;
+        queries of absent tokens stand for no patch.
+        """
+        return attention_map(self.attention)
+
+    def mlp_update(self) -> Tensor:
+        """(batch, patches, width): what the MLP added to each patch.
+
+        Raises:
+            SpectrimError: the stage does not stand after the MLP.
+        """
+        if self._before_mlp is None:
+            raise SpectrimError("the output of the MLP is known to stages with place='after' only.")
+        return (self.tokens.x - self._before_mlp)[:, self.tokens.num_prefix_tokens :]
 
     def uniform(self) -> Tensor:
         """(batch, patches) random numbers from [0, 1), the same for a clip in any batch, float32.

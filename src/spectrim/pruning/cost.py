@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .patches import PATCH
 from .plan import Plan
-from .scores import declared
+from .parts import declared
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def macs(shape: Shape, plan: Plan) -> int:
     """
     width = shape.width
     total = shape.patches * PATCH * PATCH * width + width * shape.classes
-    for arriving, left in plan.counts(shape.patches, shape.depth):
+    for arriving, left in plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens):
         tokens, after = arriving + shape.num_prefix_tokens, left + shape.num_prefix_tokens
         total += 4 * tokens * width**2 + 2 * tokens**2 * width
         total += 2 * shape.mlp * after * width**2
@@ -41,9 +41,9 @@ def macs(shape: Shape, plan: Plan) -> int:
 def ranking_macs(shape: Shape, plan: Plan, has_class_token: bool) -> int:
     """Multiply-accumulates that ranking adds to one clip, as its scores declare them."""
     total = 0
-    for block, (arriving, left) in enumerate(plan.counts(shape.patches, shape.depth)):
+    for block, (arriving, left) in enumerate(plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens)):
         stage = plan.at(block)
-        if stage is not None and left < arriving:
+        if stage is not None and stage.rank is not None and left < arriving:
             score_macs = declared(stage.rank, "ranking_macs", lambda *_: 0)
             total += score_macs(arriving + shape.num_prefix_tokens, shape.width, has_class_token)
     return total

@@ -11,45 +11,78 @@ from typing import Any
 from torch import nn
 
 from ..common.errors import SpectrimError, SpectrimNotice
-from .defaults import DEFAULT_BLOCKS, DEFAULT_REDUCTION, DEFAULT_SCORE
-from .reductions import Reduction
+from .defaults import DEFAULT_REDUCTION, DEFAULT_SCORE
+from .parts import declared, part_name, resolve
+from .reductions import REDUCTIONS, Reduction
+from .reductions.registry import papers_blocks
 from .saved_plans import PLAN_VERSION, upgrade
 from .scores import Score
-from .stage import Stage, is_int, part_name
+from .stage import PLACES, Stage, is_int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages in the order of the blocks, and the seed of random scores."""
+    """Stages in the order of the blocks.
+
+    Attributes:
+        stages: at most one for each place of a block, "input" first.
+        seed: of random scores.
+        round_to: prefix tokens plus kept patches are rounded up to a multiple of this, as far as
+            so many arrive. Matrix units of GPUs are fastest with multiples of 8.
+    """
 
     stages: tuple[Stage, ...] = ()
     seed: int = 0
+    round_to: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", tuple(self.stages))
-        places = [-1 if s.at == "input" else int(s.at) for s in self.stages]
-        if places != sorted(set(places)):
-            raise SpectrimError(
-                f"stages at {[s.at for s in self.stages]}; expected each block at most once, in "
-                "order, 'input' first."
-            )
         if not is_int(self.seed):
             raise SpectrimError(f"a seed of {self.seed!r}; expected an integer.")
+        if not is_int(self.round_to) or self.round_to < 1:
+            raise SpectrimError(f"round_to is {self.round_to!r}; expected an integer from 1.")
+        stages = (
+            stage if stage.round_to == self.round_to else stage.with_round_to(self.round_to)
+            for stage in self.stages
+        )
+        object.__setattr__(self, "stages", tuple(stages))
+        order = [_order(stage) for stage in self.stages]
+        if order != sorted(set(order)):
+            raise SpectrimError(
+                f"stages at {[s.at for s in self.stages]}; expected each block at most once (or "
+                "once for each place in it), in order, 'input' first."
+            )
 
-    def at(self, place: int | str) -> Stage | None:
-        """The stage at a block or at "input"."""
-        return next((stage for stage in self.stages if stage.at == place), None)
+    def at(self, block: int | str, place: str = "between") -> Stage | None:
+        """The stage at a block, or at "input"."""
+        return next(
+            (s for s in self.stages if s.at == block and (block == "input" or s.place == place)),
+            None,
+        )
 
-    def counts(self, patches: int, depth: int) -> list[tuple[int, int]]:
-        """Patches at the attention and at the MLP of each of `depth` blocks."""
+    def counts(
+        self, patches: int, depth: int, num_prefix_tokens: int = 0
+    ) -> list[tuple[int, int]]:
+        """Patches at the attention and at the MLP of each of `depth` blocks.
+
+        An adaptive reduction counts with the most patches that it may leave.
+        """
         counts = []
-        stage = self.at("input")
-        left = stage.leaves(patches) if stage else patches
+
+        def after(stage: Stage | None, arriving: int) -> int:
+            return stage.leaves(arriving, num_prefix_tokens) if stage else arriving
+
+        left = after(self.at("input"), patches)
         for block in range(depth):
-            stage = self.at(block)
-            arriving, left = left, stage.leaves(left) if stage else left
-            counts.append((arriving, left))
+            attended = after(self.at(block, "before"), left)
+            transformed = after(self.at(block), attended)
+            counts.append((attended, transformed))
+            left = after(self.at(block, "after"), transformed)
         return counts
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether clips may keep different numbers of patches."""
+        return any(stage.is_adaptive for stage in self.stages)
 
     def with_keep_rate(self, keep_rate: float | Sequence[float]) -> Plan:
         """The same plan with another keep rate for all stages with a rate, or one per stage."""
@@ -65,16 +98,18 @@ class Plan:
 
     def modules(self) -> list[nn.Module]:
         """Scores and reductions that are modules, whose parameters a model must hold."""
-        functions = [part for stage in self.stages for part in (stage.rank, stage.reduce)]
-        functions = [
-            part.func if isinstance(part, functools.partial) else part for part in functions
+        functions: list[Any] = [
+            part.func if isinstance(part, functools.partial) else part
+            for stage in self.stages
+            for part in (stage.rank, stage.reduce)
         ]
         return list(dict.fromkeys(part for part in functions if isinstance(part, nn.Module)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data with a version number."""
         stages = [stage.to_dict() for stage in self.stages]
-        return {"version": PLAN_VERSION, "seed": self.seed, "stages": stages}
+        data = {"version": PLAN_VERSION, "seed": self.seed, "stages": stages}
+        return data if self.round_to == 1 else data | {"round_to": self.round_to}
 
     @classmethod
     def from_dict(
@@ -93,37 +128,88 @@ class Plan:
         data = upgrade(data)
         for stage in data["stages"]:
             for key in ("score", "reduction"):
-                if ":" in stage[key] and not trust_code:
+                if ":" in (stage[key] or "") and not trust_code:
                     raise SpectrimError(
                         f"the saved plan names code outside Spectrim, {key} {stage[key]!r}. Load "
                         "it with trust_code=True if you trust it."
                     )
-        return cls(tuple(Stage(**stage) for stage in data["stages"]), data.get("seed", 0))
+        stages = tuple(Stage(**stage) for stage in data["stages"])
+        return cls(stages, data.get("seed", 0), data.get("round_to", 1))
 
     def __str__(self) -> str:
-        return (
-            ", ".join(
-                f"{part_name(s.score)} {s.keep_rate if s.count is None else s.count} at {s.at}"
-                for s in self.stages
-            )
-            or "no pruning"
-        )
+        # Stages that differ in their block only are named together.
+        groups: dict[str, list[int | str]] = {}
+        for stage in self.stages:
+            groups.setdefault(_description(stage), []).append(stage.at)
+        text = "; ".join(f"{text} at {_blocks_text(blocks)}" for text, blocks in groups.items())
+        rounding = f", rounded to {self.round_to}" if self.round_to > 1 else ""
+        return f"{text}{rounding}" if text else "no pruning"
+
+
+def _order(stage: Stage) -> tuple[int, int]:
+    place = PLACES.index(stage.place or "between")
+    return (-1, 0) if stage.at == "input" else (int(stage.at), place)
+
+
+def _description(stage: Stage) -> str:
+    """Such as "keep-top by attention 0.7" or "tome 0.9"."""
+    ranking = "" if stage.score is None else f" by {part_name(stage.score)}"
+    amount = stage.keep_rate if stage.count is None else f"{stage.count} patches"
+    return f"{part_name(stage.reduction)}{ranking} {amount}"
+
+
+def _blocks_text(blocks: Sequence[int | str]) -> str:
+    """Block numbers; four or more in a row as a range: "0-11"."""
+    numbers = [block for block in blocks if isinstance(block, int)]
+    is_range = numbers == list(range(numbers[0], numbers[0] + len(blocks))) if numbers else False
+    if is_range and len(blocks) > 3:
+        return f"{blocks[0]}-{blocks[-1]}"
+    return ", ".join(map(str, blocks))
 
 
 def paper_plan(
     keep_rate: float | Sequence[float],
-    score: str | Score = DEFAULT_SCORE,
-    blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    score: str | Score | None = None,
+    blocks: Sequence[int | str] | str | None = None,
     reduction: str | Reduction = DEFAULT_REDUCTION,
     seed: int = 0,
+    *,
+    depth: int = 12,
+    round_to: int = 1,
+    score_options: Mapping[str, Any] | None = None,
+    reduction_options: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """The paper's plan: the same score in a few blocks, one keep rate for all or one per block."""
+    """The same score and reduction in some blocks, by default as in the paper.
+
+    Args:
+        keep_rate: one for all blocks, or one per block.
+        score: None: the reduction's default score, else "attention".
+        blocks: indices from 0, or "input" first; "every": all; None: the reduction's default.
+        depth: number of blocks of the model.
+    """
+    reduction_options = reduction_options or {}
+    reduce = resolve("reduction", reduction, REDUCTIONS, reduction_options)
+    if score is None:
+        score = declared(reduce, "default_score", DEFAULT_SCORE)
+    if blocks is None:
+        blocks = declared(reduce, "blocks", papers_blocks)(depth)
+    elif isinstance(blocks, str):
+        if blocks != "every":
+            raise SpectrimError(f"blocks is {blocks!r}; expected a list of blocks, or 'every'.")
+        blocks = range(depth)
     rates = _one_each(keep_rate, len(blocks))
     stages = (
-        Stage(at=block, keep_rate=rate, score=score, reduction=reduction)
+        Stage(
+            at=block,
+            keep_rate=rate,
+            score=score,
+            reduction=reduction,
+            score_options=score_options or {},
+            reduction_options=reduction_options,
+        )
         for block, rate in zip(blocks, rates, strict=True)
     )
-    return Plan(tuple(stages), seed)
+    return Plan(tuple(stages), seed, round_to)
 
 
 def _one_each(keep_rate: float | Sequence[float], stages: int) -> list[float]:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from .context import Context
+from .parts import declared
 
 Score: TypeAlias = Callable[[Context], Tensor]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,12 +92,6 @@ def random(context: Context) -> Tensor:
 
 def _sound_first(context: Context, values: Tensor) -> Tensor:
     return torch.where(context.holds_sound(), context.carry(values), -math.inf)
-
-
-def declared(part: Callable[..., Any], name: str, default: Any = None) -> Any:
-    """A property that a score or a reduction declares, else `default`."""
-    part = getattr(part, "func", part)  # a score with options is a functools.partial
-    return getattr(part, name, default)
 
 
 def needs_attention_map(score: Score, has_class_token: bool) -> bool:

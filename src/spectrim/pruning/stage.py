@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import functools
-import importlib
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..common.errors import SpectrimError, nearest
+from ..common.errors import SpectrimError
+from . import attention_scores as attention_scores  # registers its scores
 from .context import NO_ATTENTION, Context
+from .parts import declared, naming_errors, part_name, resolve
 from .reductions import REDUCTIONS, Reduction
-from .scores import SCORES, Score, declared, needs_attention_map
+from .scores import SCORES, Score, needs_attention_map
 from .tokens import Tokens
+
+PLACES = ("before", "between", "after")
+"""Where a stage may stand in its block: before the attention, between attention and MLP, or after
+the MLP."""
 
 
 def kept(rate: float, arriving: int) -> int:
@@ -35,13 +37,17 @@ class Stage:
     """One ranking of the patches, and the reduction that follows it.
 
     Attributes:
-        at: block index from 0 (between its attention and its MLP), or "input".
+        at: block index from 0, or "input", before the first block.
         keep_rate: fraction of the arriving patches that is kept, above 0 and at most 1; or
         count: number of patches to keep (all, if fewer arrive).
-        score: "attention", "intensity", "variation", "intensity-padded", "variation-padded",
-            "random", "module:name", a function of the context, or a module.
-        reduction: "keep-top", "module:name", or a callable; see `reductions`.
+        score: a name (`scores.SCORES`), "module:name", a function of the context, or a module.
+            A reduction that ranks by itself, such as "tome", has the score None.
+        reduction: a name (`reductions.REDUCTIONS`), "module:name", or a callable.
         score_options, reduction_options: keyword arguments for the above.
+        place: "before" the block's attention, "between" attention and MLP, or "after" the MLP;
+            None: where the score needs it, else "between".
+        round_to: round prefix tokens plus kept patches up to a multiple of this, such as 8 for
+            matrix units of GPUs. A plan sets it.
 
     Raises:
         SpectrimError: a value out of range, or an unknown name.
@@ -50,11 +56,13 @@ class Stage:
     at: int | str
     keep_rate: float | None = None
     count: int | None = None
-    score: str | Score = "attention"
+    score: str | Score | None = "attention"
     reduction: str | Reduction = "keep-top"
     score_options: Mapping[str, Any] = field(default_factory=dict)
     reduction_options: Mapping[str, Any] = field(default_factory=dict)
-    rank: Score = field(init=False, repr=False, compare=False)
+    place: str | None = None
+    round_to: int = 1
+    rank: Score | None = field(init=False, repr=False, compare=False)
     reduce: Reduction = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -66,12 +74,52 @@ class Stage:
             check_keep_rate(self.keep_rate)
         if self.count is not None and (not is_int(self.count) or self.count < 1):
             raise SpectrimError(f"a count of {self.count!r}; expected an integer of at least 1.")
-        rank = _resolve("score", self.score, SCORES, self.score_options)
-        reduce = _resolve("reduction", self.reduction, REDUCTIONS, self.reduction_options)
-        if self.at == "input" and declared(rank, "needs_block", False):
-            raise SpectrimError(NO_ATTENTION)
-        object.__setattr__(self, "rank", rank)
+        reduce = resolve("reduction", self.reduction, REDUCTIONS, self.reduction_options)
         object.__setattr__(self, "reduce", reduce)
+        if not declared(reduce, "needs_scores", True):
+            object.__setattr__(self, "score", None)
+            object.__setattr__(self, "score_options", {})
+        elif self.score is None:
+            raise SpectrimError(f"the reduction {part_name(self.reduction)} requires a score.")
+        rank = None
+        if self.score is not None:
+            rank = resolve("score", self.score, SCORES, self.score_options)
+        object.__setattr__(self, "rank", rank)
+        object.__setattr__(self, "place", self._resolved_place())
+        self._check_parts()
+
+    def _resolved_place(self) -> str:
+        """The place in the block: as given, or as the score requires."""
+        required = None if self.rank is None else declared(self.rank, "place")
+        place = self.place or required or "between"
+        if place not in PLACES:
+            raise SpectrimError(f"a place of {place!r}; expected one of {', '.join(PLACES)}.")
+        if required not in (None, place):
+            raise SpectrimError(
+                f"the score {part_name(self.score or '')} ranks {required} the MLP only; the "
+                f"stage stands {place!r}. Omit `place`."
+            )
+        return place
+
+    def _check_parts(self) -> None:
+        parts: list[Callable[..., Any]] = [self.reduce]
+        parts += [] if self.rank is None else [self.rank]
+        if any(declared(part, "needs_block", False) for part in parts):
+            if self.at == "input":
+                raise SpectrimError(NO_ATTENTION)
+            if self.place == "before":
+                raise SpectrimError(
+                    f"a stage before block {self.at}: its attention is not computed there yet. "
+                    "Use place='between', or 'after' the block before it."
+                )
+        negative = self.rank is not None and not declared(self.rank, "positive", True)
+        if negative and declared(self.reduce, "needs_positive_scores", False):
+            known = [name for name, score in SCORES.items() if declared(score, "positive", True)]
+            raise SpectrimError(
+                f"the reduction {part_name(self.reduction)} weighs patches by their scores, and "
+                f"the score {part_name(self.score or '')} may be negative. Use one of "
+                f"{', '.join(known)}."
+            )
 
     def with_keep_rate(self, keep_rate: float) -> Stage:
         """The same stage with another keep rate; a learned score is shared, not copied."""
@@ -80,59 +128,104 @@ class Stage:
         object.__setattr__(stage, "keep_rate", keep_rate)
         return stage
 
-    def stays(self, arriving: int) -> int:
-        """Number of patches that the reduction is asked to keep."""
-        if self.count is not None:
-            return min(self.count, arriving)
-        assert self.keep_rate is not None
-        return kept(self.keep_rate, arriving)
+    def with_round_to(self, multiple: int) -> Stage:
+        """The same stage with counts rounded up to another multiple; learned parts are shared."""
+        stage = copy.copy(self)
+        object.__setattr__(stage, "round_to", multiple)
+        return stage
 
-    def leaves(self, arriving: int) -> int:
-        """Number of tokens after this stage, without prefix tokens."""
-        stays = self.stays(arriving)
-        if stays >= arriving:
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether clips keep different numbers of patches, at most `leaves` of them."""
+        return bool(declared(self.reduce, "adaptive", False))
+
+    def requested(self, arriving: int, num_prefix_tokens: int = 0) -> int:
+        """Number of patches that the reduction is asked to keep; may exceed `arriving`."""
+        count = self.count
+        if count is None:
+            assert self.keep_rate is not None
+            count = kept(self.keep_rate, arriving)
+        rounded = math.ceil((num_prefix_tokens + count) / self.round_to) * self.round_to
+        return rounded - num_prefix_tokens
+
+    def stays(self, arriving: int, num_prefix_tokens: int = 0) -> int:
+        """The same, at most `arriving`."""
+        return min(self.requested(arriving, num_prefix_tokens), arriving)
+
+    def acts(self, arriving: int, num_prefix_tokens: int = 0) -> bool:
+        """Whether the stage does anything: it has patches to remove, or decides that itself."""
+        if self.is_adaptive and self.keep_rate is None:
+            return True
+        return self.stays(arriving, num_prefix_tokens) < arriving
+
+    def leaves(self, arriving: int, num_prefix_tokens: int = 0) -> int:
+        """Number of tokens after this stage, without prefix tokens; if adaptive, the most."""
+        stays = self.stays(arriving, num_prefix_tokens)
+        if not self.acts(arriving, num_prefix_tokens):
             return arriving
-        after = getattr(self.reduce, "tokens_after", None)
+        after = declared(self.reduce, "tokens_after")
         return stays if after is None else int(after(arriving, stays))
 
-    def needs_attention_map(self, arriving: int, has_class_token: bool) -> bool:
+    def needs_attention_map(
+        self, arriving: int, num_prefix_tokens: int, has_class_token: bool
+    ) -> bool:
         """Whether its block should compute the attention map: it drops patches by that map."""
-        drops = self.leaves(arriving) < arriving
-        return drops and needs_attention_map(self.rank, has_class_token)
+        if self.rank is None or not self.acts(arriving, num_prefix_tokens):
+            return False
+        return needs_attention_map(self.rank, has_class_token)
 
     def __call__(self, tokens: Tokens, context: Context) -> Tokens:
         """Rank the patches, then reduce the tokens."""
-        arriving, name = tokens.count, part_name(self.score)
-        scores = self._scores(context)
-        if scores.shape != tokens.origin.shape:
+        prefix = tokens.num_prefix_tokens
+        context.scores = self._scores(tokens, context)
+        context.counts = self._counts(tokens, self.stays)
+        context.requested = self._counts(tokens, self.requested)
+        count = self.requested(tokens.count, prefix)
+        if not self.is_adaptive:
+            count = min(count, tokens.count)
+        left = self._reduced(tokens, context.scores, count, context)
+        expected = self.leaves(tokens.count, prefix)
+        if left.count != expected and not (self.is_adaptive and left.count < expected):
             raise SpectrimError(
-                f"score {name} gave shape {tuple(scores.shape)}; expected (batch, patches) = "
-                f"{tuple(tokens.origin.shape)}."
-            )
-        context.scores = scores
-        left = self._reduced(tokens, scores, context)
-        if left.count != self.leaves(arriving):
-            raise SpectrimError(
-                f"reduction {part_name(self.reduction)} left {left.count} tokens of {arriving}, "
-                f"but {self.leaves(arriving)} were expected; declare "
+                f"reduction {part_name(self.reduction)} left {left.count} tokens of "
+                f"{tokens.count}, but {expected} were expected; declare "
                 "tokens_after(arriving, count) on it."
             )
-        if tokens.present is not None and left.present is not None:
-            # A clip with fewer patches than the others keeps the same number as if it were alone.
-            kept_counts = [self.stays(n) if n else 0 for n in tokens.present.sum(1).tolist()]
-            limits = torch.tensor(kept_counts, device=left.x.device)[:, None]
-            places = torch.arange(left.count, device=left.x.device)
-            left = replace(left, present=left.present & (places < limits))
-        return left
+        wrong = left.disagreement(tokens, context.clips.grid.count)
+        if wrong is not None:
+            raise SpectrimError(f"reduction {part_name(self.reduction)} returned {wrong}")
+        return left.trimmed() if self.is_adaptive else left
 
-    def _scores(self, context: Context) -> Tensor:
+    def _counts(self, tokens: Tokens, of: Callable[[int, int], int]) -> Tensor | None:
+        """(batch,) patches that each clip keeps, as if it were alone; None if all clips are equal.
+
+        A table gives the count for every possible number of patches, without asking the device.
+        """
+        if tokens.present is None:
+            return None
+        prefix = tokens.num_prefix_tokens
+        counts = [0, *(of(n, prefix) for n in range(1, tokens.count + 1))]
+        table = torch.tensor(counts, device=tokens.x.device)
+        return table[tokens.present.sum(1)]
+
+    def _scores(self, tokens: Tokens, context: Context) -> Tensor | None:
+        if self.rank is None or self.score is None:
+            return None
         if isinstance(self.score, str) and self.score in SCORES:
-            return self.rank(context)
-        with naming_errors("score", self.score):
-            return self.rank(context)
+            scores = self.rank(context)
+        else:
+            with naming_errors("score", self.score):
+                scores = self.rank(context)
+        if scores.shape != tokens.origin.shape:
+            raise SpectrimError(
+                f"score {part_name(self.score)} gave shape {tuple(scores.shape)}; expected "
+                f"(batch, patches) = {tuple(tokens.origin.shape)}."
+            )
+        return scores
 
-    def _reduced(self, tokens: Tokens, scores: Tensor, context: Context) -> Tokens:
-        count = self.stays(tokens.count)
+    def _reduced(
+        self, tokens: Tokens, scores: Tensor | None, count: int, context: Context
+    ) -> Tokens:
         if isinstance(self.reduction, str) and self.reduction in REDUCTIONS:
             return self.reduce(tokens, scores, count, context)
         with naming_errors("reduction", self.reduction):
@@ -147,7 +240,7 @@ class Stage:
         data: dict[str, Any] = {"at": self.at}
         data |= {"count": self.count} if self.keep_rate is None else {"keep_rate": self.keep_rate}
         for key, value in (("score", self.score), ("reduction", self.reduction)):
-            if not isinstance(value, str):
+            if value is not None and not isinstance(value, str):
                 raise SpectrimError(
                     f"the {key} {part_name(value)} is an object in memory and cannot be saved. "
                     "Pass it as the text 'package.module:name' instead."
@@ -155,20 +248,9 @@ class Stage:
             data[key] = value
             if options := getattr(self, f"{key}_options"):
                 data[f"{key}_options"] = dict(options)
+        if self.place != "between":
+            data["place"] = self.place
         return data
-
-
-@contextlib.contextmanager
-def naming_errors(kind: str, part: str | Callable[..., Any]) -> Iterator[None]:
-    """Turn any error of a user's score or reduction into a SpectrimError that names it."""
-    try:
-        yield
-    except SpectrimError:
-        raise
-    except Exception as error:
-        raise SpectrimError(
-            f"the {kind} {part_name(part)} failed: {type(error).__name__}: {error}."
-        ) from error
 
 
 def check_keep_rate(rate: Any) -> None:
@@ -177,43 +259,6 @@ def check_keep_rate(rate: Any) -> None:
         raise SpectrimError(f"a keep rate of {rate!r}; expected a number above 0 and at most 1.")
 
 
-def part_name(part: str | Callable[..., Any]) -> str:
-    """Name of a score or reduction in messages and result rows."""
-    if isinstance(part, str):
-        return part
-    return str(getattr(part, "__name__", type(part).__name__))
-
-
 def is_int(value: object) -> bool:
     """Whether a value is an integer; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _resolve(
-    kind: str, spec: Any, known: Mapping[str, Callable[..., Any]], options: Mapping[str, Any]
-) -> Any:
-    """Turn a name, "module:name" or callable into a callable with its options applied."""
-    function = spec
-    if isinstance(spec, str):
-        function = known.get(spec) or (_imported(kind, spec) if ":" in spec else None)
-        if function is None:
-            raise SpectrimError(
-                f"no {kind} is called {spec!r}.{nearest(spec, known)} Name your own as "
-                "'package.module:name'."
-            )
-    if not callable(function):
-        raise SpectrimError(
-            f"a {kind} must be a name or a callable, not {type(function).__name__}."
-        )
-    if inspect.isclass(function):
-        return function(**options)
-    return functools.partial(function, **options) if options else function
-
-
-def _imported(kind: str, spec: str) -> Any:
-    module, _, name = spec.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # importing a module may raise anything
-        reason = f"{type(error).__name__}: {error}".rstrip(".")
-        raise SpectrimError(f"{kind} {spec!r} cannot be imported: {reason}.") from error

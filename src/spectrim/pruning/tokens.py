@@ -26,6 +26,7 @@ class Tokens:
             tokens are masked in attention, ranking and pooling. None: all are present.
         members: (batch, input patches) position of the token that holds each input patch, -1 if
             it was dropped; None until a reduction merges: each token holds its origin only.
+        proportional: whether `sizes` also weigh attention, as in ToMe; else only mean pooling.
     """
 
     x: Tensor
@@ -34,6 +35,7 @@ class Tokens:
     sizes: Tensor | None = None
     present: Tensor | None = None
     members: Tensor | None = None
+    proportional: bool = True
 
     @property
     def count(self) -> int:
@@ -59,14 +61,16 @@ class Tokens:
     def bias(self) -> Tensor | None:
         """(batch, 1, 1, tokens) to add to attention logits; None if there is nothing to add.
 
-        The logarithm of the size, as in ToMe (arXiv 2210.09461, eq. 1); minus infinity where
-        a token is absent.
+        The logarithm of the size, as in ToMe (arXiv 2210.09461, eq. 1), if `proportional`; minus
+        infinity where a token is absent.
         """
-        if self.sizes is None and self.present is None:
+        sizes = self.sizes if self.proportional else None
+        if sizes is None and self.present is None:
             return None
-        bias = torch.zeros_like(self.origin, dtype=torch.float32)
-        if self.sizes is not None:
-            bias = self.sizes.float().log()
+        dtype = at_least_float32(self.x.dtype)
+        bias = torch.zeros_like(self.origin, dtype=dtype)
+        if sizes is not None:
+            bias = sizes.to(dtype).log()
         if self.present is not None:
             bias = torch.where(self.present, bias, -math.inf)
         bias = torch.nn.functional.pad(bias, (self.num_prefix_tokens, 0))
@@ -84,14 +88,55 @@ class Tokens:
         """The patches at `index` (batch, kept), in that order; prefix tokens stay in front."""
         rows = index[..., None].expand(-1, -1, self.x.shape[2])
         kept = self.patches.gather(1, rows)
-        return Tokens(
+        return replace(
+            self,
             x=torch.cat([self.x[:, : self.num_prefix_tokens], kept], 1),
-            num_prefix_tokens=self.num_prefix_tokens,
             origin=self.origin.gather(1, index),
             sizes=None if self.sizes is None else self.sizes.gather(1, index),
             present=None if self.present is None else self.present.gather(1, index),
             members=None if self.members is None else _follow(self.members, index, self.count),
         )
+
+    def holders(self, num_input_patches: int) -> Tensor:
+        """(batch, input patches): position of the token that holds each one, -1 if dropped."""
+        if self.members is not None:
+            return self.members
+        places = torch.arange(self.count, device=self.x.device).expand_as(self.origin)
+        if self.present is not None:
+            places = torch.where(self.present, places, -1)
+        nobody = torch.full_like(self.origin[:, :1].expand(-1, num_input_patches), -1)
+        return nobody.scatter(1, self.origin, places)
+
+    def disagreement(self, arriving: Tokens, num_input_patches: int) -> str | None:
+        """Which field has a wrong shape, given the tokens before a reduction; None if none has."""
+        batch, width = arriving.x.shape[0], arriving.x.shape[2]
+        expected = {
+            "x": (batch, self.num_prefix_tokens + self.origin.shape[1], width),
+            "origin": (batch, self.count),
+            "sizes": (batch, self.count),
+            "present": (batch, self.count),
+            "members": (batch, num_input_patches),
+        }
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                return f"{name} of shape {tuple(value.shape)}; expected {shape}."
+        if arriving.present is not None and self.present is None:
+            return "present=None, although some clips have absent tokens; expected (batch, count)."
+        return None
+
+    def trimmed(self) -> Tokens:
+        """The tokens without trailing ones that are absent in every clip.
+
+        Reads a number from the device. Where none is absent, `present` becomes None.
+        """
+        if self.present is None:
+            return self
+        counts = self.present.sum(1)
+        most = int(counts.max())
+        places = torch.arange(most, device=self.x.device).expand(len(counts), -1)
+        shorter = self.take(places)
+        return replace(shorter, present=None) if int(counts.min()) == most else shorter
 
     def only(self, keep: Tensor) -> Tokens:
         """Drop the patches whose origin `keep` (batch, input patches) bool does not hold.
@@ -115,6 +160,14 @@ class Tokens:
         index = here.int().argsort(dim=1, descending=True, stable=True)[:, :most]
         present = torch.arange(most, device=counts.device) < counts[:, None]
         return replace(self.take(index), present=present if fewest < most else None)
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of scores and of what is computed from them: float32, or float64 for a model in it.
+
+    Half precision would rank near-equal patches in another order.
+    """
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _follow(members: Tensor, index: Tensor, count: int) -> Tensor:

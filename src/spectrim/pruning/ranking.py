@@ -1,31 +1,13 @@
-"""Reductions remove the tokens that a ranking puts last.
-
-A reduction is `(tokens, scores, count, context) -> tokens`: scores are (batch, patches), count is
-the number of patches to keep. It may declare properties as attributes:
-
-    tokens_after: a function (arriving, count) to the number of tokens that it leaves, if that is
-        not `count`; costs are computed from it.
-    exportable: False if an exported model would give other results.
-"""
+"""The order of patches by score, the same in every backend."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from .context import Context
 from .tokens import Tokens
-
-Reduction: TypeAlias = Callable[[Tokens, Tensor, int, Context], Tokens]
-
-
-def keep_top(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
-    """Keep the `count` patches with the highest scores, highest first."""
-    return tokens.take(ranked(tokens, scores, count))
 
 
 def ranked(tokens: Tokens, scores: Tensor, count: int | None = None) -> Tensor:
@@ -69,6 +51,3 @@ def sort_keys(scores: Tensor, index: Tensor) -> Tensor:
     bits = same_nan.contiguous().view(torch.int32)
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # bits >> 31 is -1 for negative numbers, else 0
     return ordered.long() * 2**32 - index
-
-
-REDUCTIONS: dict[str, Reduction] = {"keep-top": keep_top}

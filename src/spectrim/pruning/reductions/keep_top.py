@@ -1,0 +1,32 @@
+"""Keep the patches with the highest scores: the paper's reduction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..context import Context
+from ..ranking import ranked
+from ..tokens import Tokens
+from .registry import papers_blocks, register
+
+
+@register("keep-top", blocks=papers_blocks)
+def keep_top(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
+    """Keep the `count` patches with the highest scores, highest first."""
+    return first_of(tokens, ranked(tokens, scores, count), context)
+
+
+def first_of(tokens: Tokens, order: Tensor, context: Context) -> Tokens:
+    """The patches of an order (batch, count).
+
+    A clip with absent tokens keeps its own number of them, `context.counts`.
+    """
+    left = tokens.take(order)
+    if left.present is None or context.counts is None:
+        return left
+    # A clip with fewer patches than the others keeps the same number as if it were alone.
+    places = torch.arange(left.count, device=left.x.device)
+    return replace(left, present=left.present & (places < context.counts[:, None]))
