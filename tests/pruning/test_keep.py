@@ -8,7 +8,6 @@ import torch
 
 from spectrim.common.errors import SpectrimError
 from spectrim.models.build import prune
-from spectrim.models.trace import carriers
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
 from spectrim.pruning.tokens import Tokens
@@ -151,4 +150,4 @@ def test_what_is_absent_stays_so_whatever_is_kept():
 def test_a_patch_that_is_absent_is_carried_by_no_token():
     origin, present = torch.tensor([[2, 0]]), torch.tensor([[True, False]])
     tokens = Tokens(torch.zeros(1, 3, 8), 1, origin, present=present)
-    assert carriers(tokens, 4).tolist() == [[-1, -1, 0, -1]]
+    assert tokens.holders(4).tolist() == [[-1, -1, 0, -1]]

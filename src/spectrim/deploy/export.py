@@ -22,8 +22,8 @@ from ..common.files import save
 from ..models.build import macs
 from ..models.provenance import plan_record
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.reductions import REDUCTIONS
 from ..pruning.parts import declared, part_name
+from ..pruning.reductions import REDUCTIONS
 from ..pruning.scores import SCORES
 from ..version import __version__
 from .graph import FromFeatures, FromWaveforms

@@ -50,9 +50,7 @@ class TorchRunner(Runner):
         if self.model.device.type != "cpu":
             return None
         config = self.model.config
-        counts = self.model.plan.counts(
-            config.grid.count, config.depth, config.num_prefix_tokens
-        )
+        counts = self.model.plan.counts(config.grid.count, config.depth, config.num_prefix_tokens)
         mean = sum(transformed for _, transformed in counts) / len(counts)
         return max(1, round(self.patches_at_once / mean))
 

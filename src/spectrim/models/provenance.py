@@ -10,8 +10,8 @@ import torch
 from ..common.versions import RESULT_VERSION as RESULT_VERSION
 from ..common.versions import processor as processor
 from ..common.versions import versions as versions_of_packages
-from ..pruning.plan import Plan
 from ..pruning.parts import part_name
+from ..pruning.plan import Plan
 from ..pruning.saved_plans import PLAN_VERSION
 from .transformer import SpectrogramTransformer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from ..pruning.context import Context
@@ -78,4 +77,3 @@ def record(plan: Plan, grid: PatchGrid, score: str | Score | None) -> Trace:
     stage = Stage(0, keep_rate=1.0, score="attention" if score is None else score)
     assert stage.rank is not None
     return Trace(grid, plan, stage.rank, stage.place or "between", always=score is not None)
-

@@ -171,7 +171,14 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
                 blocks without one the first stage's score ("attention" for an empty plan).
         """
         trace = record(self.plan, self.grid, score)
-        tokens = self.encode(features, valid, keep=keep, keep_after=keep_after, watch=trace.watch)
+        tokens = self.encode(
+            features,
+            valid,
+            keep=keep,
+            keep_after=keep_after,
+            watch=trace.watch,
+            watch_after=trace.place == "after",
+        )
         return trace.finish(self.head(self.pool(tokens)).float())
 
     def encode(
@@ -183,12 +190,14 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         keep: Tensor | None = None,
         keep_after: int = 0,
         watch: Watch | None = None,
+        watch_after: bool = False,
         plan: Plan | None = None,
     ) -> Tokens:
         """Features to the tokens after the last block, pruned by the plan.
 
-        Arguments are those of `forward`; `watch` is called wherever a stage may stand. `plan`
-        replaces the model's in this pass.
+        Arguments are those of `forward`; `watch` is called at the input, between the halves of
+        each block, wherever a stage stands, and with `watch_after` after each block.
+        `plan` replaces the model's in this pass.
         """
         plan = self.plan if plan is None else plan
         plan = plan if keep_rate is None else plan.with_keep_rate(keep_rate)
@@ -211,7 +220,7 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
             before = tokens
             tokens = block.transform(tokens)
             last = plan.at(index, "after")
-            if last or watch:
+            if last or (watch and watch_after):
                 context = context.after_mlp(before, tokens)
                 tokens = self._prune(last, tokens, context, watch)
             if keep is not None and index + 1 == keep_after:

@@ -45,11 +45,11 @@ class Attention:
 
 def class_row(a: Attention, tokens: Tokens) -> Tensor:
     """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32."""
-    return class_rows(a, tokens).mean(1)
+    return class_rows(a, tokens).mean(1).float()
 
 
 def class_rows(a: Attention, tokens: Tokens) -> Tensor:
-    """(batch, heads, patches) attention of the class token in each head, float32."""
+    """(batch, heads, patches) attention of the class token in each head, at least float32."""
     if not a.q.is_meta and torch.is_autocast_enabled(a.q.device.type):
         with torch.autocast(a.q.device.type, enabled=False):
             return class_rows(a, tokens)
@@ -60,7 +60,7 @@ def class_rows(a: Attention, tokens: Tokens) -> Tensor:
 
 
 def attention_map(a: Attention) -> Tensor:
-    """(batch, heads, tokens, tokens) softmaxed attention, queries first, float32."""
+    """(batch, heads, tokens, tokens) softmaxed attention, queries first, at least float32."""
     if not a.q.is_meta and torch.is_autocast_enabled(a.q.device.type):
         with torch.autocast(a.q.device.type, enabled=False):
             return attention_map(a)
@@ -198,7 +198,7 @@ def _explicit_in_groups(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
         # that are present: absent ones attend too, but stand for no patch.
         patches = weights[:, prefix:, prefix:]
         patches = patches if queries is None else patches * queries
-        received.append(patches.sum(1, dtype=at_least_float32(patches.dtype)))
+        received.append(patches.sum(1, dtype=torch.float32))
     total = torch.cat(received).unflatten(0, (batch, heads)).mean(1)
     num_queries = tokens.count if tokens.present is None else tokens.present.sum(1, keepdim=True)
     return torch.cat(mixed).unflatten(0, (batch, heads)), total / num_queries
@@ -213,4 +213,6 @@ def _explicit_at_once(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
     if tokens.present is not None:
         patches = patches * tokens.present[:, None, :, None]
         num_queries = tokens.present.sum(1, keepdim=True)
-    return weights @ a.v, patches.sum(2, dtype=at_least_float32(patches.dtype)).mean(1) / num_queries
+    return weights @ a.v, patches.sum(2, dtype=torch.float32).mean(
+        1
+    ) / num_queries

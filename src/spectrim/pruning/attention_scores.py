@@ -7,7 +7,6 @@ from torch import Tensor
 
 from .context import Context
 from .scores import register
-from .tokens import at_least_float32
 
 
 def _class_row_macs(tokens: int, width: int, has_class_token: bool) -> int:
@@ -38,7 +37,7 @@ def value_attention(context: Context) -> Tensor:
     As in the code of ATS (arXiv 2111.15667, eq. 3 sums head by head). Sums to 1 in each clip.
     """
     values = context.v[:, :, context.tokens.num_prefix_tokens :]
-    norms = values.to(at_least_float32(values.dtype)).square().sum((1, 3)).sqrt()
+    norms = values.float().square().sum((1, 3)).sqrt()
     scores = context.attention_received() * norms
     if context.tokens.present is not None:
         scores = scores * context.tokens.present
@@ -49,8 +48,8 @@ def value_attention(context: Context) -> Tensor:
 def head_max(context: Context) -> Tensor:
     """The highest attention of any head: of the class token, else the mean over patches."""
     if context.clips.has_class_token:
-        return context.class_rows().amax(1)
-    return _patch_map(context).mean(2).amax(1)
+        return context.class_rows().amax(1).float()
+    return _patch_map(context).mean(2).amax(1).float()
 
 
 @register("shift", place="after", needs_block=True)
@@ -60,8 +59,7 @@ def shift(context: Context) -> Tensor:
     Representation Shift (arXiv 2508.00367), with the MLP as the layer and the L2 norm. It needs no
     attention map. The stage stands after the MLP.
     """
-    update = context.mlp_update()
-    return update.to(at_least_float32(update.dtype)).norm(dim=-1)
+    return context.mlp_update().float().norm(dim=-1)
 
 
 ITERATIONS = (40, 8, 1)  # in the first, middle and last third of the blocks
@@ -97,12 +95,14 @@ def pagerank(context: Context, *, iterations: int | None = None) -> Tensor:
         importance = (importance[:, :, None] @ attention)[:, :, 0]
     scaled = importance * numbers
     mean = scaled.sum(2, keepdim=True) / numbers
-    variance = ((scaled - mean).square() * here[:, None]).sum(2) / (numbers[..., 0] - 1).clamp(min=1)
+    variance = ((scaled - mean).square() * here[:, None]).sum(2) / (numbers[..., 0] - 1).clamp(
+        min=1
+    )
     low, high = VARIANCES
     counts = ((variance >= low) & (variance <= high)).to(scaled.dtype)
     counts = torch.where(counts.sum(1, keepdim=True) > 0, counts, 1.0)
     squares = importance.square() * counts[..., None]
-    return (squares.sum(1) / counts.sum(1, keepdim=True)).sqrt()[:, prefix:]
+    return (squares.sum(1) / counts.sum(1, keepdim=True)).sqrt()[:, prefix:].float()
 
 
 def _patch_map(context: Context) -> Tensor:

@@ -129,9 +129,7 @@ class Context:
         # The block's queries and keys belong to the tokens that arrived at it. After a reduction
         # between attention and MLP, tokens and rows of the attention no longer correspond.
         same = before.count == self.tokens.count and before.members is self.tokens.members
-        context = Context(
-            self.clips, after, self.block, self._attention if same else None, "after"
-        )
+        context = Context(self.clips, after, self.block, self._attention if same else None, "after")
         context._before_mlp = before.x
         return context
 
@@ -204,11 +202,11 @@ class Context:
         return self.class_row() if self.clips.has_class_token else self.column_mean()
 
     def class_rows(self) -> Tensor:
-        """(batch, heads, patches) attention of the class token in each head, float32."""
+        """(batch, heads, patches) attention of the class token in each head, at least float32."""
         return class_rows(self.attention, self.tokens)
 
     def attention_map(self) -> Tensor:
-        """(batch, heads, tokens, tokens) softmaxed attention, queries first, float32.
+        """(batch, heads, tokens, tokens) softmaxed attention, queries first, at least float32.
 
         Computed on demand, in addition to the block's fused attention. Absent keys have weight 0;
         queries of absent tokens stand for no patch.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .parts import declared
 from .patches import PATCH
 from .plan import Plan
-from .parts import declared
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def macs(shape: Shape, plan: Plan) -> int:
 def ranking_macs(shape: Shape, plan: Plan, has_class_token: bool) -> int:
     """Multiply-accumulates that ranking adds to one clip, as its scores declare them."""
     total = 0
-    for block, (arriving, left) in enumerate(plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens)):
+    for block, (arriving, left) in enumerate(
+        plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens)
+    ):
         stage = plan.at(block)
         if stage is not None and stage.rank is not None and left < arriving:
             score_macs = declared(stage.rank, "ranking_macs", lambda *_: 0)

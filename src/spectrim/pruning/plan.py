@@ -48,8 +48,8 @@ class Plan:
         order = [_order(stage) for stage in self.stages]
         if order != sorted(set(order)):
             raise SpectrimError(
-                f"stages at {[s.at for s in self.stages]}; expected each block at most once (or "
-                "once for each place in it), in order, 'input' first."
+                f"stages at {[s.at for s in self.stages]}; expected each block at most once, in "
+                "order, 'input' first (or once for each place in a block)."
             )
 
     def at(self, block: int | str, place: str = "between") -> Stage | None:
@@ -59,9 +59,7 @@ class Plan:
             None,
         )
 
-    def counts(
-        self, patches: int, depth: int, num_prefix_tokens: int = 0
-    ) -> list[tuple[int, int]]:
+    def counts(self, patches: int, depth: int, num_prefix_tokens: int = 0) -> list[tuple[int, int]]:
         """Patches at the attention and at the MLP of each of `depth` blocks.
 
         An adaptive reduction counts with the most patches that it may leave.

@@ -154,8 +154,8 @@ class Stage:
 
     def acts(self, arriving: int, num_prefix_tokens: int = 0) -> bool:
         """Whether the stage does anything: it has patches to remove, or decides that itself."""
-        if self.is_adaptive and self.keep_rate is None:
-            return True
+        if self.is_adaptive:
+            return self.keep_rate is None or self.keep_rate < 1
         return self.stays(arriving, num_prefix_tokens) < arriving
 
     def leaves(self, arriving: int, num_prefix_tokens: int = 0) -> int:

@@ -77,9 +77,7 @@ def adjacent(
     else:
         is_merged = torch.arange(most, device=sequence.device) < numbers[:, None]
         into = torch.where(is_merged, into, leaving)
-        order, left_present = remaining(
-            sequence, leaving, is_merged, tokens, tokens.count - most
-        )
+        order, left_present = remaining(sequence, leaving, is_merged, tokens, tokens.count - most)
     return merged(
         tokens,
         leaving,

@@ -57,7 +57,7 @@ def diffrate(
     after_pruning = (arriving + count + 1) // 2 if prune_to is None else min(prune_to, arriving)
     order = ranked(tokens, scores)
     if after_pruning == count:
-        return first_of(tokens, order, count, context.counts)
+        return first_of(tokens, order, count, context)
     best, leaving = order[:, :count], order[:, count:after_pruning]
     is_merged = is_target = None
     if tokens.present is not None and context.counts is not None:

@@ -103,9 +103,7 @@ def pitome(
             ranks = torch.arange(tokens.count, device=a.device)
             is_dealt = ranks < 2 * numbers[:, None]
             sequence = by_energy.gather(1, is_dealt.int().argsort(dim=1, stable=True))
-        order, left_present = remaining(
-            sequence, leaving, is_merged, tokens, tokens.count - most
-        )
+        order, left_present = remaining(sequence, leaving, is_merged, tokens, tokens.count - most)
     return merged(
         tokens,
         leaving,

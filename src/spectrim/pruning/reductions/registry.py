@@ -24,7 +24,6 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
-from ..context import Context
 from ..defaults import DEFAULT_BLOCKS
 from ..tokens import Tokens
 

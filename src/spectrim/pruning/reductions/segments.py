@@ -62,4 +62,4 @@ def segments(
         places = torch.arange(tokens.count, device=order.device).expand_as(chosen)
         is_kept = torch.zeros_like(places).scatter(1, chosen, (places < counts).long())
         chosen = (1 - is_kept).argsort(dim=1, stable=True)
-    return first_of(tokens, order.gather(1, chosen), count, context.counts)
+    return first_of(tokens, order.gather(1, chosen), count, context)
