@@ -213,6 +213,4 @@ def _explicit_at_once(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
     if tokens.present is not None:
         patches = patches * tokens.present[:, None, :, None]
         num_queries = tokens.present.sum(1, keepdim=True)
-    return weights @ a.v, patches.sum(2, dtype=torch.float32).mean(
-        1
-    ) / num_queries
+    return weights @ a.v, patches.sum(2, dtype=torch.float32).mean(1) / num_queries

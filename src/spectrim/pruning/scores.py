@@ -6,6 +6,8 @@ or as the text "package.module:name". It may declare properties as attributes:
     needs_attention_map: True if it reads the whole attention map (`context.column_mean()`), so
         that the block computes the map once; or a function of `has_class_token` that returns
         this. (Its old name is `attention_map`.)
+    positive: False if scores may be negative; reductions that weigh patches by scores refuse it.
+    place: "after" if it ranks after the block's MLP only; see `Stage.place`.
     needs_block: True if it cannot rank at "input", before the first block.
     exportable: False if an exported model would give other results.
     ranking_macs: a function of (tokens, width, has_class_token) to the multiply-accumulates that
@@ -54,26 +56,26 @@ def attention(context: Context) -> Tensor:
     return context.attention_received()
 
 
-@register("intensity")
+@register("intensity", positive=False)
 def intensity(context: Context) -> Tensor:
     """Mean normalised log-mel of the patch's valid frames; minus infinity for padding."""
     return _sound_first(context, context.clips.mean_and_std()[0])
 
 
-@register("variation")
+@register("variation", positive=False)
 def variation(context: Context) -> Tensor:
     """Unbiased standard deviation of the same values; minus infinity for padding."""
     return _sound_first(context, context.clips.mean_and_std()[1])
 
 
-@register("intensity-padded")
+@register("intensity-padded", positive=False)
 def intensity_padded(context: Context) -> Tensor:
     """The paper's intensity: mean of all 256 values, padding at the clip's minimum included."""
     clips = context.clips
     return _sound_first(context, clips.once("mean", lambda: clips.patches().mean(-1)))
 
 
-@register("variation-padded")
+@register("variation-padded", positive=False)
 def variation_padded(context: Context) -> Tensor:
     """The paper's variation: unbiased standard deviation of all 256 values, as above.
 
