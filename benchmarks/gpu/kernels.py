@@ -29,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import spectrim
 from spectrim.pruning import attention
 from spectrim.pruning.attention import Attention, explicit_attention
-from spectrim.pruning.reductions import sort_keys
+from spectrim.pruning.ranking import sort_keys
 from spectrim.pruning.tokens import Tokens
 
 HEADS, WIDTH, PREFIX = 12, 64, 1  # of AudioMAE base

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrim.pruning.reductions import ranked
+from spectrim.pruning.ranking import ranked
 from spectrim.pruning.tokens import Tokens
 
 NEGATIVE_NAN = struct.unpack("f", struct.pack("I", 0xFFC00001))[0]

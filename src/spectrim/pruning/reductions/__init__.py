@@ -8,6 +8,5 @@ from . import pitome as pitome
 from . import segments as segments
 from . import tome as tome
 from .keep_top import keep_top as keep_top
-from .keep_top import ranked as ranked
 from .registry import REDUCTIONS as REDUCTIONS
 from .registry import Reduction as Reduction

@@ -15,8 +15,9 @@ from torch.nn import functional
 from ...common.errors import SpectrimError
 from ..context import Context
 from ..merging import merged
+from ..ranking import ranked
 from ..tokens import Tokens
-from .keep_top import first_of, ranked
+from .keep_top import first_of
 from .registry import register
 
 SMALLEST_SIZE = 1e-6
@@ -57,7 +58,7 @@ def diffrate(
     after_pruning = (arriving + count + 1) // 2 if prune_to is None else min(prune_to, arriving)
     order = ranked(tokens, scores)
     if after_pruning == count:
-        return first_of(tokens, order, count, context)
+        return first_of(tokens, order[:, :count], context)
     best, leaving = order[:, :count], order[:, count:after_pruning]
     is_merged = is_target = None
     if tokens.present is not None and context.counts is not None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..context import Context
+from ..ranking import ranked
 from ..tokens import Tokens
-from .keep_top import ranked
 from .registry import papers_blocks, register
 
 

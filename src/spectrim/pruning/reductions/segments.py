@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ...common.errors import SpectrimError
 from ..context import Context
+from ..ranking import ranked
 from ..tokens import Tokens
-from .keep_top import first_of, ranked
+from .keep_top import first_of
 from .registry import papers_blocks, register
 
 
@@ -62,4 +63,4 @@ def segments(
         places = torch.arange(tokens.count, device=order.device).expand_as(chosen)
         is_kept = torch.zeros_like(places).scatter(1, chosen, (places < counts).long())
         chosen = (1 - is_kept).argsort(dim=1, stable=True)
-    return first_of(tokens, order.gather(1, chosen), count, context)
+    return first_of(tokens, order.gather(1, chosen)[:, :count], context)
