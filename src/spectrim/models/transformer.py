@@ -210,7 +210,9 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
             tokens = self._prune(first, tokens, Context(clips, tokens, "input"), watch)
         for index, block in enumerate(self.blocks):
             if first := plan.at(index, "before"):
-                tokens = self._prune(first, tokens, Context(clips, tokens, index), watch)
+                tokens = self._prune(
+                    first, tokens, Context(clips, tokens, index, place="before"), watch
+                )
             stage = plan.at(index)
             explicit = stage is not None and stage.needs_attention_map(
                 tokens.count, tokens.num_prefix_tokens, clips.has_class_token

@@ -20,8 +20,8 @@ from ..common.errors import SpectrimError
 from ..data.loader import TrainBatch
 from ..models.build import shape_of
 from ..pruning.cost import macs
+from ..pruning.parts import part_name
 from ..pruning.plan import Plan
-from ..pruning.stage import part_name
 from ..pruning.trained_range import TrainedRange
 from .evaluate import Evaluation
 from .jobs import Supervision
