@@ -1,78 +1,205 @@
-"""Make a trained model a built-in one: half precision, its accuracy on held-out clips, card.json.
+"""Make a trained model a built-in one: half precision, accuracies on held-out clips, its card.
 
-    python tools/build_in.py RUN/last NAME --data manifests/esc10.csv --fold 5 \\
-        --task "..." --licence "..." --held-out "..."
+    python tools/build_in.py RUN/last ast-words
+    python tools/build_in.py RUN/last ast-esc50 --manifests manifests --threads 2
 
-Writes src/spectrim/assets/models/NAME/ (config.json, model.safetensors, card.json) and prints the
-accuracies for its README.md, which a person writes. Weights are committed once, when final: git
-remembers every version.
+Writes src/spectrim/assets/models/NAME/: config.json, model.safetensors, card.json and README.md.
+`builtin_models.yaml` beside this file states task, data, training and licence. The manifests are
+those of `spectrim data prepare` for esc50 (also with --shareable), arabicspeechcommands and fsdd.
+Weights are committed once, when final: git remembers every version.
 """
 
 from __future__ import annotations
 
 import argparse
+import textwrap
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+import yaml
 
 import spectrim
-from spectrim.common.files import save_json
-from spectrim.data.manifest import read_data
+from spectrim.common.errors import SpectrimError
+from spectrim.common.files import save_json, save_text
+from spectrim.data.builtin import sample_pack
+from spectrim.data.manifest import Manifest, read_data, targets_of
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import predict
-from spectrim.metrics.classification import indicator, metric
+from spectrim.metrics.intervals import Interval, difference_interval
+from spectrim.models.transformer import SpectrogramTransformer
 
 MODELS = Path(__file__).resolve().parents[1] / "src" / "spectrim" / "assets" / "models"
-RATES = (1.0, 0.7, 0.5)
+ORIGINS = Path(__file__).with_name("builtin_models.yaml")
+RATES = (1.0, 0.9, 0.7, 0.5, 0.4)
 SCORES = ("attention", "intensity", "variation")
+MAX_BYTES = 5_500_000  # of the weights
+LINE = 108  # characters of a line of a card
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Accuracies of a model on one set of clips.
+
+    Attributes:
+        title: what the clips are.
+        percent: by score and keep rate.
+        changes: by keep rate below 1.0, the paired difference to the unpruned model, in points,
+            pruned by attention.
+    """
+
+    title: str
+    percent: dict[str, dict[float, float]]
+    changes: dict[float, Interval]
 
 
 def main() -> None:
     """Convert, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    origins: dict[str, Any] = yaml.safe_load(ORIGINS.read_text(encoding="utf-8"))["models"]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, help="folder of a model that training wrote")
-    parser.add_argument("name")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--fold")
-    parser.add_argument("--split")
-    parser.add_argument("--task", required=True)
-    parser.add_argument("--licence", required=True)
-    parser.add_argument("--held-out", required=True)
+    parser.add_argument("name", choices=sorted(origins))
+    parser.add_argument("--manifests", type=Path, default=Path("manifests"))
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder of built-in models")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    folder = MODELS / args.name
-    spectrim.load(args.run).with_plan(spectrim.Plan()).half().save(folder)  # its plan is rate 1.0
-    model = spectrim.load(str(folder))  # as users will have it
-    clips = read_data(args.data).select(args.split, args.fold).clips
-    variants = [
-        TorchRunner(spectrim.prune(model, rate, score=score) if rate < 1 else model)
-        for score in SCORES
-        for rate in RATES
-    ]
-    found = predict(variants, clips, 16)
-    truth = indicator(
-        [[model.labels.index(label) for label in clips[at].labels] for at in found.positions],
-        len(model.labels),
-    )
-    values = [
-        metric("accuracy", torch.cat([torch.from_numpy(p) for p in parts]).numpy(), truth)
-        for parts in found.outputs
-    ]
-    for at, score in enumerate(SCORES):
-        own = [f"{100 * value:.1f}" for value in values[3 * at : 3 * at + 3]]
-        print(f"| {args.held_out}, {score} | {' | '.join(own)} |")
-    accuracy = {
-        str(rate): round(100 * value, 1) for rate, value in zip(RATES, values[:3], strict=True)
-    }
+    build_in(args.run, args.name, origins[args.name], args.manifests, args.models)
+
+
+def build_in(
+    run: Path, name: str, origin: dict[str, Any], manifests: Path, models: Path
+) -> list[Accuracies]:
+    """Write the folder of a built-in model; returns its accuracies.
+
+    Raises:
+        SpectrimError: a manifest is missing, or the weights are too large.
+    """
+    held_out = [held_out_clips(entry, manifests) for entry in origin["held_out"]]
+    folder = models / name
+    spectrim.load(run).with_plan(spectrim.Plan()).half().save(folder)
+    size = (folder / "model.safetensors").stat().st_size
+    if size > MAX_BYTES:
+        raise SpectrimError(
+            f"{folder}: weights of {size / 1e6:.1f} MB; at most 5.5 MB are built in."
+        )
+    model = spectrim.load(folder)  # as users load it
+    results = []
+    for entry, manifest in zip(origin["held_out"], held_out, strict=True):
+        results.append(accuracies(model, manifest, entry["title"]))
+        print("\n".join(table(results[-1])), flush=True)
     save_json(
         folder / "card.json",
         {
-            "task": args.task,
-            "licence": args.licence,
-            "held_out": args.held_out,
-            "accuracy": accuracy,
+            "task": origin["task"],
+            "licence": origin["short_licence"],
+            "held_out": results[0].title,
+            "accuracy": {
+                str(rate): value for rate, value in results[0].percent["attention"].items()
+            },
         },
+    )
+    save_text(folder / "README.md", card_text(name, origin, model, results))
+    return results
+
+
+def held_out_clips(entry: dict[str, Any], manifests: Path) -> Manifest:
+    """The clips of an entry of `held_out`; see builtin_models.yaml."""
+    if "manifest" not in entry:
+        return read_data(sample_pack())
+    return read_data(manifests / entry["manifest"]).select(entry.get("split"), entry.get("fold"))
+
+
+def accuracies(model: SpectrogramTransformer, manifest: Manifest, title: str) -> Accuracies:
+    """Accuracy at every keep rate by every score; unreadable clips are an error."""
+    variants = [(score, rate) for score in SCORES for rate in RATES if rate < 1]
+    runners = [TorchRunner(model)]
+    runners += [TorchRunner(spectrim.prune(model, rate, score=score)) for score, rate in variants]
+    predictions = predict(runners, manifest.clips, 16)
+    if predictions.failures:
+        raise SpectrimError(predictions.failures[0][1])
+    truth = np.array(targets_of(manifest, model.labels, True, {}))[:, 0]
+    right = [np.concatenate(logits).argmax(1) == truth for logits in predictions.outputs]
+    unpruned, pruned = right[0], dict(zip(variants, right[1:], strict=True))
+    return Accuracies(
+        title,
+        {
+            score: {rate: percent(unpruned if rate == 1 else pruned[score, rate]) for rate in RATES}
+            for score in SCORES
+        },
+        {
+            rate: difference_interval(pruned["attention", rate].astype(float) - unpruned)
+            for rate in RATES
+            if rate < 1
+        },
+    )
+
+
+def percent(right: np.ndarray) -> float:
+    """Accuracy in percent, with one digit."""
+    return round(100 * float(right.mean()), 1)
+
+
+def table(result: Accuracies) -> list[str]:
+    """Rows of a Markdown table."""
+    changes = [
+        f"{100 * one.value:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+        for one in result.changes.values()
+    ]
+    return [
+        f"| {result.title} | keep rate {' | '.join(f'{rate}' for rate in RATES)} |",
+        "| --- |" + " --- |" * len(RATES),
+        *(
+            f"| by {score} | {' | '.join(f'{value:.1f}' for value in values.values())} |"
+            for score, values in result.percent.items()
+        ),
+        f"| change by attention (95 % interval) | | {' | '.join(changes)} |",
+    ]
+
+
+def card_text(
+    name: str, origin: dict[str, Any], model: SpectrogramTransformer, results: list[Accuracies]
+) -> str:
+    """The card, Markdown."""
+    config, parameters = model.config, sum(p.numel() for p in model.parameters())
+    first = [
+        f"A tiny {origin['family']} ({config.depth} blocks, width {config.width}, {config.heads}",
+        f"heads, {parameters / 1e6:.1f} million parameters). {origin['purpose']}",
+    ]
+    if config.trained_range:
+        low = config.trained_range.low
+        first.append(f"It was trained to be pruned at any keep rate from 1.0 to {low:g}.")
+    first.append("Use it to try Spectrim without downloads.")
+    commands = "\n".join(f"      {command}" for command in origin["commands"])
+    accuracy = (
+        "- **Accuracy** in percent on held-out clips (`tools/build_in.py`). The last row of each "
+        "table is the difference to the unpruned model in points."
+    )
+    tables = "\n\n".join("\n".join(table(result)) for result in results)
+    classes = ", ".join(model.labels)
+    return "\n".join(
+        [
+            f"# {name}\n",
+            wrapped(" ".join(first)) + "\n",
+            wrapped(f"- **Classes**: {classes}."),
+            wrapped(f"- **Data**: {origin['data']}"),
+            wrapped(f"- **Training**: {origin['training']}") + "\n",
+            commands + "\n",
+            wrapped(accuracy) + "\n",
+            tables + "\n",
+            wrapped(f"- **Not for**: {origin['limits']}"),
+            wrapped(f"- **Licence**: {origin['licence']}") + "\n",
+        ]
+    )
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines; those of a list item are indented."""
+    indent = "  " if text.startswith("- ") else ""
+    return textwrap.fill(
+        text, LINE, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
 
 

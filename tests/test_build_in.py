@@ -1,0 +1,92 @@
+"""The tool that makes a built-in model measures what it writes into the card."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import build_in
+import spectrim
+from spectrim.common.errors import SpectrimError
+from spectrim.data.builtin import sample_pack
+from spectrim.data.manifest import read_data, write_manifest
+from spectrim.models.builtin import builtin_root
+from spectrim.pruning.trained_range import TrainedRange
+
+
+@pytest.fixture(scope="module")
+def origins():
+    return yaml.safe_load(build_in.ORIGINS.read_text(encoding="utf-8"))["models"]
+
+
+def test_every_built_in_model_to_come_has_all_that_its_card_states(origins):
+    tasks = ("digits", "words", "esc50")
+    assert set(origins) == {f"{family}-{task}" for family in ("ast", "audiomae") for task in tasks}
+    keys = {key for origin in origins.values() for key in origin}
+    for name, origin in origins.items():
+        assert set(origin) == keys, name
+        assert origin["family"].lower() == name.split("-")[0]
+        assert origin["commands"][-1].startswith("spectrim train recipes/")
+
+
+def test_a_card_states_what_is_measured_again(tmp_path, origins):
+    clips = read_data(sample_pack()).clips[::10]
+    manifests = tmp_path / "manifests"
+    write_manifest(manifests / "fsdd-digit.csv", [replace(c, split="test") for c in clips])
+    model = spectrim.load("ast-digits")
+    model.config = replace(
+        model.config, trained_range=TrainedRange(0.4, (3, 6, 9), ("attention",), "keep-top")
+    )
+    spectrim.prune(model.float(), 0.7).save(tmp_path / "run")
+    origin = origins["ast-digits"] | {"held_out": origins["ast-digits"]["held_out"][:1]}
+    build_in.build_in(tmp_path / "run", "ast-digits", origin, manifests, tmp_path / "models")
+    folder = tmp_path / "models" / "ast-digits"
+    assert {file.name for file in folder.iterdir()} == {
+        "README.md", "card.json", "config.json", "model.safetensors",
+    }  # fmt: skip
+    size = (builtin_root() / "ast-digits" / "model.safetensors").stat().st_size
+    assert (folder / "model.safetensors").stat().st_size == pytest.approx(size, rel=0.01)
+    made = spectrim.load(folder)
+    assert not made.plan.stages and made.config.trained_range.low == 0.4
+    features = made.features([clip.path for clip in clips])
+    truth = torch.tensor([made.labels.index(clip.labels[0]) for clip in clips])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    right = {}
+    with torch.inference_mode():
+        for score in ("attention", "intensity", "variation"):
+            row = re.search(rf"\| by {score} \| (.*) \|", text)[1].split(" | ")
+            for rate, cell in zip((1.0, 0.9, 0.7, 0.5, 0.4), row, strict=True):
+                logits = spectrim.prune(made, rate, score=score)(*features)
+                right[score, rate] = (logits.argmax(1) == truth).float()
+                assert float(cell) == pytest.approx(
+                    100 * right[score, rate].mean().item(), abs=0.06
+                )
+    card = json.loads((folder / "card.json").read_text())
+    assert card["accuracy"]["0.5"] == round(100 * right["attention", 0.5].mean().item(), 1)
+    change = 100 * (right["attention", 0.4] - right["attention", 1.0]).mean().item()
+    cell = re.search(r"change by attention .*\| ([^|]*) \|", text)[1]
+    value, low, high = map(float, re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", cell).groups())
+    assert value == pytest.approx(change, abs=0.06) and low < value < high
+    assert "at any keep rate from 1.0 to 0.4" in " ".join(text.split())
+    assert max(len(line) for line in text.splitlines() if line[:1] != "|") <= 110
+
+
+def test_a_missing_manifest_or_too_many_weights_are_refused(tmp_path, origins, monkeypatch):
+    run = builtin_root() / "ast-digits"
+    with pytest.raises(SpectrimError, match=r"fsdd-digit.csv: no such file"):
+        build_in.build_in(run, "ast-digits", origins["ast-digits"], tmp_path, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+    monkeypatch.setattr(build_in, "MAX_BYTES", 1e6)
+    pack = origins["ast-digits"] | {"held_out": origins["ast-digits"]["held_out"][1:]}
+    with pytest.raises(SpectrimError, match=r"at most 5\.5 MB are built in"):
+        build_in.build_in(run, "ast-digits", pack, tmp_path, tmp_path / "models")
+
+
+def test_percent_has_one_digit():
+    assert build_in.percent(np.array([True, True, False])) == 66.7
