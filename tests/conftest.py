@@ -18,6 +18,7 @@ from torch import Tensor
 from calls import call_spectrim
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import read_data
+from spectrim.models import transformer
 from spectrim.models.config import from_family
 from spectrim.models.transformer import SpectrogramTransformer
 
@@ -136,3 +137,20 @@ def heard(clips: dict[str, Path], make: Callable[..., SpectrogramTransformer]):
 def run_spectrim(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_spectrim("train", ...)`: run a command in the test's own folder."""
     return lambda *words: call_spectrim(words, tmp_path)
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """Batch sizes in the order of their compilation; the code runs as PyTorch would run it."""
+    sizes = []
+
+    def backend(graph, inputs):
+        sizes.append(max(value.shape[0] for value in inputs if getattr(value, "ndim", 0) == 3))
+        return graph
+
+    real = transformer.compiled_forward
+    monkeypatch.setattr(
+        transformer, "compiled_forward",
+        lambda model, **options: real(model, **({"backend": backend, "fullgraph": True} | options)),
+    )  # fmt: skip
+    return sizes

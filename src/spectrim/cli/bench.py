@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from .options import (
     Calibrate,
     KeepRates,
     Loading,
+    LoadingWithCompile,
     Pruning,
     Rounds,
     StrideOfPreset,
@@ -35,15 +36,16 @@ KEEP_RATES = comma_separated(BENCH_KEEP_RATES)
 
 
 @dataclass(frozen=True)
-class BenchLoading(Loading):
-    """As for other commands, but PyTorch runs on the CPU by default, like the other backends."""
+class BenchLoading(LoadingWithCompile):
+    """As for other commands, but "auto" is the CPU if a backend that needs it is chosen."""
 
     device: Annotated[
         str,
         model_option(
-            help="Device for PyTorch: cpu, cuda, cuda:1, mps or auto. Other backends use the CPU."
+            help="Device for PyTorch: cpu, cuda, cuda:1 or mps; auto uses CUDA if it is available "
+            "and --backends names torch only or nothing. Other backends use the CPU."
         ),
-    ] = "cpu"
+    ] = "auto"
 
 
 def command(
@@ -98,6 +100,10 @@ def command(
     if out:
         make_folder(out)
     quantizations, clips = listed(quantize, str, "--quantize"), None
+    chosen = None if backends is None else listed(backends, str, "--backends")
+    on_cpu = quantizations != ["none"] or (chosen is not None and chosen != ["torch"])
+    if loading.device == "auto" and on_cpu:
+        loading = replace(loading, device="cpu")
     timed = _preset_or_checkpoint(model, stride, loading)
     if calibrate is not None:
         clips = calibration_batches(calibrate, window_seconds(timed))
@@ -110,7 +116,7 @@ def command(
         result = bench(
             timed,
             model,
-            backends=None if backends is None else listed(backends, str, "--backends"),
+            backends=chosen,
             keep_rates=rates,
             score=pruning.score,
             blocks=pruning.blocks,
@@ -124,8 +130,10 @@ def command(
             threads=loading.threads,
             memory=memory,
             matmul_size=matmul_size,
+            compile=loading.compile,
             steps=lambda step: bar.update(task, description=step),
         )
+    loading.note_compilation(sum(row.get("compile_s", 0.0) for row in result["rows"]))
     path = save_json(out / "bench.json", result) if out else None
     output.emit(result, lambda: _print(result))
     if path:

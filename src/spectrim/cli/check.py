@@ -12,7 +12,7 @@ from ..pruning.defaults import KEEP_RATES
 from .options import (
     BatchSize,
     KeepRates,
-    Loading,
+    LoadingWithCompile,
     ManifestPath,
     ModelName,
     Pruning,
@@ -32,7 +32,7 @@ EXAMPLE = "Example: spectrim check MIT/ast-finetuned-audioset-10-10-0.4593 --dat
 
 def command(
     model: ModelName,
-    loading: Loading,
+    loading: LoadingWithCompile,
     pruning: Pruning,
     output: Output,
     data: ManifestPath = None,
@@ -80,8 +80,10 @@ def command(
             reduction=pruning.reduction,
             batch_size=batch_size,
             rounds=rounds,
+            compile=loading.compile,
             steps=steps,
         )
+    loading.note_compilation(sum(row.get("compile_s", 0.0) for row in result["rows"]))
     if out is not None:
         complain("written", str(save_json(out / "check.json", result)))
     output.emit(result, lambda: _print(result))

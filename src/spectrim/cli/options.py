@@ -62,6 +62,14 @@ Device = Annotated[
     str, model_option(help="cpu, cuda, cuda:1 or mps; auto uses CUDA if it is available.")
 ]
 Dtype = Annotated[str, model_option(help="float32, bfloat16 or float16.")]
+Compile = Annotated[
+    bool,
+    model_option(
+        "--compile",
+        help="Compile the model for inference. Takes up to a minute for each model and batch "
+        "size, and requires a C++ compiler.",
+    ),
+]
 Threads = Annotated[int | None, model_option(min=1, help="Number of CPU threads.")]
 Backend = Annotated[
     str | None,
@@ -249,6 +257,23 @@ class Loading(ModelSettings):
         return load_onnx(name, backend or "onnxruntime", self.threads)
 
 
+@dataclass(frozen=True)
+class LoadingWithCompile(Loading):
+    """As `Loading`, with compilation."""
+
+    compile: Compile = False
+
+    def note_compilation(self, seconds: float) -> None:
+        """Print how long compilation took."""
+        if self.compile:
+            complain("note", f"compilation took {seconds:.1f} s.")
+
+    def onnx_model(self, name: str, backend: str | None) -> OnnxModel:
+        """As `Loading.onnx_model`; --compile is refused."""
+        refuse_for_onnx({"--compile": "" if self.compile else None})
+        return super().onnx_model(name, backend)
+
+
 def _load(name: str, settings: ModelSettings, **placement: Any) -> SpectrogramTransformer:
     from ..models.loading.load import load
 
@@ -319,6 +344,6 @@ def refuse_for_onnx(options: dict[str, Any]) -> None:
     for option, value in options.items():
         if value is not None:
             raise SpectrimError(
-                f"{option} {value} applies to PyTorch models only; an ONNX file keeps the "
-                "settings that it was exported with. Export another file: spectrim export --help."
+                f"{option} applies to PyTorch models only; an ONNX file keeps the settings that it "
+                "was exported with. Export another file: spectrim export --help."
             )

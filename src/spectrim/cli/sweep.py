@@ -17,7 +17,7 @@ from .options import (
     Backend,
     BatchSize,
     DataPart,
-    Loading,
+    LoadingWithCompile,
     ManifestPath,
     Rounds,
     allow_trusted_code,
@@ -48,7 +48,7 @@ TIMING = 60.0  # seconds for all timed pairs together; each row gets at least th
 
 def command(
     data_part: DataPart,
-    loading: Loading,
+    loading: LoadingWithCompile,
     output: Output,
     model: Annotated[
         list[str] | None,
@@ -119,7 +119,7 @@ def command(
     elif backend is not None:
         raise SpectrimError("--backend is for ONNX files; the models given run with PyTorch.")
     else:
-        pruning = (rates, score_names, block_list, seed, reduction_name)
+        pruning = (rates, score_names, block_list, seed, reduction_name, loading.compile)
         groups = _model_groups(names, loading, out, pruning)
     sweeps: list[Sweep] = []
     partials: list[Path] = []
@@ -149,6 +149,7 @@ def command(
     for partial in partials:  # only now: if a later model fails, the others are kept
         partial.unlink(missing_ok=True)
     rows = [row for result in sweeps for row in result.rows]
+    loading.note_compilation(sum(row.get("compile_s", 0.0) for row in rows))
     output.emit({"rows": rows}, lambda: print_rows(rows))
     complain("written", ", ".join(str(path) for path in paths))
     failures = dict.fromkeys(f for result in sweeps for f in result.failures)
@@ -177,7 +178,7 @@ class _Group:
 
 
 def _model_groups(
-    names: list[str], loading: Loading, out: Path, pruning: tuple[Any, ...]
+    names: list[str], loading: LoadingWithCompile, out: Path, pruning: tuple[Any, ...]
 ) -> Iterator[_Group]:
     """A group for each PyTorch model; one model is in memory at a time."""
     from ..evaluation.results import slug
@@ -191,7 +192,9 @@ def _model_groups(
         yield _Group(name, variants, "its unpruned self", TIMING / len(names), partial)
 
 
-def _file_group(names: list[str], backend: str | None, loading: Loading) -> Iterator[_Group]:
+def _file_group(
+    names: list[str], backend: str | None, loading: LoadingWithCompile
+) -> Iterator[_Group]:
     """All exported files as one group."""
     from ..evaluation.sweep import Variant
 

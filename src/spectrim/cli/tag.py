@@ -11,7 +11,7 @@ from .options import (
     DEFAULT_MODEL,
     Backend,
     BatchSize,
-    Loading,
+    LoadingWithCompile,
     NewPlan,
     is_onnx,
     model_option,
@@ -29,7 +29,7 @@ EXAMPLE = "Example: spectrim tag street.wav --keep-rate 0.7 --top 3 --format jso
 
 def command(
     files: Annotated[list[Path], typer.Argument(help="Sound files or folders of them.")],
-    loading: Loading,
+    loading: LoadingWithCompile,
     new_plan: NewPlan,
     output: OutputWithCsv,
     model: Annotated[
@@ -74,7 +74,10 @@ def command(
     else:
         from ..deploy.torch_runner import TorchRunner
 
-        runner = TorchRunner(new_plan.apply(loading.classifier(model)))
+        loaded = new_plan.apply(loading.classifier(model))
+        if loading.compile:
+            loaded.compile()
+        runner = TorchRunner(loaded)
     failures: list[Failure] = []
     sounds: list[Path] = []
     for file in files:
@@ -95,9 +98,11 @@ def command(
             failures=failures,
             tick=lambda name, seconds: bar.advance(task, seconds),
         )
+    context = runner.context(model, batch_size)
+    loading.note_compilation(context.get("compile_s", 0.0))
     failed = [{"file": name, "error": message} for name, message in failures]
     output.emit(
-        {"rows": rows, "failures": failed} | runner.context(model, batch_size),
+        {"rows": rows, "failures": failed} | context,
         lambda: _print(rows),
         ["file", "start", "end", "label", "probability"],
         (

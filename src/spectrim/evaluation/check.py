@@ -43,6 +43,7 @@ def check(
     reduction: str = "keep-top",
     batch_size: int = 8,
     rounds: int = 10,
+    compile: bool = False,
     steps: Steps = lambda kind, done: None,
 ) -> dict[str, Any]:
     """Compare with transformers, prune at several keep rates, recommend one; plain data.
@@ -51,6 +52,7 @@ def check(
         name: name that the model was loaded by; transformers loads the same.
         keep_rates, score, blocks, reduction: what is pruned, as for `prune`.
         agreement: minimum fraction of clips whose top-1 class must not change.
+        compile: compile every model. Parity is checked with the uncompiled one.
         steps: progress, as for `sweep`.
 
     Returns:
@@ -64,7 +66,7 @@ def check(
             f"an agreement of {agreement}; expected a number above 0 and at most 1."
         )
     result = sweep(
-        variants_of(model, name, keep_rates, [score], blocks, reduction=reduction),
+        variants_of(model, name, keep_rates, [score], blocks, reduction=reduction, compile=compile),
         manifest.unlabelled(),
         batch_size=batch_size,
         rounds=rounds,

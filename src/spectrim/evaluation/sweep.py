@@ -84,8 +84,9 @@ def variants_of(
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     seed: int = 0,
     reduction: str = "keep-top",
+    compile: bool = False,
 ) -> list[Variant]:
-    """The unpruned model, then every score at every keep rate below 1.0."""
+    """The unpruned model, then every score at every keep rate below 1.0; compiled if asked."""
     pruned = [
         prune(model, rate, score, blocks, reduction=reduction, seed=seed)
         for score in dict.fromkeys(scores)
@@ -93,6 +94,8 @@ def variants_of(
         if rate != 1.0
     ]
     models = [model.with_plan(Plan()), *pruned]
+    for variant in models if compile else ():
+        variant.eval().compile()
     return [Variant(name, TorchRunner(variant.eval())) for variant in models]
 
 

@@ -13,6 +13,7 @@ from ..audio.constants import num_samples
 from ..audio.decode import Sound, as_sounds, blocks, check_length, sound_name
 from ..audio.filterbank import FilterBank, fit
 from ..audio.windows import padded
+from ..common.errors import SpectrimError
 
 if TYPE_CHECKING:
     from .config import ModelConfig
@@ -68,3 +69,28 @@ class FeatureExtraction:
                 break
         check_length(num_decoded, sound_name(sound))
         return np.concatenate(decoded)[:needed]
+
+
+def checked_valid(features: Tensor, valid: Tensor | None, config: ModelConfig) -> Tensor:
+    """(batch,) valid frames on the device of (batch, frames, mels) features; None: all frames.
+
+    Raises:
+        SpectrimError: a shape that the model does not take.
+    """
+    expected = (config.frames, config.mels)
+    if features.ndim != 3 or tuple(features.shape[1:]) != expected:
+        raise SpectrimError(
+            f"features of shape {tuple(features.shape)}; this model expects (batch, frames, "
+            f"mels) = (batch, {expected[0]}, {expected[1]}). To change the length, load the "
+            "model with frames=..."
+        )
+    if valid is None:
+        return torch.full(
+            (features.shape[0],), config.frames, dtype=torch.long, device=features.device
+        )
+    if valid.shape != features.shape[:1]:
+        raise SpectrimError(
+            f"valid has shape {tuple(valid.shape)}; expected one number of frames per clip, "
+            f"({len(features)},)."
+        )
+    return valid.to(features.device)

@@ -45,7 +45,14 @@ def context_of(model: SpectrogramTransformer, name: str, batch_size: int) -> dic
         "frames": model.config.frames,
         "versions": versions(),
         "format_version": RESULT_VERSION,
-    }
+    } | compilation_of(model)
+
+
+def compilation_of(model: SpectrogramTransformer) -> dict[str, Any]:
+    """{"compile_s": seconds of all compilations so far}; nothing for an uncompiled model."""
+    if model.compiled is None:
+        return {}
+    return {"compile_s": round(sum(model.compiled.seconds.values()), 3)}
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def bench(
     threads: int | None = None,
     memory: bool = True,
     matmul_size: int = MATMUL_SIZE,
+    compile: bool = False,
     steps: Steps = lambda what: None,
 ) -> dict[str, Any]:
     """Time a model from waveforms to probabilities, interleaved, on noise of its window's length.
@@ -93,6 +94,8 @@ def bench(
         threads: threads of every backend; None: torch's current number.
         memory: measure peak memory, in a fresh process per row; on a GPU, the GPU's memory.
         matmul_size: matrix size used to measure the peak matmul throughput.
+        compile: compile the models that PyTorch runs, for each batch size. Their rows have
+            "compile_s", the seconds it took, and no memory.
 
     Returns:
         {"machine_gmac_per_s": GMAC/s, "stages": rows, "rows": rows, ...}, plain data.
@@ -126,6 +129,8 @@ def bench(
         plain,
         *(prune(plain, rate, score, blocks, reduction=reduction) for rate in rates[1:]),
     ]
+    for variant in variants if compile else ():
+        variant.compile()
     rows: list[dict[str, Any]] = []
     sources: dict[Key, Path] = {}
     window = TorchRunner(plain).window
@@ -158,6 +163,8 @@ def bench(
             sources |= {_key(vars(candidate)): candidate.source for candidate in group}
         rows.sort(key=lambda row: batch_sizes.index(row["batch_size"]))
         for row in rows if memory else ():
+            if "compile_s" in row:
+                continue  # a fresh process would measure the compiler's memory
             steps(f"memory of {row['backend']} {row['quantization']}, batch {row['batch_size']}")
             source, batch_size = sources[_key(row)], row["batch_size"]
             row["peak_mb"] = peak_memory(
@@ -273,6 +280,12 @@ def _timed(
     The matrix product that measures the machine is timed in turn with them, because the speed of
     a shared machine changes from one minute to the next.
     """
+    compile_seconds = [
+        candidate.runner.compile_for(waveforms)
+        if isinstance(candidate.runner, TorchRunner)
+        else 0.0
+        for candidate in group
+    ]
     calls = [candidate.call(waveforms) for candidate in group]
     multiply = matrix_product(matmul_size, device, dtype)
     *timings, product = interleaved([*calls, multiply], rounds, budget, device=device)
@@ -283,7 +296,9 @@ def _timed(
         against = list(interleaved(paired, rounds, budget, device=device)[1:])
     batch_size = len(waveforms)
     rows = []
-    for candidate, timing, paired_timing in zip(group, timings, against, strict=True):
+    for candidate, timing, paired_timing, seconds in zip(
+        group, timings, against, compile_seconds, strict=True
+    ):
         row: dict[str, Any] = {
             "backend": candidate.backend,
             "quantization": candidate.quantization,
@@ -300,6 +315,8 @@ def _timed(
             "mac_ratio": group[0].gmacs / candidate.gmacs,
             "pairs": timing.rounds,
         }
+        if seconds:
+            row["compile_s"] = round(seconds, 3)
         if paired_timing is not None:
             row["speedup_against"] = paired_timing.speedup
             row["speedup_against_quartiles"] = [paired_timing.low, paired_timing.high]

@@ -100,6 +100,7 @@ def load(
     metric: str | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    compile: bool = False,
     trust_code: bool = False,
     own_code: bool | None = None,
 ) -> SpectrogramTransformer:
@@ -118,12 +119,14 @@ def load(
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy", which follows it.
         device: such as "cuda"; "auto": a GPU if there is one; None: the CPU.
         dtype: such as "bfloat16"; None: float32, whatever the file holds.
+        compile: compile the model in its first forward pass, with CUDA graphs on a GPU; the same
+            as `model.compile()`. Models that `prune` returns are not compiled.
         trust_code: whether a saved plan may import a score or reduction from outside Spectrim.
         own_code: deprecated name of `trust_code`.
 
     Raises:
         SpectrimError: there is no such model, or a file is damaged, of an unknown format or shape,
-            or holds anything but weights.
+            or holds anything but weights. With `compile`, this machine has no compiler.
     """
     if own_code is not None:
         text = "load(own_code=...) is deprecated: write trust_code=... instead."
@@ -133,7 +136,10 @@ def load(
     loaded = load_with_assumptions(
         source, options, device=device, dtype=dtype, trust_code=trust_code
     )
-    return _with_notes(loaded)
+    model = _with_notes(loaded)
+    if compile:
+        model.compile()
+    return model
 
 
 def load_with_assumptions(
