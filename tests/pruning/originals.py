@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from spectrim.models.transformer import Block
+from spectrim.models.block import Block
 from spectrim.pruning.context import Clips, Context
 from spectrim.pruning.patches import PatchGrid
 from spectrim.pruning.tokens import Tokens

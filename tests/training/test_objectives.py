@@ -11,7 +11,7 @@ from torch import nn
 
 import spectrim
 from extensions import Learned, merge
-from spectrim.models.transformer import Block
+from spectrim.models.block import Block
 from spectrim.pruning.tokens import Tokens
 from spectrim.training.objectives import MaskedAutoEncoder, Supervised, classification, distillation
 from spectrim.training.optim import optimiser, parameter_groups, set_lr

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .constants import FFT, LOG_FLOOR, LOW_HZ, MELS, PRE_EMPHASIS, SAMPLE_RATE, SHIFT, WINDOW
+from .precision import float32_product
 
 CACHED = 20 * SAMPLE_RATE  # samples that a CPU processes at a time: frames and spectra fill 8 MiB
 FEW_ROWS = 16  # of a matrix product
@@ -71,9 +72,9 @@ class FilterBank(nn.Module):
     def _log_mel(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """(batch, samples), silent past the (batch,) lengths, to (batch, frames, 128)."""
         front, back = self._halves(_centred(waveforms, lengths))
-        real = (front + back) @ self.fourier[0]
-        imaginary = front.sub_(back) @ self.fourier[1]
-        energy = real.square_().addcmul_(imaginary, imaginary) @ self.mel
+        real = float32_product(front + back, self.fourier[0])
+        imaginary = float32_product(front.sub_(back), self.fourier[1])
+        energy = float32_product(real.square_().addcmul_(imaginary, imaginary), self.mel)
         return energy.clamp_(min=LOG_FLOOR).log_()
 
     def _log_mel_by_fft(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -159,9 +160,8 @@ def _product(rows: Tensor, matrix: Tensor) -> Tensor:
     """
     flat = rows.flatten(0, 1)
     missing = max(0, FEW_ROWS - len(flat))
-    return (nn.functional.pad(flat, (0, 0, 0, missing)) @ matrix)[: len(flat)].unflatten(
-        0, rows.shape[:2]
-    )
+    product = float32_product(nn.functional.pad(flat, (0, 0, 0, missing)), matrix)
+    return product[: len(flat)].unflatten(0, rows.shape[:2])
 
 
 def fit(features: Tensor, valid: Tensor, frames: int, padding: str) -> tuple[Tensor, Tensor]:

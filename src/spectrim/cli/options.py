@@ -270,7 +270,7 @@ class LoadingWithCompile(Loading):
 
     def onnx_model(self, name: str, backend: str | None) -> OnnxModel:
         """As `Loading.onnx_model`; --compile is refused."""
-        refuse_for_onnx({"--compile": "" if self.compile else None})
+        refuse_for_onnx({"--compile": self.compile or None})
         return super().onnx_model(name, backend)
 
 
@@ -343,7 +343,8 @@ def refuse_for_onnx(options: dict[str, Any]) -> None:
     """Refuse options that an exported file cannot follow."""
     for option, value in options.items():
         if value is not None:
+            given = option if value is True else f"{option} {value}"
             raise SpectrimError(
-                f"{option} applies to PyTorch models only; an ONNX file keeps the settings that it "
+                f"{given} applies to PyTorch models only; an ONNX file keeps the settings that it "
                 "was exported with. Export another file: spectrim export --help."
             )
