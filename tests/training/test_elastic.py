@@ -21,6 +21,7 @@ from extensions import merge
 from spectrim.data.manifest import read_data
 from spectrim.pruning.cost import Shape, macs
 from spectrim.pruning.plan import Plan, paper_plan
+from spectrim.pruning.reductions import REDUCTIONS
 from spectrim.pruning.trained_range import TrainedRange
 from spectrim.training.dry_run import dry_run
 from spectrim.training.elastic import ElasticSupervision, draw_plans, plans_by_score
@@ -239,6 +240,26 @@ def test_auxiliary_losses_of_every_pass_count(make, batch) -> None:
         for model in (marked, plain)
     )
     assert (with_it - without).item() == pytest.approx(0.25 * 5 * 0.8, abs=1e-4)
+
+
+@pytest.mark.parametrize("reduction", sorted(REDUCTIONS))
+@pytest.mark.parametrize("family", ["ast", "audiomae"])
+def test_every_reduction_trains(make, batch, family, reduction) -> None:
+    """Against the sum of the passes alone: plans of a reduction share the model's parameters."""
+    model = spectrim.prune(
+        copy.deepcopy(make(family, frames=64)), 1.0, reduction=reduction
+    ).train()  # fmt: skip
+    plans = draw_plans(plans_by_score(model.plan, ["attention"]), SCHEDULE, 0.4, 0, 0)
+    objective = Elastic(model, "ce")
+    loss = objective(**batch, plans=plans)
+    full = objective(**batch)
+    alone = sum((objective(**batch, plans=(plan,)) - full for plan in plans), full)
+    assert loss.item() == pytest.approx(alone.item(), rel=1e-3)
+    assert loss.item() > full.item()
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert not parameter.requires_grad or parameter.grad.isfinite().all(), name
+    assert all(stage.reduction == reduction for plan in plans for stage in plan.stages)
 
 
 def test_no_pass_waits_for_values_on_the_device(make) -> None:
