@@ -430,6 +430,11 @@ def test_the_lowest_keep_rate_falls_along_the_schedule(recipe: Path, tmp_path: P
     assert job.model.config.trained_range.low == 0.4
 
 
+def test_the_range_of_merging_has_no_score(recipe: Path, tmp_path: Path) -> None:
+    trained_range = make_job(read(recipe, "reduction=tome"), tmp_path).model.config.trained_range
+    assert trained_range == TrainedRange(0.4, (3, 6, 9), (), "tome")
+
+
 def test_a_range_that_is_not_reached_is_not_recorded(recipe: Path, tmp_path: Path) -> None:
     job = make_job(read(recipe, "schedule.start=1", "schedule.length=2"), tmp_path)
     # The last step is a third of the way: 1 + cos(60 degrees) over 2 is 3 / 4 of the fall to come.

@@ -55,10 +55,14 @@ class ElasticSupervision(Supervision):
             self.model.config = replace(
                 self.model.config,
                 trained_range=TrainedRange(
-                    reached, tuple(recipe.blocks), tuple(self.plans), recipe.reduction
+                    reached, tuple(recipe.blocks), self._score_names(), recipe.reduction
                 ),
             )
         self.notes.append(self._cost())
+
+    def _score_names(self) -> tuple[str, ...]:
+        scores = [stage.score for plan in self.plans.values() for stage in plan.stages]
+        return tuple(dict.fromkeys(part_name(score) for score in scores if score is not None))
 
     def _objective(self, recipe: Recipe) -> Elastic:
         schedule = recipe.schedule
@@ -138,7 +142,8 @@ def plans_by_score(plan: Plan, scores: list[str]) -> dict[str, Plan]:
     """
     plans = {}
     for score in dict.fromkeys(scores):
-        if all(part_name(stage.score) == score for stage in plan.stages):
+        # A reduction that needs no score is the same for all of them.
+        if all(stage.score is None or part_name(stage.score) == score for stage in plan.stages):
             plans[score] = plan
             continue
         plans[score] = replace(
