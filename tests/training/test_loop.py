@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from spectrim.common.errors import SpectrimError
 from spectrim.training.evaluate import Evaluation
@@ -53,6 +54,65 @@ def test_each_step_has_its_keep_rate_learning_rate_and_random_numbers(
     assert [step[-1] for step in lrs] == pytest.approx([1e-3 * share for share in by_hand])
     assert [step[0] for step in lrs] == pytest.approx([step[-1] / 2**13 for step in lrs])
     assert len(set(seeds)) == 6
+
+
+def test_states_and_last_models_are_saved_after_so_many_epochs(
+    recipe: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Five epochs of three steps, of which every second is saved, and the last."""
+    saved, out = [], tmp_path / "run"
+
+    class Watching(Silent):
+        def step(self, facts: dict[str, float]) -> None:
+            states = [int(path.name.split("-")[1]) for path in (out / "state").glob("step-*")]
+            lines = out / "epochs.jsonl"
+            rows = lines.read_text().count("\n") if lines.exists() else 0
+            saved.append((max(states, default=0), rows, (out / "last").is_dir()))
+
+    monkeypatch.setattr(Supervised, "forward", lambda self, **_: self.model.head.bias.sum())
+    words = ["epochs=5", "run.save_epochs=2", "select.every=9"]
+    train(read_recipe(recipe, words, Recipe), out, Watching())
+    by_hand = [(0, 0, False)] * 6 + [(6, 2, True)] * 6 + [(12, 4, True)] * 3
+    assert saved == by_hand
+    assert len((out / "epochs.jsonl").read_text().splitlines()) == 5
+    assert (out / "state" / "step-000000015").is_dir()
+
+
+def test_losses_read_after_several_steps_are_those_of_each_step(
+    recipe: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """As on a GPU, where reading makes the host wait: the same run, and the same reports."""
+    reports = []
+    for number, steps in enumerate((1, 2, 16)):
+        monkeypatch.setitem(fit.__globals__, "steps_per_reading", lambda device, n=steps: n)
+        facts, out = [], tmp_path / str(number)
+
+        class Watching(Silent):
+            def step(self, values: dict[str, float], facts=facts) -> None:
+                facts.append({key: values[key] for key in values if key != "clips_per_s"})
+
+        train(read_recipe(recipe, ["select.every=9"], Recipe), out, Watching())
+        weights = (out / "last" / "model.safetensors").read_bytes()
+        reports.append((facts, weights))
+    assert reports[0] == reports[1] == reports[2] and len(reports[0][0]) == 6
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_step_and_reaches_no_state(
+    recipe: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """The second step of three fails; the losses are read at the end of the epoch."""
+    calls = []
+
+    def forward(self: Supervised, **_: object) -> torch.Tensor:
+        calls.append(1)
+        return self.model.head.bias.sum() * (math.nan if len(calls) == 5 else 1.0)
+
+    monkeypatch.setattr(Supervised, "forward", forward)
+    monkeypatch.setitem(fit.__globals__, "steps_per_reading", lambda device: 16)
+    with pytest.raises(SpectrimError, match=r"loss is nan at step 4 .*step-000000003, is intact"):
+        train(read_recipe(recipe, ["select.every=9"], Recipe), tmp_path / "run", Silent())
+    weights = load_file(tmp_path / "run/state/step-000000003/weights.safetensors")
+    assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(

@@ -43,8 +43,8 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     """
     loader, run, main = job.loader, job.run, accelerator.is_main_process
     groups = parameter_groups(job.objective, job.model.config.depth, job.optim)
-    optim = optimiser(groups, job.optim)
     job.to(accelerator.device)
+    optim = optimiser(groups, job.optim)
     states = StateFolder(out / "state")
     restored = states.restore(job.objective, optim)
     progress, scaling = restored or (Progress(), None)
@@ -109,10 +109,13 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
                     save_state()
                     saved = time.monotonic()
             finish_epoch(job, accelerator, out, progress, epoch, board, reporter)
-            save_state()
-            saved = time.monotonic()
-            if main:
-                write_lines(out, progress.rows)
+            if stop or (epoch + 1) % run.save_epochs == 0 or epoch + 1 == job.epochs:
+                if main:
+                    job.model.save(out / "last")
+                save_state()
+                saved = time.monotonic()
+                if main:
+                    write_lines(out, progress.rows)
             accelerator.wait_for_everyone()
             if stop and progress.step < total:
                 raise Interrupted(STOPPED.format(progress.step, total))
@@ -187,7 +190,7 @@ def finish_epoch(
     board: Board,
     reporter: Reporter,
 ) -> None:
-    """Evaluate, keep the last and the best model, and report."""
+    """Evaluate, keep the best model, and report."""
     steps, main = job.loader.steps, accelerator.is_main_process
     # Each process read its own part of the clips.
     progress.unreadable = dict(gather_object(list(progress.unreadable.items())))
@@ -219,8 +222,6 @@ def finish_epoch(
                 job.save_predictions(out / "best", evaluations)
         if main and epoch + 1 == job.epochs:
             job.save_predictions(out / "last", evaluations)
-    if main:
-        job.model.save(out / "last")
     keys = ("loss", "valid", "valid_low", "test", "test_low", "clips_per_s")
     scalars = {key: row[key] for key in keys if key in row}
     board.write(progress.step, {f"epoch/{key}": value for key, value in scalars.items()})

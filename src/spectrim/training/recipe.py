@@ -164,7 +164,9 @@ class RunPart:
         threads: CPU threads; null: PyTorch's default.
         micro_batch: clips that a process computes at a time; null: its whole part of the batch.
             The gradient is the same, except that model.drop_path draws other residuals.
-        save_every: seconds between saved states, in addition to the end of each epoch.
+        save_every: seconds between saved states, in addition to the ends of epochs.
+        save_epochs: the state and the model `last/` are saved after every this many epochs, and
+            after the last. For epochs of a few seconds.
         tensorboard: write scalars for TensorBoard.
     """
 
@@ -173,6 +175,7 @@ class RunPart:
     threads: int | None = number(None, least=1)
     micro_batch: int | None = number(None, least=1)
     save_every: float = number(300.0, least=0)
+    save_epochs: int = number(1, least=1)
     tensorboard: bool = True
 
 
