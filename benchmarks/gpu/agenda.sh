@@ -22,16 +22,15 @@ export PYTHONUNBUFFERED=1 PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
 total=$(awk "BEGIN { print int($MINUTES * 60) }")
 
 # Install the wheels that came along, where the machine lacks the package.
-if [ -d "$root/wheels" ]; then
-  site=$(mktemp -d)
-  for wheel in "$root"/wheels/*.whl; do
-    name=$(basename "$wheel" | cut -d- -f1)
-    "$PYTHON" -c "import $name" 2>/dev/null && continue
-    "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" \
-      "$wheel" && echo "installed $name"
-  done
-  export PYTHONPATH="$PYTHONPATH:$site"
-fi
+site=$(mktemp -d)
+for wheel in "$root"/wheels/*.whl "$root"/.gpu-1/wheels/*.whl; do
+  [ -f "$wheel" ] || continue
+  name=$(basename "$wheel" | cut -d- -f1)
+  "$PYTHON" -c "import $name" 2>/dev/null && continue
+  "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" \
+    "$wheel" && echo "installed $name"
+done
+export PYTHONPATH="$PYTHONPATH:$site"
 "$PYTHON" -m spectrim --version || exit 1
 
 # Piece, and the seconds it may take; with less time left it gets what is left. `&` starts a piece
@@ -48,7 +47,7 @@ pieces=(
 )
 if [ -n "$REHEARSAL" ]; then
   export OMP_NUM_THREADS=1 # threads that wait for each other take minutes on a busy machine
-  pieces=("kernels 150" "correctness 150" "speed 150" "compiled 150" "profiling 150" "training 150" "commands 150")
+  pieces=("kernels 150" "correctness 150" "speed 150" "compiled 150" "profiling 150" "training 150" "commands 150" "training_queue 150")
 fi
 
 if [ -n "${ENTRIES:-}" ]; then

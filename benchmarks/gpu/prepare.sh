@@ -2,10 +2,16 @@
 # Collect what a GPU machine needs into one ignored folder, and print the command to run there.
 #
 #   bash benchmarks/gpu/prepare.sh                   # into .gpu/ of this checkout
+#   TRAINING=1 bash benchmarks/gpu/prepare.sh        # audio of the training queue, .gpu-1/ to .gpu-3/
+#
+# The second form leaves out source and models: the commands that it prints run in a checkout that
+# travels as a whole. A folder travels with one call; folders of earlier calls are still there.
 #
 # Variables: BUNDLE (folder), SIZE_MIB (of the folder), RESULT_FILES, RESULT_MIB (each), MINUTES,
 # TARGET_PYTHON, WHEELS (packages that the machine lacks), MODELS (built-in models to take),
-# SPECTRIM_DATA (corpora), PYTHON (local interpreter with Spectrim's development extras).
+# SPECTRIM_DATA (corpora), PYTHON (local interpreter with Spectrim's development extras), ESPEAK_WORDS
+# (folder of `tools/sample_pack.py words`; made if it is missing), CALL_MIB (audio that travels with a
+# call).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -19,6 +25,35 @@ WHEELS=${WHEELS:-soundfile==0.14.0 soxr==1.1.0 cffi==2.1.1 pycparser==3.12 omega
 MODELS=${MODELS:-ast-digits audiomae-digits ast-esc10}
 SPECTRIM_DATA=${SPECTRIM_DATA:-$root/../shared/data}
 PYTHON=${PYTHON:-python3}
+
+left_out=()
+download_wheels() { # folder
+  local platforms=()
+  for version in 2_28 2_27 2_17 2_24 2_31 2_34; do platforms+=(--platform "manylinux_${version}_x86_64"); done
+  platforms+=(--platform manylinux2014_x86_64 --platform manylinux1_x86_64)
+  for wheel in $WHEELS; do
+    "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version "$TARGET_PYTHON" \
+      --implementation cp "${platforms[@]}" -d "$1" "$wheel" 2>/dev/null ||
+      left_out+=("wheel $wheel: no file for Python $TARGET_PYTHON")
+  done
+}
+
+if [ -n "${TRAINING:-}" ]; then
+  CALL_MIB=${CALL_MIB:-34}
+  ESPEAK_WORDS=${ESPEAK_WORDS:-$root/runs/espeak-words}
+  export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
+  [ -d "$ESPEAK_WORDS" ] || "$PYTHON" "$root/tools/sample_pack.py" words "$ESPEAK_WORDS"
+  "$PYTHON" "$here/pack_bundles.py" "$SPECTRIM_DATA" "$root/.gpu" --words "$ESPEAK_WORDS" --mib "$CALL_MIB"
+  download_wheels "$root/.gpu-1/wheels"
+  for note in "${left_out[@]}"; do echo "left out: $note"; done
+  du -sm "$root"/.gpu-[123]
+  echo "three calls on one machine, each with the folder that it carries, from the checkout:"
+  echo ".gpu-1: ls .gpu-1 | wc -l"
+  echo ".gpu-2: ls .gpu-2 | wc -l"
+  echo ".gpu-3: ENTRIES=training_queue:$((MINUTES * 60 - 25)) MINUTES=$MINUTES bash benchmarks/gpu/agenda.sh"
+  echo "then, here: python benchmarks/gpu/training_queue.py --unpack RESULTS runs/queue"
+  exit
+fi
 
 rm -rf "$BUNDLE"
 mkdir -p "$BUNDLE/src" "$BUNDLE/benchmarks" "$BUNDLE/wheels" "$BUNDLE/results/gpu"
@@ -39,14 +74,7 @@ rm -rf "$BUNDLE/benchmarks/gpu/__pycache__"
 cp -R "$root/recipes" "$BUNDLE/recipes"
 cp "$root"/results/gpu/*.json "$BUNDLE/results/gpu/" 2>/dev/null || true
 
-platforms=()
-for version in 2_28 2_27 2_17 2_24 2_31 2_34; do platforms+=(--platform "manylinux_${version}_x86_64"); done
-platforms+=(--platform manylinux2014_x86_64 --platform manylinux1_x86_64)
-for wheel in $WHEELS; do
-  "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version "$TARGET_PYTHON" \
-    --implementation cp "${platforms[@]}" -d "$BUNDLE/wheels" "$wheel" 2>/dev/null ||
-    left_out+=("wheel $wheel: no file for Python $TARGET_PYTHON")
-done
+download_wheels "$BUNDLE/wheels"
 "$PYTHON" "$here/pack_audio.py" "$SPECTRIM_DATA" "$BUNDLE/data" || left_out+=("audio: see above")
 
 size=$(du -sm "$BUNDLE" | cut -f1)

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PIECES = ("kernels", "correctness", "speed", "compiled", "profiling", "training", "commands")
+PIECES = (
+    "kernels",
+    "correctness",
+    "speed",
+    "compiled",
+    "profiling",
+    "training",
+    "commands",
+    "training_queue",
+)
 
 
 @pytest.mark.slow
@@ -15,6 +24,8 @@ def test_whole_agenda_runs_on_the_cpu_in_a_tiny_setting(tmp_path, data):
     packed, out = tmp_path / "data", tmp_path / "out"
     pack = [sys.executable, str(ROOT / "benchmarks/gpu/pack_audio.py"), str(data), str(packed)]
     subprocess.run([*pack, "12"], check=True, capture_output=True)
+    bundles = [sys.executable, str(ROOT / "benchmarks/gpu/pack_bundles.py"), str(data)]
+    subprocess.run([*bundles, str(packed / "packed")], check=True, capture_output=True)
     environment = os.environ | {
         "REHEARSAL": "1",
         "PYTHON": sys.executable,

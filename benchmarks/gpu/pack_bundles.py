@@ -1,6 +1,6 @@
 """Pack the training audio of the queue into folders of limited size, without re-encoding it.
 
-    python benchmarks/gpu/pack_training.py CORPORA OUT [--mib 34] [--words FOLDER]
+    python benchmarks/gpu/pack_bundles.py CORPORA OUT [--mib 34] [--words FOLDER]
 
 Writes OUT-1, OUT-2 and OUT-3, one for each call that carries a folder to the GPU machine:
 
@@ -9,8 +9,8 @@ Writes OUT-1, OUT-2 and OUT-3, one for each call that carries a folder to the GP
 3. ESC-50, folds 1 to 4: the pages of its Ogg files before the first clip of fold 5
 
 Each folder holds manifests with the columns of a recipe: `words.csv`, `fsdd-digit.csv`,
-`esc50-shareable.csv` (clips under CC0 and CC BY) and `spoken.csv`. Re-encoding at a lower bit rate
-would change log-mel features by 0.4 to 0.6 on average, and the models are tested on the originals.
+`esc50-shareable.csv` (clips under CC0 and CC BY) and `espeak-words.csv`. Re-encoding at a lower bit
+rate would change log-mel features by 0.4 to 0.6 on average, and models are tested on the originals.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def spoken(source: Path, target: Path) -> None:
     rows: Rows = []
     for digit, paths in takes.items():
         begin = 0
-        file = target / f"spoken-{digit}.ogg"
+        file = target / f"espeak-{digit}.ogg"
         options = {"format": "OGG", "subtype": "VORBIS", "compression_level": SPOKEN_COMPRESSION}
         with soundfile.SoundFile(file, "w", RATE, 1, **options) as ogg:
             for path in paths:
@@ -143,7 +143,7 @@ def spoken(source: Path, target: Path) -> None:
                 row |= {"start": str(begin / RATE), "end": str((begin + len(samples)) / RATE)}
                 rows.append(row)
                 begin += len(samples)
-    write(target / "spoken.csv", rows)
+    write(target / "espeak-words.csv", rows)
 
 
 def write(manifest: Path, rows: Rows) -> None:

@@ -1,0 +1,126 @@
+"""The queue of training jobs: order, limits, resuming, and what is packed; no model is trained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "benchmarks" / "gpu" / "training_queue.py"
+sys.path.insert(0, str(SCRIPT.parent))
+
+from pack_bundles import pages_until  # noqa: E402
+
+# Notes its start, works so many seconds, and ends with a status; after a signal it saves first.
+JOB = """
+import pathlib, signal, sys, time
+folder, seconds, status = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+with open(folder.parent / "starts.txt", "a") as file:
+    file.write(folder.name + chr(10))
+def stop(*_):
+    (folder / "state").write_text("saved")
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+time.sleep(seconds)
+(folder / "last").mkdir(exist_ok=True)
+sys.exit(status)
+"""
+
+
+def queue(folder: Path, jobs: list[dict], *words: object) -> tuple[dict, str]:
+    """Run a queue of stand-in jobs; returns the report and what was printed."""
+    (folder / "audio").mkdir(exist_ok=True)
+    (folder / "job.py").write_text(JOB)
+    for job in jobs:
+        seconds, status = job.pop("seconds", 0), job.pop("status", 0)
+        own = f"{{runs}}/{job['name']}"
+        job |= {"command": [str(folder / "job.py"), own, str(seconds), str(status)], "keep": False}
+        job.setdefault("minutes", 1)
+    text = yaml.safe_dump({"changes": [], "jobs": jobs})
+    (folder / "queue.yaml").write_text(text)
+    line = [sys.executable, SCRIPT, "--queue", folder / "queue.yaml", "--out", folder / "out"]
+    line += ["--runs", folder / "runs", "--audio", folder / "audio", *words]
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+    report = json.loads((folder / "out" / "training_queue.json").read_text())
+    assert done.returncode == bool(report["failed"]), done.stderr
+    return report, done.stdout
+
+
+def states(report: dict) -> dict[str, str]:
+    return {name: job["state"] for name, job in report["jobs"].items()}
+
+
+def test_jobs_run_after_those_they_need_and_others_go_on_after_a_failure(tmp_path):
+    jobs = [
+        {"name": "c", "needs": ["b"]},
+        {"name": "b", "needs": ["a"]},
+        {"name": "a", "seconds": 0.2},
+        {"name": "bad", "status": 3},
+        {"name": "never", "needs": ["bad"]},
+        {"name": "free"},
+    ]
+    report, _ = queue(tmp_path, jobs, "--at-once", 2)
+    assert states(report) == {
+        "c": "finished", "b": "finished", "a": "finished", "bad": "failed", "never": "blocked",
+        "free": "finished",
+    }  # fmt: skip
+    assert report["jobs"]["bad"]["exit_status"] == 3 and not report["complete"]
+    starts = (tmp_path / "runs" / "starts.txt").read_text().split()
+    assert sorted(starts) == ["a", "b", "bad", "c", "free"]
+    assert starts.index("a") < starts.index("b") < starts.index("c")
+
+
+def test_the_end_of_the_time_lets_a_job_save_and_the_next_occasion_goes_on(tmp_path):
+    """22 s are kept for saving and packing, so of 28 s six are left for the jobs."""
+    jobs = [{"name": "long", "seconds": 60}, {"name": "later", "needs": ["long"]}]
+    report, _ = queue(tmp_path, [dict(job) for job in jobs], "--seconds", 28)
+    assert states(report) == {"long": "stopped", "later": "waiting"}
+    unpacked = tmp_path / "unpacked"
+    line = [sys.executable, SCRIPT, "--unpack", tmp_path / "out", unpacked]
+    subprocess.run([str(word) for word in line], check=True)
+    assert (unpacked / "long" / "state").read_text() == "saved"
+    jobs[0]["seconds"] = 0
+    report, _ = queue(tmp_path, jobs)
+    assert states(report) == {"long": "finished", "later": "finished"} and report["complete"]
+    report, printed = queue(tmp_path, [{"name": "long"}, {"name": "later"}])
+    assert report["complete"] and "started" not in printed  # nothing is done twice
+
+
+def test_a_job_has_a_limit_of_its_own(tmp_path):
+    jobs = [{"name": "long", "seconds": 60, "minutes": 0.01}, {"name": "short"}]
+    report, _ = queue(tmp_path, jobs)
+    assert states(report) == {"long": "stopped", "short": "finished"}
+
+
+def test_every_job_of_the_queue_exists_and_needs_jobs_before_it():
+    content = yaml.safe_load((SCRIPT.parent / "queue.yaml").read_text())
+    seen = set()
+    for job in content["jobs"]:
+        path = job.get("train") or job.get("pretrain") or job["command"][0]
+        assert (ROOT / path).is_file(), path
+        assert set(job.get("needs", ())) <= seen, job["name"]
+        starts = [c for c in job.get("changes", ()) if c.startswith("init={runs}")]
+        assert all(start.split("/")[1] in job["needs"] for start in starts)
+        seen.add(job["name"])
+    assert set(content["rehearsal_jobs"]) <= seen
+
+
+@pytest.mark.parametrize("seconds", [1, 2.5])
+def test_the_first_pages_of_an_ogg_file_hold_its_first_samples_unchanged(tmp_path, seconds):
+    path = tmp_path / "noise.ogg"
+    noise = np.random.default_rng(0).standard_normal(64_000).astype(np.float32) * 0.1
+    soundfile.write(path, noise, 16_000, format="OGG", subtype="VORBIS")
+    whole = soundfile.read(path, dtype="float32")[0]
+    samples = round(16_000 * seconds)
+    pages = pages_until(path.read_bytes(), samples)
+    (tmp_path / "cut.ogg").write_bytes(pages)
+    cut = soundfile.read(tmp_path / "cut.ogg", dtype="float32")[0]
+    assert samples <= len(cut) < len(whole) and len(pages) < path.stat().st_size
+    assert np.array_equal(cut[:samples], whole[:samples])
