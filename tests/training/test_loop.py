@@ -78,6 +78,16 @@ def test_states_and_last_models_are_saved_after_so_many_epochs(
     assert (out / "state" / "step-000000015").is_dir()
 
 
+class Collecting(Silent):
+    """Collects what each step reports."""
+
+    def __init__(self) -> None:
+        self.facts: list[dict[str, float]] = []
+
+    def step(self, facts: dict[str, float]) -> None:
+        self.facts.append({key: facts[key] for key in facts if key != "clips_per_s"})
+
+
 def test_losses_read_after_several_steps_are_those_of_each_step(
     recipe: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -85,15 +95,10 @@ def test_losses_read_after_several_steps_are_those_of_each_step(
     reports = []
     for number, steps in enumerate((1, 2, 16)):
         monkeypatch.setitem(fit.__globals__, "steps_per_reading", lambda device, n=steps: n)
-        facts, out = [], tmp_path / str(number)
-
-        class Watching(Silent):
-            def step(self, values: dict[str, float], facts=facts) -> None:
-                facts.append({key: values[key] for key in values if key != "clips_per_s"})
-
-        train(read_recipe(recipe, ["select.every=9"], Recipe), out, Watching())
+        watching, out = Collecting(), tmp_path / str(number)
+        train(read_recipe(recipe, ["select.every=9"], Recipe), out, watching)
         weights = (out / "last" / "model.safetensors").read_bytes()
-        reports.append((facts, weights))
+        reports.append((watching.facts, weights))
     assert reports[0] == reports[1] == reports[2] and len(reports[0][0]) == 6
 
 
