@@ -13,7 +13,7 @@ from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.corpora import CORPORA, prepare
 from spectrim.data.corpora.esc import ESC10
 from spectrim.data.corpora.speechcommands import WORDS
-from spectrim.data.manifest import read_data
+from spectrim.data.manifest import read_data, write_manifest
 
 
 def clips_of(path):
@@ -322,6 +322,14 @@ def test_manifests_in_a_linked_folder_find_their_clips(tmp_path):
     (tmp_path / "out").symlink_to(tmp_path / "far" / "away", target_is_directory=True)
     for path in prepare("fsdd", trees.fsdd(tmp_path / "fsdd"), tmp_path / "out").paths:
         assert len(clips_of(path)) == 3
+
+
+def test_clips_of_a_manifest_in_a_linked_folder_are_written_to_another(tmp_path):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    path, _ = prepare("fsdd", trees.fsdd(tmp_path / "fsdd"), tmp_path / "far" / "away").paths
+    (tmp_path / "near").symlink_to(path.parent, target_is_directory=True)
+    clips = read_data(tmp_path / "near" / path.name).clips  # near/../../fsdd/recordings/...
+    assert len(clips_of(write_manifest(tmp_path / "part.csv", clips))) == 3
 
 
 def test_real_fsdd(data, tmp_path):

@@ -232,6 +232,8 @@ def _seconds(where: str, key: str, text: str) -> float | None:
 
 def _row(clip: Clip, folder: Path) -> dict[str, str]:
     row = {key: getattr(clip, key, None) for key in COLUMNS}
-    row["path"] = Path(os.path.relpath(clip.path, folder)).as_posix()
+    # ".." after a link to a folder leads elsewhere, too.
+    path = clip.path.resolve() if ".." in clip.path.parts else clip.path
+    row["path"] = Path(os.path.relpath(path, folder)).as_posix()
     row["label"] = ";".join(clip.labels)
     return {key: "" if value is None else str(value) for key, value in row.items()}
