@@ -497,13 +497,18 @@ def test_the_dry_run_states_the_cost_of_a_step(recipe: Path) -> None:
         (["schedule.distil=-1"], "schedule.distil is -1.0"),
         (["schedule.scores=[intensity]"], "score is 'attention', which is not in schedule.scores"),
         (["schedule.kind=elastik"], "Did you mean 'elastic'"),
-        (["schedule.kind=cosine"], "schedule.plans is for elastic training"),
     ],
 )
 def test_ranges_that_make_no_sense_are_refused(recipe: Path, changes, text) -> None:
     with pytest.raises(spectrim.SpectrimError) as error:
         read(recipe, *changes)
     assert text in str(error.value)
+
+
+def test_keys_without_effect_are_noted(recipe: Path) -> None:
+    """Not refused: the control of an elastic recipe changes its kind only."""
+    with pytest.warns(spectrim.SpectrimNotice, match=r"schedule\.plans has no effect without"):
+        assert read(recipe, "schedule.kind=cosine").lowest_keep_rate == 1.0
 
 
 def test_an_unknown_score_is_named(recipe: Path, tmp_path: Path) -> None:

@@ -173,11 +173,12 @@ def _check_together(recipe: Recipe | PretrainRecipe, where: str) -> None:
 def _check_elastic(recipe: Recipe, where: str) -> None:
     schedule, defaults = recipe.schedule, SchedulePart()
     if schedule.kind != "elastic":
-        for key in ELASTIC_KEYS:
-            if getattr(schedule, key) != getattr(defaults, key):
-                raise SpectrimError(
-                    f"{where}: schedule.{key} is for elastic training. Add schedule.kind=elastic."
-                )
+        # No error: a control changes only the kind of an elastic recipe.
+        unused = [k for k in ELASTIC_KEYS if getattr(schedule, k) != getattr(defaults, k)]
+        if unused:
+            names = ", ".join(f"schedule.{key}" for key in unused)
+            text = f"{where}: {names} has no effect without schedule.kind=elastic."
+            warnings.warn(SpectrimNotice(text), stacklevel=2)
         return
     if recipe.keep_rate != 1.0:
         raise SpectrimError(
