@@ -4,6 +4,7 @@
     python tools/build_in.py RUN/last ast-esc50 --manifests manifests --threads 2
 
 Writes src/spectrim/assets/models/NAME/: config.json, model.safetensors, card.json and README.md.
+Also writes the row of the model in the table of the project's README.
 `builtin_models.yaml` beside this file states task, data, training and licence. The manifests are
 those of `spectrim data prepare` for esc50 (also with --shareable), arabicspeechcommands and fsdd.
 Weights are committed once, when final: git remembers every version.
@@ -12,6 +13,7 @@ Weights are committed once, when final: git remembers every version.
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,8 @@ from spectrim.evaluation.predict import predict
 from spectrim.metrics.intervals import Interval, difference_interval
 from spectrim.models.transformer import SpectrogramTransformer
 
-MODELS = Path(__file__).resolve().parents[1] / "src" / "spectrim" / "assets" / "models"
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ROOT / "src" / "spectrim" / "assets" / "models"
 ORIGINS = Path(__file__).with_name("builtin_models.yaml")
 RATES = (1.0, 0.9, 0.7, 0.5, 0.4)
 SCORES = ("attention", "intensity", "variation")
@@ -66,7 +69,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    build_in(args.run, args.name, origins[args.name], args.manifests, args.models)
+    results = build_in(args.run, args.name, origins[args.name], args.manifests, args.models)
+    if args.models == MODELS:
+        page = ROOT / "README.md"
+        save_text(page, with_row(page.read_text(encoding="utf-8"), args.name, results[0]))
 
 
 def build_in(
@@ -193,6 +199,20 @@ def card_text(
             wrapped(f"- **Licence**: {origin['licence']}") + "\n",
         ]
     )
+
+
+def with_row(page: str, name: str, result: Accuracies) -> str:
+    """README with the model's row in the table of built-in models; a new row is the last."""
+    values = " | ".join(f"{result.percent['attention'][rate]:.1f} %" for rate in (1.0, 0.7, 0.5))
+    row = f"| `{name}` | {result.title} | {values} |\n"
+    old = re.compile(rf"^\| `{re.escape(name)}` \| .*\n", re.MULTILINE)
+    if old.search(page):
+        return old.sub(lambda _: row, page, count=1)
+    # The table's header and separator, and all its rows.
+    whole = re.search(r"^\| model \| recordings \|(?:.*\n\|)*.*\n", page, re.MULTILINE)
+    if whole is None:
+        raise SpectrimError("README.md has no table '| model | recordings | ...'.")
+    return page[: whole.end()] + row + page[whole.end() :]
 
 
 def wrapped(text: str) -> str:

@@ -154,6 +154,12 @@ def test_built_in_names(tmp_path, monkeypatch):
         load("ast-base")
     with pytest.raises(SpectrimError, match="no such file"):
         load("./nowhere")
+    for name in ("ast-esc10", "audiomae-esc10"):
+        with pytest.raises(SpectrimError, match=r"Use '.*-esc50'.* at commit [0-9a-f]{7}") as error:
+            load(name)
+        assert name in str(error.value)
+    with pytest.raises(SpectrimError, match="no longer built in"):
+        builtin.card("ast-esc10")
     (tmp_path / "ast-words").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.warns(SpectrimNotice, match=r"\./ast-words"):

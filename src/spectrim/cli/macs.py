@@ -91,7 +91,7 @@ def _config(
 ) -> ModelConfig:
     from ..common.errors import SpectrimError, nearest
     from ..models.build import default_labels
-    from ..models.builtin import builtin_names
+    from ..models.builtin import builtin_names, check_retired
     from ..models.config import PRESETS, preset
 
     if model in PRESETS:
@@ -107,6 +107,7 @@ def _config(
             "stride= for a checkpoint that does not store its stride."
         )
     if not Path(model).exists() and "/" not in model and model not in builtin_names():
+        check_retired(model)
         known = nearest(model, [*PRESETS, *builtin_names()])
         raise SpectrimError(f"no preset, built-in model or file is called {model!r}.{known}")
     loaded = settings.model(model)

@@ -11,6 +11,11 @@ from ..common.errors import SpectrimError, nearest
 from ..common.parse import read_json
 
 CARD = "card.json"
+# Models that are no longer built in: their successor, and a commit that has them.
+RETIRED = {
+    "ast-esc10": ("ast-esc50", "2ef3654"),
+    "audiomae-esc10": ("audiomae-esc50", "2ef3654"),
+}
 TEXT = "README.md"
 
 
@@ -25,8 +30,8 @@ class Card:
         task: what it classifies, in a few words.
         licence: of its training recordings.
         held_out: the clips that `accuracy` was measured on; no training used them.
-        accuracy: keep rate ("1.0", "0.7", "0.5") to accuracy in percent, pruned by attention
-            without fine-tuning.
+        accuracy: keep rate ("1.0", "0.7", "0.5" and perhaps others) to accuracy in percent, pruned
+            by attention.
     """
 
     name: str
@@ -50,6 +55,20 @@ def builtin_names() -> list[str]:
     return sorted(path.parent.name for path in builtin_root().glob("*/config.json"))
 
 
+def check_retired(name: str) -> None:
+    """Refuse the name of a model that is no longer built in.
+
+    Raises:
+        SpectrimError: names the successor, and the last version that has the model.
+    """
+    if name in RETIRED and name not in builtin_names():
+        successor, commit = RETIRED[name]
+        raise SpectrimError(
+            f"the model {name!r} is no longer built in. Use {successor!r}, which knows its sounds "
+            f"and 40 more. The last version with {name} is Spectrim 0.1.0 at commit {commit}."
+        )
+
+
 def card(name: str) -> Card:
     """The card of a built-in model.
 
@@ -58,6 +77,7 @@ def card(name: str) -> Card:
     """
     names = builtin_names()
     if name not in names:
+        check_retired(name)
         raise SpectrimError(f"no built-in model is called {name!r}.{nearest(name, names)}")
     folder = builtin_root() / name
     config: dict[str, Any] = read_json(folder / "config.json")["model"]

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 from ...common.errors import SpectrimError, SpectrimNotice, nearest
-from ..builtin import builtin_names, builtin_root
+from ..builtin import builtin_names, builtin_root, check_retired
 from ..config import PRESETS
 from .checkpoint_files import SUFFIXES
 
@@ -43,6 +43,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
             f"{name!r} is a preset, which has no weights. Use spectrim.create({name!r}) for a "
             "model with random ones."
         )
+    check_retired(name)
     names = builtin_names()
     hint = nearest(name, names) if names else ""
     raise SpectrimError(
