@@ -36,7 +36,7 @@ ROOT = HERE.parents[1]
 GRACE = 12.0  # seconds before the end at which running jobs are told to save and stop
 PACKING = 10.0  # seconds that packing takes
 PART = 15 * 2**20  # bytes of an archive's part
-PARTS = 4  # of the archive
+PARTS = 6  # of the archive; with the two records, eight files
 RECORDS = ("summary.json", "epochs.jsonl", "recipe.yaml", "settled.json", "log.txt")
 REHEARSAL_CLIPS = 12  # of each manifest
 
