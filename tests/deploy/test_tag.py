@@ -8,7 +8,8 @@ import soundfile
 import torch
 
 import spectrim
-from spectrim.common.errors import SpectrimError
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.data.builtin import sample_pack
 from spectrim.deploy.runner import Runner
 from spectrim.deploy.torch_runner import TorchRunner
 
@@ -136,3 +137,44 @@ def test_an_answer_that_is_no_number_fails_its_file_alone(one_row):
     assert "not finite" in said
     with pytest.raises(SpectrimError, match="not finite"):
         spectrim.tag(Overflows(), sounds, one_row=one_row)
+
+
+def test_a_channel_is_chosen_and_recorded(tmp_path):
+    model = spectrim.load("ast-digits")
+    word, rate = soundfile.read(sample_pack().parent / "seven-03.ogg", dtype="float32")
+    stereo = np.stack([np.zeros_like(word), word, -word], 1)
+    path = tmp_path / "three.wav"
+    soundfile.write(path, stereo, rate, subtype="FLOAT")
+    alone = spectrim.tag(model, (word, rate))[0]["labels"]
+    for channel in (1, "1", "loudest"):
+        (row,) = spectrim.tag(model, path, channel=channel)
+        assert row["labels"] == alone and str(row["channel"]) == str(channel)
+        features, _ = model.features(path, channel=channel)
+        assert torch.equal(features, model.features((word, rate))[0])
+    with pytest.warns(SpectrimNotice, match="the mean of its 3 channels keeps 0.0%"):
+        (row,) = spectrim.tag(model, path)
+    assert row["labels"] != alone and row["channel"] == "mix"
+    failures = []
+    assert spectrim.tag(model, path, channel=3, failures=failures) == []
+    assert "no channel 3; it has 3" in failures[0][1]
+    with pytest.raises(SpectrimError, match="a channel of 'left'"):
+        spectrim.tag(model, path, channel="left")
+
+
+@pytest.mark.parametrize("sound", [None, 5, {"array": np.zeros(RATE), "sampling_rate": RATE}])
+def test_what_is_no_sound_gets_a_sentence(sound):
+    with pytest.raises(SpectrimError, match="a sound is a path, bytes, an open file or"):
+        spectrim.tag(spectrim.load("ast-digits"), sound)
+
+
+def test_channels_first_and_bytes_of_every_kind():
+    model = spectrim.load("ast-digits")
+    with pytest.raises(SpectrimError, match="Transpose channels-first"):
+        spectrim.tag(model, (torch.zeros(2, RATE), RATE))
+    with pytest.raises(SpectrimError, match="Pass an array together with its sampling rate"):
+        spectrim.tag(model, torch.zeros(2, RATE))
+    data = (sample_pack().parent / "seven-03.ogg").read_bytes()
+    labels = [
+        spectrim.tag(model, kind(data))[0]["labels"] for kind in (bytes, bytearray, memoryview)
+    ]
+    assert labels[0] == labels[1] == labels[2]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import spectrim
+from spectrim.common.errors import SpectrimError
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import Manifest, read_data
 from spectrim.evaluation import sweep as module
@@ -64,3 +66,34 @@ def test_rows_hold_each_variant_against_the_unpruned_model(monkeypatch):
             assert abs(row["kept_on_target"] - row["all_on_target"]) > 0.01
     assert rows[0]["kept_on_target"] == pytest.approx(np.mean(spans))
     assert (rows[0]["agreement"]["top1"]["value"], rows[0]["difference"]["value"]) == (1, 0)
+
+
+def test_the_channel_of_the_clips_is_read_and_recorded(monkeypatch, tmp_path):
+    """Words in one of three channels, noise in another: rows equal those of the words alone."""
+    monkeypatch.setattr(
+        module, "interleaved", lambda calls, *words, **more: [Timing(1.0, 1.0, 3)] * len(calls)
+    )
+    model, clips = spectrim.load("ast-digits"), read_data(sample_pack()).clips[:3]
+    noise = np.random.default_rng(0)
+    lines = ["path,label"]
+    for number, clip in enumerate(clips):
+        word, rate = soundfile.read(clip.path, dtype="float32")
+        other = noise.normal(0, 0.3, len(word)).astype(np.float32)
+        many = np.stack([other, word, other], 1)
+        soundfile.write(tmp_path / f"{number}.wav", many, rate, subtype="FLOAT")
+        lines.append(f"{number}.wav,{clip.labels[0]}")
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    manifest = read_data(tmp_path / "m.csv")
+    variants = variants_of(model, "x", [0.5], ["variation"])
+
+    def probabilities(data):
+        result = sweep(variants, data, batch_size=2)
+        assert {str(row["channel"]) for row in result.rows} == {str(data.channel)}
+        return np.stack(result.probabilities)
+
+    alone = probabilities(Manifest(manifest.source, clips))
+    np.testing.assert_allclose(probabilities(manifest.with_channel("1")), alone, atol=1e-6)
+    assert np.abs(probabilities(manifest) - alone).max() > 0.05
+    assert np.abs(probabilities(manifest.with_channel("loudest")) - alone).max() > 0.05
+    with pytest.raises(SpectrimError, match="a channel of -1"):
+        manifest.with_channel(-1)

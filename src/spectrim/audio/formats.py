@@ -11,14 +11,14 @@ from ..common.errors import SpectrimError
 SUFFIXES = (
     ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2",
     ".mpga", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc", ".sph", ".nist", ".sf",
-    ".ircam", ".paf", ".svx", ".8svx", ".iff", ".avr", ".pvf", ".xi", ".sds", ".wve",
+    ".ircam", ".paf", ".svx", ".8svx", ".avr", ".pvf", ".xi", ".sds", ".wve",
 )  # fmt: skip
 # Sound and video that needs another decoder.
 OTHER_SUFFIXES = (
     ".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".aac", ".ac3", ".eac3", ".dts", ".webm",
-    ".mkv", ".mka", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".ogv", ".wma", ".wmv", ".asf", ".amr",
+    ".mkv", ".mka", ".avi", ".flv", ".mpg", ".mpeg", ".ogv", ".wma", ".wmv", ".asf", ".amr",
     ".awb", ".3gp", ".3g2", ".ape", ".wv", ".tta", ".mpc", ".dsf", ".dff", ".ra", ".rm", ".spx",
-    ".aax", ".aa", ".gsm",
+    ".aax", ".gsm",
 )  # fmt: skip
 _CONTENT = (
     (4, b"ftyp", "MPEG-4 (m4a, mp4, mov)"),
@@ -41,18 +41,27 @@ def unreadable(name: str, error: Exception, head: bytes = b"") -> SpectrimError:
         name: of the file; error: of libsndfile.
         head: the first bytes of the file, to name its format.
     """
-    stem, suffix = os.path.splitext(os.path.basename(name))
+    suffix = os.path.splitext(name)[1]
     known = next((kind for place, text, kind in _CONTENT if head.startswith(text, place)), None)
     if known is None and suffix.lower() in OTHER_SUFFIXES:
         known = f"a file of type {suffix}"
     if known is not None:
-        command = shlex.join(["ffmpeg", "-i", name, f"{stem.strip('()') or 'sound'}.wav"])
-        return SpectrimError(
-            f"{name}: {known}, which Spectrim does not decode. Convert it first, for example with "
-            f"{command}. Supported formats: WAV, FLAC, Ogg, Opus, MP3, AIFF and others of "
-            "libsndfile."
-        )
+        return undecodable(name, known)
     reason = getattr(error, "error_string", str(error)).rstrip(".")
     return SpectrimError(
         f"{name}: not readable as sound ({reason}). Supported formats: WAV, FLAC, Ogg, Opus, MP3."
+    )
+
+
+def undecodable(name: str, kind: str) -> SpectrimError:
+    """The error for a file whose format is known, but needs another decoder.
+
+    Args:
+        name: of the file; kind: its format in words.
+    """
+    stem = os.path.splitext(os.path.basename(name))[0].strip("()") or "sound"
+    command = shlex.join(["ffmpeg", "-i", name, f"{stem}.wav"])
+    return SpectrimError(
+        f"{name}: {kind}, which Spectrim does not decode. Convert it first, for example with "
+        f"{command}. Supported formats: WAV, FLAC, Ogg, Opus, MP3, AIFF and others of libsndfile."
     )

@@ -116,15 +116,7 @@ def is_seekable(sound: Any) -> bool:
 
 def _open_path(name: str, sound: str | os.PathLike[str]) -> BinaryIO:
     path = Path(sound)
-    if os.fspath(sound) in STANDARD_INPUT:
-        raise SpectrimError(
-            f"{name}: standard input is not read. Save the sound to a file first, or pass "
-            "sys.stdin.buffer in Python."
-        )
-    if full_address(os.fspath(sound)) is not None:
-        raise SpectrimError(
-            f"{name}: addresses are not fetched. Download the file first, and pass its path."
-        )
+    refuse_other_places(sound)
     try:
         if not path.exists():
             raise SpectrimError(f"{name}: no such file; expected a sound file.")
@@ -140,6 +132,24 @@ def _open_path(name: str, sound: str | os.PathLike[str]) -> BinaryIO:
         if isinstance(error, SpectrimError):
             raise
         raise SpectrimError(f"{name}: {reason}; expected a sound file.") from error
+
+
+def refuse_other_places(path: str | os.PathLike[str]) -> None:
+    """Refuse standard input and addresses, which are no files.
+
+    Raises:
+        SpectrimError: the path names one of these.
+    """
+    text = os.fspath(path)
+    if text in STANDARD_INPUT:
+        raise SpectrimError(
+            f"{text}: standard input is not read. Save it to a file first, or pass "
+            "sys.stdin.buffer in Python."
+        )
+    if (address := full_address(text)) is not None:
+        raise SpectrimError(
+            f"{address}: addresses are not fetched. Download the file first, and pass its path."
+        )
 
 
 def _kind(path: Path) -> str:

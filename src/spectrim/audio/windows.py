@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.errors import SpectrimError
+from .channels import MIX, Channel
 from .constants import SAMPLE_RATE
 from .decode import Sound, blocks, check_length, sound_name
 
@@ -21,7 +22,9 @@ class Window:
     samples: np.ndarray
 
 
-def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]:
+def windows(
+    sound: Sound, size: int, hop: int | None = None, channel: Channel = MIX
+) -> Iterator[Window]:
     """Cut a sound into windows of `size` samples, `hop` samples apart (default: `size`).
 
     A tail of at least half a window becomes a shorter last window. With a shorter tail, the last
@@ -35,7 +38,7 @@ def windows(sound: Sound, size: int, hop: int | None = None) -> Iterator[Window]
     check_hop(size, hop)
     held = np.zeros(0, np.float32)  # the sound from sample `base` on
     base, start = 0, 0  # `start`: where the next window begins
-    for block in blocks(sound):
+    for block in blocks(sound, channel=channel):
         held = np.concatenate([held, block])
         # Strictly more than a window: the next samples decide whether this window is the last.
         while base + len(held) > start + size:

@@ -11,6 +11,7 @@ from ..common.text import significant
 from ..pruning.defaults import KEEP_RATES
 from .options import (
     BatchSize,
+    ChannelOption,
     KeepRates,
     LoadingWithCompile,
     ManifestPath,
@@ -36,6 +37,7 @@ def command(
     pruning: Pruning,
     output: Output,
     data: ManifestPath = None,
+    channel: ChannelOption = "mix",
     agreement: Annotated[
         float,
         typer.Option(
@@ -63,7 +65,7 @@ def command(
             "no --data given; using the sample pack of spoken digits. It says little about a "
             "model of other sounds.",
         )
-    manifest = read_data(data or sample_pack())
+    manifest = read_data(data or sample_pack()).with_channel(channel)
     loaded = loading.classifier(model)
     with (
         begins_anew(),

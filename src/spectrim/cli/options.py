@@ -103,6 +103,15 @@ ManifestPath = Annotated[
 ]
 
 
+ChannelOption = Annotated[
+    str,
+    data_option(
+        "--channel",
+        help="Channel of the sounds: a number from 0, 'mix' (the mean of all) or 'loudest'.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class DataPart:
     """Which rows of a manifest are used."""

@@ -16,6 +16,7 @@ from .options import (
     DEFAULT_MODELS,
     Backend,
     BatchSize,
+    ChannelOption,
     DataPart,
     LoadingWithCompile,
     ManifestPath,
@@ -59,6 +60,7 @@ def command(
     ] = None,
     backend: Backend = None,
     data: ManifestPath = None,
+    channel: ChannelOption = "mix",
     keep_rates: Annotated[
         str | None,
         pruning_option(
@@ -105,7 +107,7 @@ def command(
     allow_trusted_code(*score_names, reduction_name)
     rates = rates_of(keep_rates or KEEP_RATES)
     block_list = blocks_of(blocks or BLOCKS)
-    manifest = read_data(data or sample_pack())
+    manifest = read_data(data or sample_pack()).with_channel(channel)
     manifest = clips_to_evaluate(manifest, data_part.split, data_part.fold)
     make_folder(out)
     if (out / "results.json").exists():

@@ -11,6 +11,7 @@ from .options import (
     DEFAULT_MODEL,
     Backend,
     BatchSize,
+    ChannelOption,
     LoadingWithCompile,
     NewPlan,
     is_onnx,
@@ -41,6 +42,7 @@ def command(
     ] = None,
     backend: Backend = None,
     batch_size: BatchSize = 8,
+    channel: ChannelOption = "mix",
     top: Annotated[int, typer.Option(min=1, help="Number of labels per row.")] = 5,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Minimum probability of a label, from 0 to 1.")
@@ -59,7 +61,7 @@ def command(
 ) -> None:
     """Print the most probable labels of sound files, for each window of a long file."""
     from ..common.errors import SpectrimError
-    from ..data.manifest import sound_files
+    from ..data.sound_files import sound_files
     from ..deploy.tag import Failure, tag
 
     if model is None:
@@ -95,6 +97,7 @@ def command(
             hop=hop,
             one_row=aggregate,
             batch_size=batch_size,
+            channel=channel,
             failures=failures,
             tick=lambda name, seconds: bar.advance(task, seconds),
         )

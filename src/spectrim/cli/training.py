@@ -61,6 +61,13 @@ class Run:
         bool,
         typer.Option("--dry-run", help="Check the data and print the schedule without training."),
     ] = False
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="Channel of the clips: a number from 0, 'mix' or 'loudest'; the same as "
+            "data.channel=. Default: the recipe's."
+        ),
+    ] = None
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
     def carry_out(self, kind: type[Recipe] | type[PretrainRecipe]) -> None:
@@ -69,7 +76,9 @@ class Run:
         from .output import Output
 
         output = Output(json=self.json)
-        changes = self.changes or []
+        changes = list(self.changes or [])
+        if self.channel is not None:
+            changes.append(f"data.channel={self.channel}")
         recipe = read_recipe(self.recipe, changes, kind)
         allow_trusted_code_of(recipe)
         folder = self.out or folder_of(self.recipe, changes)

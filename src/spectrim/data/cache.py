@@ -16,7 +16,7 @@ from ..common.errors import SpectrimError
 from ..common.files import written_aside
 from .clip import Clip
 
-VERSION = 1  # of the waveforms that `read` returns; raise it when decoding changes
+VERSION = 2  # of the waveforms that `read` returns; raise it when decoding changes
 
 
 class CacheError(SpectrimError):
@@ -27,7 +27,8 @@ class Waveforms:
     """The clips of a list by position, 16 kHz mono float32, decoded or mapped.
 
     The cache has one .npy file per clip. Its name is a checksum of the source's path, size and
-    modification time and of the part that is read, so a source that changes is decoded again.
+    modification time and of the part and channel that are read, so a source that changes is
+    decoded again.
     Several processes may share a folder, because files appear whole. The folder may be deleted at
     any time. An hour of audio takes 230 MB.
 
@@ -57,12 +58,12 @@ class Waveforms:
         clip = self.clips[position]
         end = clip.end_within(self.seconds)
         if self.folder is None:
-            return read(clip.path, clip.start, end)
+            return read(clip.path, clip.start, end, clip.channel)
         path = self.folder / self._name(clip, end)
         # Missing or damaged files are written again.
         with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        waveform = read(clip.path, clip.start, end)
+        waveform = read(clip.path, clip.start, end, clip.channel)
         try:
             with written_aside(path) as aside:
                 np.save(aside, waveform, allow_pickle=False)
@@ -77,6 +78,6 @@ class Waveforms:
         except OSError as error:
             raise SpectrimError(f"{clip.path}: {error.strerror}.") from error
         source = (VERSION, os.path.abspath(clip.path), status.st_size, status.st_mtime_ns)
-        text = repr((*source, clip.start, end)).encode()
+        text = repr((*source, clip.start, end, clip.channel)).encode()
         digest = hashlib.blake2b(text, digest_size=16).hexdigest()
         return f"{digest[:2]}/{digest}.npy"

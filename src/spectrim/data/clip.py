@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..audio.channels import MIX, Channel
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -20,6 +22,7 @@ class Clip:
         start, end: seconds in the file; None: from its start, to its end.
         target_start, target_end: seconds within the clip between which the labelled sound lies.
         row: line of the manifest, for messages; 0 without a manifest.
+        channel: an index from 0, "mix" (the mean of all channels) or "loudest".
         licence: of the recording, such as "CC-BY"; None if unknown.
     """
 
@@ -33,6 +36,7 @@ class Clip:
     target_end: float | None = None
     row: int = 0
     licence: str | None = None
+    channel: Channel = MIX
 
     def end_within(self, seconds: float | None) -> float | None:
         """The second of the file at which the first `seconds` of the clip end; None: its end."""

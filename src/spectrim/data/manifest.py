@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..audio.channels import MIX, Channel, check_channel
+from ..audio.formats import OTHER_SUFFIXES, SUFFIXES, undecodable
+from ..audio.sounds import refuse_other_places
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
 from ..common.files import save
 from .clip import Clip
+from .csv_manifest import COLUMNS, read_csv_manifest
 from .json_manifest import read_json_manifest
-
-TIMES = ("start", "end", "target_start", "target_end")
-COLUMNS = ("path", "label", "split", "fold", *TIMES, "licence")
-AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf")
+from .repeated import notes_on_repeated
+from .sound_files import sound_files
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,24 @@ class Manifest:
         """The same clips without labels: they are only compared with the unpruned model."""
         return replace(self, clips=tuple(replace(clip, labels=()) for clip in self.clips))
 
+    def with_channel(self, channel: Channel) -> Manifest:
+        """The same clips, read from another channel.
+
+        Args:
+            channel: an index from 0, "mix" or "loudest".
+
+        Raises:
+            SpectrimError: none of these.
+        """
+        channel = check_channel(channel)
+        return replace(self, clips=tuple(replace(clip, channel=channel) for clip in self.clips))
+
+    @property
+    def channel(self) -> Channel:
+        """The channel that clips are read from; "several" if they differ."""
+        channels = {clip.channel for clip in self.clips}
+        return channels.pop() if len(channels) == 1 else "several" if channels else MIX
+
     def select(self, split: str | None = None, fold: str | None = None) -> Manifest:
         """The clips of a split and a fold; None selects all.
 
@@ -61,40 +80,34 @@ class Manifest:
 def read_data(path: str | os.PathLike[str]) -> Manifest:
     """Read a manifest (CSV or the reference's JSON), a folder of sound files, or one sound file.
 
+    Notices name clips that are listed more than once, and files of a folder that are left out.
+
     Raises:
         SpectrimError: the path does not exist, has no clips, or has a wrong row or column.
     """
     path = Path(path)
-    if path.is_dir():
-        return Manifest(path, tuple(Clip(file) for file in sound_files(path)))
-    if not path.is_file():
-        raise SpectrimError(
-            f"{path}: no such file. Expected a manifest or a folder of sound files; `spectrim data "
-            "prepare` writes manifests of public corpora."
-        )
-    if path.suffix.lower() in AUDIO:
-        return Manifest(path, (Clip(path),))
-    clips = read_json_manifest(path) if path.suffix.lower() == ".json" else _read_csv(path)
+    refuse_other_places(path)
+    try:
+        if path.is_dir():
+            return Manifest(path, tuple(Clip(file) for file in sound_files(path)))
+        if not path.is_file():
+            raise SpectrimError(
+                f"{path}: no such file. Expected a manifest or a folder of sound files; `spectrim "
+                "data prepare` writes manifests of public corpora."
+            )
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES:
+            return Manifest(path, (Clip(path),))
+        if suffix in OTHER_SUFFIXES:
+            raise undecodable(str(path), f"a file of type {suffix}")
+        clips = read_json_manifest(path) if suffix == ".json" else read_csv_manifest(path)
+    except OSError as error:
+        raise SpectrimError(f"{path}: {error.strerror}; expected a manifest.") from error
     if not clips:
         raise SpectrimError(f"{path}: lists no clip.")
+    for text in notes_on_repeated(clips):
+        warnings.warn(SpectrimNotice(f"{path}: {text}"), stacklevel=2)
     return Manifest(path, tuple(clips))
-
-
-def sound_files(folder: Path) -> list[Path]:
-    """Sound files in a folder and its subfolders, sorted by path, without hidden files.
-
-    Raises:
-        SpectrimError: there are none.
-    """
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        # Hidden files are not the user's: macOS writes "._a.wav" beside "a.wav".
-        if file.suffix.lower() in AUDIO and file.name[0] != "." and file.is_file()
-    )
-    if not files:
-        raise SpectrimError(f"{folder}: no sound file in it or below ({', '.join(AUDIO)}).")
-    return files
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> Path:
@@ -148,86 +161,6 @@ def targets_of(
                 raise SpectrimError(text.rstrip())
         targets.append(sorted(index[name] for name in names))
     return targets
-
-
-def _read_csv(path: Path) -> list[Clip]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            while header and not header[-1]:  # spreadsheets also write empty columns
-                header.pop()
-            _check_header(path, header)
-            return [
-                _clip(path, reader.line_num, dict(zip(header, cells, strict=False)), header, cells)
-                for cells in reader
-                if any(cell.strip() for cell in cells)
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SpectrimError(f"{path}: not a CSV file in UTF-8 ({error}).") from error
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise SpectrimError(f"{path}: column {repeated[0]!r} occurs more than once. Keep one.")
-    if "path" not in header:
-        raise SpectrimError(
-            f"{path}: no column 'path' in line 1 ({', '.join(header) or 'empty'}). Expected "
-            f"path,label and optionally {', '.join(COLUMNS[2:])}."
-        )
-    for name in header:
-        if name not in COLUMNS:
-            warnings.warn(
-                SpectrimNotice(f"{path}: column {name!r} is ignored.{nearest(name, COLUMNS)}"),
-                stacklevel=2,
-            )
-
-
-def _clip(path: Path, line: int, row: dict[str, str], header: list[str], cells: list[str]) -> Clip:
-    where = f"{path}, row {line}"
-    if not any(cell.strip() for cell in cells[len(header) :]):
-        cells = cells[: len(header)]
-    if len(cells) != len(header):
-        raise SpectrimError(f"{where}: {len(cells)} cells for {len(header)} columns.")
-    row = {key: value.strip() for key, value in row.items()}
-    if not row["path"]:
-        raise SpectrimError(f"{where}: the path is empty.")
-    times = {key: _seconds(where, key, row.get(key, "")) for key in TIMES}
-    for first, last in (("start", "end"), ("target_start", "target_end")):
-        begin, end = times[first], times[last]
-        if end is not None and end <= (begin or 0.0):
-            raise SpectrimError(f"{where}: {last} {end} is not after {first} {begin or 0.0}.")
-    return Clip(
-        path=_file_of(path.parent, row["path"]),
-        labels=tuple(part.strip() for part in row.get("label", "").split(";") if part.strip()),
-        split=row.get("split") or None,
-        fold=row.get("fold") or None,
-        licence=row.get("licence") or None,
-        row=line,
-        **times,
-    )
-
-
-def _file_of(folder: Path, name: str) -> Path:
-    """The file of a row; paths written on Windows work on other systems, too."""
-    file = folder / name
-    if "\\" in name and not file.is_file():
-        with_slashes = folder / name.replace("\\", "/")
-        return with_slashes if with_slashes.is_file() else file
-    return file
-
-
-def _seconds(where: str, key: str, text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise SpectrimError(f"{where}: {key} is {text!r}. Expected seconds, 0 or more.")
-    return value
 
 
 def _row(clip: Clip, folder: Path) -> dict[str, str]:

@@ -122,7 +122,7 @@ def _measured(bank: FilterBank, clip: Clip, seconds: float | None) -> tuple[floa
     features are the same.
     """
     pending, total, sums = np.zeros(0, np.float32), 0, np.zeros(3)
-    for block in blocks(clip.path, clip.start, clip.end_within(seconds)):
+    for block in blocks(clip.path, clip.start, clip.end_within(seconds), clip.channel):
         pending = np.concatenate([pending, block])
         total += len(block)
         while len(pending) >= num_samples(PIECE):

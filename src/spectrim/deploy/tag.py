@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..audio.channels import MIX, Channel, check_channel
 from ..audio.constants import SAMPLE_RATE
 from ..audio.decode import Sound, as_sounds, sound_name
 from ..audio.windows import Window, check_hop, windows
@@ -31,6 +32,7 @@ def tag(
     hop: float | None = None,
     one_row: str | None = None,
     batch_size: int = 8,
+    channel: Channel = MIX,
     failures: list[Failure] | None = None,
     tick: Callable[[str, float], None] = lambda name, seconds: None,
 ) -> list[dict[str, Any]]:
@@ -44,11 +46,13 @@ def tag(
             shorter than half a window, the last window moves back and ends with the sound.
         one_row: one row per sound: "maximum" or "mean" of the probabilities over its windows;
             None: one row per window.
+        channel: an index from 0, "mix" (the mean of all channels) or "loudest" (the one with the
+            highest RMS over the file, which must be seekable).
         failures: a list to which sounds that cannot be read are added; None: they raise an error.
         tick: called with a sound's name and the seconds tagged since the last call.
 
     Returns:
-        Rows {"file", "start", "end", "labels": [{"label", "probability"}]}, in seconds.
+        Rows {"file", "start", "end", "channel", "labels": [{"label", "probability"}]}, in seconds.
 
     Raises:
         SpectrimError: a value out of range; without `failures` also a sound that cannot be read,
@@ -67,7 +71,8 @@ def tag(
         raise SpectrimError(f"a hop of {hop} s; expected a finite number of seconds.")
     step = size if hop is None else round(hop * SAMPLE_RATE)
     check_hop(size, step)
-    stream = _stream(as_sounds(sounds), size, step, failures)
+    channel = check_channel(channel)
+    stream = _stream(as_sounds(sounds), size, step, channel, failures)
     rows: list[dict[str, Any]] = []
     broken: set[int] = set()
     pooled: dict[int, tuple[dict[str, Any], np.ndarray, int]] = {}
@@ -75,6 +80,7 @@ def tag(
         outputs = runner.probabilities([window.samples for _, _, window in batch])
         for (number, name, window), values in zip(batch, outputs, strict=True):
             row = {"file": name, "start": round(window.start, 3), "end": round(window.end, 3)}
+            row["channel"] = channel
             if not np.isfinite(values).all():
                 if failures is None:
                     raise not_finite(name)
@@ -115,12 +121,16 @@ def labels_of(
 
 
 def _stream(
-    sounds: Iterable[Sound], size: int, hop: int, failures: list[Failure] | None
+    sounds: Iterable[Sound],
+    size: int,
+    hop: int,
+    channel: Channel,
+    failures: list[Failure] | None,
 ) -> Iterator[tuple[int, str, Window]]:
     for number, sound in enumerate(sounds):
         name = sound_name(sound)
         try:
-            for window in windows(sound, size, hop):
+            for window in windows(sound, size, hop, channel):
                 yield number, name, window
         except SpectrimError as error:
             if failures is None:

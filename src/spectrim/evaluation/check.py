@@ -91,6 +91,7 @@ def check(
             "parameters": sum(p.numel() for p in model.parameters()),
         },
         "data": str(manifest.source),
+        "channel": manifest.channel,
         "parity": parity(model, name, readable),
         "rows": result.rows,
         "recommendation": recommend(result.rows, agreement),
@@ -145,7 +146,7 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
         reason = f"transformers' length is {theirs.config.max_length}, not {model.config.frames}"
         return {"status": "not checked", "reason": reason}
     seconds = num_samples(model.config.frames) / SAMPLE_RATE
-    sounds = [read(c.path, c.start, min(c.end or np.inf, (c.start or 0) + seconds)) for c in clips]
+    sounds = [read(c.path, c.start, c.end_within(seconds), c.channel) for c in clips]
     ours, valid = model.features_from_waveforms(sounds)
     features = extract(sounds).to(ours)
     with torch.inference_mode():

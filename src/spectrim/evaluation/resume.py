@@ -89,7 +89,7 @@ def _key(models: Sequence[SpectrogramTransformer], clips: Sequence[Clip]) -> str
     settings: list[Any] = [model.config.to_dict(), versions(), str(model.dtype), str(model.device)]
     settings += [plan_record(variant.plan) for variant in models]
     settings += [
-        [str(clip.path), clip.start, clip.end, clip.target_start, clip.target_end] for clip in clips
+        [str(c.path), c.start, c.end, c.target_start, c.target_end, c.channel] for c in clips
     ]
     stages = [stage for variant in models for stage in variant.plan.stages]
     names = [name for stage in stages for name in (stage.score, stage.reduction)]

@@ -153,6 +153,7 @@ def sweep(
     rows = [
         _row(variant, values, probabilities[0], truth, timing, batch_size)
         | {"clips": len(predictions.positions), "failed": len(predictions.failures)}
+        | {"channel": manifest.channel}
         | _target_columns(predictions, index)
         | _origin_columns(variant, first, batch_size)
         for index, (variant, values, timing) in enumerate(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..audio.channels import MIX, Channel
 from ..audio.constants import num_samples
 from ..audio.decode import Sound, as_sounds, blocks, check_length, sound_name
 from ..audio.filterbank import FilterBank, fit
@@ -25,12 +26,15 @@ class FeatureExtraction:
     config: ModelConfig
     filterbank: FilterBank
 
-    def features(self, sounds: Iterable[Sound] | Sound) -> tuple[Tensor, Tensor]:
+    def features(
+        self, sounds: Iterable[Sound] | Sound, channel: Channel = MIX
+    ) -> tuple[Tensor, Tensor]:
         """Decode sounds and compute what `forward` takes.
 
         Args:
             sounds: paths, bytes, open files or (samples, rate). They are converted to 16 kHz
                 mono and cut to the model's window.
+            channel: an index from 0, "mix" (the mean of all channels) or "loudest".
 
         Returns:
             features: (batch, frames, mels) normalised log-mel, float32, on the model's device.
@@ -39,7 +43,7 @@ class FeatureExtraction:
         Raises:
             SpectrimError: a sound that cannot be read, or is shorter than 25 ms.
         """
-        waveforms = [self._beginning(sound) for sound in as_sounds(sounds)]
+        waveforms = [self._beginning(sound, channel) for sound in as_sounds(sounds)]
         return self.features_from_waveforms(waveforms)
 
     def features_from_waveforms(self, waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -59,10 +63,10 @@ class FeatureExtraction:
         features, valid = fit(features, valid, self.config.frames, self.config.padding)
         return (features - self.config.mean) / (2 * self.config.std), valid
 
-    def _beginning(self, sound: Sound) -> np.ndarray:
+    def _beginning(self, sound: Sound, channel: Channel) -> np.ndarray:
         """The samples of the model's window; the rest of a long sound is not decoded."""
         needed, decoded, num_decoded = num_samples(self.config.frames), [], 0
-        for block in blocks(sound):
+        for block in blocks(sound, channel=channel):
             decoded.append(block)
             num_decoded += len(block)
             if num_decoded >= needed:

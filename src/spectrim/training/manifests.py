@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..audio.channels import check_channel
 from ..common.errors import SpectrimError, SpectrimNotice
 from ..data.manifest import Manifest, read_data
 from ..data.overlap import overlap_note, overlapping
@@ -28,7 +29,7 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
         raise SpectrimError("data.manifest is empty; expected a file or a folder of audio.")
     divided = []
     for name in names:
-        manifest = read_data(str(name))
+        manifest = _read(name, data)
         folds = any(clip.fold for clip in manifest.clips)
         if data.test_fold is not None and not folds and len(names) == 1:
             raise SpectrimError(
@@ -59,7 +60,7 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
             warnings.warn(SpectrimNotice(text), stacklevel=2)
     for role in ("valid", "test"):
         for name in _listed(getattr(data, f"{role}_manifest")):
-            whole = read_data(str(name))
+            whole = _read(name, data)
             none = replace(whole, clips=())
             divided.append(replace(Splits(none, none, none), **{role: whole}))
     undivided = not any(splits.valid.clips or splits.test.clips for splits in divided)
@@ -79,6 +80,14 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
         if pairs := overlapping(train, held_out):
             warnings.warn(SpectrimNotice(overlap_note(pairs, role)), stacklevel=2)
     return divided
+
+
+def _read(name: Any, data: DataPart) -> Manifest:
+    try:
+        channel = check_channel(data.channel)
+    except SpectrimError as error:
+        raise SpectrimError(f"data.channel is {error}") from error
+    return read_data(str(name)).with_channel(channel)
 
 
 def _listed(names: Any) -> list[Any]:

@@ -58,6 +58,7 @@ class DataPart:
             best epoch.
         labels: class names in the order of the logits, "audioset", or a file with one name per
             line; null: all labels of the training clips, sorted.
+        channel: of every clip: a number from 0, "mix" (the mean of all) or "loudest".
         cache: folder of decoded waveforms, such as a RAM disk; null: in the run's folder.
         workers: decoding threads.
         on_device: decode all training clips once into the memory of the training device; null:
@@ -75,6 +76,7 @@ class DataPart:
     valid_fold: str | None = None
     holdout: float = number(0.0, least=0, below=1)
     labels: Any = None
+    channel: str = "mix"
     cache: str | None = None
     workers: int = number(2, least=1)
     on_device: bool | None = None

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from omegaconf import OmegaConf
 
+from ..audio.channels import MIX
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, save_json, save_text
 from ..common.locks import claim, holder
@@ -168,7 +169,9 @@ def clips_digest(task: Task) -> str:
     for split, (clips, targets) in splits_with_classes(task).items():
         for clip, classes in zip(clips, targets, strict=True):
             labels = sorted(names[index] for index in classes)
-            digest.update(repr((split, str(clip.path), clip.start, clip.end, labels)).encode())
+            read = (split, str(clip.path), clip.start, clip.end, labels)
+            # Runs of earlier versions know no channel.
+            digest.update(repr(read if clip.channel == MIX else (*read, clip.channel)).encode())
     digest.update(repr(sorted(names)).encode())
     return digest.hexdigest()
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ...audio.formats import SUFFIXES
 from ...common.errors import SpectrimError
 from ...models import labels
 from ..clip import Clip
-from ..manifest import AUDIO
 from .listing import Listing, lines_of, names_below
 
 BALANCED = "balanced_train_segments.csv"
@@ -127,7 +127,7 @@ def _segment(cells: list[str]) -> Segment | None:
 def _index(folder: Path) -> tuple[dict[str, str], int]:
     """Sound files by stem, and the number of files in formats that cannot be read.
 
-    If several files have the same stem, the format that is first in AUDIO wins, then the first
+    If several files have the same stem, the format that is first in SUFFIXES wins, then the first
     path.
     """
     best: dict[str, tuple[int, str]] = {}
@@ -136,8 +136,8 @@ def _index(folder: Path) -> tuple[dict[str, str], int]:
         path = PurePosixPath(name)
         suffix = path.suffix.lower()
         foreign += suffix in FOREIGN
-        if suffix in AUDIO:
-            rank = (AUDIO.index(suffix), name)
+        if suffix in SUFFIXES:
+            rank = (SUFFIXES.index(suffix), name)
             best[path.stem] = min(best.get(path.stem, rank), rank)
     return {stem: name for stem, (_, name) in best.items()}, foreign
 

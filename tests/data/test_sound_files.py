@@ -1,0 +1,85 @@
+"""Which files of a folder are sounds, and what is left out of it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+
+from spectrim.audio.decode import read
+from spectrim.audio.formats import OTHER_SUFFIXES, SUFFIXES
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.data.manifest import read_data
+from spectrim.data.sound_files import sound_files
+
+SOUND = np.sin(np.arange(8000) / 9).astype(np.float32)
+
+
+def tree(folder, *names):
+    """Files of a second of a tone, in subfolders where the name has any."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, SOUND, 16_000, format="WAV", subtype="PCM_16")
+
+
+def listed(folder):
+    """Names below the folder, and the notices."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        files = sound_files(folder)
+    notes = [str(w.message) for w in caught if w.category is SpectrimNotice]
+    return [path.relative_to(folder).as_posix() for path in files], notes
+
+
+def test_every_format_that_is_read_is_listed(tmp_path):
+    formats = {
+        ".wav": "WAV", ".w64": "W64", ".aifc": "AIFF", ".mp2": "MP3", ".rf64": "RF64",
+        ".caf": "CAF", ".au": "AU", ".snd": "AU", ".flac": "FLAC", ".ogg": "OGG", ".opus": "OGG",
+        ".voc": "VOC", ".paf": "PAF", ".svx": "SVX", ".nist": "NIST", ".ircam": "IRCAM",
+        ".avr": "AVR", ".pvf": "PVF", ".sds": "SDS",
+    }  # fmt: skip
+    for suffix, form in formats.items():
+        soundfile.write(tmp_path / f"a{suffix}", SOUND, 16_000, format=form)
+        assert len(read(tmp_path / f"a{suffix}")) >= 8000
+    names, notes = listed(tmp_path)
+    assert {name.removeprefix("a") for name in names} == set(formats) <= set(SUFFIXES)
+    assert not notes
+
+
+def test_links_are_followed_once_and_loops_end(tmp_path):
+    tree(tmp_path, "data/real/b.wav", "elsewhere/c.wav")
+    folder = tmp_path / "data"
+    os.symlink(tmp_path / "elsewhere", folder / "a-link")
+    os.symlink(folder, folder / "real" / "loop")
+    os.symlink(folder / "real", folder / "again")
+    os.symlink(tmp_path / "elsewhere" / "c.wav", folder / "file.wav")
+    names, notes = listed(folder)
+    assert names == ["a-link/c.wav", "file.wav", "real/b.wav"] and not notes
+    assert [clip.path for clip in read_data(folder).clips] == [folder / name for name in names]
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    tree(tmp_path, "a.wav", ".hidden/x.wav", "sub/.git/y.wav", "._a.wav", "notes.txt")
+    tree(tmp_path, "b/phone.m4a", "b/c d.webm", "talk.mp4", "other.m4a")
+    os.symlink(tmp_path / "gone.wav", tmp_path / "broken.wav")
+    names, notes = listed(tmp_path)
+    assert names == ["a.wav"]
+    (note,) = notes
+    for text in (
+        "2 .m4a, 1 .mp4, 1 .webm",
+        f"ffmpeg -i '{tmp_path}/b/c d.webm' '{tmp_path}/b/c d.wav'",
+        f"1 links to nothing, and no files (the first is {tmp_path / 'broken.wav'})",
+    ):
+        assert text in note
+    assert ".hidden" not in note and "notes.txt" not in note
+
+
+def test_a_folder_without_a_sound_names_what_it_has(tmp_path):
+    (tmp_path / "a.m4a").write_bytes(b"x")
+    with pytest.raises(SpectrimError, match=r"no sound file in it or below .*Left out: .*1 \.m4a"):
+        sound_files(tmp_path)
+    assert not set(SUFFIXES) & set(OTHER_SUFFIXES)
