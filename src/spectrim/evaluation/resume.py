@@ -60,7 +60,7 @@ class Partial:
                 num_done = int(file["done"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return Predictions(), 0
-        text = f"resuming an interrupted run: {num_done} clips are done."
+        text = f"{self.path}: resuming an interrupted run: {num_done} clips are done."
         warnings.warn(SpectrimNotice(text), stacklevel=2)
         return predictions, num_done
 
