@@ -36,7 +36,7 @@ ROOT = HERE.parents[1]
 GRACE = 12.0  # seconds before the end at which running jobs are told to save and stop
 PACKING = 10.0  # seconds that packing takes
 PART = 15 * 2**20  # bytes of an archive's part
-PARTS = 6  # of the archive; with the two records, eight files
+ARCHIVE = 62 * 2**20  # bytes of the archive: a machine returns 64 MiB in eight files
 RECORDS = ("summary.json", "epochs.jsonl", "recipe.yaml", "settled.json", "log.txt")
 REHEARSAL_CLIPS = 12  # of each manifest
 
@@ -220,11 +220,14 @@ class Queue:
             for need in self.jobs[name].get("needs", ())
         }
         results = [n for n, s in self.states.items() if s == "finished" and self.wanted(n, needed)]
-        # Jobs that other jobs wait for come first among those that are not finished.
+        # Final models first, then states, which only their job can make; then models that other
+        # jobs start from.
+        final = [name for name in results if self.jobs[name].get("keep", True)]
         unfinished = [n for n, s in self.states.items() if s in ("stopped", "failed")]
+        starts = [name for name in results if name not in final]
         whole, left_out = io.BytesIO(), []
         with tarfile.open(fileobj=whole, mode="w") as archive:
-            for name in [*results, *unfinished]:
+            for name in [*final, *unfinished, *starts]:
                 with tempfile.TemporaryDirectory() as aside:
                     folder = Path(aside) / name
                     if name in results:
@@ -234,7 +237,7 @@ class Queue:
                         for part in ("best", "last", "waveforms"):
                             shutil.rmtree(folder / part, ignore_errors=True)
                     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-                    if whole.tell() + size + 2**20 > PARTS * PART:
+                    if whole.tell() + size + 2**18 > ARCHIVE:
                         left_out.append(name)
                         continue
                     archive.add(folder, arcname=name)
@@ -291,15 +294,31 @@ def few_clips(manifest: Path, scratch: Path) -> Path:
 
 
 def unpack(out: Path, runs: Path) -> None:
-    """Join the parts of an archive and extract it."""
+    """Join the parts of an archive and extract it; a run whose end is missing is left out."""
     parts = sorted(out.glob("runs.tar.*"), key=lambda path: int(path.suffix[1:]))
     if not parts:
         sys.exit(f"{out}: no runs.tar.0, runs.tar.1, ...")
     content = io.BytesIO(b"".join(path.read_bytes() for path in parts))
     with tarfile.open(fileobj=content) as archive:
-        archive.extractall(runs, filter="data")
-        names = sorted({name.split("/")[0] for name in archive.getnames()})
-    print(f"{runs}: {', '.join(names)}")
+        members: dict[str, list[tarfile.TarInfo]] = {}
+        cut = ""
+        try:
+            for member in archive:
+                cut = member.name.split("/")[0]
+                end = member.offset_data + member.size
+                if end > len(content.getbuffer()):
+                    break
+                members.setdefault(cut, []).append(member)
+            else:
+                cut = ""
+        except tarfile.ReadError:
+            pass
+        if cut:
+            members.pop(cut, None)
+            print(f"left out: {cut}, the archive ends within it or right after it", file=sys.stderr)
+        for name, files in members.items():
+            archive.extractall(runs, files, filter="data")
+            print(f"{runs / name}")
 
 
 def main() -> None:

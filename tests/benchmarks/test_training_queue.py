@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,27 @@ def test_the_end_of_the_time_lets_a_job_save_and_the_next_occasion_goes_on(tmp_p
     assert states(report) == {"long": "finished", "later": "finished"} and report["complete"]
     report, printed = queue(tmp_path, [{"name": "long"}, {"name": "later"}])
     assert report["complete"] and "started" not in printed  # nothing is done twice
+
+
+def test_of_an_archive_without_its_end_whole_runs_are_unpacked(tmp_path):
+    """As when a machine returns fewer files than were written."""
+    whole, runs = io.BytesIO(), tmp_path / "runs"
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for name in ("first", "second"):
+            for file in ("a", "b"):
+                info = tarfile.TarInfo(f"{name}/{file}")
+                info.size = 30_000
+                archive.addfile(info, io.BytesIO(name.encode() * 6000))
+    for cut, kept in ((None, 2), (100_000, 1), (70_000, 1)):
+        (tmp_path / "runs.tar.0").write_bytes(whole.getvalue()[:40_000])
+        (tmp_path / "runs.tar.1").write_bytes(whole.getvalue()[40_000:cut])
+        line = [sys.executable, SCRIPT, "--unpack", tmp_path, runs / str(cut)]
+        done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert ("left out: second" in done.stderr) == (kept == 1)
+        folders = sorted(path.name for path in (runs / str(cut)).iterdir())
+        assert folders == ["first", "second"][:kept]
+        assert (runs / str(cut) / "first" / "b").stat().st_size == 30_000
 
 
 def test_a_job_has_a_limit_of_its_own(tmp_path):
