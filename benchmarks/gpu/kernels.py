@@ -19,6 +19,7 @@ if "TRITON_INTERPRET" not in os.environ and not os.path.exists("/dev/nvidia0"):
     os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are defined
 
 import torch
+from flex import attention_with_received
 from piece import Piece
 from speed import Group, Models, Subject, captured
 from timing import interleaved
@@ -28,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import spectrim
 from spectrim.pruning import attention
-from spectrim.pruning.attention import Attention, explicit_attention
+from spectrim.pruning.attention import Attention, class_row, explicit_attention
 from spectrim.pruning.ranking import sort_keys
 from spectrim.pruning.tokens import Tokens
 
@@ -49,7 +50,7 @@ TILES: dict[torch.dtype, list[tuple[int, int, str, int, int]]] = {
         (128, 128, "ieee", 8, 3), (128, 64, "ieee", 8, 3), (64, 64, "ieee", 4, 4),
     ],
     torch.float32: [
-        (32, 64, "ieee", 8, 2), (32, 32, "ieee", 4, 2), (64, 64, "tf32x3", 4, 2),
+        (64, 64, "tf32x3", 4, 2), (32, 32, "ieee", 4, 2), (64, 128, "tf32x3", 8, 2),
     ],
 }  # fmt: skip
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -87,17 +88,20 @@ def definition(a: Attention, tokens: Tokens) -> Tensor:
 
 
 @contextmanager
-def method(name: str | None) -> Iterator[None]:
-    """Let `explicit_attention` use one candidate."""
-    before, attention.METHOD = attention.METHOD, name
+def method(name: str) -> Iterator[None]:
+    """Let attention use Triton's kernels, or the softmaxed map in tiles."""
+    before = attention._has_kernel
+    attention._has_kernel = lambda a: name == "triton"
     try:
         yield
     finally:
-        attention.METHOD = before
+        attention._has_kernel = before
 
 
 def by(name: str, a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """Output and received attention by one candidate."""
+    if name == "flex":
+        return attention_with_received(a, tokens)
     with method(name):
         return explicit_attention(a, tokens)
 
@@ -185,6 +189,25 @@ def tiles(piece: Piece, dtype: torch.dtype) -> dict[str, Any]:
     finally:
         kernels.TILES[dtype] = before
     return rows
+
+
+def class_rows(piece: Piece, batch: int) -> dict[str, Any]:
+    """AST's score by the kernels and by PyTorch's operations, and its error from float64."""
+    dtype = torch.float32 if piece.rehearsal else torch.bfloat16
+    a, tokens = make(piece.device, 40 if piece.rehearsal else 512, batch, dtype)
+
+    def run(name: str) -> Tensor:
+        with method(name):
+            return class_row(a, tokens)
+
+    names = ["tiles", "triton"] if HAS_TRITON else ["tiles"]
+    calls = {name: functools.partial(run, name) for name in names}
+    times = interleaved(calls, piece.device, *((2, 0, 2) if piece.rehearsal else (15, 0.3)))
+    logits = (a.k[:2].double() @ a.q[:2, :, 0, :, None].double())[..., 0] / WIDTH**0.5
+    exact = logits.softmax(-1).mean(1)[:, PREFIX:]
+    for name, call in calls.items():
+        times[name]["error"] = float((call()[:2] - exact).norm() / exact.norm())
+    return times
 
 
 def make_few(a: Attention) -> tuple[Attention, Tokens]:
@@ -348,6 +371,7 @@ def main() -> None:
     strides = {16: Models(piece, 16)} if tiny else {s: Models(piece, s) for s in (16, 10)}
     for sized in shapes:
         plan.append((case_name("received", *sized), part(shape, piece, candidates, *sized), 4))
+    plan.append(("class row, 512 patches", part(class_rows, piece, 2 if tiny else 128), 2))
     for patches, batch in sizes:
         plan.append(
             (f"ranking, {patches} patches, batch {batch}", part(ranking, piece, patches, batch), 2)
@@ -369,11 +393,11 @@ def main() -> None:
         for dtype in TILES:
             name = f"tiles of kernels, {str(dtype).removeprefix('torch.')}"
             plan.append((name, part(tiles, piece, dtype), 8))
-    # Compilation of flex_attention takes longer than everything above.
+    # flex_attention is compiled for each shape, which takes seconds.
     for sized in shapes if tiny else FLEX:
         names = [*candidates, "flex"]
-        plan.append((case_name("flex", *sized), part(shape, piece, names, *sized), 9))
-    plan.append(("exactness, flex", part(exactness, piece, "flex"), 20))
+        plan.append((case_name("flex", *sized), part(shape, piece, names, *sized), 8))
+    plan.append(("exactness, flex", part(exactness, piece, "flex"), 10))
     with torch.inference_mode():
         for name, measure, needs in plan:
             piece.case(name, measure, needs)

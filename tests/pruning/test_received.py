@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from spectrim.pruning import attention
-from spectrim.pruning.attention import Attention, explicit_attention, received_by_kernel
+from spectrim.pruning.attention import (
+    Attention,
+    class_row,
+    explicit_attention,
+    received_by_kernel,
+)
 from spectrim.pruning.tokens import Tokens
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -61,12 +66,17 @@ def definition(a, tokens):
     return mixed, patches.sum(2).mean(1) / counts
 
 
-@pytest.mark.parametrize("method", ["tiles", "triton", "flex"])
-@pytest.mark.parametrize("case", CASES)
-def test_every_method_computes_the_definition(monkeypatch, method, case):
-    if method == "triton":
+@pytest.fixture(params=["map", "kernels"])
+def way(request, monkeypatch):
+    if request.param == "kernels":
         triton_or_skip()
-    monkeypatch.setattr(attention, "METHOD", method)
+    use = request.param == "kernels"
+    monkeypatch.setattr(attention, "_has_kernel", lambda a: use)
+    return request.param
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_output_and_received_attention_are_the_definition(way, case):
     a, tokens = inputs(case)
     mixed, received = explicit_attention(a, tokens)
     expected_mixed, expected = definition(a, tokens)
@@ -75,43 +85,83 @@ def test_every_method_computes_the_definition(monkeypatch, method, case):
     torch.testing.assert_close(mixed.double(), expected_mixed, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case[3]])
+def test_class_row_is_the_first_row_of_the_map(way, case):
+    a, tokens = inputs(case)
+    logits = a.q.double() @ a.k.double().transpose(2, 3) / a.q.shape[-1] ** 0.5
+    weights = (logits if a.bias is None else logits + a.bias.double()).softmax(-1)
+    expected = weights[:, :, 0, tokens.num_prefix_tokens :].mean(1)
+    row = class_row(a, tokens)
+    assert row.dtype == torch.float32
+    torch.testing.assert_close(row.double(), expected, rtol=2e-5, atol=1e-8)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_kernel_in_half_precision_rounds_no_weight(dtype):
+def test_kernels_round_no_weight_in_half_precision(dtype):
     triton_or_skip()
     if DEVICE == "cpu" and dtype == torch.bfloat16:
         pytest.skip("Triton's interpreter computes no products of bfloat16")
     a, tokens = inputs(CASES[0], dtype)
-    received = received_by_kernel(a.q, a.k, None, None, tokens.num_prefix_tokens)
+    received = received_by_kernel(a.q[:, :, 1:], a.k, None, None, 1)
     _, expected = definition(a, tokens)  # from the same rounded q and k
     torch.testing.assert_close(received.double(), expected, rtol=2e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[3]])
-def test_gradients_of_the_kernel_are_those_of_the_definition(case):
+def test_gradients_of_the_kernels_are_those_of_the_definition(case):
     triton_or_skip()
     a, tokens = inputs(case)
-    bias = None if a.bias is None else a.bias[:, 0, 0]
-    leaves = [tensor.detach().clone().requires_grad_() for tensor in (a.q, a.k)]
+    prefix = tokens.num_prefix_tokens
+    q, k = (tensor.detach().clone().requires_grad_() for tensor in (a.q, a.k))
     pull = torch.randn(2, tokens.count, device=DEVICE)
-    received = received_by_kernel(*leaves, bias, tokens.present, tokens.num_prefix_tokens)
+    received = received_by_kernel(q[:, :, prefix:], k, a.bias, tokens.present, prefix)
     (received * pull).sum().backward()
-    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    exact = [leaf.detach().double().requires_grad_() for leaf in (q, k)]
     _, expected = definition(Attention(*exact, a.v, a.bias), tokens)
     (expected * pull.double()).sum().backward()
-    for leaf, reference in zip(leaves, exact, strict=True):
+    for leaf, reference in zip((q, k), exact, strict=True):
         scale = float(reference.grad.abs().max())
         torch.testing.assert_close(leaf.grad.double(), reference.grad, rtol=0, atol=1e-5 * scale)
 
 
-def test_kernel_is_an_operator_that_compilers_accept():
+def test_kernels_are_an_operator_that_compilers_accept():
     triton_or_skip()
     a, tokens = inputs(CASES[1])
-    bias = a.bias[:, 0, 0]
-    arguments = (a.q.clone().requires_grad_(), a.k, bias, tokens.present, 2)
+    queries = a.q[:, :, 2:].clone().requires_grad_()
+    arguments = (queries, a.k, a.bias[:, 0, 0], tokens.present, 2)
     torch.library.opcheck(
-        received_by_kernel, arguments,
+        attention._operator,
+        arguments,
         test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
-    )  # fmt: skip
+    )
     compiled = torch.compile(received_by_kernel, fullgraph=True, backend="aot_eager")
+    arguments = (queries, a.k, a.bias, tokens.present, 2)
     with torch.no_grad():
         torch.testing.assert_close(compiled(*arguments), received_by_kernel(*arguments))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("score", ["attention", "random", "variation"])
+@pytest.mark.parametrize("family", ["ast", "audiomae"])
+def test_no_synchronisation_and_a_graph_gives_the_same_bits(make, family, score):
+    import copy
+
+    import spectrim
+
+    model = spectrim.prune(copy.deepcopy(make(family)).cuda(), 0.5, score)
+    features = torch.randn(3, 128, 128, device="cuda")
+    valid = torch.tensor([128, 60, 20], device="cuda")
+    with torch.inference_mode():
+        expected = model(features, valid)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            model(features, valid)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            logits = model(features, valid)
+        graph.replay()
+        assert torch.equal(logits, expected)
+        cpu = copy.deepcopy(model).cpu()(features.cpu(), valid.cpu())
+    torch.testing.assert_close(logits.cpu(), cpu, rtol=1e-3, atol=1e-3)

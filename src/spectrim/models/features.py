@@ -50,8 +50,12 @@ class FeatureExtraction:
         """As `features`, from 16 kHz mono float32 waveforms, (samples,) each."""
         device = self.filterbank.mel.device
         batch, lengths = padded(waveforms, num_samples(self.config.frames))
+        tensors = [torch.from_numpy(array) for array in (batch, lengths)]
+        if device.type == "cuda":
+            # From pinned memory the host does not wait for the copy.
+            tensors = [tensor.pin_memory() for tensor in tensors]
         return self.features_from_batch(
-            torch.from_numpy(batch).to(device), torch.from_numpy(lengths).to(device)
+            *(tensor.to(device, non_blocking=True) for tensor in tensors)
         )
 
     def features_from_batch(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

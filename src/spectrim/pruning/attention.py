@@ -25,7 +25,6 @@ MAP_ELEMENTS_ACCELERATOR = 2**27  # 256 MB in bfloat16
 HAS_TRITON = importlib.util.find_spec("triton") is not None and any(
     shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")
 )
-METHOD: str | None = None  # for benchmarks/gpu/kernels.py: "tiles", "triton" or "flex"
 
 
 @dataclass
@@ -45,6 +44,8 @@ class Attention:
 
 def class_row(a: Attention, tokens: Tokens) -> Tensor:
     """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32."""
+    if _has_kernel(a):
+        return received_by_kernel(a.q[:, :, :1], a.k, a.bias, None, tokens.num_prefix_tokens)
     return class_rows(a, tokens).mean(1).float()
 
 
@@ -79,14 +80,10 @@ def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
         mixed: (batch, heads, tokens, width / heads), the output of attention.
         received: (batch, patches) column mean over heads and patch queries (eq. 2a), float32.
     """
-    if METHOD == "flex":
-        from .flex import attention_with_received
-
-        return attention_with_received(a, tokens)
-    if METHOD == "triton" or (METHOD is None and _has_kernel(a)):
-        bias = None if a.bias is None else a.bias[:, 0, 0]
+    if _has_kernel(a):
         mixed = functional.scaled_dot_product_attention(a.q, a.k, a.v, attn_mask=a.bias)
-        return mixed, received_by_kernel(a.q, a.k, bias, tokens.present, tokens.num_prefix_tokens)
+        prefix = tokens.num_prefix_tokens
+        return mixed, received_by_kernel(a.q[:, :, prefix:], a.k, a.bias, tokens.present, prefix)
     if torch.compiler.is_compiling():
         return _explicit_at_once(a, tokens)
     return _explicit_in_groups(a, tokens)
@@ -95,78 +92,105 @@ def explicit_attention(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:
 def _has_kernel(a: Attention) -> bool:
     """Whether the Triton kernels can compute what patches receive."""
     return (
-        HAS_TRITON
-        and a.q.is_cuda
+        a.q.is_cuda
+        and _runs_kernels(a.q.device.index or 0)
         and a.q.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and (a.bias is None or a.bias.shape[1:3] == (1, 1))
         and not torch.compiler.is_exporting()
     )
 
 
-@torch.library.custom_op("spectrim::attention_received", mutates_args=())
-def received_by_kernel(
-    q: Tensor, k: Tensor, bias: Tensor | None, present: Tensor | None, num_prefix_tokens: int
-) -> Tensor:
-    """(batch, patches) attention that patches receive (eq. 2a), float32, by Triton kernels.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _runs_kernels(index: int) -> bool:
+    """Whether a CUDA device runs the kernels: NVIDIA's, with bfloat16 and room for a tile."""
+    return (
+        HAS_TRITON and not torch.version.hip and torch.cuda.get_device_capability(index) >= (8, 0)
+    )
 
-    An operator of PyTorch: compilers and CUDA graphs take it as one step.
+
+def received_by_kernel(
+    queries: Tensor, keys: Tensor, bias: Tensor | None, present: Tensor | None, prefix: int
+) -> Tensor:
+    """(batch, patches) mean attention that patches receive from some queries, by Triton kernels.
+
+    The mean over heads and queries, float32. Differentiable.
 
     Args:
-        q, k: (batch, heads, tokens, width / heads).
-        bias: (batch, tokens) of the keys; None: nothing is added to the logits.
-        present: (batch, patches) bool, the queries that count; None: all.
+        queries: (batch, heads, any number of queries, width / heads).
+        keys: (batch, heads, tokens, width / heads).
+        bias: (batch, 1, 1, tokens), added to the logits; None: nothing is added.
+        present: (batch, queries) bool, the queries that count; None: all.
+        prefix: number of prefix tokens, the first of the keys.
     """
+    bias = None if bias is None else bias[:, 0, 0]
+    tracked = torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad)
+    if tracked or torch.compiler.is_compiling():
+        received: Tensor = _operator(queries, keys, bias, present, prefix)
+        return received
+    return _received(queries, keys, bias, present, prefix)  # without the operator's overhead
+
+
+def _received(
+    queries: Tensor, keys: Tensor, bias: Tensor | None, present: Tensor | None, prefix: int
+) -> Tensor:
     from .kernels import column_sums, row_log_sums
 
-    first = num_prefix_tokens
-    log_sums = row_log_sums(q[:, :, first:], k, bias)
+    log_sums = row_log_sums(queries, keys, bias)
     if present is not None:
         # An infinite sum leaves a query out: absent ones attend too, but stand for no patch.
         log_sums = log_sums.masked_fill(~present[:, None], torch.inf)
-    patch_bias = None if bias is None else bias[:, first:]
-    sums = column_sums(q[:, :, first:], k[:, :, first:], patch_bias, log_sums)
-    return sums.mean(1) / _num_queries(sums, present)
+    patch_bias = None if bias is None else bias[:, prefix:]
+    sums = column_sums(queries, keys[:, :, prefix:], patch_bias, log_sums)
+    return sums.mean(1) / _num_queries(queries, present)
 
 
-def _num_queries(received: Tensor, present: Tensor | None) -> Tensor | int:
-    return received.shape[-1] if present is None else present.sum(1, keepdim=True)
+def _num_queries(queries: Tensor, present: Tensor | None) -> Tensor | int:
+    return queries.shape[2] if present is None else present.sum(1, keepdim=True)
 
 
-@received_by_kernel.register_fake
-def _(
-    q: Tensor, k: Tensor, bias: Tensor | None, present: Tensor | None, num_prefix_tokens: int
+# Compilers take an operator of PyTorch as one step, and autograd takes its backward pass.
+@torch.library.custom_op("spectrim::attention_received", mutates_args=())
+def _operator(
+    queries: Tensor, keys: Tensor, bias: Tensor | None, present: Tensor | None, prefix: int
 ) -> Tensor:
-    return q.new_empty(q.shape[0], q.shape[2] - num_prefix_tokens, dtype=torch.float32)
+    return _received(queries, keys, bias, present, prefix)
+
+
+@_operator.register_fake
+def _(
+    queries: Tensor, keys: Tensor, bias: Tensor | None, present: Tensor | None, prefix: int
+) -> Tensor:
+    return keys.new_empty(keys.shape[0], keys.shape[2] - prefix, dtype=torch.float32)
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    q, k, bias, present, ctx.num_prefix_tokens = inputs
-    ctx.save_for_backward(q, k, bias, present)
+    queries, keys, bias, present, ctx.prefix = inputs
+    ctx.save_for_backward(queries, keys, bias, present)
 
 
 def _received_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Gradients of queries and keys, through the whole attention map.
 
     Keep-top does not pass gradients to its scores, so this runs only for a loss that reads them.
-    With weights p_ij and received r_j = sum_ij w_i p_ij, where w_i counts patch queries, the
-    gradient of p_ij is g_ij = w_i grad_j for patch keys and 0 for prefix tokens. That of the
+    With weights p_ij and received r_j = sum_ij w_i p_ij, where w_i is 1 / (heads * queries) or 0,
+    the gradient of p_ij is g_ij = w_i grad_j for patch keys and 0 for prefix tokens. That of the
     logits is p_ij (g_ij - sum_m p_im g_im), the softmax's own.
     """
-    q, k, bias, present = ctx.saved_tensors
-    first, scale = ctx.num_prefix_tokens, q.shape[-1] ** -0.5
-    logits = (q.float() * scale) @ k.float().transpose(-2, -1)
+    queries, keys, bias, present = ctx.saved_tensors
+    scale = queries.shape[-1] ** -0.5
+    logits = (queries.float() * scale) @ keys.float().transpose(-2, -1)
     weights = (logits if bias is None else logits + bias[:, None, None].float()).softmax(-1)
-    num_queries = _num_queries(grad, present)
-    counts = torch.ones_like(grad) if present is None else present.float()
-    counts = functional.pad(counts / num_queries / q.shape[1], (first, 0))
-    to_weights = counts[:, None, :, None] * functional.pad(grad, (first, 0))[:, None, None]
+    counts = grad.new_ones(len(grad), queries.shape[2]) if present is None else present.float()
+    counts = counts / _num_queries(queries, present) / queries.shape[1]
+    to_keys = functional.pad(grad, (ctx.prefix, 0))
+    to_weights = counts[:, None, :, None] * to_keys[:, None, None]
     to_logits = weights * (to_weights - (weights * to_weights).sum(-1, keepdim=True))
-    to_q = (to_logits @ k.float() * scale).to(q.dtype)
-    to_k = (to_logits.transpose(-2, -1) @ q.float() * scale).to(k.dtype)
-    return to_q, to_k, None, None, None
+    to_queries = (to_logits @ keys.float() * scale).to(queries.dtype)
+    to_k = (to_logits.transpose(-2, -1) @ queries.float() * scale).to(keys.dtype)
+    return to_queries, to_k, None, None, None
 
 
-received_by_kernel.register_autograd(_received_backward, setup_context=_keep_for_backward)
+_operator.register_autograd(_received_backward, setup_context=_keep_for_backward)
 
 
 def _explicit_in_groups(a: Attention, tokens: Tokens) -> tuple[Tensor, Tensor]:

@@ -136,7 +136,7 @@ def column_sums(q: Tensor, k: Tensor, bias: Tensor | None, log_sums: Tensor) -> 
     """(batch, heads, keys) sum of the attention weights of each key over the queries, float32.
 
     Args:
-        q, k, bias: as in `row_log_sums`; queries and keys may be fewer than its own.
+        q, k, bias: as in `row_log_sums`; the keys may be some of its own.
         log_sums: (batch, heads, queries) of `row_log_sums`; infinity leaves a query out.
     """
     batch, heads, rows, width = q.shape
@@ -158,21 +158,26 @@ def _with_dense_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-TILES: dict[torch.dtype, dict[str, int | str]] = {
-    torch.float32: {
-        "ROWS": 32, "COLUMNS": 64, "PRECISION": "ieee", "num_warps": 8, "num_stages": 2,
-    },
-    torch.bfloat16: {
-        "ROWS": 128, "COLUMNS": 64, "PRECISION": "ieee", "num_warps": 4, "num_stages": 3,
-    },
-    torch.float16: {
-        "ROWS": 128, "COLUMNS": 64, "PRECISION": "ieee", "num_warps": 4, "num_stages": 3,
-    },
+_HALF: dict[str, int | str] = {
+    "ROWS": 128, "COLUMNS": 64, "PRECISION": "ieee", "num_warps": 4, "num_stages": 3,
 }  # fmt: skip
-"""Size of a tile and how Triton compiles it, by the dtype of q and k. A larger float32 tile does
-not fit an H100's registers. `benchmarks/gpu/kernels.py` times others."""
+TILES: dict[torch.dtype, dict[str, int | str]] = {
+    # "tf32x3" is a sum of three TF32 products, as exact as float32: on an H100 the error from
+    # float64 is the same, 1.4e-7, and it takes a tenth of the time.
+    torch.float32: {
+        "ROWS": 64, "COLUMNS": 64, "PRECISION": "tf32x3", "num_warps": 4, "num_stages": 2,
+    },
+    torch.bfloat16: _HALF,
+    torch.float16: _HALF,
+}  # fmt: skip
+"""Size of a tile and how Triton compiles it, by the dtype of q and k; the fastest of those that
+`benchmarks/gpu/kernels.py` times (results/gpu)."""
 
 
 def _tile(q: Tensor) -> dict[str, Any]:
-    padded = max(SMALLEST, triton.next_power_of_2(q.shape[3]))
-    return TILES[q.dtype] | {"PADDED": padded}
+    """The tile of a dtype, with fewer rows for few queries, such as a class token."""
+    tile: dict[str, Any] = TILES[q.dtype] | {
+        "PADDED": max(SMALLEST, triton.next_power_of_2(q.shape[3]))
+    }
+    rows = max(SMALLEST, triton.next_power_of_2(q.shape[2]))
+    return tile | {"ROWS": min(tile["ROWS"], rows)}

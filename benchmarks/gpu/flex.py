@@ -1,4 +1,4 @@
-"""A candidate: the attention that patches receive by `flex_attention` with its roles swapped.
+"""The attention that patches receive, by `flex_attention` with its roles swapped; a candidate.
 
 The log-sum-exp of row j of the swapped attention, over s_ij - l_i, is the logarithm of column j's
 sum, where l_i is the log-sum-exp of row i of the block's attention.
@@ -7,16 +7,14 @@ sum, where l_i is the log-sum-exp of row i of the block's attention.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, flex_attention
 
-from .tokens import Tokens
-
-if TYPE_CHECKING:
-    from .attention import Attention
+from spectrim.pruning.attention import Attention
+from spectrim.pruning.tokens import Tokens
 
 
 @functools.cache
