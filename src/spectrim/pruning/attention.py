@@ -100,12 +100,15 @@ def _has_kernel(a: Attention) -> bool:
     )
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _runs_kernels(index: int) -> bool:
     """Whether a CUDA device runs the kernels: NVIDIA's, with bfloat16 and room for a tile."""
     return (
         HAS_TRITON and not torch.version.hip and torch.cuda.get_device_capability(index) >= (8, 0)
     )
+
+
+# What torch.compiler.assume_constant_result sets; it would import the compiler for seconds.
+_runs_kernels._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def received_by_kernel(
