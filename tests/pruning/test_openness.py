@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import extensions
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.deploy.export import _check
-from spectrim.models import transformer
+from spectrim.models import block as block_module
 from spectrim.models.build import macs, prune
 from spectrim.models.config import from_family
 from spectrim.models.transformer import SpectrogramTransformer
@@ -268,7 +268,7 @@ def test_a_score_with_options_that_reads_the_map_has_it_from_the_block(
 ):
     """Not computed a second time beside fused attention."""
     calls, whole = [], context.explicit_attention
-    for module in (context, transformer):
+    for module in (context, block_module):
         monkeypatch.setattr(
             module,
             "explicit_attention",
@@ -281,7 +281,7 @@ def test_a_score_with_options_that_reads_the_map_has_it_from_the_block(
     setattr(received, attribute, True)
     plan = Plan((Stage(1, 0.5, score=received, score_options={"power": 2}),))
     make("ast", depth=3).with_plan(plan)(*heard("digit"))
-    assert calls == [transformer.__name__]
+    assert calls == [block_module.__name__]
 
 
 def test_a_module_that_fails_when_it_is_imported_is_named(tmp_path, monkeypatch):
