@@ -124,7 +124,7 @@ def test_a_damaged_model_is_named(run, spoiled):
     assert done.returncode == 2 and "not valid JSON" in done.stderr
 
 
-TIMES = ("ms_per_clip", "speedup", "speedup_quartiles")
+TIMES = ("ms_per_clip", "speedup", "speedup_quartiles", "timing_batch_size")
 
 
 def test_interrupted_sweeps_go_on(folder, tmp_path, run):
@@ -139,20 +139,29 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run):
              "--scores", "attention", "--keep-rates", "0.5", "--rounds", "1", "--json"]  # fmt: skip
     out = tmp_path / "spectrim-sweep"
 
-    def interrupt(point: str) -> str:
+    def interrupt(point: str) -> tuple[str, list[dict]]:
         stopped = subprocess.run(
             [sys.executable, "-m", "spectrim", *words],
             cwd=tmp_path, capture_output=True, text=True,
             env=os.environ | {"SPECTRIM_STOP_AT": point},
         )  # fmt: skip
         assert stopped.returncode == 130 and "Traceback" not in stopped.stderr, stopped.stderr
-        assert "same command" in stopped.stderr
-        assert stopped.stdout == "" and not (out / "results.json").exists()
-        return stopped.stderr
+        assert "same command" in stopped.stderr and "estimate: about" in stopped.stderr
+        assert not (out / "results.json").exists()
+        printed = json.loads(stopped.stdout)
+        assert printed["stopped"] is True
+        return stopped.stderr, printed["rows"]
 
-    assert "resuming" not in interrupt("sweep:clips:60")  # 40, 16, then 32
+    notes, rows = interrupt("sweep:clips:60")  # 40, 16, then 32
+    assert "resuming" not in notes
+    assert [(row["model"], row["clips"], row["speedup"] is None) for row in rows] == [
+        (str(folder / "model"), 40, False), (str(folder / "model"), 40, False),
+        ("second", 32, True), ("second", 32, True),
+    ]  # fmt: skip
     assert len(list(out.glob(".partial-*.npz"))) == 2
-    assert interrupt("sweep:rounds:2").count("resuming an interrupted run") == 2
+    notes, rows = interrupt("sweep:rounds:2")
+    assert notes.count("resuming an interrupted run") == 2
+    assert [row["timing_rounds"] for row in rows] == [1, 1, 1, 1]
     done = run(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("40 clips are done") == 2

@@ -17,7 +17,8 @@ from spectrim.metrics.classification import paired_difference
 
 def rows(spread):
     head = {"clips": 4, "failed": 0, "batch_size": 2, "threads": 1, "device": "cpu",
-            "dtype": "float32", "timing_rounds": 5, "metric": "accuracy"}  # fmt: skip
+            "dtype": "float32", "timing_rounds": 5, "timing_batch_size": 2,
+            "metric": "accuracy"}  # fmt: skip
     plain = head | {"speedup": 1.0, "speedup_quartiles": [1.0, 1.0]}
     return [plain, *(head | {"speedup": s, "speedup_quartiles": [s, s * (1 + spread)]}
                      for s in (1.2, 1.5, 2.0))]  # fmt: skip

@@ -9,25 +9,80 @@ import torch
 
 import spectrim
 from spectrim.common.errors import SpectrimError
+from spectrim.common.interruption import Stopped
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import Manifest, read_data
-from spectrim.evaluation import sweep as module
-from spectrim.evaluation.sweep import sweep, variants_of
+from spectrim.evaluation import runner_times as module
+from spectrim.evaluation.sweep import evaluate, sweep, variants_of, with_times
 from spectrim.evaluation.timing import Timing
 
 
-def test_a_spent_budget_leaves_three_rounds_of_timing():
-    model = spectrim.load("ast-digits")
+@pytest.fixture
+def few():
     pack = read_data(sample_pack())
-    few = Manifest(pack.source, pack.clips[:4])
-    variants = variants_of(model, "ast-digits", [1.0, 0.5], ["attention"], [3, 6, 9], 0)
-    found = sweep(variants, few, batch_size=4, rounds=20, budget=0.0)
-    assert [row["timing_rounds"] for row in found.rows[1:]] == [3]
+    return Manifest(pack.source, pack.clips[:4])
+
+
+def test_a_budget_of_0_times_nothing(few, monkeypatch):
+    def never(*words, **more):
+        raise AssertionError("timed")
+
+    monkeypatch.setattr(module, "interleaved_within", never)
+    variants = variants_of(spectrim.load("ast-digits"), "x", [0.5], ["attention"])
+    rows = sweep(variants, few, batch_size=4, budget=0).rows
+    for row in rows:
+        assert (row["ms_per_clip"], row["speedup"], row["timing_rounds"]) == (None, None, 0)
+        assert row["agreement"]["clips"] == 4
+
+
+def test_variants_are_timed_in_the_order_of_their_importance(few, monkeypatch):
+    """The last of the order does not fit: its row keeps its agreement and has no time."""
+    times = [Timing(0.8, 1.0, 3), Timing(0.4, 2.0, 3), None]
+    monkeypatch.setattr(module, "interleaved_within", lambda *words, **more: times)
+    variants = variants_of(spectrim.load("ast-digits"), "x", [0.9, 0.7, 0.5], ["attention"])
+    result = evaluate(variants, few, batch_size=4)
+    timed = with_times(result, variants, few, batch_size=4, budget=9, order=[3, 1])
+    assert [row["speedup"] for row in timed.rows] == [1.0, None, None, 2.0]
+    assert [row["agreement"] for row in timed.rows] == [row["agreement"] for row in result.rows]
+
+
+def test_ctrl_c_in_timing_keeps_the_times_so_far(few, monkeypatch):
+    def interrupt(*words, **more):
+        raise Stopped([Timing(0.8, 1.0, 1), Timing(0.4, 2.0, 1), None])
+
+    monkeypatch.setattr(module, "interleaved_within", interrupt)
+    variants = variants_of(spectrim.load("ast-digits"), "x", [0.9, 0.5], ["attention"])
+    with pytest.raises(Stopped) as stopped:
+        sweep(variants, few, batch_size=4)
+    assert [row["speedup"] for row in stopped.value.result.rows] == [1.0, 2.0, None]
+
+
+def test_ctrl_c_among_the_clips_keeps_the_rows_of_the_clips_so_far(few):
+    """After the first of two batches; before it nothing is known."""
+    variants = variants_of(spectrim.load("ast-digits"), "x", [0.5], ["attention"])
+
+    def interrupt_at(batch):
+        calls = []
+
+        def steps(kind, done):
+            calls.append(done)
+            if len(calls) == batch + 1:  # the first call reports the resumed clips
+                raise KeyboardInterrupt
+
+        return steps
+
+    with pytest.raises(Stopped) as stopped:
+        sweep(variants, few, batch_size=2, steps=interrupt_at(1))
+    pack = Manifest(few.source, few.clips[:2])
+    assert stopped.value.result.rows == evaluate(variants, pack, batch_size=2).rows
+    with pytest.raises(KeyboardInterrupt) as nothing:
+        sweep(variants, few, batch_size=2, steps=interrupt_at(0))
+    assert not isinstance(nothing.value, Stopped)
 
 
 def test_milliseconds_are_of_a_clip(monkeypatch):
     times = [Timing(0.8, 1.0, 3), Timing(0.4, 2.0, 3)]
-    monkeypatch.setattr(module, "interleaved", lambda *words, **more: times)
+    monkeypatch.setattr(module, "interleaved_within", lambda *words, **more: times)
     model = spectrim.load("ast-digits")
     pack = read_data(sample_pack())
     few = Manifest(pack.source, pack.clips[:4])
@@ -36,15 +91,12 @@ def test_milliseconds_are_of_a_clip(monkeypatch):
     assert [row["ms_per_clip"] for row in found.rows] == pytest.approx([200, 100])
 
 
-def test_rows_hold_each_variant_against_the_unpruned_model(monkeypatch):
-    monkeypatch.setattr(
-        module, "interleaved", lambda calls, *words, **more: [Timing(1.0, 1.0, 3)] * len(calls)
-    )
+def test_rows_hold_each_variant_against_the_unpruned_model():
     model = spectrim.load("ast-digits")
     pack = read_data(sample_pack())
     clips = pack.clips[:12]
     variants = variants_of(model, "x", [0.3], ["attention", "intensity"])
-    rows = sweep(variants, Manifest(pack.source, clips), batch_size=5).rows
+    rows = evaluate(variants, Manifest(pack.source, clips), batch_size=5).rows
     centres = 0.0875 + 0.16 * np.arange(8)  # seconds, of the columns of 16 frames
     spans = [(clip.target_start <= centres) & (centres <= clip.target_end) for clip in clips]
     truth = np.array([model.labels.index(clip.labels[0]) for clip in clips])

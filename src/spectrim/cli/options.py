@@ -83,6 +83,10 @@ KeepRates = Annotated[
     str, pruning_option(help="Keep rates above 0 and at most 1, comma-separated.")
 ]
 Rounds = Annotated[int, timing_option(min=1, help="Maximum number of timed pairs per row.")]
+Budget = Annotated[
+    float, timing_option(min=0, help="Time limit in seconds for the timing of all rows together.")
+]
+NoTiming = Annotated[bool, timing_option("--no-timing", help="Do not measure times.")]
 Calibrate = Annotated[
     Path | None,
     typer.Option(

@@ -23,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..common.text import duration
+
 LINE_EVERY = 60  # seconds between lines of progress where stderr is not a terminal
 MAX_SKEW = 0.1  # of its half width: an interval less skewed than this is written with ±
 
@@ -157,11 +159,33 @@ def goes_on() -> Iterator[None]:
 
 
 @contextmanager
+def shows_rows_so_far(message: str) -> Iterator[None]:
+    """Context for work whose results so far are printed if interrupted."""
+    with _interruption(message):
+        yield
+
+
+@contextmanager
 def _interruption(message: str) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(message) from None
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = (message,)
+        raise
+
+
+def announce(*work: tuple[float, str]) -> None:
+    """Print how long a command is expected to take, before it starts.
+
+    Args:
+        work: expected seconds, and for what, such as "300 clips with 13 plans"; in order.
+    """
+    times = [f"{duration(seconds)} for {text}" for seconds, text in work if seconds > 0]
+    if times:
+        complain(
+            "estimate",
+            f"about {', then '.join(times)}. Ctrl-C ends it and prints the results so far.",
+        )
 
 
 @contextmanager

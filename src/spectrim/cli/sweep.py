@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..common.errors import SpectrimError
+from ..common.interruption import Stopped
 from ..pruning.defaults import DEFAULT_REDUCTION, SWEEP_KEEP_RATES, SWEEP_SCORES
 from .options import (
     BLOCKS,
@@ -17,9 +18,11 @@ from .options import (
     Backend,
     BatchSize,
     ChannelOption,
+    Budget,
     DataPart,
     LoadingWithCompile,
     ManifestPath,
+    NoTiming,
     Rounds,
     allow_trusted_code,
     blocks_of,
@@ -32,7 +35,15 @@ from .options import (
     rates_of,
     refuse_for_onnx,
 )
-from .output import Output, begins_anew, complain, end_with_failures, goes_on, sweep_progress
+from .output import (
+    Output,
+    announce,
+    begins_anew,
+    complain,
+    end_with_failures,
+    goes_on,
+    sweep_progress,
+)
 from .sweep_table import print_rows
 
 if TYPE_CHECKING:
@@ -44,7 +55,7 @@ EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --ke
 
 KEEP_RATES = comma_separated(SWEEP_KEEP_RATES)
 SCORES = comma_separated(SWEEP_SCORES)
-TIMING = 60.0  # seconds for all timed pairs together; each row gets at least three rounds
+TIMING = 60.0  # seconds for all timed pairs together
 
 
 def command(
@@ -92,6 +103,8 @@ def command(
     seed: Annotated[int, pruning_option(help="Seed of the random score.")] = 0,
     batch_size: BatchSize = 16,
     rounds: Rounds = 20,
+    budget: Budget = TIMING,
+    no_timing: NoTiming = False,
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-sweep"),
 ) -> None:
     """Measure accuracy, MACs and time of models at several keep rates and scores."""
@@ -123,30 +136,39 @@ def command(
     else:
         pruning = (rates, score_names, block_list, seed, reduction_name, loading.compile)
         groups = _model_groups(names, loading, out, pruning)
+    seconds = 0.0 if no_timing else budget / len(set(names))
     sweeps: list[Sweep] = []
     partials: list[Path] = []
-    for group in groups:
-        first, clips = group.variants[0], manifest
-        if data is None:
-            labels = first.runner.labels
-            clips = without_unknown_labels(manifest, first.name, labels, group.reference)
-        partials += [group.partial] if group.partial else []
-        pairs = rounds * max(1, len(group.variants) - 1)
-        with (
-            goes_on() if group.partial else begins_anew(),
-            sweep_progress(group.title, len(clips.clips), pairs) as steps,
-        ):
-            sweeps.append(
-                sweep(
-                    group.variants,
-                    clips,
-                    batch_size=batch_size,
-                    rounds=rounds,
-                    budget=group.budget,
-                    keeper=group.keeper(clips),
-                    steps=steps,
+    try:
+        for group in groups:
+            first, clips = group.variants[0], manifest
+            if data is None:
+                labels = first.runner.labels
+                clips = without_unknown_labels(manifest, first.name, labels, group.reference)
+            partials += [group.partial] if group.partial else []
+            pairs = rounds * max(1, len(group.variants) - 1) if seconds else 0
+            _announce(group, clips, batch_size, rounds, seconds)
+            with (
+                goes_on() if group.partial else begins_anew(),
+                sweep_progress(group.title, len(clips.clips), pairs) as steps,
+            ):
+                sweeps.append(
+                    sweep(
+                        group.variants,
+                        clips,
+                        batch_size=batch_size,
+                        rounds=rounds,
+                        budget=seconds,
+                        keeper=group.keeper(clips),
+                        steps=steps,
+                    )
                 )
-            )
+    except KeyboardInterrupt as interrupt:
+        sweeps += [interrupt.result] if isinstance(interrupt, Stopped) else []
+        rows = [row for result in sweeps for row in result.rows]
+        if rows:
+            output.emit({"rows": rows, "stopped": True}, lambda: print_rows(rows))
+        raise
     paths = save_sweeps(out, sweeps, manifest.source)
     for partial in partials:  # only now: if a later model fails, the others are kept
         partial.unlink(missing_ok=True)
@@ -165,7 +187,6 @@ class _Group:
     title: str
     variants: list[Variant]
     reference: str  # what the others are compared with, in words
-    budget: float  # seconds for the timed pairs
     partial: Path | None = None  # keeps the predictions of an interrupted sweep
 
     def keeper(self, clips: Manifest) -> Partial | None:
@@ -177,6 +198,16 @@ class _Group:
         runners = [variant.runner for variant in self.variants]
         models = [runner.model for runner in runners if isinstance(runner, TorchRunner)]
         return Partial(self.partial, models, clips.clips)
+
+
+def _announce(group: _Group, clips: Manifest, batch_size: int, rounds: int, budget: float) -> None:
+    """Say how long a group takes; measured on one clip."""
+    from ..evaluation.estimate import estimate
+
+    runners = [variant.runner for variant in group.variants]
+    if expected := estimate(runners, clips.clips, batch_size, rounds):
+        rows = f"{len(clips.clips)} clips with {len(runners)} rows of {group.title}"
+        announce((expected.clips, rows), (min(expected.timing, budget), "timing"))
 
 
 def _model_groups(
@@ -191,7 +222,7 @@ def _model_groups(
         note_unused_plan(name, loaded)
         variants = variants_of(loaded, name, *pruning)
         partial = out / f".partial-{slug(name)}.npz"
-        yield _Group(name, variants, "its unpruned self", TIMING / len(names), partial)
+        yield _Group(name, variants, "its unpruned self", partial)
 
 
 def _file_group(
@@ -207,4 +238,4 @@ def _file_group(
                 "with their unpruned self. Sweep them separately, or export this model too."
             )
     files = [Variant(name, loading.onnx_model(name, backend)) for name in dict.fromkeys(names)]
-    yield _Group("ONNX files", files, "the first file", TIMING)
+    yield _Group("ONNX files", files, "the first file")

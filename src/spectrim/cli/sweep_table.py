@@ -58,16 +58,15 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         columns.append(("int8", lambda row: row["quantization"].removeprefix("int8 ")))
     if rows[0]["metric"] == "agreement":
         columns.append(("same top-1 (95 %)", same_interval))
-        columns.append(("same top-5", _same_five))
+        columns.append(("top-5 overlap", top_five_overlap))
     else:
         columns.append((rows[0]["metric"], _value))
         columns.append(("points", _difference))
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
     columns += [
         ("GMACs", lambda row: significant(row["gmacs"])),
-        ("ms/clip", lambda row: f"{row['ms_per_clip']:.2f}"),
-        ("speed-up", lambda row: f"{row['speedup']:.2f}x"),
     ]
+    columns += time_columns(rows)
     if any("kept_on_target" in row for row in rows):
         columns.append(("target", lambda row: f"{row['kept_on_target']:.1%}"))
     return columns
@@ -88,7 +87,22 @@ def same_interval(row: Row) -> str:
     return f"{top1['value']:.1%} ({top1['low']:.0%} to {top1['high']:.0%})"
 
 
-def _same_five(row: Row) -> str:
+def time_columns(rows: Sequence[Row]) -> list[Column]:
+    """The columns of measured time; none if no row was timed."""
+    if all(row["ms_per_clip"] is None for row in rows):
+        return []
+    return [
+        ("ms/clip", lambda row: _optional(row["ms_per_clip"], "")),
+        ("speed-up", lambda row: _optional(row["speedup"], "x")),
+    ]
+
+
+def _optional(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.2f}{unit}"
+
+
+def top_five_overlap(row: Row) -> str:
+    """The mean fraction of the unpruned model's top five classes that stay in the top five."""
     top5 = row["agreement"]["top5"]
     return "-" if top5 is None else f"{top5['value']:.1%}"
 
@@ -115,7 +129,7 @@ def caption(rows: Sequence[Row]) -> str:
         columns = (
             "points: change from unpruned, 95 % interval. same: clips with the same top-1 class."
         )
-    measured += f"; median times of {first['timing_rounds']} rounds."
+    measured += f"; {timing_text(rows)}."
     if rates := {row["model"]: row["all_on_target"] for row in rows if "all_on_target" in row}:
         alike = len({f"{rate:.1%}" for rate in rates.values()}) == 1
         texts = [f"{rate:.1%}" + ("" if alike else f" ({name})") for name, rate in rates.items()]
@@ -126,12 +140,27 @@ def caption(rows: Sequence[Row]) -> str:
     return f"{measured}\n{columns}"
 
 
+def timing_text(rows: Sequence[Row]) -> str:
+    """How the times of the rows were measured, in words."""
+    timed = [row for row in rows if row["timing_rounds"]]
+    if not timed:
+        return "not timed"
+    rounds = sorted({row["timing_rounds"] for row in timed})
+    text = f"median times of {' to '.join(map(str, dict.fromkeys([rounds[0], rounds[-1]])))} rounds"
+    size = timed[0]["timing_batch_size"]
+    if size != timed[0]["batch_size"]:
+        text += f" at batch size {size}"
+    if left_out := len(rows) - len(timed):
+        text += f"; {left_out} rows did not fit into --budget"
+    return text
+
+
 def noise_note(rows: Sequence[Row]) -> str:
     """A note if the timings scatter too much: median interquartile range over the speed-up."""
     ranges = [
         (row["speedup_quartiles"][1] - row["speedup_quartiles"][0]) / row["speedup"]
         for row in rows
-        if row["speedup_quartiles"][0] < row["speedup_quartiles"][1]
+        if row["speedup"] and row["speedup_quartiles"][0] < row["speedup_quartiles"][1]
     ]
     middle = statistics.median(ranges) if ranges else 0.0
     if middle <= NOISY:

@@ -23,6 +23,13 @@ def significant(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
+def duration(seconds: float) -> str:
+    """A rounded duration, such as "8 s", "4 min" and "1.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def with_error(
     value: float | None, error: float | None, scale: float = 1.0, digits: int = 2, sign: str = ""
 ) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..audio.constants import num_samples
 from ..models.build import macs
 from ..models.provenance import context_of, plan_record
 from ..models.transformer import SpectrogramTransformer
+from ..pruning.tokens import Tokens
 from .runner import Runner
 
 PATCHES_AT_ONCE = 1024
@@ -23,7 +25,8 @@ MLP leave the cache, and every layer requests their memory from the system again
 class TorchRunner(Runner):
     """Runs a model with its own plan, device and dtype; on a CPU, `probabilities` splits batches.
 
-    In a sweep the variants of one model share its features, and the model alone is timed.
+    In a sweep the variants of one model share its features and the blocks before their first
+    stages, and the model alone is timed.
 
     Args:
         patches_at_once: see `PATCHES_AT_ONCE`; the size of the pieces of a batch on a CPU.
@@ -82,25 +85,56 @@ class TorchRunner(Runner):
         return context_of(self.model, name, batch_size) | {"backend": "torch"}
 
     @torch.inference_mode()
-    def shared_inputs(self, waveforms: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    def shared_inputs(self, waveforms: Sequence[np.ndarray]) -> SharedBlocks:
         """Features and valid frames."""
-        return self.model.features_from_waveforms(list(waveforms))
+        return SharedBlocks(*self.model.features_from_waveforms(list(waveforms)))
 
     @torch.inference_mode()
-    def predict(self, inputs: tuple[torch.Tensor, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, inputs: SharedBlocks) -> tuple[np.ndarray, np.ndarray]:
         """Features and valid frames to logits, and the patches left at the end."""
         if self.model.compiled is not None:
-            logits, patches = self.model.compiled(*inputs)
+            logits, patches = self.model.compiled(inputs.features, inputs.valid)
             return logits.cpu().numpy(), patches.cpu().numpy()
-        tokens = self.model.encode(*inputs)
+        tokens = self.model.encode(
+            inputs.features, inputs.valid, start=inputs.before_first_stage(self.model)
+        )
         logits = self.model.head(self.model.pool(tokens)).float()
         return logits.cpu().numpy(), tokens.origin.cpu().numpy()
 
     @torch.inference_mode()
-    def timed_predict(self, inputs: tuple[torch.Tensor, torch.Tensor]) -> object:
-        """The model alone; its logits stay on the device."""
-        return self.model(*inputs)
+    def timed_predict(self, inputs: SharedBlocks) -> object:
+        """The model alone, with all its blocks; its logits stay on the device."""
+        return self.model(inputs.features, inputs.valid)
 
     def activate(self, outputs: np.ndarray) -> np.ndarray:
         """(clips, classes) logits to probabilities."""
         return self.model.probabilities(torch.from_numpy(outputs)).numpy()
+
+
+@dataclass
+class SharedBlocks:
+    """Inputs of a batch, and its tokens after the blocks that several plans share.
+
+    Attributes:
+        features, valid: as `SpectrogramTransformer.features` returns them.
+        tokens: after a number of unpruned blocks, by the weights and that number.
+    """
+
+    features: torch.Tensor
+    valid: torch.Tensor
+    tokens: dict[tuple[int, int], Tokens] = field(default_factory=dict)
+
+    def before_first_stage(self, model: SpectrogramTransformer) -> tuple[int, Tokens] | None:
+        """The blocks before a model's first stage, and the tokens that come out of them.
+
+        Models that share weights compute them once. None if no block stands before the stage, or
+        if there is no stage.
+        """
+        blocks = model.plan.blocks_before(model.config.depth)
+        if blocks == 0 or not model.plan.stages:
+            return None
+        weights = id(model.prefix_tokens)  # `with_plan` shares the parameters themselves
+        if (weights, blocks) not in self.tokens:
+            unpruned = model.encode(self.features, self.valid, stop=blocks)
+            self.tokens[weights, blocks] = unpruned
+        return blocks, self.tokens[weights, blocks]

@@ -12,6 +12,7 @@ import torch
 from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples, seconds_to_read
 from ..common.errors import not_finite
 from ..common.hooks import pass_point
+from ..common.interruption import Stopped
 from ..data.batches import Batch, batches
 from ..data.clip import Clip
 from ..deploy.runner import Runner
@@ -69,6 +70,7 @@ def predict(
 
     Raises:
         SpectrimError: an output is not finite.
+        Stopped: Ctrl-C; its result is the predictions so far.
     """
     predictions, num_resumed = keeper.load() if keeper else (Predictions(), 0)
     tick(num_resumed)
@@ -83,6 +85,8 @@ def predict(
             if keeper:
                 keeper.save(predictions, predictions.num_done)
             pass_point("sweep:clips", num_clips)
+    except KeyboardInterrupt:
+        raise Stopped(predictions) from None
     finally:
         if keeper:
             keeper.save(predictions, predictions.num_done, force=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from ..audio.constants import seconds_to_read
 from ..common.errors import SpectrimError
 from ..common.hooks import pass_point
+from ..common.interruption import Stopped
 from ..data.batches import batches
-from ..data.clip import Clip, clip_names
+from ..data.clip import clip_names
 from ..data.manifest import Manifest, targets_of
 from ..deploy.runner import Runner
 from ..deploy.torch_runner import TorchRunner
@@ -24,9 +25,10 @@ from ..pruning.defaults import DEFAULT_BLOCKS, SWEEP_KEEP_RATES, SWEEP_SCORES
 from ..pruning.plan import Plan
 from .agreement import agreement
 from .predict import Keeper, Predictions, predict
-from .timing import Timing, interleaved
+from .runner_times import time_columns, times_of_runners
 
 BATCH_SIZE = 16
+TIMING_BUDGET = 60.0  # seconds for all timed pairs of a sweep together
 UNLABELLED = (
     "Name the model's classes with --load labels=, or use a folder or a manifest without labels: "
     "the sweep then compares with the unpruned model."
@@ -105,7 +107,7 @@ def sweep(
     *,
     batch_size: int = BATCH_SIZE,
     rounds: int = 20,
-    budget: float = 60.0,
+    budget: float = TIMING_BUDGET,
     keeper: Keeper | None = None,
     steps: Steps = lambda kind, done: None,
 ) -> Sweep:
@@ -116,13 +118,34 @@ def sweep(
 
     Args:
         variants: of one model (`variants_of`), or exported files with the same classes.
-        rounds, budget: of timing, see `timing.interleaved`.
+        rounds, budget: of timing, see `with_times`.
         keeper: saves the predictions while they are computed, and resumes an interrupted sweep.
         steps: progress.
 
     Raises:
+        SpectrimError: see `evaluate`.
+        Stopped: Ctrl-C after the first batch; its result is a `Sweep` of what was measured.
+    """
+    result = evaluate(variants, manifest, batch_size=batch_size, keeper=keeper, steps=steps)
+    return with_times(
+        result, variants, manifest, batch_size=batch_size, rounds=rounds, budget=budget, steps=steps
+    )
+
+
+def evaluate(
+    variants: Sequence[Variant],
+    manifest: Manifest,
+    *,
+    batch_size: int = BATCH_SIZE,
+    keeper: Keeper | None = None,
+    steps: Steps = lambda kind, done: None,
+) -> Sweep:
+    """The sweep without times; see `sweep` for the arguments.
+
+    Raises:
         SpectrimError: variants with different classes; labels that the model does not know; no
             clip can be read; an output is not finite.
+        Stopped: Ctrl-C after the first batch; its result is a `Sweep` of the clips so far.
     """
     first, runners = variants[0], [variant.runner for variant in variants]
     for variant in variants:
@@ -136,14 +159,18 @@ def sweep(
             )
     clips = manifest.clips
     truth = truth_of(manifest, first.runner.labels, first.runner.metric)
-    predictions = predict(runners, clips, batch_size, keeper, lambda n: steps("clips", n))
+    stopped = False
+    try:
+        predictions = predict(runners, clips, batch_size, keeper, lambda n: steps("clips", n))
+    except Stopped as stop:
+        predictions, stopped = stop.result, True
+        if not predictions.positions:
+            raise KeyboardInterrupt from None
     if not predictions.positions:
         raise SpectrimError(
             f"{manifest.source}: none of its {len(clips)} clips could be read. The first error: "
             f"{predictions.failures[0][1]}"
         )
-    readable = [clips[index] for index in predictions.positions[:batch_size]]
-    timings = _timings(runners, readable, batch_size, rounds, budget, steps)
     probabilities = [
         runner.activate(np.concatenate(batched))
         for runner, batched in zip(runners, predictions.outputs, strict=True)
@@ -151,17 +178,15 @@ def sweep(
     if truth is not None:
         truth = truth[predictions.positions]
     rows = [
-        _row(variant, values, probabilities[0], truth, timing, batch_size)
+        _row(variant, values, probabilities[0], truth)
         | {"clips": len(predictions.positions), "failed": len(predictions.failures)}
         | {"channel": manifest.channel}
         | _target_columns(predictions, index)
         | _origin_columns(variant, first, batch_size)
-        for index, (variant, values, timing) in enumerate(
-            zip(variants, probabilities, timings, strict=True)
-        )
+        for index, (variant, values) in enumerate(zip(variants, probabilities, strict=True))
     ]
     names = clip_names(clips)
-    return Sweep(
+    result = Sweep(
         rows,
         probabilities,
         [str(clips[index].path) for index in predictions.positions],
@@ -169,6 +194,62 @@ def sweep(
         list(predictions.positions),
         [(str(clips[index].path), message) for index, message in predictions.failures],
     )
+    if stopped:
+        raise Stopped(result)
+    return result
+
+
+def with_times(
+    result: Sweep,
+    variants: Sequence[Variant],
+    manifest: Manifest,
+    *,
+    batch_size: int = BATCH_SIZE,
+    rounds: int = 20,
+    budget: float = TIMING_BUDGET,
+    order: Sequence[int] | None = None,
+    steps: Steps = lambda kind, done: None,
+) -> Sweep:
+    """A sweep with the times of its variants, as far as the budget goes.
+
+    The variants are timed on the first clips. If a batch of `batch_size` takes too long for
+    three rounds of all variants within the budget, the batch is smaller ("timing_batch_size").
+
+    Args:
+        result: of `evaluate`, with the same variants and manifest.
+        rounds: maximum number of timed pairs per variant.
+        budget: seconds for all of them together; 0 times nothing. Variants that do not fit keep
+            None as their times.
+        order: positions of the variants to time, the most important first; None: all.
+
+    Raises:
+        Stopped: Ctrl-C; its result is the sweep with the times so far.
+    """
+    others = [index for index in order or range(len(variants)) if index != 0]
+    if budget <= 0:
+        return result
+    runners = [variants[index].runner for index in (0, *others)]
+    readable = [manifest.clips[index] for index in result.positions[:batch_size]]
+    seconds = seconds_to_read(max(runner.window for runner in runners))
+    (batch,) = batches(readable, len(readable), seconds)
+    waveforms = [batch.waveforms[n % len(readable)] for n in range(batch_size)]
+
+    def tick() -> None:
+        steps("rounds", 1)
+        pass_point("sweep:rounds")
+
+    stopped = False
+    try:
+        columns = times_of_runners(runners, waveforms, rounds, budget, tick)
+    except Stopped as stop:
+        columns, stopped = stop.result, True
+    rows = list(result.rows)
+    for index, times in zip((0, *others), columns, strict=True):
+        rows[index] = rows[index] | times
+    timed = replace(result, rows=rows)
+    if stopped:
+        raise Stopped(timed)
+    return timed
 
 
 def truth_of(manifest: Manifest, labels: Sequence[str], name: str) -> np.ndarray | None:
@@ -198,40 +279,13 @@ def score_and_keep_rate(plan: Mapping[str, Any]) -> tuple[str | None, float | No
     return score, rates.pop() if len(rates) == 1 else None
 
 
-def _timings(
-    runners: Sequence[Runner],
-    clips: Sequence[Clip],
-    batch_size: int,
-    rounds: int,
-    budget: float,
-    steps: Steps,
-) -> list[Timing]:
-    """Time the runners on real clips; few clips are repeated to `batch_size`."""
-    seconds = seconds_to_read(max(runner.window for runner in runners))
-    (batch,) = batches(clips, len(clips), seconds)
-    repeated = [batch.waveforms[n % len(clips)] for n in range(batch_size)]
-    inputs = runners[0].shared_inputs(repeated)
-
-    def call(runner: Runner) -> Callable[[], object]:
-        return lambda: runner.timed_predict(inputs)
-
-    def tick() -> None:
-        steps("rounds", 1)
-        pass_point("sweep:rounds")
-
-    calls = [call(runner) for runner in runners]
-    return interleaved(calls, rounds, budget, device=runners[0].device, tick=tick)
-
-
 def _row(
     variant: Variant,
     probabilities: np.ndarray,
     base: np.ndarray,
     truth: np.ndarray | None,
-    timing: Timing,
-    batch_size: int,
 ) -> dict[str, Any]:
-    """The measured columns; `base`: probabilities of the first variant."""
+    """The measured columns, not timed yet; `base`: probabilities of the first variant."""
     runner = variant.runner
     agrees = agreement(probabilities, base, runner.labels)
     row: dict[str, Any] = {
@@ -241,10 +295,7 @@ def _row(
         "metric": "agreement" if truth is None else runner.metric,
         "value": agrees["top1"]["value"],
         "gmacs": runner.macs / 1e9,
-        "ms_per_clip": timing.seconds / batch_size * 1000,
-        "speedup": timing.speedup,
-        "speedup_quartiles": [timing.low, timing.high],
-        "timing_rounds": timing.rounds,
+        **time_columns(None, 0),
         "agreement": agrees,
     }
     if truth is not None:

@@ -152,23 +152,36 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         watch: Watch | None = None,
         watch_after: bool = False,
         plan: Plan | None = None,
+        start: tuple[int, Tokens] | None = None,
+        stop: int | None = None,
     ) -> Tokens:
         """Features to the tokens after the last block, pruned by the plan.
 
-        Arguments are those of `forward`; `watch` is called at the input, between the halves of
-        each block, wherever a stage stands, and with `watch_after` after each block.
-        `plan` replaces the model's in this pass.
+        Plans over the same weights share the blocks before their first stages: one pass computes
+        them with `stop`, and each plan continues with `start`.
+
+        Args:
+            watch: called at the input, between the halves of each block, wherever a stage stands,
+                and with `watch_after` after each block.
+            plan: replaces the model's in this pass.
+            start: a number of blocks and the tokens that come out of them; those blocks, the
+                input stage and `keep` are not applied again.
+            stop: number of blocks to run, the first ones; None: all of them.
+
+        The other arguments are those of `forward`.
         """
         plan = self.plan if plan is None else plan
         plan = plan if keep_rate is None else plan.with_keep_rate(keep_rate)
         clips = self._clips(features, valid, plan)
         self._check_keep(clips, keep, keep_after)
-        tokens = self.tokenize(features)
-        if keep is not None and keep_after == 0:
+        done, tokens = start or (0, self.tokenize(features))
+        if start is None and keep is not None and keep_after == 0:
             tokens = tokens.only(keep)
-        if first := plan.at("input"):
+        if start is None and (first := plan.at("input")):
             tokens = self._prune(first, tokens, Context(clips, tokens, "input"), watch)
         for index, block in enumerate(self.blocks):
+            if index < done or (stop is not None and index >= stop):
+                continue
             if first := plan.at(index, "before"):
                 tokens = self._prune(
                     first, tokens, Context(clips, tokens, index, place="before"), watch

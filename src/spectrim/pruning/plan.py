@@ -59,6 +59,11 @@ class Plan:
             None,
         )
 
+    def blocks_before(self, depth: int) -> int:
+        """Number of blocks that run before the first stage; `depth` without a stage."""
+        first = [0 if stage.at == "input" else int(stage.at) for stage in self.stages[:1]]
+        return first[0] if first else depth
+
     def counts(self, patches: int, depth: int, num_prefix_tokens: int = 0) -> list[tuple[int, int]]:
         """Patches at the attention and at the MLP of each of `depth` blocks.
 

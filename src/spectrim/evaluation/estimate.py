@@ -1,0 +1,75 @@
+"""How long a sweep will take, measured on one clip before it starts."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..audio.constants import seconds_to_read
+from ..common.errors import SpectrimNotice
+from ..data.batches import batches
+from ..data.clip import Clip
+from ..deploy.runner import Runner
+
+TRIES = 3  # clips that may be unreadable before the estimate gives up
+WARM = 1.0  # seconds; a faster first run is repeated, because it includes preparations
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected seconds of a sweep.
+
+    Attributes:
+        clips: to run all runners on all clips.
+        timing: to time them afterwards, without a limit.
+    """
+
+    clips: float
+    timing: float
+
+
+def estimate(
+    runners: Sequence[Runner], clips: Sequence[Clip], batch_size: int, rounds: int
+) -> Estimate | None:
+    """Run one clip through the first runner; the others take a time in proportion to their MACs.
+
+    Args:
+        batch_size: clips timed at once; rounds: number of timed pairs per runner.
+
+    Returns:
+        None if the first clips cannot be read.
+    """
+    waveform = first_waveform(clips, max(runner.window for runner in runners))
+    if waveform is None:
+        return None
+    inputs, prediction = _seconds(runners[0], waveform)
+    if inputs + prediction < WARM:
+        inputs, prediction = _seconds(runners[0], waveform)
+    relative = [runner.macs / runners[0].macs for runner in runners]
+    pairs = sum(1 + ratio for ratio in relative[1:])
+    return Estimate(
+        len(clips) * (inputs + prediction * sum(relative)), rounds * batch_size * prediction * pairs
+    )
+
+
+def first_waveform(clips: Sequence[Clip], window: int) -> np.ndarray | None:
+    """The first readable one of the first clips, cut to a window of samples."""
+    with warnings.catch_warnings():  # the sweep reads the clip again and prints its notes then
+        warnings.simplefilter("ignore", SpectrimNotice)
+        for batch in batches(clips[:TRIES], 1, seconds_to_read(window)):
+            if batch.waveforms:
+                return batch.waveforms[0]
+    return None
+
+
+def _seconds(runner: Runner, waveform: np.ndarray) -> tuple[float, float]:
+    """Seconds to prepare the inputs of one clip, and to run it."""
+    began = time.perf_counter()
+    inputs = runner.shared_inputs([waveform])
+    prepared = time.perf_counter()
+    runner.predict(inputs)
+    return prepared - began, time.perf_counter() - prepared
