@@ -10,8 +10,11 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 import spectrim
 from spectrim.common.errors import SpectrimError
+from spectrim.common.interruption import Stopped
 from spectrim.data.manifest import read_data
-from spectrim.evaluation.check import check, recommend
+from spectrim.evaluation import check as module
+from spectrim.evaluation.check import check, clips_needed, order_of_timing, recommend
+from spectrim.metrics.intervals import share_interval
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +41,13 @@ def test_parity_with_transformers(hugging):
     name = str(hugging / "model")
     clips = read_data(hugging / "clips")
     model = spectrim.load(name)
-    found = check(model, name, clips, rounds=1, batch_size=3)
+    found = check(model, name, clips, budget=0, batch_size=3)
     parity = found["parity"]
     assert parity["status"] == "same" and parity["clips"] == 6
     assert parity["logits"] < 1e-4 and parity["features"] < 2e-3 and parity["end_to_end"] < 5e-2
     with torch.no_grad():
         model.blocks[5].fc1.weight[0, 0] += 5  # read wrongly
-    parity = check(model, name, clips, rounds=1, keep_rates=[1.0])["parity"]
+    parity = check(model, name, clips, budget=0, keep_rates=[1.0])["parity"]
     assert (parity["status"], parity["reason"]) == (
         "different",
         "the networks, given the same features",
@@ -58,7 +61,7 @@ def test_a_part_of_a_file_that_cannot_be_read_is_left_out(hugging, tmp_path):
         "path,start,end\n" + "".join(f"{hugging / 'clips' / '5.wav'},{span}\n" for span in spans)
     )
     model = spectrim.load(hugging / "model")
-    found = check(model, str(hugging / "model"), read_data(tmp_path / "parts.csv"), rounds=1)
+    found = check(model, str(hugging / "model"), read_data(tmp_path / "parts.csv"), budget=0)
     assert found["parity"]["status"] == "same" and found["parity"]["clips"] == 2
     assert len(found["failures"]) == 2 and found["rows"][0]["failed"] == 2
 
@@ -67,7 +70,7 @@ def test_a_part_of_a_file_that_cannot_be_read_is_left_out(hugging, tmp_path):
 def test_features_made_otherwise_are_not_the_same(hugging, wrong):
     name = str(hugging / "model")
     parity = check(
-        spectrim.load(name, **wrong), name, read_data(hugging / "clips"), rounds=1, keep_rates=[1.0]
+        spectrim.load(name, **wrong), name, read_data(hugging / "clips"), budget=0, keep_rates=[1.0]
     )["parity"]
     assert parity["status"] == "different" and "mean, std or padding" in parity["reason"]
     assert "networks" not in parity["reason"]
@@ -76,38 +79,121 @@ def test_features_made_otherwise_are_not_the_same(hugging, wrong):
 def test_half_precision_is_judged_by_its_own_measure(hugging):
     name, clips = str(hugging / "model"), read_data(hugging / "clips")
     model = spectrim.load(name, dtype="bfloat16")
-    assert check(model, name, clips, rounds=1, keep_rates=[1.0])["parity"]["status"] == "same"
+    assert check(model, name, clips, budget=0, keep_rates=[1.0])["parity"]["status"] == "same"
     with torch.no_grad():
         model.head.weight.neg_()
-    assert check(model, name, clips, rounds=1, keep_rates=[1.0])["parity"]["status"] == "different"
+    assert check(model, name, clips, budget=0, keep_rates=[1.0])["parity"]["status"] == "different"
 
 
 def test_what_transformers_cannot_read_is_said(hugging, tmp_path):
     spectrim.create("ast-tiny", frames=64, classes=3).save(tmp_path / "ours")
     clips = read_data(hugging / "clips")
     name = str(tmp_path / "ours")
-    parity = check(spectrim.load(name), name, clips, rounds=1, keep_rates=[1.0])["parity"]
+    parity = check(spectrim.load(name), name, clips, budget=0, keep_rates=[1.0])["parity"]
     assert parity["status"] == "not checked" and "Hugging Face" in parity["reason"]
     shorter = spectrim.load(hugging / "model", frames=50)
-    parity = check(shorter, str(hugging / "model"), clips, rounds=1, keep_rates=[1.0])["parity"]
+    parity = check(shorter, str(hugging / "model"), clips, budget=0, keep_rates=[1.0])["parity"]
     assert "length is 100" in parity["reason"]
 
 
-def rows(*agreements):
-    rates = (1.0, 0.9, 0.8, 0.7)
-    return [
-        {"keep_rate": rate, "score": "attention", "speedup": 3 - 2 * rate, "gmacs": 1,
-         "agreement": {"top1": {"value": value}}}
-        for rate, value in zip(rates, (1.0, *agreements), strict=False)
+def rows(*lows, score="attention", gain=1.0):
+    """The unpruned row, then 0.9, 0.8 and 0.7 with these lower ends of their agreement."""
+    full = {"keep_rate": 1.0, "score": None, "speedup": 1.0, "gmacs": 1.0,
+            "agreement": {"top1": {"value": 1.0, "low": 0.99}}}  # fmt: skip
+    return [full] + [
+        {"keep_rate": rate, "score": score, "speedup": gain * (3 - 2 * rate), "gmacs": rate,
+         "agreement": {"top1": {"value": 1.0, "low": low}}}
+        for rate, low in zip((0.9, 0.8, 0.7), lows, strict=False)
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("agreements", "wanted"),
+    ("lows", "wanted"),
     [((0.99, 0.97, 0.96), 0.7), ((0.99, 0.90, 0.96), 0.9), ((0.9, 0.99, 0.99), 1.0)],
 )
-def test_the_lowest_rate_is_recommended_down_to_which_all_agree(agreements, wanted):
-    assert recommend(rows(*agreements), 0.95)["keep_rate"] == wanted
+def test_the_lowest_rate_is_recommended_down_to_which_all_agree(lows, wanted):
+    """By the lower end of the interval: the value is 1.0 in all of these rows."""
+    assert recommend(rows(*lows), 0.95)["keep_rate"] == wanted
+
+
+def test_the_fastest_score_is_recommended_and_never_the_control():
+    """Attention to 0.8, intensity to 0.7 and faster, random faster still."""
+    table = rows(0.99, 0.97, 0.90)
+    table += rows(0.99, 0.97, 0.96, score="intensity", gain=1.2)[1:]
+    table += rows(0.99, 0.99, 0.99, score="random", gain=2.0)[1:]
+    best = recommend(table, 0.95)
+    assert (best["score"], best["keep_rate"]) == ("intensity", 0.7)
+    assert best["speedup"] == pytest.approx(1.2 * 1.6) and best["mac_ratio"] == pytest.approx(
+        1 / 0.7
+    )
+    assert recommend([table[0], *table[-3:]], 0.95)["keep_rate"] == 1.0
+    order = order_of_timing(table, 0.95)
+    assert [(table[n]["score"], table[n]["keep_rate"]) for n in order[:2]] == [
+        ("intensity", 0.7), ("attention", 0.8),
+    ]  # fmt: skip
+    assert sorted(order) == list(range(10)) and {table[n]["score"] for n in order[-3:]} == {
+        "random"
+    }
+
+
+def test_without_times_macs_decide():
+    table = [row | {"speedup": None} for row in rows(0.99, 0.97, 0.96)]
+    best = recommend(table, 0.95)
+    assert (best["keep_rate"], best["speedup"]) == (0.7, None)
+    almost = [row | {"gmacs": 0.97} if row["score"] else row for row in table]
+    assert recommend(almost, 0.95)["keep_rate"] == 1.0
+
+
+@pytest.mark.parametrize("agreement", [0.5, 0.9, 0.95, 0.99])
+def test_the_fewest_clips_that_can_show_an_agreement(agreement):
+    clips = clips_needed(agreement)
+    assert share_interval(clips, clips).low >= agreement > share_interval(clips - 1, clips - 1).low
+    assert clips_needed(1.0) is None
+
+
+def test_sections_come_in_the_order_of_need_and_survive_ctrl_c(hugging):
+    """The model and parity before any clip is evaluated; then Ctrl-C after one, three, all."""
+    name, clips = str(hugging / "model"), read_data(hugging / "clips")
+    sections = []
+
+    def stop_after(batches):
+        done = []
+
+        def steps(kind, count):
+            sections.append(kind)
+            done.append(count)
+            if len(done) == batches + 1:
+                raise KeyboardInterrupt
+
+        return steps
+
+    def call(batches):
+        sections.clear()
+        with pytest.raises(Stopped) as stopped:
+            check(spectrim.load(name), name, clips, scores=["intensity"], keep_rates=[0.5],
+                  report=lambda section, result: sections.append((section, sorted(result))),
+                  budget=60, rounds=2, steps=stop_after(batches))  # fmt: skip
+        return stopped.value.result
+
+    result = call(0)
+    assert result["stopped"] is True and "rows" not in result
+    assert result["parity"]["status"] == "same" and sections[-1] == "clips"
+    assert [entry[0] for entry in sections[:2]] == ["model", "parity"]
+    assert "parity" not in sections[0][1] and "parity" in sections[1][1]
+    result = call(1)
+    assert [row["clips"] for row in result["rows"]] == [1, 1] and result["stopped"]
+    assert result["recommendation"]["keep_rate"] == 1.0
+    result = call(4)  # 1, 2 and 3 clips, then the first timed pair
+    assert [row["clips"] for row in result["rows"]] == [6, 6]
+    assert result["rows"][1]["timing_rounds"] == 1
+
+
+def test_parity_ends_after_its_time(hugging, monkeypatch):
+    now = iter([0.0, 3.0, 11.0])  # seconds at the start, and after the first and second clip
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(now))
+    name = str(hugging / "model")
+    parity = module.parity(spectrim.load(name), name, read_data(hugging / "clips").clips)
+    assert (parity["status"], parity["clips"]) == ("same", 2)
 
 
 def test_an_agreement_out_of_range(hugging):
@@ -116,5 +202,5 @@ def test_an_agreement_out_of_range(hugging):
 
 
 def test_what_is_not_faster_is_not_recommended():
-    slow = [row | {"speedup": 1.01} for row in rows(0.99, 0.99, 0.99)]
+    slow = rows(0.99, 0.99, 0.99, gain=0.6)
     assert recommend(slow, 0.95)["keep_rate"] == 1.0

@@ -13,6 +13,7 @@ from spectrim.common.interruption import Stopped
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import Manifest, read_data
 from spectrim.evaluation import runner_times as module
+from spectrim.evaluation.predict import growing_batches
 from spectrim.evaluation.sweep import evaluate, sweep, variants_of, with_times
 from spectrim.evaluation.timing import Timing
 
@@ -58,7 +59,7 @@ def test_ctrl_c_in_timing_keeps_the_times_so_far(few, monkeypatch):
 
 
 def test_ctrl_c_among_the_clips_keeps_the_rows_of_the_clips_so_far(few):
-    """After the first of two batches; before it nothing is known."""
+    """After the first batch, which is one clip; before it nothing is known."""
     variants = variants_of(spectrim.load("ast-digits"), "x", [0.5], ["attention"])
 
     def interrupt_at(batch):
@@ -73,7 +74,7 @@ def test_ctrl_c_among_the_clips_keeps_the_rows_of_the_clips_so_far(few):
 
     with pytest.raises(Stopped) as stopped:
         sweep(variants, few, batch_size=2, steps=interrupt_at(1))
-    pack = Manifest(few.source, few.clips[:2])
+    pack = Manifest(few.source, few.clips[:1])
     assert stopped.value.result.rows == evaluate(variants, pack, batch_size=2).rows
     with pytest.raises(KeyboardInterrupt) as nothing:
         sweep(variants, few, batch_size=2, steps=interrupt_at(0))
@@ -149,3 +150,18 @@ def test_the_channel_of_the_clips_is_read_and_recorded(monkeypatch, tmp_path):
     assert np.abs(probabilities(manifest.with_channel("loudest")) - alone).max() > 0.05
     with pytest.raises(SpectrimError, match="a channel of -1"):
         manifest.with_channel(-1)
+
+
+def test_batches_grow_and_a_resumed_pass_has_the_same():
+    pack = read_data(sample_pack()).clips[:50]
+
+    def sizes(start):
+        batches = growing_batches(pack, 16, 0.1, start)
+        return [(first + batch.positions[0], len(batch.positions)) for first, batch in batches]
+
+    whole = sizes(0)
+    assert whole == [(0, 1), (1, 2), (3, 4), (7, 8), (15, 16), (31, 16), (47, 3)]
+    for done, (start, _) in enumerate(whole):
+        assert sizes(start) == whole[done:]
+    few = growing_batches(pack[:10], 3, 0.1)
+    assert [len(batch.positions) for _, batch in few] == [1, 2, 3, 3, 1]

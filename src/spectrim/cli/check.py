@@ -2,51 +2,83 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..common.interruption import Stopped
 from ..common.text import significant
-from ..pruning.defaults import KEEP_RATES
+from ..pruning.defaults import DEFAULT_REDUCTION, KEEP_RATES, SWEEP_SCORES
 from .options import (
+    BLOCKS,
     BatchSize,
     ChannelOption,
+    Budget,
+    DataPart,
     KeepRates,
     LoadingWithCompile,
     ManifestPath,
     ModelName,
-    Pruning,
+    ModelSettings,
+    NoTiming,
     Rounds,
+    allow_trusted_code,
+    blocks_of,
     comma_separated,
+    listed,
+    pruning_option,
     rates_of,
 )
-from .output import Output, begins_anew, complain, end_with_failures, sweep_progress
-from .sweep_table import same_interval
+from .output import (
+    Output,
+    announce,
+    complain,
+    end_with_failures,
+    shows_results_so_far,
+    sweep_progress,
+)
+from .sweep_table import Column, same_interval, time_columns, timing_text, top_five_overlap
 from .tables import print_table, print_text
 
-FEW = 30  # clips; fewer say little about a fraction of them
-
 RATES = comma_separated(KEEP_RATES)
+SCORES = comma_separated(SWEEP_SCORES)
+TIMING = 60.0  # seconds for all timed pairs together
 EXAMPLE = "Example: spectrim check MIT/ast-finetuned-audioset-10-10-0.4593 --data my-clips"
 
 
 def command(
     model: ModelName,
     loading: LoadingWithCompile,
-    pruning: Pruning,
+    data_part: DataPart,
     output: Output,
     data: ManifestPath = None,
     channel: ChannelOption = "mix",
     agreement: Annotated[
         float,
         typer.Option(
-            help="Minimum fraction of clips whose top-1 class must not change, from 0 to 1."
+            help="Minimum fraction of clips whose top-1 class must not change, from 0 to 1. The "
+            "lower end of its 95 % interval must reach it."
         ),
     ] = 0.95,
     keep_rates: KeepRates = RATES,
+    scores: Annotated[
+        str,
+        pruning_option(help="Scores, comma-separated; a score of your own is package.module:name."),
+    ] = SCORES,
+    blocks: Annotated[
+        str, pruning_option(help="Blocks that prune, counted from 0, or 'input'; comma-separated.")
+    ] = BLOCKS,
+    reduction: Annotated[
+        str, pruning_option(help="How patches are removed: keep-top or package.module:name.")
+    ] = DEFAULT_REDUCTION,
     batch_size: BatchSize = 8,
-    rounds: Rounds = 10,
+    rounds: Rounds = 20,
+    budget: Budget = TIMING,
+    no_timing: NoTiming = False,
     out: Annotated[Path | None, typer.Option(help="Folder for check.json.")] = None,
 ) -> None:
     """Verify that a checkpoint loads correctly and find how far it can be pruned on your clips."""
@@ -54,11 +86,15 @@ def command(
     from ..data.builtin import sample_pack
     from ..data.manifest import read_data
     from ..evaluation.check import check
+    from ..evaluation.clips import clips_to_evaluate
+    from ..evaluation.estimate import estimate
+    from ..evaluation.sweep import variants_of
 
-    pruning.check()
+    score_names, block_list = listed(scores, str, "--scores"), blocks_of(blocks)
+    allow_trusted_code(*score_names, reduction)
+    rates = sorted({1.0, *rates_of(keep_rates)}, reverse=True)
     if out is not None:
         make_folder(out)
-    rates = sorted({1.0, *rates_of(keep_rates)}, reverse=True)
     if data is None:
         complain(
             "note",
@@ -66,34 +102,82 @@ def command(
             "model of other sounds.",
         )
     manifest = read_data(data or sample_pack()).with_channel(channel)
+    manifest = clips_to_evaluate(manifest, data_part.split, data_part.fold)
     loaded = loading.classifier(model)
-    with (
-        begins_anew(),
-        sweep_progress(model, len(manifest.clips), rounds * (len(rates) - 1)) as steps,
-    ):
-        result = check(
-            loaded,
-            model,
-            manifest,
-            agreement=agreement,
-            keep_rates=rates,
-            score=pruning.score,
-            blocks=pruning.blocks,
-            reduction=pruning.reduction,
-            batch_size=batch_size,
-            rounds=rounds,
-            compile=loading.compile,
-            steps=steps,
-        )
+    seconds = 0.0 if no_timing else budget
+    variants = variants_of(loaded, model, rates, score_names, block_list, reduction=reduction)
+    runners = [variant.runner for variant in variants]
+    page = _Page(output)
+    pairs = rounds * (len(variants) - 1) if seconds else 0
+
+    def report(section: str, so_far: dict[str, Any]) -> None:
+        page.show(section, so_far)
+        if section == "parity" and (
+            expected := estimate(runners, manifest.clips, batch_size, rounds)
+        ):
+            work = f"{len(manifest.clips)} clips with {len(runners)} rows"
+            announce((expected.clips, work), (min(expected.timing, seconds), "timing"))
+
+    def finish(result: dict[str, Any]) -> None:
+        if "recommendation" in result:
+            pruning = _plan_options(result["recommendation"], blocks, reduction)
+            result["recommendation"]["command"] = _command(model, loading, pruning)
+        if out is not None:
+            complain("written", str(save_json(out / "check.json", result)))
+        output.emit(result, lambda: page.show_rest(result))
+
+    try:
+        with (
+            shows_results_so_far(out),
+            sweep_progress(model, len(manifest.clips), pairs) as steps,
+        ):
+            result = check(
+                loaded,
+                model,
+                manifest,
+                agreement=agreement,
+                keep_rates=rates,
+                scores=score_names,
+                blocks=block_list,
+                reduction=reduction,
+                batch_size=batch_size,
+                rounds=rounds,
+                budget=seconds,
+                compile=loading.compile,
+                steps=steps,
+                report=report,
+            )
+    except Stopped as stopped:
+        finish(stopped.result)
+        raise
     loading.note_compilation(sum(row.get("compile_s", 0.0) for row in result["rows"]))
-    if out is not None:
-        complain("written", str(save_json(out / "check.json", result)))
-    output.emit(result, lambda: _print(result))
+    finish(result)
     end_with_failures(failure["error"] for failure in result["failures"])
 
 
-def _print(result: dict[str, Any]) -> None:
-    model, first = result["model"], result["rows"][0]
+class _Page:
+    """The page for people, printed section by section as they are computed."""
+
+    def __init__(self, output: Output) -> None:
+        self.is_for_people = output.is_table
+        self.shown: set[str] = set()
+
+    def show(self, section: str, result: dict[str, Any]) -> None:
+        """Print a section now, unless the output is JSON."""
+        if self.is_for_people and section in _SECTIONS and section not in self.shown:
+            self.shown.add(section)
+            _SECTIONS[section](result)
+            sys.stdout.flush()
+
+    def show_rest(self, result: dict[str, Any]) -> None:
+        """Print the sections that are computed and not printed yet."""
+        for section in _SECTIONS:
+            if section in result:
+                self.show(section, result)
+
+
+def _print_model(result: dict[str, Any]) -> None:
+    model = result["model"]
     print_text(
         f"{result['name']}: {model['config']}, {model['parameters'] / 1e6:.1f} M parameters, "
         f"{model['blocks']} blocks of width {model['width']}, {model['patches']} patches (stride "
@@ -101,38 +185,108 @@ def _print(result: dict[str, Any]) -> None:
         f"{model['activation']}; mean {model['mean']:g}, std {model['std']:g}, padding "
         f"{model['padding']}."
     )
+
+
+def _print_parity(result: dict[str, Any]) -> None:
     print_text(_parity(result["parity"]))
+
+
+def _print_rows(result: dict[str, Any]) -> None:
+    rows = result["rows"]
+    first = rows[0]
+    columns: list[Column] = [
+        ("score", lambda row: row["score"] or "unpruned"),
+        ("keep", lambda row: str(row["keep_rate"])),
+        ("same top-1 (95 %)", same_interval),
+        ("GMACs", lambda row: significant(row["gmacs"])),
+        *time_columns(rows),
+        ("change", lambda row: f"{row['agreement']['change']['value']:.3f}"),
+    ]
+    if first["agreement"]["top5"] is not None:
+        columns.append(("top-5 overlap", top_five_overlap))
+    lines: list[list[str] | None] = []
+    last = first
+    for row in rows:
+        if row["score"] != last["score"]:
+            lines.append(None)
+        last = row
+        lines.append([cell(row) for _, cell in columns])
     print_table(
-        ["keep", "same top-1 (95 %)", "same top-5", "mean change", "GMACs/clip", "ms/clip",
-         "speed-up"],
-        [_line(row) for row in result["rows"]],
+        [name for name, _ in columns],
+        lines,
         f"{first['clips']} clips of {result['data']}; batch size {first['batch_size']}, "
-        f"{first['threads']} threads, {first['device']}, {first['dtype']}. same top-5: overlap "
-        "with the unpruned top 5.\nmean change: per clip, the largest change of a probability. "
-        "speed-up: median ratio of interleaved pairs.",
-    )  # fmt: skip
+        f"{first['threads']} threads, {first['device']}, {first['dtype']}; {timing_text(rows)}.\n"
+        "same top-1: clips whose top class does not change. change: per clip, the largest change "
+        "of a probability, mean over clips.",
+    )
+    if warned := result["training_clips"]:
+        complain("warning", f"{warned}. A model changes less on clips that it was trained on, so "
+                 "use held-out clips.")  # fmt: skip
+
+
+def _print_recommendation(result: dict[str, Any]) -> None:
     print_text(_recommendation(result))
-    if first["clips"] < FEW:
-        print_text(f"{first['clips']} clips are few: use some hundred for a reliable answer.")
+
+
+_SECTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "model": _print_model,
+    "parity": _print_parity,
+    "rows": _print_rows,
+    "recommendation": _print_recommendation,
+}
 
 
 def _recommendation(result: dict[str, Any]) -> str:
-    best = result["recommendation"]
+    best, clips = result["recommendation"], result["rows"][0]["clips"]
+    asked = f"{best['asked'] * 100:g} %"
     if len(result["rows"]) == 1:
         return "Recommendation: none: no keep rate below 1.0 was tried, see --keep-rates."
-    if best["keep_rate"] == 1.0:
+    if best["clips_needed"] is None:
+        return "Recommendation: none: no number of clips shows an agreement of 1. Use 0.99."
+    if clips < best["clips_needed"]:
         return (
-            f"Recommendation: none: no keep rate with score {result['rows'][-1]['score']} is at "
-            f"least 5 % faster while preserving the top class on {best['asked'] * 100:g} % of "
-            "clips. Try another --score."
+            f"Recommendation: none: {clips} clips are too few to show that the top class stays on "
+            f"{asked} of clips. Use at least {best['clips_needed']} clips, better some hundred."
+        )
+    if best["keep_rate"] == 1.0:
+        scores = ", ".join(dict.fromkeys(row["score"] for row in result["rows"][1:]))
+        return (
+            f"Recommendation: none: no keep rate of {scores} is at least 5 % faster while "
+            f"preserving the top class on {asked} of clips (lower end of the 95 % interval). "
+            f"Train with pruning, or accept less with --agreement."
         )
     agreement = best["agreement"]
+    gain = f"{best['mac_ratio']:.2f}x fewer MACs"
+    if best["speedup"] is not None:
+        gain = f"speed-up {best['speedup']:.2f}x, {gain}"
     return (
-        f"Recommendation: keep rate {best['keep_rate']} with score {best['score']} (speed-up "
-        f"{best['speedup']:.2f}x). It preserves the top class on {agreement['value']:.1%} of "
-        f"your clips (95 % interval {agreement['low']:.1%} to {agreement['high']:.1%}; required "
-        f"{best['asked'] * 100:g} %). Another --score may do better."
+        f"Recommendation: keep rate {best['keep_rate']} with score {best['score']} ({gain}). It "
+        f"preserves the top class on {agreement['value']:.1%} of your clips (95 % interval "
+        f"{agreement['low']:.1%} to {agreement['high']:.1%}; required: at least {asked}).\n"
+        f"To write this model: {best['command']}"
     )
+
+
+def _plan_options(best: dict[str, Any], blocks: str, reduction: str) -> list[str]:
+    """The options of the recommended plan; none if nothing is recommended."""
+    if best["keep_rate"] == 1.0:
+        return []
+    options = ["--keep-rate", str(best["keep_rate"]), "--score", best["score"]]
+    options += ["--blocks", blocks] if blocks != BLOCKS else []
+    return options + (["--reduction", reduction] if reduction != DEFAULT_REDUCTION else [])
+
+
+def _command(model: str, loading: ModelSettings, pruning: list[str]) -> str | None:
+    """The command that writes the recommended model; None if nothing is recommended."""
+    if not pruning:
+        return None
+    words = ["spectrim", "export", model, *pruning]
+    words += ["--frames", str(loading.frames)] if loading.frames else []
+    for setting in loading.load or []:
+        words += ["--load", setting]
+    keep_rate, score = pruning[1], pruning[3].rpartition(":")[2]
+    folder = f"{Path(model).name.removesuffix('.pth')}-{score}-{keep_rate}"
+    return shlex.join([*words, "--out", folder])
 
 
 def _parity(parity: dict[str, Any]) -> str:
@@ -144,16 +298,3 @@ def _parity(parity: dict[str, Any]) -> str:
         f"logits {parity['logits']:.1e} on the same features, features "
         f"{parity['features']:.1e}, logits end to end {parity['end_to_end']:.1e}."
     )
-
-
-def _line(row: dict[str, Any]) -> list[str]:
-    top5 = row["agreement"]["top5"]
-    return [
-        str(row["keep_rate"]),
-        same_interval(row),
-        "-" if top5 is None else f"{top5['value']:.1%}",
-        f"{row['agreement']['change']['value']:.3f}",
-        significant(row["gmacs"]),
-        f"{row['ms_per_clip']:.2f}",
-        f"{row['speedup']:.2f}x",
-    ]

@@ -17,6 +17,7 @@ RENAMED = {
     "ablate": {"--by-lot": "--random-control"},
     "analyze": {"--own-plan": "--saved-plan"},
     "bench": {"--product": "--matmul-size"},
+    "check": {"--score": "--scores"},
     "tag": {"--one-row": "--aggregate"},
 }
 

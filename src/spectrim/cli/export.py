@@ -1,9 +1,9 @@
-"""`spectrim export`: a model as one ONNX file."""
+"""`spectrim export`: a model as one ONNX file, or as a folder that Spectrim loads."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,12 +13,20 @@ from .options import Calibrate, ModelName, ModelSettings, NewPlan
 from .output import Output, complain
 from .tables import print_text
 
+if TYPE_CHECKING:
+    from ..models.transformer import SpectrogramTransformer
+
 EXAMPLE = "Example: spectrim export ast-digits --keep-rate 0.7 --out digits.onnx"
 
 
 def command(
     model: ModelName,
-    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The ONNX file to write, or a folder for a Spectrim model with its plan."
+        ),
+    ],
     settings: ModelSettings,
     new_plan: NewPlan,
     output: Output,
@@ -44,7 +52,7 @@ def command(
         typer.Option(min=1, help="Maximum number of clips of --calibrate, evenly spaced."),
     ] = CALIBRATION_CLIPS,
 ) -> None:
-    """Export a model with its pruning to an ONNX file, which runs without PyTorch."""
+    """Export a model with its pruning to an ONNX file, or to a folder that Spectrim loads."""
     from ..common.errors import SpectrimError
     from ..common.files import make_folder
     from ..common.versions import RESULT_VERSION, versions
@@ -52,12 +60,17 @@ def command(
     from ..deploy.onnx_model import load_onnx
     from ..evaluation.predict import window_seconds
 
-    if out.suffix != ".onnx":
-        raise SpectrimError(f"--out {out} is not an .onnx file. Give a name that ends in .onnx.")
     if calibrate is None and (leave_out or clips != CALIBRATION_CLIPS):
         raise SpectrimError("--leave-out-fold and --clips require --calibrate.")
+    if is_folder := not _is_onnx_file(out):
+        given = {"--quantize": quantize, "--calibrate": calibrate}
+        for option in [name for name, value in given.items() if value is not None]:
+            raise SpectrimError(f"{option} is for ONNX files: give an --out that ends in .onnx.")
     make_folder(out.parent)
     loaded = new_plan.apply(settings.classifier(model))
+    if is_folder:
+        _save_folder(loaded, model, out, output)
+        return
     if calibrate is not None and quantize is None:
         raise SpectrimError("--calibrate requires --quantize int8.")
     calibration = None
@@ -85,3 +98,41 @@ def command(
     )
     output.emit({"rows": [row]}, lambda: print_text(text))
     complain("note", f"to run it without PyTorch: spectrim tag street.wav --model {out}")
+
+
+def _is_onnx_file(out: Path) -> bool:
+    """Whether the suffix names ONNX; a name without a suffix of letters is that of a folder."""
+    from ..common.errors import SpectrimError
+
+    if out.suffix.lower() == ".onnx":
+        return True
+    suffix = out.suffix.removeprefix(".")
+    if (suffix and not suffix.isdecimal() and not out.is_dir()) or out.is_file():
+        raise SpectrimError(
+            f"--out {out} is not an .onnx file. Give a name that ends in .onnx, or the name of a "
+            "folder for a Spectrim model."
+        )
+    return False
+
+
+def _save_folder(loaded: SpectrogramTransformer, model: str, out: Path, output: Output) -> None:
+    from ..common.versions import RESULT_VERSION, versions
+    from ..models.build import macs
+    from ..models.provenance import plan_record
+
+    loaded.save(out)
+    cost = macs(loaded) / 1e9
+    row = {
+        "folder": str(out),
+        "model": model,
+        "plan": plan_record(loaded.plan),
+        "frames": loaded.config.frames,
+        "gmacs": cost,
+        "versions": versions(),
+        "format_version": RESULT_VERSION,
+    }
+    text = (
+        f"{out}: {len(loaded.labels)} classes; {loaded.plan}; {significant(cost)} GMACs per clip."
+    )
+    output.emit({"rows": [row]}, lambda: print_text(text))
+    complain("note", f"to run it: spectrim tag street.wav --model {out}")

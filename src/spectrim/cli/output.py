@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -54,6 +55,11 @@ class Output:
     json: Annotated[
         bool, typer.Option("--json", help="Same as --format json.", rich_help_panel="Output")
     ] = False
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the result is printed as a table for people."""
+        return not self.json and self.format.value == Format.table
 
     def emit(
         self,
@@ -159,9 +165,10 @@ def goes_on() -> Iterator[None]:
 
 
 @contextmanager
-def shows_rows_so_far(message: str) -> Iterator[None]:
-    """Context for work whose results so far are printed if interrupted."""
-    with _interruption(message):
+def shows_results_so_far(out: Path | None) -> Iterator[None]:
+    """Context for work whose results so far are printed and written to `out` if interrupted."""
+    where = "" if out is None else f" and in {out}"
+    with _interruption(f"interrupted; the results so far are printed{where}."):
         yield
 
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..audio.constants import SAMPLE_RATE, num_samples
-from ..audio.decode import read
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, SpectrimNotice
+from ..common.interruption import Stopped
+from ..data.batches import Batch, batches
 from ..data.clip import Clip
 from ..data.manifest import Manifest
+from ..metrics.intervals import Z95
 from ..models.builtin import builtin_names
 from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.defaults import DEFAULT_BLOCKS, KEEP_RATES
-from .sweep import Steps, sweep, variants_of
+from ..pruning.defaults import DEFAULT_BLOCKS, KEEP_RATES, SWEEP_SCORES
+from .predict import window_seconds
+from .sweep import TIMING_BUDGET, Steps, Sweep, evaluate, variants_of, with_times
+from .training_clips import training_clips
 
 PARITY_CLIPS = 8
+PARITY_SECONDS = 10.0  # no further clip is compared after this time
 # Largest differences between two implementations of the same network and filter bank in float32;
 # larger ones mean that the model was read wrongly. In half precision: relative to the largest
 # logit.
@@ -29,6 +36,10 @@ LOGITS_TOLERANCE = 1e-3
 FEATURES_TOLERANCE = 2e-2
 HALF_TOLERANCE = 0.1
 MIN_SPEEDUP = 1.05  # below this, pruning is not recommended
+CONTROL = "random"  # measured for comparison and never recommended
+
+Report = Callable[[str, dict[str, Any]], None]
+"""Called when a section of the result is complete: its key, and the result so far."""
 
 
 def check(
@@ -38,43 +49,48 @@ def check(
     *,
     agreement: float = 0.95,
     keep_rates: Sequence[float] = KEEP_RATES,
-    score: str = "attention",
+    scores: Sequence[str] = SWEEP_SCORES,
     blocks: Sequence[int | str] = DEFAULT_BLOCKS,
     reduction: str = "keep-top",
     batch_size: int = 8,
-    rounds: int = 10,
+    rounds: int = 20,
+    budget: float = TIMING_BUDGET,
     compile: bool = False,
     steps: Steps = lambda kind, done: None,
+    report: Report = lambda section, result: None,
 ) -> dict[str, Any]:
-    """Compare with transformers, prune at several keep rates, recommend one; plain data.
+    """Compare with transformers, prune by several scores and keep rates, recommend a plan.
+
+    The sections are computed in the order of what a user needs first: "model", "parity", "rows".
+    The plans that may be recommended are timed first.
 
     Args:
         name: name that the model was loaded by; transformers loads the same.
-        keep_rates, score, blocks, reduction: what is pruned, as for `prune`.
+        keep_rates, scores, blocks, reduction: what is pruned, as for `variants_of`.
         agreement: minimum fraction of clips whose top-1 class must not change.
+        rounds, budget: of timing, see `sweep.with_times`; a budget of 0 times nothing.
         compile: compile every model. Parity is checked with the uncompiled one.
         steps: progress, as for `sweep`.
+        report: called after each section.
 
     Returns:
-        {"model", "clips", "parity", "rows", "recommendation", "failures", ...}.
+        {"model", "clips", "parity", "rows", "recommendation", "failures", ...}, plain data.
 
     Raises:
         SpectrimError: an agreement outside 0 to 1; no clip can be read.
+        Stopped: Ctrl-C; its result is what was computed so far, with "stopped": True. Without
+            a single batch of clips it has no "rows" and no "recommendation".
     """
     if not 0 < agreement <= 1:
         raise SpectrimError(
             f"an agreement of {agreement}; expected a number above 0 and at most 1."
         )
-    result = sweep(
-        variants_of(model, name, keep_rates, [score], blocks, reduction=reduction, compile=compile),
-        manifest.unlabelled(),
-        batch_size=batch_size,
-        rounds=rounds,
-        steps=steps,
+    variants = variants_of(
+        model, name, keep_rates, scores, blocks, reduction=reduction, compile=compile
     )
-    readable = [manifest.clips[index] for index in result.positions[:PARITY_CLIPS]]
+    manifest = manifest.unlabelled()
     config = model.config
-    return {
+    result: dict[str, Any] = {
         "name": name,
         "model": {
             "config": config.name,
@@ -92,27 +108,74 @@ def check(
         },
         "data": str(manifest.source),
         "channel": manifest.channel,
-        "parity": parity(model, name, readable),
-        "rows": result.rows,
-        "recommendation": recommend(result.rows, agreement),
-        "failures": [{"path": path, "error": error} for path, error in result.failures],
+        "training_clips": training_clips(name, manifest),
         "versions": versions(),
         "format_version": RESULT_VERSION,
     }
 
+    def add(measured: Sweep) -> None:
+        failures = [{"path": path, "error": error} for path, error in measured.failures]
+        recommendation = recommend(measured.rows, agreement)
+        result.update(rows=measured.rows, recommendation=recommendation, failures=failures)
+
+    try:
+        report("model", result)
+        result["parity"] = parity(model, name, manifest.clips)
+        report("parity", result)
+        measured = evaluate(variants, manifest, batch_size=batch_size, steps=steps)
+        add(measured)
+        order = order_of_timing(measured.rows, agreement)
+        measured = with_times(
+            measured, variants, manifest, batch_size=batch_size, rounds=rounds, budget=budget,
+            order=order, steps=steps,
+        )  # fmt: skip
+        add(measured)
+        report("rows", result)
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, Stopped):
+            add(interrupt.result)
+        raise Stopped(result | {"stopped": True}) from None
+    return result
+
+
+def candidates(rows: Sequence[dict[str, Any]], agreement: float) -> list[dict[str, Any]]:
+    """For each score, the row of the lowest keep rate that may be recommended, if there is one.
+
+    It and all keep rates above it preserve the top class on the required fraction of clips: the
+    lower end of the 95 % interval is not below it, so few clips recommend nothing.
+    """
+    best = []
+    pruned = [row for row in rows if row["score"] not in (None, CONTROL)]
+    for score in dict.fromkeys(row["score"] for row in pruned):
+        chosen = None
+        of_score = [row for row in pruned if row["score"] == score]
+        for row in sorted(of_score, key=lambda row: -row["keep_rate"]):
+            if row["agreement"]["top1"]["low"] < agreement:
+                break
+            chosen = row
+        if chosen is not None:
+            best.append(chosen)
+    return best
+
 
 def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any]:
-    """The lowest keep rate that, like all rates above it, keeps the required agreement.
+    """The fastest of the `candidates`; the unpruned row if none is `MIN_SPEEDUP` faster.
 
-    Returns 1.0 if there is none, or if its speed-up is below `MIN_SPEEDUP`.
+    Without times, MACs are compared.
+
+    Returns:
+        {"asked": the agreement, "keep_rate", "score", "agreement", "speedup", "gmacs" of the
+        chosen row, "mac_ratio": its reduction of MACs, "clips_needed": see `clips_needed`}.
     """
-    full, *pruned = sorted(rows, key=lambda row: -row["keep_rate"])
-    chosen = full
-    for row in pruned:
-        if row["agreement"]["top1"]["value"] < agreement:
-            break
-        chosen = row
-    if chosen["speedup"] < MIN_SPEEDUP:
+    full = rows[0]
+    best = candidates(rows, agreement)
+    timed = [row for row in best if row["speedup"] is not None]
+
+    def gain(row: dict[str, Any]) -> float:
+        return float(row["speedup"] if timed else full["gmacs"] / row["gmacs"])
+
+    chosen = max(timed or best, key=gain, default=full)
+    if chosen is not full and gain(chosen) < MIN_SPEEDUP:
         chosen = full
     return {
         "asked": agreement,
@@ -121,7 +184,25 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
         "agreement": chosen["agreement"]["top1"],
         "speedup": chosen["speedup"],
         "gmacs": chosen["gmacs"],
+        "mac_ratio": full["gmacs"] / chosen["gmacs"],
+        "clips_needed": clips_needed(agreement),
     }
+
+
+def clips_needed(agreement: float) -> int | None:
+    """The smallest number of clips that can show an agreement; None for 1.0, which none can.
+
+    If all n clips agree, the lower end of the 95 % Wilson interval is n / (n + 1.96^2).
+    """
+    return None if agreement >= 1 else math.ceil(Z95**2 * agreement / (1 - agreement))
+
+
+def order_of_timing(rows: Sequence[dict[str, Any]], agreement: float) -> list[int]:
+    """Positions of the rows to time: candidates by MACs, the rest of the table, the control."""
+    first = sorted(candidates(rows, agreement), key=lambda row: row["gmacs"])
+    rest = [row for row in rows if row not in first and row["score"] != CONTROL]
+    control = [row for row in rows if row["score"] == CONTROL]
+    return [rows.index(row) for row in [*first, *rest, *control]]
 
 
 def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> dict[str, Any]:
@@ -130,7 +211,8 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
     Returns:
         {"status": "same" | "different" | "not checked", "reason" unless the same, and the largest
         differences: "features", "logits" (both with our features), "end_to_end" (each with its own
-        features)}. The status depends on "features" and "logits" only.
+        features)}. The status depends on "features" and "logits" only. Clips are compared one by
+        one, the first readable `PARITY_CLIPS` at most, until `PARITY_SECONDS` have passed.
     """
     if name in builtin_names():
         return {"status": "not checked", "reason": "the model is Spectrim's own"}
@@ -145,24 +227,17 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
     if theirs.config.max_length != model.config.frames:
         reason = f"transformers' length is {theirs.config.max_length}, not {model.config.frames}"
         return {"status": "not checked", "reason": reason}
-    seconds = num_samples(model.config.frames) / SAMPLE_RATE
-    sounds = [read(c.path, c.start, c.end_within(seconds), c.channel) for c in clips]
-    ours, valid = model.features_from_waveforms(sounds)
-    features = extract(sounds).to(ours)
-    with torch.inference_mode():
-        logits = model(ours, valid)
-        their_logits = theirs(ours.to(model.dtype)).logits.float()
-        end_to_end = theirs(features.to(model.dtype)).logits.float()
+    compared = _differences(model, theirs, extract, clips)
+    if not compared:
+        return {"status": "not checked", "reason": "none of the first clips can be read"}
     differences = {
-        "features": float((ours - features).abs().max()),
-        "logits": float((logits - their_logits).abs().max()),
-        "end_to_end": float((logits - end_to_end).abs().max()),
-        "top1_same": float((logits.argmax(1) == end_to_end.argmax(1)).float().mean()),
+        key: float(np.max([entry[key] for entry in compared]))  # NaN stays NaN
+        for key in ("features", "logits", "end_to_end")
     }
+    differences["top1_same"] = float(np.mean([entry["top1_same"] for entry in compared]))
+    largest_logit = max(entry["largest_logit"] for entry in compared)
     is_full_precision = model.dtype in (torch.float32, torch.float64)
-    allowed = (
-        LOGITS_TOLERANCE if is_full_precision else HALF_TOLERANCE * float(their_logits.abs().max())
-    )
+    allowed = LOGITS_TOLERANCE if is_full_precision else HALF_TOLERANCE * largest_logit
     wrong = [
         part
         for fine, part in (
@@ -171,8 +246,47 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
         )
         if not fine  # NaN counts as different
     ]
-    result = {"status": "different" if wrong else "same", "clips": len(clips), **differences}
+    result = {"status": "different" if wrong else "same", "clips": len(compared), **differences}
     return result | ({"reason": " and ".join(wrong)} if wrong else {})
+
+
+def _differences(
+    model: SpectrogramTransformer,
+    theirs: Any,
+    extract: Callable[..., torch.Tensor],
+    clips: Sequence[Clip],
+) -> list[dict[str, float]]:
+    """Differences from transformers for each of the first readable clips."""
+    compared: list[dict[str, float]] = []
+    began = time.perf_counter()
+    for batch in _batches_without_notes(clips, window_seconds(model)):
+        for waveform in batch.waveforms:
+            waveform = waveform[: num_samples(model.config.frames)]
+            ours, valid = model.features_from_waveforms([waveform])
+            features = extract([waveform]).to(ours)
+            with torch.inference_mode():
+                logits = model(ours, valid)
+                their_logits = theirs(ours.to(model.dtype)).logits.float()
+                end_to_end = theirs(features.to(model.dtype)).logits.float()
+            compared.append(
+                {
+                    "features": float((ours - features).abs().max()),
+                    "logits": float((logits - their_logits).abs().max()),
+                    "end_to_end": float((logits - end_to_end).abs().max()),
+                    "top1_same": float((logits.argmax(1) == end_to_end.argmax(1)).float().mean()),
+                    "largest_logit": float(their_logits.abs().max()),
+                }
+            )
+        if len(compared) >= PARITY_CLIPS or time.perf_counter() - began > PARITY_SECONDS:
+            break
+    return compared
+
+
+def _batches_without_notes(clips: Sequence[Clip], seconds: float) -> Iterator[Batch]:
+    """Batches of one clip; notes about them come when all clips are read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpectrimNotice)
+        yield from batches(clips, 1, seconds)
 
 
 def _transformers(

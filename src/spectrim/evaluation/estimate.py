@@ -16,7 +16,7 @@ from ..data.clip import Clip
 from ..deploy.runner import Runner
 
 TRIES = 3  # clips that may be unreadable before the estimate gives up
-WARM = 1.0  # seconds; a faster first run is repeated, because it includes preparations
+QUICK = 1.0  # seconds that the estimate may take, after the first run of one clip
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Estimate:
 def estimate(
     runners: Sequence[Runner], clips: Sequence[Clip], batch_size: int, rounds: int
 ) -> Estimate | None:
-    """Run one clip through the first runner; the others take a time in proportion to their MACs.
+    """Measure the first runner on one clip; the others take a time in proportion to their MACs.
 
     Args:
         batch_size: clips timed at once; rounds: number of timed pairs per runner.
@@ -46,9 +46,11 @@ def estimate(
     waveform = first_waveform(clips, max(runner.window for runner in runners))
     if waveform is None:
         return None
-    inputs, prediction = _seconds(runners[0], waveform)
-    if inputs + prediction < WARM:
-        inputs, prediction = _seconds(runners[0], waveform)
+    inputs, prediction = _seconds_per_clip(runners[0], [waveform])
+    # The first run includes preparations, and a batch takes less per clip: repeat if it is quick.
+    size = min(batch_size, int(QUICK / (inputs + prediction)))
+    if size > 0:
+        inputs, prediction = _seconds_per_clip(runners[0], [waveform] * size)
     relative = [runner.macs / runners[0].macs for runner in runners]
     pairs = sum(1 + ratio for ratio in relative[1:])
     return Estimate(
@@ -66,10 +68,11 @@ def first_waveform(clips: Sequence[Clip], window: int) -> np.ndarray | None:
     return None
 
 
-def _seconds(runner: Runner, waveform: np.ndarray) -> tuple[float, float]:
-    """Seconds to prepare the inputs of one clip, and to run it."""
+def _seconds_per_clip(runner: Runner, waveforms: list[np.ndarray]) -> tuple[float, float]:
+    """Seconds per clip to prepare the inputs, and to run."""
     began = time.perf_counter()
-    inputs = runner.shared_inputs([waveform])
+    inputs = runner.shared_inputs(waveforms)
     prepared = time.perf_counter()
     runner.predict(inputs)
-    return prepared - began, time.perf_counter() - prepared
+    ended = time.perf_counter()
+    return (prepared - began) / len(waveforms), (ended - prepared) / len(waveforms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,8 +78,8 @@ def predict(
     predictions.on_target = predictions.on_target or [[] for _ in runners]
     seconds = seconds_to_read(max(runner.window for runner in runners))
     try:
-        for batch in batches(clips[num_resumed:], batch_size, seconds):
-            _add(predictions, runners, clips, batch, num_resumed)
+        for start, batch in growing_batches(clips, batch_size, seconds, num_resumed):
+            _add(predictions, runners, clips, batch, start)
             num_clips = len(batch.positions) + len(batch.failures)
             tick(num_clips)
             if keeper:
@@ -93,18 +93,36 @@ def predict(
     return predictions
 
 
+def growing_batches(
+    clips: Sequence[Clip], batch_size: int, seconds: float, start: int = 0
+) -> Iterator[tuple[int, Batch]]:
+    """Batches of 1, 2, 4, ... clips up to `batch_size`, so that slow models answer early.
+
+    A size depends on the number of clips before it alone, so a resumed pass has the same batches.
+
+    Yields:
+        A batch, and the index of the clip that its positions count from.
+    """
+    while (size := start + 1) < batch_size and start < len(clips):
+        for batch in batches(clips[start : start + size], size, seconds):
+            yield start, batch
+        start += size
+    for batch in batches(clips[start:], batch_size, seconds):
+        yield start, batch
+
+
 def _add(
     predictions: Predictions,
     runners: Sequence[Runner],
     clips: Sequence[Clip],
     batch: Batch,
-    num_resumed: int,
+    start: int,
 ) -> None:
-    failures = [(num_resumed + index, text) for index, text in batch.failures]
+    failures = [(start + index, text) for index, text in batch.failures]
     if not batch.positions:
         predictions.failures.extend(failures)
         return
-    positions = [num_resumed + index for index in batch.positions]
+    positions = [start + index for index in batch.positions]
     batch_clips = [clips[index] for index in positions]
     inputs = runners[0].shared_inputs(batch.waveforms)
     grid = runners[0].grid
