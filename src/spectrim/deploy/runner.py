@@ -30,6 +30,7 @@ class Runner(ABC):
         quantization: of an exported file, "none" or its kind of int8; None: not an exported file.
         timed: what a sweep times, in words.
         device: device to synchronise when timing; None: the CPU.
+        is_compiled: whether a larger batch than before costs a compilation.
         grid: grid of patches that `predict` reports positions on; None: it reports none.
     """
 
@@ -42,6 +43,7 @@ class Runner(ABC):
     timed: ClassVar[str] = "waveforms to probabilities"
     device: torch.device | None = None
     grid: PatchGrid | None = None
+    is_compiled: bool = False
 
     @abstractmethod
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:

@@ -46,6 +46,7 @@ class TorchRunner(Runner):
         self.macs = macs(model)
         self.device = model.device
         self.grid = model.config.grid
+        self.is_compiled = model.compiled is not None
 
     @property
     def clips_at_once(self) -> int | None:

@@ -78,7 +78,8 @@ def predict(
     predictions.on_target = predictions.on_target or [[] for _ in runners]
     seconds = seconds_to_read(max(runner.window for runner in runners))
     try:
-        for start, batch in growing_batches(clips, batch_size, seconds, num_resumed):
+        first = batch_size if any(runner.is_compiled for runner in runners) else 1
+        for start, batch in growing_batches(clips, batch_size, seconds, num_resumed, first):
             _add(predictions, runners, clips, batch, start)
             num_clips = len(batch.positions) + len(batch.failures)
             tick(num_clips)
@@ -94,16 +95,20 @@ def predict(
 
 
 def growing_batches(
-    clips: Sequence[Clip], batch_size: int, seconds: float, start: int = 0
+    clips: Sequence[Clip], batch_size: int, seconds: float, start: int = 0, first: int = 1
 ) -> Iterator[tuple[int, Batch]]:
     """Batches of 1, 2, 4, ... clips up to `batch_size`, so that slow models answer early.
 
     A size depends on the number of clips before it alone, so a resumed pass has the same batches.
 
+    Args:
+        seconds: to decode of each clip.
+        start: index of the first clip; first: size of the first batch.
+
     Yields:
         A batch, and the index of the clip that its positions count from.
     """
-    while (size := start + 1) < batch_size and start < len(clips):
+    while (size := start + first) < batch_size and start < len(clips):
         for batch in batches(clips[start : start + size], size, seconds):
             yield start, batch
         start += size

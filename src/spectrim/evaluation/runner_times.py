@@ -72,6 +72,8 @@ def _batch_size(
 ) -> int:
     """The number of clips to time at once, so that the least rounds of all runners fit."""
     first = runners[0]
+    if any(runner.is_compiled for runner in runners):
+        return len(waveforms)
     inputs = first.shared_inputs(waveforms[:1])
     began = time.perf_counter()
     first.timed_predict(inputs)
