@@ -15,16 +15,15 @@ from .options import (
     Loading,
     LoadingWithCompile,
     Pruning,
-    Rounds,
     StrideOfPreset,
     comma_separated,
     listed,
     model_option,
     rates_of,
-    timing_option,
 )
 from .output import Output, begins_anew, complain, progress
 from .tables import print_table
+from .timing_options import Rounds, timing_option
 
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer

@@ -17,15 +17,12 @@ from .options import (
     BLOCKS,
     BatchSize,
     ChannelOption,
-    Budget,
     DataPart,
     KeepRates,
     LoadingWithCompile,
     ManifestPath,
     ModelName,
     ModelSettings,
-    NoTiming,
-    Rounds,
     allow_trusted_code,
     blocks_of,
     comma_separated,
@@ -43,10 +40,10 @@ from .output import (
 )
 from .sweep_table import Column, same_interval, time_columns, timing_text, top_five_overlap
 from .tables import print_table, print_text
+from .timing_options import TIMING, Budget, NoTiming, Rounds
 
 RATES = comma_separated(KEEP_RATES)
 SCORES = comma_separated(SWEEP_SCORES)
-TIMING = 60.0  # seconds for all timed pairs together
 EXAMPLE = "Example: spectrim check MIT/ast-finetuned-audioset-10-10-0.4593 --data my-clips"
 
 

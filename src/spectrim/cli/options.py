@@ -38,7 +38,6 @@ model_option = partial(typer.Option, rich_help_panel="Model and device")
 pruning_option = partial(typer.Option, rich_help_panel="Pruning")
 data_option = partial(typer.Option, rich_help_panel="Data")
 output_option = partial(typer.Option, rich_help_panel="Output")
-timing_option = partial(typer.Option, rich_help_panel="Timing")
 
 ModelName = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Models = Annotated[
@@ -82,11 +81,6 @@ StrideOfPreset = Annotated[
 KeepRates = Annotated[
     str, pruning_option(help="Keep rates above 0 and at most 1, comma-separated.")
 ]
-Rounds = Annotated[int, timing_option(min=1, help="Maximum number of timed pairs per row.")]
-Budget = Annotated[
-    float, timing_option(min=0, help="Time limit in seconds for the timing of all rows together.")
-]
-NoTiming = Annotated[bool, timing_option("--no-timing", help="Do not measure times.")]
 Calibrate = Annotated[
     Path | None,
     typer.Option(

@@ -18,12 +18,9 @@ from .options import (
     Backend,
     BatchSize,
     ChannelOption,
-    Budget,
     DataPart,
     LoadingWithCompile,
     ManifestPath,
-    NoTiming,
-    Rounds,
     allow_trusted_code,
     blocks_of,
     comma_separated,
@@ -45,6 +42,7 @@ from .output import (
     sweep_progress,
 )
 from .sweep_table import print_rows
+from .timing_options import TIMING, Budget, NoTiming, Rounds
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
@@ -55,7 +53,6 @@ EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --ke
 
 KEEP_RATES = comma_separated(SWEEP_KEEP_RATES)
 SCORES = comma_separated(SWEEP_SCORES)
-TIMING = 60.0  # seconds for all timed pairs together
 
 
 def command(
