@@ -33,7 +33,9 @@ def test_logits_and_kept_patches_are_those_of_the_uncompiled_model(
     with torch.no_grad():
         torch.testing.assert_close(model(features, valid), plain(features, valid))
         torch.testing.assert_close(model(features), plain(features))
-    ours, theirs = (TorchRunner(m).predict(SharedBlocks(features, valid))[1] for m in (model, plain))
+    ours, theirs = (
+        TorchRunner(m).predict(SharedBlocks(features, valid))[1] for m in (model, plain)
+    )
     assert (ours == theirs).all()
     assert set(compilations) == {3}
 
