@@ -1,0 +1,66 @@
+"""Plans of equal cost: a keep rate for every block that costs what the paper's plan costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .cost import Shape, macs
+from .parts import declared, resolve
+from .plan import Plan, paper_plan
+from .reductions import REDUCTIONS, Reduction
+from .reductions.registry import papers_blocks
+from .scores import Score
+
+STEPS = 1000  # keep rates are multiples of 1 / STEPS
+
+
+def comparable_plan(
+    shape: Shape,
+    keep_rate: float,
+    score: str | Score | None = None,
+    blocks: Sequence[int | str] | str | None = None,
+    reduction: str | Reduction = "keep-top",
+    seed: int = 0,
+    *,
+    round_to: int = 1,
+    reduction_options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """A plan that can be compared with keep-top at `keep_rate`.
+
+    A reduction that acts in other blocks than keep-top by default, such as "tome" in every block,
+    gets the one keep rate for these blocks whose MACs are nearest to those of keep-top. If
+    `blocks` are given, or the reduction acts where keep-top acts, the keep rate is taken as it is.
+    An adaptive reduction is matched by the most patches that it may keep.
+    """
+    reduce = resolve("reduction", reduction, REDUCTIONS, reduction_options or {})
+    default_blocks = declared(reduce, "blocks", papers_blocks)(shape.depth)
+
+    def plan_at(rate: float) -> Plan:
+        return paper_plan(
+            rate,
+            score,
+            blocks,
+            reduction,
+            seed,
+            depth=shape.depth,
+            round_to=round_to,
+            reduction_options=reduction_options,
+        )
+
+    is_same_place = tuple(default_blocks) == papers_blocks(shape.depth)
+    if blocks is not None or is_same_place or keep_rate == 1.0:
+        return plan_at(keep_rate)
+    target = macs(shape, paper_plan(keep_rate, seed=seed, depth=shape.depth, round_to=round_to))
+    # MACs grow with the keep rate: halve the range until two neighbouring rates are left.
+    low, high = 1, STEPS
+    while high - low > 1:
+        middle = (low + high) // 2
+        if macs(shape, plan_at(middle / STEPS)) < target:
+            low = middle
+        else:
+            high = middle
+    return min(
+        (plan_at(step / STEPS) for step in (low, high)),
+        key=lambda plan: abs(macs(shape, plan) - target),
+    )
