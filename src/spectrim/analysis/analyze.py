@@ -53,7 +53,7 @@ class Settings:
 
     keep_rate: float | None = 0.5
     scores: Sequence[str] = SCORES
-    blocks: Sequence[int | str] = DEFAULT_BLOCKS
+    blocks: Sequence[int | str] | str | None = DEFAULT_BLOCKS
     batch_size: int = BATCH_SIZE
     sample: int = SAMPLE
     seed: int = 0

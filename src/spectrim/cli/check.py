@@ -13,8 +13,11 @@ import typer
 from ..common.interruption import Stopped
 from ..common.text import significant
 from ..pruning.defaults import DEFAULT_REDUCTION, KEEP_RATES, SWEEP_SCORES
+from ..pruning.saved_plans import method_of
 from .options import (
-    BLOCKS,
+    BLOCKS_DEFAULT,
+    BLOCKS_HELP,
+    REDUCTION_HELP,
     BatchSize,
     ChannelOption,
     DataPart,
@@ -66,12 +69,8 @@ def command(
         str,
         pruning_option(help="Scores, comma-separated; a score of your own is package.module:name."),
     ] = SCORES,
-    blocks: Annotated[
-        str, pruning_option(help="Blocks that prune, counted from 0, or 'input'; comma-separated.")
-    ] = BLOCKS,
-    reduction: Annotated[
-        str, pruning_option(help="How patches are removed: keep-top or package.module:name.")
-    ] = DEFAULT_REDUCTION,
+    blocks: Annotated[str | None, pruning_option(help=f"{BLOCKS_HELP} {BLOCKS_DEFAULT}")] = None,
+    reduction: Annotated[str, pruning_option(help=REDUCTION_HELP)] = DEFAULT_REDUCTION,
     batch_size: BatchSize = 8,
     rounds: Rounds = 20,
     budget: Budget = TIMING,
@@ -192,7 +191,7 @@ def _print_rows(result: dict[str, Any]) -> None:
     rows = result["rows"]
     first = rows[0]
     columns: list[Column] = [
-        ("score", lambda row: row["score"] or "unpruned"),
+        ("method", method_of),
         ("keep", lambda row: str(row["keep_rate"])),
         ("same top-1 (95 %)", same_interval),
         ("GMACs", lambda row: significant(row["gmacs"])),
@@ -204,7 +203,7 @@ def _print_rows(result: dict[str, Any]) -> None:
     lines: list[list[str] | None] = []
     last = first
     for row in rows:
-        if row["score"] != last["score"]:
+        if method_of(row) != method_of(last):
             lines.append(None)
         last = row
         lines.append([cell(row) for _, cell in columns])
@@ -246,7 +245,7 @@ def _recommendation(result: dict[str, Any]) -> str:
             f"{asked} of clips. Use at least {best['clips_needed']} clips, better some hundred."
         )
     if best["keep_rate"] == 1.0:
-        scores = ", ".join(dict.fromkeys(row["score"] for row in result["rows"][1:]))
+        scores = ", ".join(dict.fromkeys(map(method_of, result["rows"][1:])))
         return (
             f"Recommendation: none: no keep rate of {scores} is at least 5 % faster while "
             f"preserving the top class on {asked} of clips (lower end of the 95 % interval). "
@@ -257,19 +256,20 @@ def _recommendation(result: dict[str, Any]) -> str:
     if best["speedup"] is not None:
         gain = f"speed-up {best['speedup']:.2f}x, {gain}"
     return (
-        f"Recommendation: keep rate {best['keep_rate']} with score {best['score']} ({gain}). It "
+        f"Recommendation: keep rate {best['keep_rate']} with {method_of(best)} ({gain}). It "
         f"preserves the top class on {agreement['value']:.1%} of your clips (95 % interval "
         f"{agreement['low']:.1%} to {agreement['high']:.1%}; required: at least {asked}).\n"
         f"To write this model: {best['command']}"
     )
 
 
-def _plan_options(best: dict[str, Any], blocks: str, reduction: str) -> list[str]:
+def _plan_options(best: dict[str, Any], blocks: str | None, reduction: str) -> list[str]:
     """The options of the recommended plan; none if nothing is recommended."""
     if best["keep_rate"] == 1.0:
         return []
-    options = ["--keep-rate", str(best["keep_rate"]), "--score", best["score"]]
-    options += ["--blocks", blocks] if blocks != BLOCKS else []
+    options = ["--keep-rate", str(best["keep_rate_of_stages"])]
+    options += [] if best["score"] is None else ["--score", best["score"]]
+    options += [] if blocks is None else ["--blocks", blocks]
     return options + (["--reduction", reduction] if reduction != DEFAULT_REDUCTION else [])
 
 

@@ -54,7 +54,7 @@ def command(
     shape = shape_of(config)
     rows: list[dict[str, Any]] = []
     for rate in rates_of(keep_rates):
-        plan = paper_plan(rate, pruning.score, pruning.blocks, pruning.reduction)
+        plan = paper_plan(rate, pruning.score, pruning.blocks, pruning.reduction, depth=shape.depth)
         counts = plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens)
         rows.append(
             {

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ..common.errors import SpectrimError
-from ..pruning.defaults import DEFAULT_BLOCKS, DEFAULT_REDUCTION, DEFAULT_SCORE
+from ..pruning.defaults import (
+    DEFAULT_BLOCKS,
+    DEFAULT_REDUCTION,
+    DEFAULT_SCORE,
+    REDUCTION_NAMES,
+    SCORE_NAMES,
+)
 from .load_options import load_options
 from .output import complain
 
@@ -32,6 +38,10 @@ def comma_separated(values: Sequence[object]) -> str:
 
 
 BLOCKS = comma_separated(DEFAULT_BLOCKS)
+REDUCTION_HELP = f"How patches are removed: {', '.join(REDUCTION_NAMES)} or package.module:name."
+SCORE_HELP = f"Score that ranks the patches: {', '.join(SCORE_NAMES)} or package.module:name."
+BLOCKS_HELP = "Blocks that prune, counted from 0, 'input' or 'every'; comma-separated."
+BLOCKS_DEFAULT = f"Default: {BLOCKS} for keep-top; other reductions have their own."
 MODEL_HELP = "Built-in name, Hugging Face hub id, folder or checkpoint file."
 
 model_option = partial(typer.Option, rich_help_panel="Model and device")
@@ -125,26 +135,15 @@ class DataPart:
 class Pruning:
     """How patches are ranked and removed; the command adds the keep rates."""
 
-    score: Annotated[
-        str,
-        pruning_option(
-            help="Score that ranks the patches: attention, intensity, variation, random, the "
-            "paper's intensity-padded and variation-padded, or package.module:name."
-        ),
-    ] = DEFAULT_SCORE
+    score: Annotated[str, pruning_option(help=SCORE_HELP)] = DEFAULT_SCORE
     block_list: Annotated[
-        str,
-        pruning_option(
-            "--blocks", help="Blocks that prune, counted from 0, or 'input'; comma-separated."
-        ),
-    ] = BLOCKS
-    reduction: Annotated[
-        str, pruning_option(help="How patches are removed: keep-top or package.module:name.")
-    ] = DEFAULT_REDUCTION
+        str | None, pruning_option("--blocks", help=f"{BLOCKS_HELP} {BLOCKS_DEFAULT}")
+    ] = None
+    reduction: Annotated[str, pruning_option(help=REDUCTION_HELP)] = DEFAULT_REDUCTION
 
     @property
-    def blocks(self) -> list[int | str]:
-        """The blocks that prune."""
+    def blocks(self) -> list[int | str] | str | None:
+        """The blocks that prune; None: those of the reduction."""
         return blocks_of(self.block_list)
 
     def check(self) -> None:
@@ -172,16 +171,12 @@ class NewPlan:
     ] = None
     blocks: Annotated[
         str | None,
-        pruning_option(
-            help="Blocks that prune, counted from 0, or 'input'; comma-separated. Requires "
-            f"--keep-rate. Default: {BLOCKS}."
-        ),
+        pruning_option(help=f"{BLOCKS_HELP} Requires --keep-rate. {BLOCKS_DEFAULT}"),
     ] = None
     reduction: Annotated[
         str | None,
         pruning_option(
-            help="How patches are removed: keep-top or package.module:name. Requires "
-            f"--keep-rate. Default: {DEFAULT_REDUCTION}."
+            help=f"{REDUCTION_HELP} Requires --keep-rate. Default: {DEFAULT_REDUCTION}."
         ),
     ] = None
 
@@ -206,11 +201,10 @@ class NewPlan:
                         "the model is used."
                     )
             return model
-        score, reduction = self.score or DEFAULT_SCORE, self.reduction or DEFAULT_REDUCTION
-        allow_trusted_code(score, reduction)
-        return prune(
-            model, self.keep_rate, score, blocks_of(self.blocks or BLOCKS), reduction=reduction
-        )
+        reduction = self.reduction or DEFAULT_REDUCTION
+        allow_trusted_code(self.score or "", reduction)
+        blocks = blocks_of(self.blocks)
+        return prune(model, self.keep_rate, self.score, blocks, reduction=reduction)
 
 
 @dataclass(frozen=True)
@@ -330,8 +324,10 @@ def rates_of(text: str) -> list[float]:
     return rates
 
 
-def blocks_of(text: str) -> list[int | str]:
-    """The blocks that prune, such as "3,6,9" or "input,6"."""
+def blocks_of(text: str | None) -> list[int | str] | str | None:
+    """The blocks that prune, such as "3,6,9", "input,6" or "every"; None stays None."""
+    if text is None or text.strip() == "every":
+        return text and "every"
     return listed(text, lambda item: item if item == "input" else int(item), "--blocks")
 
 

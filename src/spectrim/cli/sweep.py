@@ -13,8 +13,10 @@ from ..common.errors import SpectrimError
 from ..common.interruption import Stopped
 from ..pruning.defaults import DEFAULT_REDUCTION, SWEEP_KEEP_RATES, SWEEP_SCORES
 from .options import (
-    BLOCKS,
+    BLOCKS_DEFAULT,
+    BLOCKS_HELP,
     DEFAULT_MODELS,
+    REDUCTION_HELP,
     Backend,
     BatchSize,
     ChannelOption,
@@ -85,16 +87,15 @@ def command(
     ] = None,
     blocks: Annotated[
         str | None,
-        pruning_option(
-            help="Blocks that prune, counted from 0, or 'input'; comma-separated. "
-            f"Default: {BLOCKS}."
-        ),
+        pruning_option(help=f"{BLOCKS_HELP} {BLOCKS_DEFAULT}"),
     ] = None,
-    reduction: Annotated[
+    reductions: Annotated[
         str | None,
         pruning_option(
-            help="How patches are removed: keep-top or package.module:name. "
-            f"Default: {DEFAULT_REDUCTION}."
+            "--reductions",
+            "--reduction",
+            help=f"{REDUCTION_HELP} Several are comma-separated. Those that act in every block "
+            f"are compared with keep-top at equal MACs. Default: {DEFAULT_REDUCTION}.",
         ),
     ] = None,
     seed: Annotated[int, pruning_option(help="Seed of the random score.")] = 0,
@@ -113,10 +114,10 @@ def command(
     from ..evaluation.sweep import sweep
 
     score_names = listed(scores or SCORES, str, "--scores")
-    reduction_name = reduction or DEFAULT_REDUCTION
-    allow_trusted_code(*score_names, reduction_name)
+    reduction_names = listed(reductions or DEFAULT_REDUCTION, str, "--reductions")
+    allow_trusted_code(*score_names, *reduction_names)
     rates = rates_of(keep_rates or KEEP_RATES)
-    block_list = blocks_of(blocks or BLOCKS)
+    block_list = blocks_of(blocks)
     manifest = read_data(data or sample_pack()).with_channel(channel)
     manifest = clips_to_evaluate(manifest, data_part.split, data_part.fold)
     make_folder(out)
@@ -126,12 +127,12 @@ def command(
     names = model or list(DEFAULT_MODELS)
     if any(is_onnx(name) for name in names):
         refuse_for_onnx({"--keep-rates": keep_rates, "--scores": scores, "--blocks": blocks,
-                         "--reduction": reduction})  # fmt: skip
+                         "--reductions": reductions})  # fmt: skip
         groups = _file_group(names, backend, loading)
     elif backend is not None:
         raise SpectrimError("--backend is for ONNX files; the models given run with PyTorch.")
     else:
-        pruning = (rates, score_names, block_list, seed, reduction_name, loading.compile)
+        pruning = (rates, score_names, block_list, seed, reduction_names, loading.compile)
         groups = _model_groups(names, loading, out, pruning)
     seconds = 0.0 if no_timing else budget / len(set(names))
     sweeps: list[Sweep] = []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..common.text import significant
+from ..pruning.saved_plans import is_unpruned, method_of
 from .output import complain, points
 from .tables import print_table, print_text
 
@@ -40,19 +41,21 @@ def _print_table(rows: Sequence[Row]) -> None:
     lines: list[list[str] | None] = []
     last = rows[0]
     for row in rows:
-        if (row["model"], row["score"]) != (last["model"], last["score"]):
+        if (row["model"], method_of(row)) != (last["model"], method_of(last)):
             lines.append(None)
         last = row
         lines.append([cell(row) for _, cell in columns])
-    print_table([name for name, _ in columns], lines, left=["score"])
+    print_table([name for name, _ in columns], lines, left=["method"])
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
     compares_files = "against" in rows[0]
     columns: list[Column] = [
-        ("score", lambda row: row["score"] or "unpruned"),
+        ("method", method_of),
         ("keep", lambda row: "several" if row["keep_rate"] is None else str(row["keep_rate"])),
     ]
+    if any("keep_rate_of_stages" in row for row in rows):
+        columns.append(("per block", _rate_per_block))
     if compares_files:
         columns.insert(0, ("model", lambda row: row["model"]))
         columns.append(("int8", lambda row: row["quantization"].removeprefix("int8 ")))
@@ -77,8 +80,14 @@ def _value(row: Row) -> str:
 
 
 def _difference(row: Row) -> str:
-    is_reference = row["model"] == row["against"] if "against" in row else row["score"] is None
+    is_reference = row["model"] == row["against"] if "against" in row else is_unpruned(row)
     return "-" if is_reference else points(row["difference"])
+
+
+def _rate_per_block(row: Row) -> str:
+    """The keep rate of every stage and their number, such as "0.92 x 12"."""
+    rate = row.get("keep_rate_of_stages")
+    return "" if rate is None else f"{rate:g} x {len(row['plan']['stages'])}"
 
 
 def same_interval(row: Row) -> str:
@@ -173,7 +182,7 @@ def noise_note(rows: Sequence[Row]) -> str:
 
 def _print_changes(rows: Sequence[Row]) -> None:
     """Print which classes change most in the row with the least agreement."""
-    pruned = [row for row in rows if row["score"] is not None]
+    pruned = [row for row in rows if not is_unpruned(row)]
     if not pruned:
         return
     worst = min(
@@ -186,7 +195,7 @@ def _print_changes(rows: Sequence[Row]) -> None:
         for entry in agreement["classes"]
     )
     print_text(
-        f"{worst['model']}: agreement is lowest with {worst['score']} at keep rate "
+        f"{worst['model']}: agreement is lowest with {method_of(worst)} at keep rate "
         f"{worst['keep_rate']}. Mean change of probability there (95 % interval): {classes}. "
         f"Largest change: {agreement['largest_change']:.2f} ({agreement['largest_change_label']})."
     )

@@ -25,7 +25,9 @@ SCORE_STYLES: dict[str, Style] = {
     "variation-padded": (GREEN, "P"),
     "random": (GREY, "x"),
 }
-OTHER_STYLES: tuple[Style, ...] = ((PURPLE, "D"), (ORANGE, "v"), (SKY, "P"))
+OTHER_STYLES: tuple[Style, ...] = (
+    (PURPLE, "D"), (ORANGE, "v"), (SKY, "P"), (PURPLE, "s"), (ORANGE, "^"), (SKY, "o"),
+)  # fmt: skip
 
 
 def score_styles(scores: Iterable[str]) -> dict[str, Style]:

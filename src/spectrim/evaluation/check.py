@@ -22,7 +22,8 @@ from ..metrics.intervals import Z95
 from ..models.builtin import builtin_names
 from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.defaults import DEFAULT_BLOCKS, KEEP_RATES, SWEEP_SCORES
+from ..pruning.defaults import KEEP_RATES, SWEEP_SCORES
+from ..pruning.saved_plans import is_unpruned, method_of
 from .predict import window_seconds
 from .sweep import TIMING_BUDGET, Steps, Sweep, evaluate, variants_of, with_times
 from .training_clips import training_clips
@@ -50,7 +51,7 @@ def check(
     agreement: float = 0.95,
     keep_rates: Sequence[float] = KEEP_RATES,
     scores: Sequence[str] = SWEEP_SCORES,
-    blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    blocks: Sequence[int | str] | str | None = None,
     reduction: str = "keep-top",
     batch_size: int = 8,
     rounds: int = 20,
@@ -145,11 +146,11 @@ def candidates(rows: Sequence[dict[str, Any]], agreement: float) -> list[dict[st
     lower end of the 95 % interval is not below it, so few clips recommend nothing.
     """
     best = []
-    pruned = [row for row in rows if row["score"] not in (None, CONTROL)]
-    for score in dict.fromkeys(row["score"] for row in pruned):
+    pruned = [row for row in rows if not is_unpruned(row) and row["score"] != CONTROL]
+    for method in dict.fromkeys(map(method_of, pruned)):
         chosen = None
-        of_score = [row for row in pruned if row["score"] == score]
-        for row in sorted(of_score, key=lambda row: -row["keep_rate"]):
+        of_method = [row for row in pruned if method_of(row) == method]
+        for row in sorted(of_method, key=lambda row: -row["keep_rate"]):
             if row["agreement"]["top1"]["low"] < agreement:
                 break
             chosen = row
@@ -180,7 +181,9 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
     return {
         "asked": agreement,
         "keep_rate": chosen["keep_rate"],
+        "keep_rate_of_stages": chosen.get("keep_rate_of_stages", chosen["keep_rate"]),
         "score": chosen["score"],
+        "reduction": chosen["reduction"],
         "agreement": chosen["agreement"]["top1"],
         "speedup": chosen["speedup"],
         "gmacs": chosen["gmacs"],

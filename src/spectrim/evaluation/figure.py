@@ -12,6 +12,7 @@ import matplotlib
 
 from ..common.files import save
 from ..common.palette import score_styles, series_styles
+from ..pruning.saved_plans import is_unpruned, method_of
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ NAMES = {"mAP": "mAP", "accuracy": "Accuracy (%)", "agreement": "Same top class 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """Draw metric against GMACs into a PNG or PDF; for exported files against measured time.
 
-    One panel per model and one line per score. Exported files share one panel, with one point per
+    One panel per model and one line per method. Exported files share one panel, with one point per
     file.
     """
     if all("against" in row for row in rows):
@@ -69,14 +70,14 @@ def verbatim(figure: Figure) -> Iterator[None]:
 def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
     full = [row for row in rows if row["keep_rate"] == 1.0]
     scale = 1.0 if rows[0]["metric"] == "mAP" else 100.0
-    scores = list(dict.fromkeys(row["score"] for row in rows if row["score"] is not None))
-    for score, (colour, marker) in score_styles(scores).items():
+    pruned = [row for row in rows if not is_unpruned(row)]
+    for method, (colour, marker) in score_styles(map(method_of, pruned)).items():
         line = sorted(
-            (row for row in rows if row["score"] == score), key=lambda row: row["keep_rate"]
+            (row for row in pruned if method_of(row) == method), key=lambda row: row["keep_rate"]
         )
         line += full
         points = [(row["gmacs"], row["value"] * scale) for row in line]
-        ax.plot(*zip(*points, strict=True), color=colour, marker=marker, label=score)
+        ax.plot(*zip(*points, strict=True), color=colour, marker=marker, label=method)
     for row in full:
         ax.plot(
             row["gmacs"],

@@ -13,6 +13,7 @@ from ..common.errors import SpectrimError
 from ..common.files import save_arrays, save_json
 from ..common.parse import read_json
 from ..models.provenance import RESULT_VERSION, versions
+from ..pruning.saved_plans import is_unpruned, method_of
 from .figure import draw
 from .sweep import Sweep
 
@@ -63,10 +64,11 @@ def _probability_files(out: Path) -> set[Path]:
 
 
 def _array_name(row: Mapping[str, Any]) -> str:
-    if row["score"] is None:
+    if is_unpruned(row):
         return "unpruned"
+    method = slug(method_of(row))
     # The stages of an exported file may have different keep rates.
-    return row["score"] if row["keep_rate"] is None else f"{row['score']}-{row['keep_rate']:g}"
+    return method if row["keep_rate"] is None else f"{method}-{row['keep_rate']:g}"
 
 
 def slug(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,11 +18,13 @@ from ..data.manifest import Manifest, targets_of
 from ..deploy.runner import Runner
 from ..deploy.torch_runner import TorchRunner
 from ..metrics.classification import indicator, metric, paired_difference
-from ..models.build import prune
+from ..models.build import shape_of
 from ..models.labels import audioset
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.defaults import DEFAULT_BLOCKS, SWEEP_KEEP_RATES, SWEEP_SCORES
+from ..pruning.defaults import DEFAULT_REDUCTION, SWEEP_KEEP_RATES, SWEEP_SCORES
+from ..pruning.matching import comparable_plan, usable_scores
 from ..pruning.plan import Plan
+from ..pruning.saved_plans import plan_columns
 from .agreement import agreement
 from .predict import Keeper, Predictions, predict
 from .runner_times import time_columns, times_of_runners
@@ -37,20 +39,28 @@ UNLABELLED = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of a sweep: a runner, and the name its row gives the model."""
+    """One row of a sweep: a runner, and the name its row gives the model.
+
+    Attributes:
+        matched_keep_rate: the keep rate of keep-top that the plan's MACs match; None: the plan's
+            own keep rate is meant.
+    """
 
     name: str
     runner: Runner
+    matched_keep_rate: float | None = None
 
     @property
     def score(self) -> str | None:
-        """Score of all stages; None if unpruned, "several" if stages differ."""
-        return score_and_keep_rate(self.runner.plan)[0]
+        """Score of all stages; see `plan_columns`."""
+        score: str | None = plan_columns(self.runner.plan)["score"]
+        return score
 
     @property
     def keep_rate(self) -> float | None:
-        """Keep rate of all stages; 1.0 if unpruned, None if stages differ."""
-        return score_and_keep_rate(self.runner.plan)[1]
+        """Keep rate of all stages, or of keep-top at the same MACs; see `plan_columns`."""
+        rate: float | None = self.matched_keep_rate
+        return plan_columns(self.runner.plan)["keep_rate"] if rate is None else rate
 
 
 @dataclass(frozen=True)
@@ -83,22 +93,40 @@ def variants_of(
     name: str,
     keep_rates: Sequence[float] = SWEEP_KEEP_RATES,
     scores: Sequence[str] = SWEEP_SCORES,
-    blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    blocks: Sequence[int | str] | str | None = None,
     seed: int = 0,
-    reduction: str = "keep-top",
+    reduction: str | Sequence[str] = DEFAULT_REDUCTION,
     compile: bool = False,
 ) -> list[Variant]:
-    """The unpruned model, then every score at every keep rate below 1.0; compiled if asked."""
-    pruned = [
-        prune(model, rate, score, blocks, reduction=reduction, seed=seed)
-        for score in dict.fromkeys(scores)
-        for rate in dict.fromkeys(keep_rates)
-        if rate != 1.0
-    ]
-    models = [model.with_plan(Plan()), *pruned]
-    for variant in models if compile else ():
-        variant.eval().compile()
-    return [Variant(name, TorchRunner(variant.eval())) for variant in models]
+    """The unpruned model, then every reduction with every score at every keep rate below 1.0.
+
+    Reductions that act in other blocks than keep-top are compared at equal MACs, see
+    `comparable_plan`. Those that rank by themselves have one row for each keep rate, and scores
+    that a reduction cannot use are left out.
+
+    Args:
+        blocks: None: the blocks in which each reduction acts by default.
+        compile: whether the models are compiled.
+    """
+    shape = shape_of(model.config)
+
+    def runner_of(plan: Plan) -> TorchRunner:
+        planned = model.with_plan(plan).eval()
+        if compile:
+            planned.compile()
+        return TorchRunner(planned)
+
+    variants = [Variant(name, runner_of(Plan()))]
+    reductions = [reduction] if isinstance(reduction, str) else dict.fromkeys(reduction)
+    for reduction_name in reductions:
+        for score in usable_scores(reduction_name, scores):
+            for rate in dict.fromkeys(keep_rates):
+                if rate == 1.0:
+                    continue
+                plan = comparable_plan(shape, rate, score, blocks, reduction_name, seed)
+                is_matched = {stage.keep_rate for stage in plan.stages} != {rate}
+                variants.append(Variant(name, runner_of(plan), rate if is_matched else None))
+    return variants
 
 
 def sweep(
@@ -264,21 +292,6 @@ def truth_of(manifest: Manifest, labels: Sequence[str], name: str) -> np.ndarray
     return indicator(targets, len(labels))
 
 
-def score_and_keep_rate(plan: Mapping[str, Any]) -> tuple[str | None, float | None]:
-    """Score and keep rate of a plan's record if all its stages share them.
-
-    Returns:
-        (None, 1.0) for a plan without stages; "several" and None where stages differ.
-    """
-    stages = plan["stages"]
-    if not stages:
-        return None, 1.0
-    scores = {stage["score"] for stage in stages}
-    rates = {stage.get("keep_rate") for stage in stages}
-    score = scores.pop() if len(scores) == 1 else "several"
-    return score, rates.pop() if len(rates) == 1 else None
-
-
 def _row(
     variant: Variant,
     probabilities: np.ndarray,
@@ -290,14 +303,16 @@ def _row(
     agrees = agreement(probabilities, base, runner.labels)
     row: dict[str, Any] = {
         "model": variant.name,
-        "score": variant.score,
-        "keep_rate": variant.keep_rate,
+        **plan_columns(runner.plan),
         "metric": "agreement" if truth is None else runner.metric,
         "value": agrees["top1"]["value"],
         "gmacs": runner.macs / 1e9,
         **time_columns(None, 0),
         "agreement": agrees,
     }
+    if variant.matched_keep_rate is not None:
+        row["keep_rate_of_stages"] = row["keep_rate"]
+        row["keep_rate"] = variant.matched_keep_rate
     if truth is not None:
         row["value"] = metric(runner.metric, probabilities, truth)
         difference = paired_difference(runner.metric, probabilities, base, truth)

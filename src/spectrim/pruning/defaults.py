@@ -5,6 +5,14 @@ This module imports nothing, so `spectrim COMMAND --help` can print the defaults
 
 DEFAULT_SCORE = "attention"
 DEFAULT_REDUCTION = "keep-top"
+# In the order of `reductions.REDUCTIONS` and `scores.SCORES`; tests compare them.
+REDUCTION_NAMES = (
+    "keep-top", "evit", "tome", "pitome", "diffrate", "ats", "segments", "adjacent",
+)  # fmt: skip
+SCORE_NAMES = (
+    "attention", "intensity", "variation", "intensity-padded", "variation-padded", "random",
+    "received", "value-attention", "head-max", "shift", "pagerank",
+)  # fmt: skip
 DEFAULT_BLOCKS = (3, 6, 9)  # counted from 0: the paper's blocks 4, 7 and 10
 KEEP_RATES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # the paper's, with 1.0 for no pruning
 SWEEP_KEEP_RATES = (1.0, 0.9, 0.7, 0.5)  # few enough that the table fits a screen

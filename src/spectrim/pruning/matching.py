@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..common.errors import SpectrimError
 from .cost import Shape, macs
-from .parts import declared, resolve
+from .parts import declared, part_name, resolve
 from .plan import Plan, paper_plan
 from .reductions import REDUCTIONS, Reduction
 from .reductions.registry import papers_blocks
-from .scores import Score
+from .scores import SCORES, Score
 
 STEPS = 1000  # keep rates are multiples of 1 / STEPS
+
+
+def usable_scores(
+    reduction: str | Reduction, scores: Iterable[str | Score]
+) -> list[str | Score | None]:
+    """The scores that a reduction can use, in their order; [None] if it ranks by itself.
+
+    Raises:
+        SpectrimError: no score can be used.
+    """
+    reduce = resolve("reduction", reduction, REDUCTIONS, {})
+    if not declared(reduce, "needs_scores", True):
+        return [None]
+    usable = [
+        score
+        for score in dict.fromkeys(scores)
+        if declared(resolve("score", score, SCORES, {}), "positive", True)
+        or not declared(reduce, "needs_positive_scores", False)
+    ]
+    if not usable:
+        names = ", ".join(part_name(score) for score in scores)
+        raise SpectrimError(
+            f"the reduction {part_name(reduction)} weighs patches by their scores, and none of "
+            f"{names} is positive. Add attention to the scores."
+        )
+    return [*usable]
 
 
 def comparable_plan(

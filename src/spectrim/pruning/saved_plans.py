@@ -1,4 +1,7 @@
-"""Versions of saved plans. This module does not need torch, like the exported files that use it."""
+"""Plans as plain data: versions of saved plans, and how rows of results name them.
+
+This module does not need torch, like the exported files that use it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..common.errors import SpectrimError
+from .defaults import DEFAULT_REDUCTION
 
 PLAN_VERSION = 2
 # Version 1 had these names for the paper's scores, which include padding at the clip's minimum.
@@ -28,3 +32,38 @@ def upgrade(plan: Mapping[str, Any]) -> dict[str, Any]:
         for stage in stages:
             stage["score"] = RENAMED_SCORES.get(stage["score"], stage["score"])
     return {**plan, "version": PLAN_VERSION, "stages": stages}
+
+
+def plan_columns(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Score, reduction and keep rate of a plan's record if all its stages share them.
+
+    Returns:
+        score: None if unpruned, or for a reduction that ranks by itself; "several" if stages
+            differ.
+        reduction: None if unpruned; "several" if stages differ.
+        keep_rate: 1.0 if unpruned; None if stages differ.
+    """
+    stages = plan["stages"]
+    if not stages:
+        return {"score": None, "reduction": None, "keep_rate": 1.0}
+    scores, reductions, rates = (
+        {stage.get(key) for stage in stages} for key in ("score", "reduction", "keep_rate")
+    )
+    return {
+        "score": scores.pop() if len(scores) == 1 else "several",
+        "reduction": reductions.pop() if len(reductions) == 1 else "several",
+        "keep_rate": rates.pop() if len(rates) == 1 else None,
+    }
+
+
+def method_of(row: Mapping[str, Any]) -> str:
+    """What a row's plan does, as one label: the score of keep-top, else the reduction too."""
+    score, reduction = row["score"], row.get("reduction", DEFAULT_REDUCTION)
+    if score is None:
+        return reduction or "unpruned"
+    return score if reduction in (DEFAULT_REDUCTION, None) else f"{reduction}, {score}"
+
+
+def is_unpruned(row: Mapping[str, Any]) -> bool:
+    """Whether a row's plan has no stages."""
+    return row["score"] is None and row.get("reduction") is None

@@ -22,7 +22,7 @@ from ...deploy.torch_runner import TorchRunner
 from ...models.build import macs, prune
 from ...models.provenance import RESULT_VERSION, versions
 from ...models.transformer import SpectrogramTransformer
-from ...pruning.defaults import BENCH_KEEP_RATES, DEFAULT_BLOCKS
+from ...pruning.defaults import BENCH_KEEP_RATES
 from ...pruning.plan import Plan
 from ..timing import Timing, interleaved
 from .machine import MATMUL_SIZE, matrix_product, stages
@@ -57,7 +57,7 @@ def bench(
     backends: Sequence[str] | None = None,
     keep_rates: Sequence[float] = BENCH_KEEP_RATES,
     score: str = "attention",
-    blocks: Sequence[int | str] = DEFAULT_BLOCKS,
+    blocks: Sequence[int | str] | str | None = None,
     reduction: str = "keep-top",
     quantize: Sequence[str] = ("none",),
     calibration: Sequence[Sequence[np.ndarray]] | None = None,
@@ -181,7 +181,7 @@ def bench(
         "rounds": rounds,
         "budget_s": budget,
         "score": score,
-        "blocks": list(blocks),
+        "blocks": [stage.at for variant in variants[1:2] for stage in variant.plan.stages],
         "against": None if reference is None else reference.description,
         "rows": rows,
         "stages": stage_rows,
