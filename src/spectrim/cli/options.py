@@ -85,12 +85,8 @@ Backend = Annotated[
     model_option(help="Backend for ONNX files: onnxruntime or openvino. Default: onnxruntime."),
 ]
 BatchSize = Annotated[int, model_option(min=1, help="Clips or windows per batch.")]
-StrideOfPreset = Annotated[
-    int | None, model_option(help="Patch stride of a preset, 16 or 10. Default: 16.")
-]
-KeepRates = Annotated[
-    str, pruning_option(help="Keep rates above 0 and at most 1, comma-separated.")
-]
+StrideOfPreset = Annotated[int | None, model_option(help="Patch stride of a preset. Default: 16.")]
+KeepRates = Annotated[str, pruning_option(help="Keep rates above 0, at most 1; comma-separated.")]
 Calibrate = Annotated[
     Path | None,
     typer.Option(

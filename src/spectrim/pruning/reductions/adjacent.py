@@ -28,7 +28,7 @@ def adjacent(
     count: int,
     context: Context,
     *,
-    proportional: bool | None = None,
+    proportional: bool = True,
 ) -> Tokens:
     """Merge the most similar neighbours in time until `count` are left; at most half at once.
 
@@ -36,11 +36,9 @@ def adjacent(
     no token merge first, the most similar pair first; further merges extend these pairs.
 
     Args:
-        proportional: whether attention weighs merged tokens by their size. None: in models with
-            a class token.
+        proportional: whether attention weighs merged tokens by their size. ToMe's authors turn it
+            off for masked auto-encoders before fine-tuning and in training.
     """
-    if proportional is None:
-        proportional = context.clips.has_class_token
     present = tokens.present
     # Sort the tokens by frequency row, then by time: neighbours in time stand side by side.
     place = context.clips.grid.locate(tokens.origin)

@@ -27,7 +27,7 @@ def tome(
     count: int,
     context: Context,
     *,
-    proportional: bool | None = None,
+    proportional: bool = True,
 ) -> Tokens:
     """Merge similar patches until `count` are left; at most half of them merge at once.
 
@@ -37,11 +37,9 @@ def tome(
     the original code; the next block deals by position, so this order matters.
 
     Args:
-        proportional: whether attention weighs merged tokens by their size. None: in models with
-            a class token, as the authors recommend.
+        proportional: whether attention weighs merged tokens by their size. ToMe's authors turn it
+            off for masked auto-encoders before fine-tuning and in training.
     """
-    if proportional is None:
-        proportional = context.clips.has_class_token
     prefix, arriving = tokens.num_prefix_tokens, tokens.count
     device = tokens.x.device
     # With one prefix token, patch 0 stands at position 1 of the sequence and belongs to B.
