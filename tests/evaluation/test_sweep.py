@@ -124,7 +124,9 @@ def test_rows_hold_each_variant_against_the_unpruned_model():
 def test_the_channel_of_the_clips_is_read_and_recorded(monkeypatch, tmp_path):
     """Words in one of three channels, noise in another: rows equal those of the words alone."""
     monkeypatch.setattr(
-        module, "interleaved", lambda calls, *words, **more: [Timing(1.0, 1.0, 3)] * len(calls)
+        module,
+        "interleaved_within",
+        lambda calls, *words, **more: [Timing(1.0, 1.0, 3)] * len(calls),
     )
     model, clips = spectrim.load("ast-digits"), read_data(sample_pack()).clips[:3]
     noise = np.random.default_rng(0)

@@ -41,7 +41,14 @@ from .output import (
     shows_results_so_far,
     sweep_progress,
 )
-from .sweep_table import Column, same_interval, time_columns, timing_text, top_five_overlap
+from .sweep_table import (
+    Column,
+    method_header,
+    same_interval,
+    time_columns,
+    timing_text,
+    top_five_overlap,
+)
 from .tables import print_table, print_text
 from .timing_options import TIMING, Budget, NoTiming, Rounds
 
@@ -191,7 +198,7 @@ def _print_rows(result: dict[str, Any]) -> None:
     rows = result["rows"]
     first = rows[0]
     columns: list[Column] = [
-        ("method", method_of),
+        (method_header(rows), method_of),
         ("keep", lambda row: str(row["keep_rate"])),
         ("same top-1 (95 %)", same_interval),
         ("GMACs", lambda row: significant(row["gmacs"])),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..common.text import significant
+from ..pruning.defaults import DEFAULT_REDUCTION
 from ..pruning.saved_plans import is_unpruned, method_of
 from .output import complain, points
 from .tables import print_table, print_text
@@ -45,13 +46,13 @@ def _print_table(rows: Sequence[Row]) -> None:
             lines.append(None)
         last = row
         lines.append([cell(row) for _, cell in columns])
-    print_table([name for name, _ in columns], lines, left=["method"])
+    print_table([name for name, _ in columns], lines, left=["score", "method"])
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
     compares_files = "against" in rows[0]
     columns: list[Column] = [
-        ("method", method_of),
+        (method_header(rows), method_of),
         ("keep", lambda row: "several" if row["keep_rate"] is None else str(row["keep_rate"])),
     ]
     if any("keep_rate_of_stages" in row for row in rows):
@@ -82,6 +83,12 @@ def _value(row: Row) -> str:
 def _difference(row: Row) -> str:
     is_reference = row["model"] == row["against"] if "against" in row else is_unpruned(row)
     return "-" if is_reference else points(row["difference"])
+
+
+def method_header(rows: Sequence[Row]) -> str:
+    """Header of the column of `method_of`: a score names the method where only keep-top prunes."""
+    reductions = {row.get("reduction", DEFAULT_REDUCTION) for row in rows}
+    return "score" if reductions <= {None, DEFAULT_REDUCTION} else "method"
 
 
 def _rate_per_block(row: Row) -> str:

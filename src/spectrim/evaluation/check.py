@@ -183,7 +183,7 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
         "keep_rate": chosen["keep_rate"],
         "keep_rate_of_stages": chosen.get("keep_rate_of_stages", chosen["keep_rate"]),
         "score": chosen["score"],
-        "reduction": chosen["reduction"],
+        "reduction": chosen.get("reduction"),
         "agreement": chosen["agreement"]["top1"],
         "speedup": chosen["speedup"],
         "gmacs": chosen["gmacs"],
