@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from .text import message_text, shortened
 
+ALLOCATION = re.compile(
+    r"can.?t allocate memory|not enough memory|out of memory|Storage size calculation overflowed"
+    r"|invalid size, tried to allocate|bad_alloc|numel: integer multiplication overflow",
+    re.IGNORECASE,
+)
+"""How torch words a failed allocation, on the CPU and on a GPU."""
 SHOWN = 12  # known names that a message lists
 
 
@@ -33,6 +40,13 @@ def not_finite(name: str) -> SpectrimError:
         f"{name}: the model's output is not finite. Its weights are damaged, or the dtype has too "
         "little range. Try --dtype float32, and run spectrim check."
     )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be allocated, on the CPU or a GPU."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(ALLOCATION.search(str(error)))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

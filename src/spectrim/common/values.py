@@ -54,7 +54,12 @@ def one_of(*choices: str) -> Any:
     return field(default=choices[0], metadata={"choices": choices})
 
 
-def check_values(part: Any, where: str = "", prefix: str = "") -> None:
+def required_choice(*choices: str) -> Any:
+    """As `one_of`, for a field without a default."""
+    return field(metadata={"choices": choices})
+
+
+def check_values(part: Any, where: str = "", prefix: str = "", place: str = "") -> None:
     """Refuse values outside the types and limits of their fields, in a dataclass and its parts.
 
     The metadata of a field may hold "range" (a `Range`), "length" (of a list whose numbers lie in
@@ -63,40 +68,44 @@ def check_values(part: Any, where: str = "", prefix: str = "") -> None:
     Args:
         where: file or change, for the message; empty: the message starts with the key.
         prefix: of the keys, such as "optim.".
+        place: of the value, such as "in config.json".
 
     Raises:
         SpectrimError: names the key, the value and what is accepted.
     """
     start = f"{where}: " if where else ""
+    end = f" {place}" if place else ""
     hints = typing.get_type_hints(type(part))
     for entry in fields(part):
         key, value, limits = prefix + entry.name, getattr(part, entry.name), entry.metadata
         if is_dataclass(value):
-            check_values(value, where, key + ".")
+            check_values(value, where, key + ".", place)
             continue
         if not has_type(value, hints[entry.name]):
             expected = type_in_words(hints[entry.name])
             bounds = f" of {limits['range']}" if str(limits.get("range", "")) else ""
-            raise SpectrimError(f"{start}{key} is {value!r}; expected {expected}{bounds}.")
+            raise SpectrimError(f"{start}{key} is {value!r}{end}; expected {expected}{bounds}.")
         if "choices" in limits and value not in limits["choices"]:
-            raise SpectrimError(f"{start}{key} is {value!r}.{nearest(value, limits['choices'])}")
+            raise SpectrimError(
+                f"{start}{key} is {value!r}{end}.{nearest(value, limits['choices'])}"
+            )
         for name in value if "keys" in limits else ():
             if name not in limits["keys"]:
                 raise SpectrimError(
                     f"{start}{key} has no key {name!r}.{nearest(name, limits['keys'])}"
                 )
         if isinstance(value, float) and not math.isfinite(value):
-            raise SpectrimError(f"{start}{key} is {value}; expected a finite number.")
+            raise SpectrimError(f"{start}{key} is {value}{end}; expected a finite number.")
         if "length" in limits:
             inside = all(one in limits["range"] for one in value)
             if not inside or len(value) != limits["length"]:
                 text = f"expected {limits['length']} numbers, each {limits['range']}"
-                raise SpectrimError(f"{start}{key} is {value}; {text}.")
+                raise SpectrimError(f"{start}{key} is {value}{end}; {text}.")
         elif "range" in limits and value is not None and value not in limits["range"]:
-            raise SpectrimError(f"{start}{key} is {value}; expected {limits['range']}.")
+            raise SpectrimError(f"{start}{key} is {value}{end}; expected {limits['range']}.")
 
 
-def from_mapping(kind: type[Kind], data: Mapping[str, Any], where: str) -> Kind:
+def from_mapping(kind: type[Kind], data: Mapping[str, Any], where: str, place: str = "") -> Kind:
     """A dataclass from the values of a foreign config; keys that it does not have are ignored.
 
     Raises:
@@ -104,7 +113,7 @@ def from_mapping(kind: type[Kind], data: Mapping[str, Any], where: str) -> Kind:
     """
     known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
     part = kind(**{key: data[key] for key in known if key in data})
-    check_values(part, where)
+    check_values(part, where, place=place)
     return part
 
 

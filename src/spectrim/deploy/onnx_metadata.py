@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ..audio.constants import SAMPLE_RATE
 from ..common.errors import SpectrimError
-from ..pruning.saved_plans import upgrade
+from ..common.parse import parse_json
+from ..common.values import check_values, has_type, number, required_choice
 
 FORMAT = "spectrim-onnx"
 FORMAT_VERSION = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """The metadata of an exported file; each value is stored as text or as JSON.
 
@@ -35,13 +37,13 @@ class Metadata:
     name: str
     labels: list[str]
     sampling_rate: int
-    window_samples: int
-    frames: int
-    input: str
-    plan: dict[str, Any]
-    activation: str
-    metric: str
-    macs: int
+    window_samples: int = number(least=1)
+    frames: int = number(least=1)
+    input: str = required_choice("waveform", "features")
+    plan: dict[str, Any] = field()
+    activation: str = required_choice("sigmoid", "softmax")
+    metric: str = required_choice("mAP", "accuracy")
+    macs: int = number(least=0)
     quantization: str
     spectrim: str
 
@@ -77,10 +79,19 @@ def metadata_from(path: str, texts: Mapping[str, str]) -> Metadata:
             raise SpectrimError(f"{path}: its metadata lacks {entry.name!r}. Export it again.")
         text = texts[entry.name]
         try:
-            values[entry.name] = text if entry.type == "str" else json.loads(text)
-        except ValueError as error:
+            values[entry.name] = text if entry.type == "str" else parse_json(text, "the text")
+        except SpectrimError as error:
             raise SpectrimError(
-                f"{path}: metadata {entry.name!r} is {text!r}, which is not JSON. Export it again."
+                f"{path}: metadata {entry.name!r} is {text!r}. {error} Export the model again."
             ) from error
-    values["plan"] = upgrade({"version": 1, **values["plan"]})
-    return Metadata(**values)
+    metadata = Metadata(**values)
+    check_values(metadata, f"{path}: metadata")
+    stages = metadata.plan.get("stages")
+    if not has_type(stages, list[dict[str, Any]]):
+        raise SpectrimError(f"{path}: metadata plan has no list of stages. Export it again.")
+    if metadata.sampling_rate != SAMPLE_RATE or not metadata.labels:
+        raise SpectrimError(
+            f"{path}: metadata sampling_rate is {metadata.sampling_rate} for "
+            f"{len(metadata.labels)} labels; expected {SAMPLE_RATE} and at least one label."
+        )
+    return metadata

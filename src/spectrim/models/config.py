@@ -179,9 +179,10 @@ def from_family(family: str, **values: Any) -> ModelConfig:
 def activation_of(classes: int) -> dict[str, Any]:
     """Assumed activation and metric of a file that stores neither, from its number of classes.
 
-    Sigmoid and mAP for AudioSet's 527 classes, otherwise softmax and accuracy.
+    Sigmoid and mAP for AudioSet's 527 classes and for one class, whose softmax is always 1;
+    otherwise softmax and accuracy.
     """
-    if classes == AUDIOSET_CLASSES:
+    if classes in (1, AUDIOSET_CLASSES):
         return {"activation": "sigmoid", "metric": "mAP"}
     return {"activation": "softmax", "metric": "accuracy"}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...common.errors import SpectrimError
+from ...common.values import has_type
 from ...pruning.patches import PATCH
 from ..config import activation_of, from_family
 from . import timm_names as timm
@@ -52,7 +54,7 @@ def read(checkpoint: Checkpoint) -> Converted:
         head = weights.layer("head", "head", None, width)
         state, classes = state | head, len(head["head.bias"])
     weights.close()
-    stored_labels = _labels(port, classes)
+    stored_labels = _labels(port, classes, where)
     labels = labels_for(checkpoint.labels, classes, where, stored_labels)
     normalisation, assumed = normalisation_of(checkpoint.preprocessor, where)
     others = timm.assumed(grid, labels)
@@ -76,16 +78,20 @@ def _frames(port: Mapping[str, Any]) -> int | None:
     """Number of frames in a port's config.json: `input_size` is (channels, frames, mels)."""
     inner = port.get("pretrained_cfg")
     size = inner.get("input_size") if isinstance(inner, Mapping) else None
-    if isinstance(size, list) and len(size) == 3 and isinstance(size[1], int):
+    if isinstance(size, list) and has_type(size, list[int]) and len(size) == 3:
         return size[1]
     return None
 
 
-def _labels(port: Mapping[str, Any], classes: int | None) -> tuple[str, ...] | None:
+def _labels(port: Mapping[str, Any], classes: int | None, where: str) -> tuple[str, ...] | None:
     """The label names in a port's config.json, if it has one for each class."""
     inner = port.get("pretrained_cfg")
     for table in (port, inner if isinstance(inner, Mapping) else {}):
         names = table.get("label_names")
         if isinstance(names, list) and len(names) == classes:
-            return tuple(map(str, names))
+            if not has_type(names, list[str]):
+                raise SpectrimError(
+                    f"{where}: label_names is {names!r} in config.json; expected texts."
+                )
+            return tuple(names)
     return None

@@ -16,6 +16,8 @@ from ..config import ModelConfig
 State = dict[str, Tensor]
 Labels = Sequence[str] | int
 
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGER = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 FRESH_HEAD = "a fresh, untrained one"
 
 
@@ -47,17 +49,26 @@ class Weights:
         Raises:
             SpectrimError: the key is missing, or its tensor has another shape or kind of number.
         """
+        value = self.require(name, *shape, floating=floating)
+        del self._left[name]
+        return value
+
+    def require(self, name: str, *shape: int | None, floating: bool = True) -> Tensor:
+        """As `take`, but the key can be taken again."""
         if name not in self._left:
             raise SpectrimError(
                 f"{self.where}: the key {name!r} is missing. The file is incomplete, or has "
                 "another format than its other keys suggest."
             )
-        value = self._left.pop(name)
-        if not isinstance(value, Tensor) or value.is_floating_point() != floating:
+        value = self._left[name]
+        is_expected = isinstance(value, Tensor) and (
+            value.dtype in FLOATING if floating else value.dtype in INTEGER
+        )
+        if not is_expected:
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise SpectrimError(
                 f"{self.where}: the key {name!r} holds {kind}; expected a tensor of "
-                f"{'floating-point' if floating else 'integer'} numbers."
+                f"{'floating-point numbers of 16 to 64 bits' if floating else 'integers'}."
             )
         sizes = tuple(value.shape)
         if len(sizes) != len(shape) or any(

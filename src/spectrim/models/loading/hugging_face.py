@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ...audio.constants import MELS
 from ...common.errors import SpectrimError
+from ...common.values import from_mapping, number
 from ...pruning.patches import PATCH, PatchGrid
-from ..config import activation_of, from_family
+from ..config import MAX_DEPTH, MAX_FRAMES, MAX_WIDTH, activation_of, from_family
 from .checkpoint import FRESH_HEAD, Checkpoint, Converted, State, Weights, fresh_head
 from .infer import assumed_labels, labels_for, normalisation_of
 
@@ -37,10 +38,38 @@ IN_MEMORY = {  # from transformers 5 on
     "fc1": "layers.{}.mlp.fc1",
     "fc2": "layers.{}.mlp.fc2",
 }
-DEFAULTS = {  # ASTConfig's, for keys that a config.json leaves out
-    "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-    "frequency_stride": 10, "time_stride": 10, "max_length": 1024, "num_mel_bins": MELS,
-}  # fmt: skip
+SUPPORTED: dict[str, tuple[Any, ...]] = {  # besides intermediate_size
+    "model_type": (MODEL_TYPE,),
+    "patch_size": (PATCH, [PATCH, PATCH], (PATCH, PATCH)),
+    "hidden_act": ("gelu",),
+    "num_mel_bins": (MELS,),
+}
+PROBLEMS = {
+    "multi_label_classification": {"activation": "sigmoid", "metric": "mAP"},
+    "single_label_classification": {"activation": "softmax", "metric": "accuracy"},
+}
+"""Values of `problem_type`; it is absent from most files."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is read from config.json; the defaults are those of ASTConfig."""
+
+    model_type: Any = MODEL_TYPE
+    hidden_size: int = number(768, least=1, most=MAX_WIDTH)
+    num_hidden_layers: int = number(12, least=1, most=MAX_DEPTH)
+    num_attention_heads: int = number(12, least=1)
+    intermediate_size: int | None = None
+    frequency_stride: int = number(10, least=1, most=PATCH)
+    time_stride: int = number(10, least=1, most=PATCH)
+    max_length: int = number(1024, least=PATCH, most=MAX_FRAMES)
+    num_mel_bins: Any = MELS
+    patch_size: Any = PATCH
+    hidden_act: Any = "gelu"
+    qkv_bias: bool = True
+    layer_norm_eps: float = number(1e-12, least=0)
+    problem_type: str | None = None
+    id2label: dict[Any, Any] | None = None
 
 
 def fits(weights: Weights) -> bool:
@@ -60,15 +89,15 @@ def read(checkpoint: Checkpoint) -> Converted:
             f"{where} holds weights of a transformers AST and needs its config.json beside it. "
             "Pass the folder that save_pretrained wrote."
         )
-    size = {key: _integer(config, key, default, where) for key, default in DEFAULTS.items()}
-    width, depth = size["hidden_size"], size["num_hidden_layers"]
-    _check(config, width, where)
-    stride = (size["frequency_stride"], size["time_stride"])
+    settings = from_mapping(Settings, config, where, "in config.json")
+    width, depth = settings.hidden_size, settings.num_hidden_layers
+    _check(settings, where)
+    stride = (settings.frequency_stride, settings.time_stride)
     if checkpoint.stride not in (None, stride):
         raise SpectrimError(
             f"{where}: the stride is {stride} in config.json and cannot become {checkpoint.stride}."
         )
-    count = PatchGrid(size["max_length"], MELS, stride).count
+    count = PatchGrid(settings.max_length, MELS, stride).count
     prefix = PREFIX if weights.has(PREFIX) else ""
     inner = f"{prefix}embeddings."
     tokens = [
@@ -80,7 +109,7 @@ def read(checkpoint: Checkpoint) -> Converted:
         "prefix_tokens": torch.cat(tokens, 1),
         "positions": weights.take(f"{inner}position_embeddings", 1, count + 2, width),
     }
-    has_bias = bool(config.get("qkv_bias", True))
+    has_bias = settings.qkv_bias
     for index in range(depth):
         state |= _block(weights, prefix, index, width, has_bias)
     state |= weights.layer("norm", f"{prefix}layernorm", width)
@@ -90,16 +119,18 @@ def read(checkpoint: Checkpoint) -> Converted:
         head = weights.layer("head", "classifier.dense", None, width)
         state, classes = state | head, len(head["head.bias"])
     weights.close()
-    labels = labels_for(checkpoint.labels, classes, where, _labels(config, classes, where))
+    labels = labels_for(checkpoint.labels, classes, where, _labels(settings, classes, where))
     normalisation, assumed = normalisation_of(checkpoint.preprocessor, where)
     if not has_head:
         state |= fresh_head(width, len(labels))
         assumed |= assumed_labels(labels) | {"head": FRESH_HEAD}
-    eps = float(config.get("layer_norm_eps", 1e-12))
+    if classes == 1 and settings.problem_type is None:
+        assumed["activation"] = "activation sigmoid for its one class"
+    eps = settings.layer_norm_eps
     ours = from_family(
         "ast", name=where, labels=labels, width=width, depth=depth,
-        heads=size["num_attention_heads"], frames=size["max_length"], stride=stride, eps=eps,
-        head_eps=eps, **normalisation, **_probabilities(config, len(labels)),
+        heads=settings.num_attention_heads, frames=settings.max_length, stride=stride, eps=eps,
+        head_eps=eps, **normalisation, **_probabilities(settings, len(labels), where),
     )  # fmt: skip
     return Converted(ours, state, assumed)
 
@@ -124,54 +155,50 @@ def _block(weights: Weights, prefix: str, index: int, width: int, has_bias: bool
     }
 
 
-def _check(config: Mapping[str, Any], width: int, where: str) -> None:
+def _check(settings: Settings, where: str) -> None:
     """Refuse settings that Spectrim's transformer does not support."""
-    supported = {
-        "model_type": (MODEL_TYPE,),
-        "patch_size": (PATCH, [PATCH, PATCH], (PATCH, PATCH)),
-        "hidden_act": ("gelu",),
-        "num_mel_bins": (MELS,),
-        "intermediate_size": (4 * width,),
-    }
+    width, heads = settings.hidden_size, settings.num_attention_heads
+    supported = SUPPORTED | {"intermediate_size": (4 * width, None)}
     for key, values in supported.items():
-        if config.get(key, values[0]) not in values:
+        value = getattr(settings, key)
+        if value not in values:
             raise SpectrimError(
-                f"{where}: {key} is {config[key]!r} in config.json; Spectrim supports "
-                f"{values[0]!r} only."
+                f"{where}: {key} is {value!r} in config.json; Spectrim supports {values[0]!r} only."
             )
-    if width % (heads := _integer(config, "num_attention_heads", 12, where)):
+    if width % heads:
         raise SpectrimError(
             f"{where}: in config.json, the hidden_size {width} does not divide into "
             f"num_attention_heads {heads!r}."
         )
 
 
-def _integer(config: Mapping[str, Any], key: str, default: int, where: str) -> int:
-    value = config.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpectrimError(f"{where}: {key} is {value!r} in config.json; expected an integer.")
-    return value
-
-
-def _labels(config: Mapping[str, Any], classes: int | None, where: str) -> tuple[str, ...] | None:
+def _labels(settings: Settings, classes: int | None, where: str) -> tuple[str, ...] | None:
     """Label names in the order of the logits; None without `id2label` or without a head."""
-    table = config.get("id2label")
-    if classes is None or not isinstance(table, Mapping):
+    table = settings.id2label
+    if classes is None or table is None:
         return None
-    named = {str(index): str(name) for index, name in table.items()}
+    named = {str(index): name for index, name in table.items()}
     if set(named) != {str(index) for index in range(classes)}:
         raise SpectrimError(
             f"{where}: id2label in config.json has {len(named)} labels; the head has {classes} "
             f"classes, so it needs the keys 0 to {classes - 1}."
         )
+    for index, name in named.items():
+        if not isinstance(name, str):
+            raise SpectrimError(
+                f"{where}: id2label in config.json names class {index} {name!r}; expected a text."
+            )
     return tuple(named[str(index)] for index in range(classes))
 
 
-def _probabilities(config: Mapping[str, Any], classes: int) -> dict[str, str]:
+def _probabilities(settings: Settings, classes: int, where: str) -> dict[str, str]:
     """Activation and metric from `problem_type`, else from the number of classes."""
-    problem = config.get("problem_type")
-    if problem == "multi_label_classification":
-        return {"activation": "sigmoid", "metric": "mAP"}
-    if problem == "single_label_classification":
-        return {"activation": "softmax", "metric": "accuracy"}
-    return activation_of(classes)
+    problem = settings.problem_type
+    if problem is None:
+        return activation_of(classes)
+    if problem not in PROBLEMS:
+        raise SpectrimError(
+            f"{where}: problem_type is {problem!r} in config.json; Spectrim reads classifiers "
+            f"({' or '.join(PROBLEMS)})."
+        )
+    return PROBLEMS[problem]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...audio.constants import MELS, SAMPLE_RATE
 from ...common.errors import SpectrimError
+from ...common.values import from_mapping, has_type, number
 from ...pruning.patches import PATCH, PatchGrid
 from ..build import default_labels
 from ..config import AUDIOSET_CLASSES, AUDIOSET_MEAN, AUDIOSET_STD, activation_of, stride_pair
@@ -25,6 +26,17 @@ ASSUMED_NORMALISATION = {
     "padding": "padding with zero before normalising",
 }
 """Assumed values, by load option, for a file that does not store its normalisation."""
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """What is read from preprocessor_config.json; the defaults are transformers'."""
+
+    sampling_rate: int = SAMPLE_RATE
+    num_mel_bins: int = MELS
+    do_normalize: bool = True
+    mean: float = AUDIOSET_MEAN
+    std: float = number(AUDIOSET_STD, above=0)
 
 
 def infer_grid(patches: int, stride: Any, where: str, frames: int | None = None) -> PatchGrid:
@@ -77,8 +89,9 @@ def labels_for(
     Raises:
         SpectrimError: the head has another number of classes.
     """
-    if isinstance(labels, str):
-        raise SpectrimError(f"labels is the text {labels!r}; expected a list of names or a number.")
+    is_count = has_type(labels, int)
+    if labels is not None and not is_count and not has_type(labels, list[str] | tuple[str, ...]):
+        raise SpectrimError(f"labels is {labels!r}; expected a list of names or a number.")
     count = labels if isinstance(labels, int) else len(labels) if labels is not None else None
     if classes is not None and count not in (None, classes):
         raise SpectrimError(
@@ -114,23 +127,16 @@ def normalisation_of(
     Raises:
         SpectrimError: another sample rate or number of mel bins, or numbers that are not finite.
     """
-    stored = {} if preprocessor is None else preprocessor
+    stored = from_mapping(
+        FeatureExtractor, preprocessor or {}, where, "in preprocessor_config.json"
+    )
     for key, ours in (("sampling_rate", SAMPLE_RATE), ("num_mel_bins", MELS)):
-        if stored.get(key, ours) != ours:
+        if getattr(stored, key) != ours:
             raise SpectrimError(
-                f"{where}: {key} is {stored[key]!r} in preprocessor_config.json; Spectrim "
+                f"{where}: {key} is {getattr(stored, key)!r} in preprocessor_config.json; Spectrim "
                 f"supports {ours} only."
             )
-    if not stored.get("do_normalize", True):
+    if not stored.do_normalize:
         return {"mean": 0.0, "std": 0.5, "padding": "zero"}, {}  # (x - 0) / (2 * 0.5) is x
-    values: dict[str, Any] = {"padding": "zero"}
-    for key, usual in (("mean", AUDIOSET_MEAN), ("std", AUDIOSET_STD)):
-        value = stored.get(key, usual)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or (key == "std" and value <= 0):
-            raise SpectrimError(
-                f"{where}: {key} is {value!r} in preprocessor_config.json; expected a finite number"
-                f"{' above 0' if key == 'std' else ''}."
-            )
-        values[key] = float(value)
+    values = {"mean": float(stored.mean), "std": float(stored.std), "padding": "zero"}
     return values, dict(ASSUMED_NORMALISATION) if preprocessor is None else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,26 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ...common.errors import SpectrimError, SpectrimNotice
+from ...common.errors import SpectrimError, SpectrimNotice, out_of_memory
+from ...common.paths import is_file
 from ...pruning.plan import Plan
 from ..build import range_note
-from ..config import ModelConfig, stride_pair, with_overrides
+from ..config import NO_CLASSES, ModelConfig, label_notes, stride_pair, with_overrides
 from ..device import to_device
 from ..positions import adapt
 from ..transformer import SpectrogramTransformer
 from . import audiomae, hugging_face, official_ast
 from .checkpoint import Checkpoint, CheckpointFormat, Converted, Labels, Weights
-from .checkpoint_files import PREFERRED, read_object, read_state, weights_file
+from .checkpoint_files import (
+    INDICES,
+    PREFERRED,
+    read_object,
+    read_state,
+    weights_file,
+    without_attribute,
+)
 from .infer import labels_for
-from .native import CONFIG, WEIGHTS, is_native, load_native
+from .native import CONFIG, WEIGHTS, check_sizes, is_native, load_native
 from .sources import locate
 
 FORMATS: tuple[CheckpointFormat, ...] = (hugging_face, official_ast, audiomae)
@@ -83,6 +92,14 @@ class LoadedModel:
             notes.append(
                 f"{self.where} does not store every setting; assumed: "
                 f"{', '.join(values.values())}. If one is wrong, pass {options}."
+            )
+        notes += [f"{self.where}: {text}" for text in label_notes(self.model.config.labels)]
+        config = self.model.config
+        is_detector = len(config.labels) == 1 and config.labels != (NO_CLASSES,)
+        if is_detector and config.activation == "softmax":
+            notes.append(
+                f"{self.where} has one class, whose softmax probability is always 1. Pass "
+                "activation='sigmoid' for a detector of this class."
             )
         return notes
 
@@ -153,8 +170,16 @@ def load_with_assumptions(
     """As `load`, but returns the assumptions as data and prints no note."""
     options = options or LoadOptions()
     path = locate(source)
-    converted, plan, where = _read(path, os.fspath(source), options, trust_code)
-    return _build(converted, plan, where, options, device, dtype)
+    try:
+        converted, plan, where = _read(path, os.fspath(source), options, trust_code)
+        return _build(converted, plan, where, options, device, dtype)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise SpectrimError(
+            f"{path}: the model does not fit into memory. Use fewer frames, another device, or a "
+            "machine with more memory."
+        ) from error
 
 
 def from_transformers(
@@ -211,7 +236,7 @@ def _read(
     path: Path, source: str, options: LoadOptions, trust_code: bool
 ) -> tuple[Converted, Plan, str]:
     """Config and weights at a path, their plan, and the file for messages."""
-    if path.is_file() and path.name in PREFERRED and (path.parent / CONFIG).is_file():
+    if path.is_file() and path.name in (*PREFERRED, *INDICES) and is_file(path.parent / CONFIG):
         path = path.parent  # the config beside such a file is part of the model
     stride = None if options.stride is None else stride_pair(options.stride)
     if path.is_file():
@@ -221,23 +246,37 @@ def _read(
         if config is not None and is_native(config):
             return _read_native(path, config, stride, options.labels, trust_code)
         file, preprocessor = weights_file(path), read_object(path / PREPROCESSOR)
-    weights = Weights(read_state(file), str(file))
-    checkpoint = Checkpoint(weights, config, preprocessor, stride, options.labels)
-    converted = _format_of(checkpoint).read(checkpoint)
+    state = read_state(file)
+    checkpoint = Checkpoint(Weights(state, str(file)), config, preprocessor, stride, options.labels)
+    checkpoint_format = _format_of(checkpoint)
+    if checkpoint_format is None and (inner := without_attribute(state)) is not None:
+        checkpoint = replace(checkpoint, weights=Weights(inner, str(file)))
+        checkpoint_format = _format_of(checkpoint)
+    if checkpoint_format is None:
+        raise _unknown_format(state, str(file), config)
+    converted = checkpoint_format.read(checkpoint)
     return replace(converted, config=replace(converted.config, name=source)), Plan(), str(file)
 
 
-def _format_of(checkpoint: Checkpoint) -> CheckpointFormat:
-    for checkpoint_format in FORMATS:
-        if checkpoint_format.fits(checkpoint.weights):
-            return checkpoint_format
-    kind = (checkpoint.config or {}).get("model_type")
-    model = f"a {kind!r} model" if kind else "an unknown model"
-    names = ", ".join(map(repr, checkpoint.weights.names[:3])) or "none"
-    formats = ", ".join(checkpoint_format.NAME for checkpoint_format in FORMATS)
-    raise SpectrimError(
-        f"{checkpoint.where} holds {model}. Spectrim reads {formats} and its own folders; the "
-        f"first names in this file: {names}."
+def _format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
+    return next((known for known in FORMATS if known.fits(checkpoint.weights)), None)
+
+
+def _unknown_format(
+    state: Mapping[str, Any], where: str, config: Mapping[str, Any] | None
+) -> SpectrimError:
+    names = ", ".join(map(repr, list(state)[:3]))
+    formats = ", ".join(known.NAME for known in FORMATS)
+    kind = (config or {}).get("model_type")
+    if kind == hugging_face.MODEL_TYPE:
+        return SpectrimError(
+            f"{where}: config.json describes {hugging_face.NAME}, but the weights have other "
+            f"names: {names}. Save the model itself, without the module around it."
+        )
+    model = "an unknown model" if kind is None else f"a model of type {kind!r}"
+    return SpectrimError(
+        f"{where} holds {model}. Spectrim reads {formats} and its own folders. The first names in "
+        f"this file: {names}."
     )
 
 
@@ -253,6 +292,7 @@ def _read_native(
         raise SpectrimError(f"{path}: its stride is {ours.stride} and cannot become {stride}.")
     names = labels_for(labels, len(ours.labels), str(path), ours.labels)
     weights = Weights(state, str(path / WEIGHTS))
+    check_sizes(ours, weights)
     state = {
         name: weights.take(name, *like.shape, floating=like.is_floating_point())
         for name, like in _without_memory(ours, plan).state_dict().items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,16 +10,21 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from ...common.errors import SpectrimError
 from ...common.files import save, save_json
+from ...common.paths import FILE, PROBLEMS, kind_at
+from ...pruning.patches import PATCH
 from ...pruning.plan import Plan
 from ..config import ModelConfig
+from .checkpoint import Weights
 
 FORMAT = "spectrim"
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+DIGEST = "weights_digest"
+"""Key of the digest in the config and in the metadata of the weights."""
 
 
 def save_native(
@@ -28,21 +34,37 @@ def save_native(
     weights: Mapping[str, torch.Tensor],
     dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write config, plan and weights, in `dtype` (None: as they are); returns the folder."""
+    """Write config, plan and weights, in `dtype` (None: as they are); returns the folder.
+
+    Both files hold a digest of the weights. A writer that is killed between the two files leaves
+    new weights beside an old config, and `load_native` refuses this pair.
+    """
     folder = Path(folder)
+    state = {
+        name: value.detach().cpu().to(dtype or value.dtype).contiguous()
+        for name, value in weights.items()
+    }
+    digest = _digest(state)
     data = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "model": config.to_dict(),
         "plan": plan.to_dict(),
+        DIGEST: digest,
     }
-    state = {
-        name: value.detach().cpu().to(dtype or value.dtype).contiguous()
-        for name, value in weights.items()
-    }
-    save(folder / WEIGHTS, lambda path: path.write_bytes(safetensors.torch.save(state)))
+    content = safetensors.torch.save(state, {DIGEST: digest})
+    save(folder / WEIGHTS, lambda path: path.write_bytes(content))
     save_json(folder / CONFIG, data)
     return folder
+
+
+def _digest(state: Mapping[str, torch.Tensor]) -> str:
+    """Digest of the names and numbers of a state."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        digest.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}".encode())
+        digest.update(state[name].flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def is_native(config: Any) -> bool:
@@ -65,6 +87,10 @@ def load_native(
             f"{where}: format version {config.get('version')!r}; this Spectrim reads version "
             f"{FORMAT_VERSION}."
         )
+    for key in ("plan", "model"):
+        if not isinstance(config.get(key), dict):
+            problem = f"{key} is {config[key]!r}" if key in config else f"{key} is missing"
+            raise SpectrimError(f"{where}: {problem}; expected keys and values.")
     try:
         plan = Plan.from_dict(config["plan"], trust_code)
         ours = ModelConfig.from_dict(config["model"])
@@ -75,9 +101,43 @@ def load_native(
     except SpectrimError as error:
         raise SpectrimError(f"{where}: {error}") from error
     state = read_safetensors(folder / WEIGHTS)
+    _check_pair(folder, config)
     if "special" in state:  # the name that Spectrim 0.1 wrote
         state["prefix_tokens"] = state.pop("special")
     return ours, state, plan
+
+
+def _check_pair(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse weights and a config of two different saves; files of Spectrim 0.1 have no digest."""
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        stored = (file.metadata() or {}).get(DIGEST)
+    if stored != config.get(DIGEST):
+        raise SpectrimError(
+            f"{folder}: {WEIGHTS} and {CONFIG} come from different saves, because saving was "
+            "interrupted or a file was replaced. Save the model again. If you replaced the weights "
+            f"on purpose, remove the key {DIGEST!r} from {CONFIG}."
+        )
+
+
+def check_sizes(config: ModelConfig, weights: Weights) -> None:
+    """Compare a config with the names and sizes of its weights, before the model is built.
+
+    A damaged or hostile config may describe a model that fits no memory.
+
+    Raises:
+        SpectrimError: names the key of the weights that differs.
+    """
+    width, tokens = config.width, config.num_prefix_tokens + config.grid.count
+    sizes = {
+        "patch.weight": (width, 1, PATCH, PATCH),
+        "prefix_tokens": (1, config.num_prefix_tokens, width),
+        "positions": (1, tokens, width),
+        "head.weight": (len(config.labels), width),
+    }
+    for block in (0, config.depth - 1):
+        sizes[f"blocks.{block}.fc1.weight"] = (4 * width, width)
+    for name, size in sizes.items():
+        weights.require(name, *size)
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -86,9 +146,9 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         SpectrimError: missing or damaged.
     """
-    if not path.is_file():
-        raise SpectrimError(f"{path}: no such file.")
+    if (kind := kind_at(path)) != FILE:
+        raise SpectrimError(f"{path}: {PROBLEMS[kind]}; expected a file of weights.")
     try:
         return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise SpectrimError(f"{path}: not a whole safetensors file ({error}).") from error
