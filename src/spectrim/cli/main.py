@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ..common.errors import SpectrimError, SpectrimNotice
+from ..common.errors import SpectrimError, SpectrimNotice, out_of_memory
 from ..version import __version__
 from .commands import Command, with_bundles
 from .output import complain
@@ -90,13 +90,28 @@ def main() -> None:
     except SpectrimError as error:
         complain("error", str(error))
         sys.exit(2)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of the pipe, such as head, has ended.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        if not error.filename:
+            raise
+        complain("error", f"{os.fsdecode(error.filename)}: {error.strerror}. Name another path.")
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        complain(
+            "error",
+            "there is not enough memory. Use a smaller --batch-size, fewer --frames, or a smaller "
+            "model.",
+        )
+        sys.exit(2)
     except SystemExit as end:
         if (interruption := _interruption(end)) is not None:
             complain("stopped", str(interruption) or "interrupted.")
         raise
-    except BrokenPipeError:  # the reader of the pipe, such as head, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:

@@ -24,7 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..common.text import duration
+from ..common.text import duration, message_text, printable
 
 LINE_EVERY = 60  # seconds between lines of progress where stderr is not a terminal
 MAX_SKEW = 0.1  # of its half width: an interval less skewed than this is written with ±
@@ -93,7 +93,7 @@ def complain(kind: str, message: str) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     colour = {"error": "bold red", "failed": "red", "note": "yellow"}.get(kind, "bold")
     console.print(f"[{colour}]{kind}:[/]", end=" ")
-    console.print(message, markup=False)
+    console.print(message_text(message), markup=False)
 
 
 def end_with_failures(messages: Iterable[str]) -> None:
@@ -140,7 +140,7 @@ def progress() -> Progress:
     """A progress bar on stderr; a line a minute where stderr is not a terminal."""
     console = Console(stderr=True, emoji=False)
     return _BarOrLines(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # it may be the name of a file
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -200,8 +200,8 @@ def sweep_progress(name: str, clips: int, rounds: int) -> Iterator[Callable[[str
     """Bars for the clips and the timing of a sweep; yields the function that advances them."""
     with progress() as bar:
         tasks = {
-            "clips": bar.add_task(f"{name}: clips", total=clips),
-            "rounds": bar.add_task(f"{name}: timing", total=rounds),
+            "clips": bar.add_task(printable(f"{name}: clips"), total=clips),
+            "rounds": bar.add_task(printable(f"{name}: timing"), total=rounds),
         }
         yield lambda task, done: bar.advance(tasks[task], done)
 

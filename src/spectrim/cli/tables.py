@@ -10,6 +10,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
+from ..common.text import printable
+
 GAP = 2  # characters between columns
 SHORTEST = 12  # characters that are left of a shortened name
 ELLIPSIS = "…"
@@ -27,7 +29,8 @@ def print_text(text: str) -> None:
     """Text to stdout, wrapped between words on a terminal; markup in it is left alone."""
     width = terminal_width()
     console = Console(width=width or UNLIMITED, highlight=False, emoji=False)
-    console.print(text, markup=False, soft_wrap=width is None)
+    lines = "\n".join(map(printable, text.split("\n")))
+    console.print(lines, markup=False, soft_wrap=width is None)
 
 
 def print_table(
@@ -49,6 +52,7 @@ def print_table(
             do: "; " for lists of labels, " " for prose.
     """
     wrapped = wrapped or {}
+    rows = [None if row is None else list(map(printable, row)) for row in rows]
     texts = {columns[0], *left, *wrapped}
     names = [index for index, column in enumerate(columns) if column in texts]
     separators = {index: wrapped[name] for index, name in enumerate(columns) if name in wrapped}

@@ -94,7 +94,7 @@ def check_values(part: Any, where: str = "", prefix: str = "", place: str = "") 
                 raise SpectrimError(
                     f"{start}{key} has no key {name!r}.{nearest(name, limits['keys'])}"
                 )
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, (int, float)) and not _is_finite(value):
             raise SpectrimError(f"{start}{key} is {value}{end}; expected a finite number.")
         if "length" in limits:
             inside = all(one in limits["range"] for one in value)
@@ -103,6 +103,13 @@ def check_values(part: Any, where: str = "", prefix: str = "", place: str = "") 
                 raise SpectrimError(f"{start}{key} is {value}{end}; {text}.")
         elif "range" in limits and value is not None and value not in limits["range"]:
             raise SpectrimError(f"{start}{key} is {value}{end}; expected {limits['range']}.")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floating-point numbers
+        return False
 
 
 def from_mapping(kind: type[Kind], data: Mapping[str, Any], where: str, place: str = "") -> Kind:

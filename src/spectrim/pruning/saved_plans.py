@@ -20,14 +20,14 @@ def upgrade(plan: Mapping[str, Any]) -> dict[str, Any]:
     """A saved plan of any version as one of the present version.
 
     Raises:
-        SpectrimError: this Spectrim does not know the version.
+        SpectrimError: this Spectrim does not know the version, or the plan has another structure.
     """
     version = plan.get("version")
     if version not in (1, PLAN_VERSION):
         raise SpectrimError(
             f"a plan of version {version!r}; this Spectrim reads versions 1 to {PLAN_VERSION}."
         )
-    stages = [dict(stage) for stage in plan["stages"]]
+    stages = _stages(plan)
     if version == 1:
         for stage in stages:
             stage["score"] = RENAMED_SCORES.get(stage["score"], stage["score"])
@@ -58,7 +58,7 @@ def plan_columns(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def method_of(row: Mapping[str, Any]) -> str:
     """What a row's plan does, as one label: the score of keep-top, else the reduction too."""
-    score, reduction = row["score"], row.get("reduction", DEFAULT_REDUCTION)
+    score, reduction = row["score"], row.get("reduction")
     if score is None:
         return reduction or "unpruned"
     return score if reduction in (DEFAULT_REDUCTION, None) else f"{reduction}, {score}"
@@ -67,3 +67,26 @@ def method_of(row: Mapping[str, Any]) -> str:
 def is_unpruned(row: Mapping[str, Any]) -> bool:
     """Whether a row's plan has no stages."""
     return row["score"] is None and row.get("reduction") is None
+
+
+def _stages(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The stages of a plan, each with texts for its score and reduction."""
+    stages = plan.get("stages")
+    if not isinstance(stages, list):
+        raise SpectrimError(f"the plan's stages are {stages!r}; expected a list.")
+    for stage in stages:
+        if not isinstance(stage, Mapping):
+            raise SpectrimError(f"a stage of the plan is {stage!r}; expected keys and values.")
+        for key in ("score", "reduction"):
+            ranks_itself = key == "score" and key in stage and stage[key] is None
+            if not ranks_itself and not isinstance(stage.get(key), str):
+                raise SpectrimError(
+                    f"{key} of a stage of the plan is {stage.get(key)!r}; expected a text."
+                )
+            options = f"{key}_options"
+            if not isinstance(stage.get(options, {}), Mapping):
+                raise SpectrimError(
+                    f"{options} of a stage of the plan is {stage[options]!r}; expected keys and "
+                    "values."
+                )
+    return [dict(stage) for stage in stages]

@@ -8,11 +8,18 @@ import warnings
 from pathlib import Path
 
 from ...common.errors import SpectrimError, SpectrimNotice, nearest
+from ...common.paths import ABSENT, PROBLEMS, SPECIAL, is_folder, kind_at, user_path
 from ..builtin import builtin_names, builtin_root, check_retired
 from ..config import PRESETS
-from .checkpoint_files import SUFFIXES
+from .checkpoint_files import INDICES, SUFFIXES
 
-HUB_CONFIGS = ["config.json", "preprocessor_config.json"]
+HUB_FILES = ["config.json", "preprocessor_config.json", *INDICES]
+HUB_TIMEOUT = 30.0  # seconds without an answer
+FOLDERS = frozenset(
+    ("runs", "models", "checkpoints", "ckpts", "weights", "outputs", "output", "results", "data")
+)
+"""Usual names of local folders; a source below one is not looked up on the hub."""
+MODELS_OF_RUNS = frozenset(("last", "best"))
 
 
 def locate(source: str | os.PathLike[str]) -> Path:
@@ -21,20 +28,23 @@ def locate(source: str | os.PathLike[str]) -> Path:
     Raises:
         SpectrimError: there is no such model.
     """
-    name, path = os.fspath(source), Path(source).expanduser()
+    name, path = _name(source), user_path(_name(source))
     if path.suffix.lower() == ".onnx":
         raise SpectrimError(
             f"{name} is an ONNX file, which torch cannot load. Use spectrim.load_onnx, spectrim "
             "tag --model or spectrim sweep --model."
         )
+    kind = kind_at(path)
     if isinstance(source, str) and name in builtin_names():
-        if path.exists():
+        if kind != ABSENT:
             text = f"{name!r} means the built-in model; use './{name}' for the one in this folder."
             warnings.warn(SpectrimNotice(text), stacklevel=4)
         return builtin_root() / name
-    if path.exists():
+    if kind == SPECIAL:
+        raise SpectrimError(f"{name} {PROBLEMS[kind]}; expected a folder or a checkpoint file.")
+    if kind != ABSENT:
         return path
-    if path.suffix in SUFFIXES or name.startswith((".", "/", "~")):
+    if path.suffix in SUFFIXES or name.startswith((".", "/", "~")) or _is_below_folder(path):
         raise SpectrimError(f"{name}: no such file or folder.")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return fetch(name)
@@ -52,21 +62,54 @@ def locate(source: str | os.PathLike[str]) -> Path:
     )
 
 
+def _name(source: str | os.PathLike[str]) -> str:
+    try:
+        name = os.fspath(source)
+    except TypeError:
+        name = None
+    if not isinstance(name, str):
+        raise SpectrimError(
+            f"load takes a name, a folder or a file, not {type(source).__name__}. For a model of "
+            "transformers in memory use spectrim.from_transformers."
+        )
+    return name
+
+
+def _is_below_folder(path: Path) -> bool:
+    """Whether a name with a slash means a local path: "runs/last" does, "owner/name" may not."""
+    if len(path.parts) < 2:
+        return False
+    owner, last = path.parts[0], path.parts[-1]
+    return owner in FOLDERS or last in MODELS_OF_RUNS or is_folder(Path(owner))
+
+
 def fetch(name: str) -> Path:
     """Download config and weights of a hub model, once; returns their folder.
+
+    Without an answer within `HUB_TIMEOUT` seconds, files that were downloaded before are used.
 
     Raises:
         SpectrimError: no such repository, no access, or no network.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
+    text = f"asking the hub for {name} (at most {HUB_TIMEOUT:g} s without an answer) ..."
+    warnings.warn(SpectrimNotice(text), stacklevel=5)
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[*HUB_CONFIGS, "*.safetensors"]))
+        try:
+            # The hub's library sets no timeout of its own for this first question.
+            HfApi().model_info(name, timeout=HUB_TIMEOUT)
+        except RepositoryNotFoundError:
+            raise
+        except Exception as error:  # offline, or no answer
+            if (folder := _downloaded(name)) is None:
+                raise error
+            return folder
+        folder = _download(name, [*HUB_FILES, "*.safetensors"])
         if not list(folder.glob("*.safetensors")):
             # Most models have both kinds of file, and one is enough.
-            patterns = [*HUB_CONFIGS, "pytorch_model.bin"]
-            folder = Path(snapshot_download(name, allow_patterns=patterns))
+            folder = _download(name, [*HUB_FILES, "pytorch_model*.bin"])
         return folder
     except RepositoryNotFoundError as error:
         raise SpectrimError(
@@ -80,3 +123,30 @@ def fetch(name: str) -> Path:
             f"{lines[0].rstrip('.')}. Go online (HF_HUB_OFFLINE must not be set), or download it "
             "elsewhere and pass its folder."
         ) from error
+
+
+def _download(name: str, patterns: list[str]) -> Path:
+    from huggingface_hub import get_session, snapshot_download
+
+    session = get_session()
+    before, session.timeout = session.timeout, HUB_TIMEOUT
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=HUB_TIMEOUT))
+    finally:
+        session.timeout = before
+
+
+def _downloaded(name: str) -> Path | None:
+    """The folder of an earlier download; None if there is none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    for weights in ("*.safetensors", "pytorch_model*.bin"):
+        try:
+            patterns = [*HUB_FILES, weights]
+            folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        except LocalEntryNotFoundError:
+            continue
+        if list(folder.glob(weights)):
+            return folder
+    return None
