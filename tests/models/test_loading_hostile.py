@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from typing import Any
 
 import foreign
 import pytest
@@ -142,8 +143,7 @@ def test_a_large_config_is_compared_with_the_weights_first(folder, key, learned,
 
 def test_a_failed_allocation_is_a_sentence(folder, monkeypatch):
     def fail(*_, **__):
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate "
-                           "memory: you tried to allocate 4398046511104 bytes.")  # fmt: skip
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 TB")
 
     monkeypatch.setattr("spectrim.models.loading.load.adapt", fail)
     refused(folder, "does not fit into memory")
@@ -151,7 +151,7 @@ def test_a_failed_allocation_is_a_sentence(folder, monkeypatch):
         load(folder, frames=10**12)
 
 
-BAD_VALUES = {
+BAD_VALUES: dict[str, list[Any]] = {
     "labels": ["dog", 3, None, [], [1, 2], [None, "a"], {"0": "a"}, True],
     "mean": [True, "x", None, [], float("nan"), 10**400],
     "std": [0, -1, False, "1", float("inf")],
@@ -214,9 +214,9 @@ def test_old_configs_without_limits_still_load(folder):
 
 
 def test_configs_from_python_are_checked_too():
-    with pytest.raises(SpectrimError, match="^labels is 'abc'; expected a list of texts"):
+    with pytest.raises(SpectrimError, match=r"^labels is 'abc'; expected a list of texts"):
         ModelConfig("x", "abc", "ast")
-    with pytest.raises(SpectrimError, match="^depth is 2000000000; expected at least 1 and"):
+    with pytest.raises(SpectrimError, match=r"^depth is 2000000000; expected at least 1 and"):
         from_family("ast", name="x", labels=["a"], depth=2_000_000_000)
     with pytest.raises(SpectrimError, match="1000000000000 classes"):
         create("ast-tiny", classes=10**12)

@@ -108,14 +108,13 @@ def load_native(
 
 
 def _check_pair(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse weights and a config of two different saves; files of Spectrim 0.1 have no digest."""
+    """Refuse weights and a config of two different saves; others' files have no digest."""
     with safe_open(folder / WEIGHTS, "pt") as file:
         stored = (file.metadata() or {}).get(DIGEST)
-    if stored != config.get(DIGEST):
+    if stored is not None and stored != config.get(DIGEST):
         raise SpectrimError(
             f"{folder}: {WEIGHTS} and {CONFIG} come from different saves, because saving was "
-            "interrupted or a file was replaced. Save the model again. If you replaced the weights "
-            f"on purpose, remove the key {DIGEST!r} from {CONFIG}."
+            "interrupted or a file was replaced. Save the model again."
         )
 
 
