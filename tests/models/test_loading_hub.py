@@ -1,0 +1,43 @@
+"""A hub that never answers, and names that mean local paths."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.models.loading import sources
+from spectrim.models.loading.load import load
+
+
+def test_a_silent_hub_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and never answers
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        assert sources.HUB_TIMEOUT == 30
+        monkeypatch.setattr(sources, "HUB_TIMEOUT", 0.2)
+        with (
+            pytest.warns(SpectrimNotice, match="asking the hub for owner/name"),
+            pytest.raises(SpectrimError, match="could not be fetched from the hub: timed out"),
+        ):
+            load("owner/name")
+
+
+@pytest.mark.parametrize("name", ["runs/last", "somewhere/best", "here/model", "models/a"])
+def test_a_path_is_not_looked_up_on_the_hub(tmp_path, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "fetch", lambda name: pytest.fail("asked the hub"))
+    with pytest.raises(SpectrimError, match="no such file or folder"):
+        load(name)
+
+
+@pytest.mark.parametrize("source", ["/dev/zero", "n" * 300, "~nosuchuser/m", None, 5, b"m"])
+def test_sources_that_the_system_refuses(source):
+    with pytest.raises(SpectrimError):
+        load(source)
