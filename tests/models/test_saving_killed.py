@@ -30,7 +30,7 @@ def test_a_killed_save_never_leaves_a_mixed_model(tmp_path, point):
     )
     assert killed.returncode == -9
     if AFTER[point] is None:
-        with pytest.raises(SpectrimError, match="different saves.* Save the model again"):
+        with pytest.raises(SpectrimError, match=r"different saves.* Save the model again"):
             load(tmp_path / "m")
     else:
         assert load(tmp_path / "m").labels == AFTER[point]
