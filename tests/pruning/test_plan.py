@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models.build import prune
+from spectrim.pruning.defaults import REDUCTION_NAMES, SCORE_NAMES
 from spectrim.pruning.plan import Plan, paper_plan
+from spectrim.pruning.reductions import REDUCTIONS
+from spectrim.pruning.scores import SCORES
 from spectrim.pruning.stage import Stage, kept
 
 FAMILIES = ("ast", "audiomae")
@@ -179,3 +182,8 @@ def test_another_keep_rate_leaves_the_seed(make, heard):
     pruned = prune(make("ast", depth=4), 0.5, "random", (2,), seed=7)
     features, valid = heard("dog", "digit")
     assert torch.equal(pruned(features, valid, keep_rate=0.5), pruned(features, valid))
+
+
+def test_names_for_help_texts_are_those_of_the_registries():
+    assert sorted(REDUCTION_NAMES) == sorted(REDUCTIONS)
+    assert sorted(SCORE_NAMES) == sorted(SCORES)

@@ -5,7 +5,7 @@ This module imports nothing, so `spectrim COMMAND --help` can print the defaults
 
 DEFAULT_SCORE = "attention"
 DEFAULT_REDUCTION = "keep-top"
-# In the order of `reductions.REDUCTIONS` and `scores.SCORES`; tests compare them.
+# The names of `reductions.REDUCTIONS` and `scores.SCORES`; a test compares them.
 REDUCTION_NAMES = (
     "keep-top", "evit", "tome", "pitome", "diffrate", "ats", "segments", "adjacent",
 )  # fmt: skip
