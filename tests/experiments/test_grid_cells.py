@@ -44,7 +44,7 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
         "tuned: [epochs=1,": ("tuned: [epoch=1,", "no key 'epoch'. Did you mean 'epochs'?"),
         "scores: [attention": (
             "scores: [atention",
-            "'atention' is none. Did you mean 'attention'?",
+            "'atention' is none. Did you mean 'attention'",
         ),
         "recipe: FOLDER/tones": ("recipe: FOLDER/tunes", "tunes.yaml"),
         "SPC-2": ("SPC-3", "columns.ast-tones.paper: 'AST, SPC-3' is none of the paper's columns"),

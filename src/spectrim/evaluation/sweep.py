@@ -18,7 +18,7 @@ from ..data.manifest import Manifest, targets_of
 from ..deploy.runner import Runner
 from ..deploy.torch_runner import TorchRunner
 from ..metrics.classification import indicator, metric, paired_difference
-from ..models.build import shape_of
+from ..models.build import prune, shape_of
 from ..models.labels import audioset
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.defaults import DEFAULT_REDUCTION, SWEEP_KEEP_RATES, SWEEP_SCORES
@@ -111,7 +111,7 @@ def variants_of(
     shape = shape_of(model.config)
 
     def runner_of(plan: Plan) -> TorchRunner:
-        planned = model.with_plan(plan).eval()
+        planned = prune(model, plan=plan).eval()
         if compile:
             planned.compile()
         return TorchRunner(planned)
