@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .context import Context
 from .tokens import Tokens, at_least_float32
 
 
@@ -76,27 +77,50 @@ def merged(
     )
 
 
-def remaining(
-    sequence: Tensor, leaving: Tensor, is_merged: Tensor, tokens: Tokens, count: int
-) -> tuple[Tensor, Tensor]:
-    """Which tokens stay where clips merge different numbers; for `merged`.
+def merged_pairs(
+    tokens: Tokens,
+    context: Context,
+    leaving: Tensor,
+    into: Tensor,
+    sequence: Tensor,
+    numbers: Tensor | None,
+    *,
+    proportional: bool,
+) -> Tokens:
+    """Merge pairs, of which clips with absent tokens use the first `numbers` only.
 
     Args:
-        sequence: (batch, patches) a permutation of all positions in the new order.
-        leaving, is_merged: as in `merged`.
-        tokens: with `present`.
-        count: the most tokens that stay in any clip.
-
-    Returns:
-        order: (batch, count): `sequence` without the tokens that left or are absent, then these.
-        present: (batch, count) bool: the first entries of each clip.
+        leaving, into: (batch, r) pairs, the best first; see `merged`.
+        sequence: (batch, patches) all positions in the order in which those that stay shall stand.
+        numbers: (batch,) pairs that each clip merges, see `num_merged`; None: all of them.
+        proportional: see `Tokens`.
     """
-    assert tokens.present is not None
-    stays = tokens.present & ~torch.zeros_like(tokens.present).scatter(1, leaving, is_merged)
+    pairs = leaving.shape[1]
+    stays = torch.ones_like(tokens.origin, dtype=torch.bool)
+    is_merged = present = None
+    if numbers is not None and tokens.present is not None:
+        is_merged = torch.arange(pairs, device=leaving.device) < numbers[:, None]
+        into = torch.where(is_merged, into, leaving)
+        stays = tokens.present
+    gone = torch.ones_like(leaving, dtype=torch.bool) if is_merged is None else is_merged
+    stays = stays & ~torch.zeros_like(stays).scatter(1, leaving, gone)
+    # Those that stay first, in the order of the sequence.
     behind = ~stays.gather(1, sequence)
+    count = tokens.count - pairs
     order = sequence.gather(1, behind.int().argsort(dim=1, stable=True))[:, :count]
-    places = torch.arange(count, device=order.device)
-    return order, places < stays.sum(1, keepdim=True)
+    if is_merged is not None:
+        places = torch.arange(count, device=order.device)
+        present = places < stays.sum(1, keepdim=True)
+    return merged(
+        tokens,
+        leaving,
+        into,
+        order,
+        context.clips.grid.count,
+        is_merged=is_merged,
+        present=present,
+        proportional=proportional,
+    )
 
 
 def _wide(index: Tensor, width: int) -> Tensor:

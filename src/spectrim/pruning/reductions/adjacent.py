@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..context import Context
-from ..merging import half_stays, mean_keys, merged, num_merged, remaining
+from ..merging import half_stays, mean_keys, merged_pairs, num_merged
 from ..tokens import Tokens
 from .registry import every_block, register
 
@@ -69,22 +69,8 @@ def adjacent(
     leaving = by_leaving[:, :most]
     into = head.gather(1, leaving)
     leaving, into = sequence.gather(1, leaving), sequence.gather(1, into)
-    is_merged = left_present = None
-    if numbers is None:
-        order = sequence.gather(1, by_leaving[:, most:])
-    else:
-        is_merged = torch.arange(most, device=sequence.device) < numbers[:, None]
-        into = torch.where(is_merged, into, leaving)
-        order, left_present = remaining(sequence, leaving, is_merged, tokens, tokens.count - most)
-    return merged(
-        tokens,
-        leaving,
-        into,
-        order,
-        context.clips.grid.count,
-        is_merged=is_merged,
-        present=left_present,
-        proportional=proportional,
+    return merged_pairs(
+        tokens, context, leaving, into, sequence, numbers, proportional=proportional
     )
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ...common.errors import SpectrimError
 from ..context import Context
-from ..merging import half_stays, mean_keys, merged, num_merged, remaining
+from ..merging import half_stays, mean_keys, merged_pairs, num_merged
 from ..tokens import Tokens
 from .registry import every_block, register
 
@@ -86,31 +86,13 @@ def pitome(
     best, partner = between.max(2)
     if variant == "bsm":
         by_similarity = best.argsort(dim=1, descending=True, stable=True)
-        chosen, rest = by_similarity[:, :most], by_similarity[:, most:]
-        leaving, into = a.gather(1, chosen), b.gather(1, partner.gather(1, chosen))
-        stays = a.gather(1, rest)
+        pairs = by_similarity[:, :most]
+        leaving, into = a.gather(1, pairs), b.gather(1, partner.gather(1, pairs))
+        sequence = torch.cat([a.gather(1, by_similarity), b], 1)
     else:
         leaving, into = a, b.gather(1, partner)
-        stays = by_energy[:, 2 * most :]
-    order = torch.cat([stays, b], 1)
-    is_merged = left_present = None
-    if numbers is not None and present is not None:
-        is_merged = torch.arange(most, device=a.device) < numbers[:, None]
-        into = torch.where(is_merged, into, leaving)
-        if variant == "bsm":
-            sequence = torch.cat([a.gather(1, by_similarity), b], 1)
-        else:  # this clip dealt its first 2 * numbers patches; they follow the protected ones
-            ranks = torch.arange(tokens.count, device=a.device)
-            is_dealt = ranks < 2 * numbers[:, None]
-            sequence = by_energy.gather(1, is_dealt.int().argsort(dim=1, stable=True))
-        order, left_present = remaining(sequence, leaving, is_merged, tokens, tokens.count - most)
-    return merged(
-        tokens,
-        leaving,
-        into,
-        order,
-        context.clips.grid.count,
-        is_merged=is_merged,
-        present=left_present,
-        proportional=False,
-    )
+        # The protected patches, then those that were dealt: a clip deals its first 2 * number.
+        dealt_count = 2 * most if numbers is None else 2 * numbers[:, None]
+        is_dealt = torch.arange(tokens.count, device=a.device).expand_as(by_energy) < dealt_count
+        sequence = by_energy.gather(1, is_dealt.int().argsort(dim=1, stable=True))
+    return merged_pairs(tokens, context, leaving, into, sequence, numbers, proportional=False)

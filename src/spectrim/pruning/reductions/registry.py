@@ -22,8 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from torch import Tensor
-
 from ..defaults import DEFAULT_BLOCKS
 from ..tokens import Tokens
 
@@ -54,11 +52,3 @@ def papers_blocks(depth: int) -> tuple[int, ...]:
 def every_block(depth: int) -> tuple[int, ...]:
     """All blocks."""
     return tuple(range(depth))
-
-
-def present_first(present: Tensor | None, keys: Tensor) -> Tensor:
-    """`keys` (batch, patches), with absent tokens behind all others in an ascending sort."""
-    if present is None:
-        return keys
-    last = keys.amax() + 1
-    return keys.where(present, last)

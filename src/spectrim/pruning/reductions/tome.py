@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..context import Context
-from ..merging import half_stays, mean_keys, merged, num_merged, remaining
+from ..merging import half_stays, mean_keys, merged_pairs, num_merged
 from ..tokens import Tokens
 from .registry import every_block, register
 
@@ -58,22 +58,9 @@ def tome(
     leaving = by_similarity[:, :most]
     into = partner.gather(1, leaving) * 2 + first_of_b
     leaving = leaving * 2 + first_of_a
-    # A stands by position, or by similarity where there are no prefix tokens.
-    rest = by_similarity if numbers is not None else by_similarity[:, most:]
-    rest = (rest.sort(1).values if prefix else rest) * 2 + first_of_a
-    order = torch.cat([rest, b.expand(rest.shape[0], -1)], 1)
-    is_merged = present = None
-    if numbers is not None:
-        is_merged = torch.arange(most, device=device) < numbers[:, None]
-        into = torch.where(is_merged, into, leaving)
-        order, present = remaining(order, leaving, is_merged, tokens, arriving - most)
-    return merged(
-        tokens,
-        leaving,
-        into,
-        order,
-        context.clips.grid.count,
-        is_merged=is_merged,
-        present=present,
-        proportional=proportional,
+    # A stands by position, or by similarity where there are no prefix tokens; then B.
+    sequence_of_a = a.expand_as(by_similarity) if prefix else by_similarity * 2 + first_of_a
+    sequence = torch.cat([sequence_of_a, b.expand(tokens.x.shape[0], -1)], 1)
+    return merged_pairs(
+        tokens, context, leaving, into, sequence, numbers, proportional=proportional
     )
