@@ -12,6 +12,7 @@ from cuts import ties
 import spectrim
 from spectrim.common.errors import SpectrimError
 from spectrim.deploy.graph import keep_top_in_order
+from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.reductions import keep_top
 from spectrim.pruning.stage import Stage
@@ -208,3 +209,29 @@ def test_what_cannot_be_exported(needed, make, tmp_path):
 def test_export_leaves_the_model_as_it_was(exported):
     model, _ = exported("audiomae-10")
     assert all(stage.reduce is keep_top for stage in model.plan.stages)
+
+
+@pytest.mark.parametrize("reduction", ["evit", "tome", "pitome", "diffrate", "segments"])
+def test_reductions_give_the_same_logits_when_exported(needed, make, heard, tmp_path, reduction):
+    """On real clips, two of which are padded.
+
+    Padding holds near-equal patches. Rounding decides which of them merge, so logits are less close.
+    """
+    model = prune(make("ast", depth=3), 0.8, blocks=(0, 2), reduction=reduction)
+    path = spectrim.export(model, tmp_path / "merged.onnx", input="features")
+    features, valid = heard("dog", "digit", "word")
+    with torch.inference_mode():
+        expected = model(features, valid).numpy()
+    logits = spectrim.load_onnx(path, threads=1).run(features.numpy(), valid.numpy(), "logits")
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+    assert np.ptp(expected) > 0.5
+    assert (logits.argmax(1) == expected.argmax(1)).all()
+
+
+@pytest.mark.parametrize(
+    ("reduction", "reason"), [("ats", "different numbers of patches"), ("adjacent", "cummax")]
+)
+def test_what_cannot_be_exported_says_why(make, tmp_path, reduction, reason):
+    model = prune(make("ast", depth=3), 0.8, blocks=(0, 2), reduction=reduction)
+    with pytest.raises(SpectrimError, match=f"{reduction}.*cannot be exported.*{reason}"):
+        spectrim.export(model, tmp_path / "none.onnx")

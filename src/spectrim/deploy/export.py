@@ -124,11 +124,13 @@ def _check(model: SpectrogramTransformer) -> None:
     for stage in model.plan.stages:
         parts: dict[str, Any] = {"score": stage.rank, "reduction": stage.reduce}
         for kind, part in parts.items():
-            if part is not None and not declared(part, "exportable", True):
+            exportable = True if part is None else declared(part, "exportable", True)
+            if exportable is not True:
+                reason = exportable or "its results differ between runtimes"
                 raise SpectrimError(
                     f"the stage at {stage.at} uses the {kind} "
-                    f"{part_name(getattr(stage, kind))!r}, which cannot be exported, because its "
-                    f"results differ between runtimes. Choose another {kind}."
+                    f"{part_name(getattr(stage, kind))!r}, which cannot be exported, because "
+                    f"{reason}. Choose another {kind}."
                 )
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise SpectrimError(

@@ -7,9 +7,11 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ..common.errors import SpectrimError, nearest
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Arguments that a stage passes itself; the other parameters of a part are its options.
 PASSED = {"score": 1, "reduction": 4}
@@ -19,6 +21,21 @@ def declared(part: Callable[..., Any], name: str, default: Any = None) -> Any:
     """A property that a score or a reduction declares, else `default`."""
     part = getattr(part, "func", part)  # a part with options is a functools.partial
     return getattr(part, name, default)
+
+
+def registrar(known: dict[str, Any]) -> Callable[..., Callable[[F], F]]:
+    """A decorator that puts a part into `known` under a name, with declared properties."""
+
+    def register(name: str, **properties: Any) -> Callable[[F], F]:
+        def decorate(part: F) -> F:
+            for key, value in properties.items():
+                setattr(part, key, value)
+            known[name] = part
+            return part
+
+        return decorate
+
+    return register
 
 
 def part_name(part: str | Callable[..., Any] | None) -> str:

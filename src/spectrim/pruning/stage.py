@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ..common.errors import SpectrimError
-from . import attention_scores as attention_scores  # registers its scores
 from .context import NO_ATTENTION, Context
 from .parts import declared, naming_errors, part_name, resolve
 from .reductions import REDUCTIONS, Reduction

@@ -21,6 +21,7 @@ from .registry import every_block, register
     tokens_after=half_stays,
     needs_scores=False,
     needs_block=True,
+    exportable="ONNX has no running maximum (aten.cummax)",
 )
 def adjacent(
     tokens: Tokens,

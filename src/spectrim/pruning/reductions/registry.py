@@ -20,28 +20,17 @@ present must stand first. It may declare properties as attributes:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from ..defaults import DEFAULT_BLOCKS
+from ..parts import registrar
 from ..tokens import Tokens
 
 Reduction: TypeAlias = Callable[..., Tokens]
 """(tokens, scores, count, context) to tokens."""
 
 REDUCTIONS: dict[str, Reduction] = {}
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def register(name: str, **properties: Any) -> Callable[[F], F]:
-    """Register a reduction under a name, with its properties (see above)."""
-
-    def decorate(reduction: F) -> F:
-        for key, value in properties.items():
-            setattr(reduction, key, value)
-        REDUCTIONS[name] = reduction
-        return reduction
-
-    return decorate
+register = registrar(REDUCTIONS)
 
 
 def papers_blocks(depth: int) -> tuple[int, ...]:

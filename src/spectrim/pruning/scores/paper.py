@@ -1,47 +1,14 @@
-"""Scores rank patches: functions of a context to (batch, patches), highest kept first.
-
-A score of your own is such a function, or a module with parameters. Pass it to `prune` as it is
-or as the text "package.module:name". It may declare properties as attributes:
-
-    needs_attention_map: True if it reads the whole attention map (`context.column_mean()`), so
-        that the block computes the map once; or a function of `has_class_token` that returns
-        this. (Its old name is `attention_map`.)
-    positive: False if scores may be negative; reductions that weigh patches by scores refuse it.
-    place: "after" if it ranks after the block's MLP only; see `Stage.place`.
-    needs_block: True if it cannot rank at "input", before the first block.
-    exportable: False if an exported model would give other results.
-    ranking_macs: a function of (tokens, width, has_class_token) to the multiply-accumulates that
-        the ranking adds to its block.
-"""
+"""The paper's scores: attention, intensity and variation, and random scores as a control."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-from .context import Context
-from .parts import declared
-
-Score: TypeAlias = Callable[[Context], Tensor]
-F = TypeVar("F", bound=Callable[..., Any])
-
-SCORES: dict[str, Score] = {}
-
-
-def register(name: str, **properties: Any) -> Callable[[F], F]:
-    """Register a score under a name, with its properties (see above)."""
-
-    def decorate(score: F) -> F:
-        for key, value in properties.items():
-            setattr(score, key, value)
-        SCORES[name] = score
-        return score
-
-    return decorate
+from ..context import Context
+from .registry import register
 
 
 @register(
@@ -94,9 +61,3 @@ def random(context: Context) -> Tensor:
 
 def _sound_first(context: Context, values: Tensor) -> Tensor:
     return torch.where(context.holds_sound(), context.carry(values), -math.inf)
-
-
-def needs_attention_map(score: Score, has_class_token: bool) -> bool:
-    """Whether a block should compute its attention map explicitly for this score."""
-    value = declared(score, "needs_attention_map", declared(score, "attention_map", False))
-    return bool(value(has_class_token) if callable(value) else value)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .context import Context
-from .scores import register
+from ..context import Context
+from .registry import register
 
 
 def _class_row_macs(tokens: int, width: int, has_class_token: bool) -> int:
@@ -69,7 +69,6 @@ VARIANCES = (0.01, 0.7)  # of a head whose ranking counts
 @register(
     "pagerank",
     needs_block=True,
-    exportable="the number of heads that count differs between clips",
 )
 def pagerank(context: Context, *, iterations: int | None = None) -> Tensor:
     """Importance of a patch in the graph of attention, in which important tokens vote.
