@@ -215,7 +215,8 @@ def test_export_leaves_the_model_as_it_was(exported):
 def test_reductions_give_the_same_logits_when_exported(needed, make, heard, tmp_path, reduction):
     """On real clips, two of which are padded.
 
-    Padding holds near-equal patches. Rounding decides which of them merge, so logits are less close.
+    Padding holds near-equal patches. Rounding decides which of them merge, so the
+    logits are less close.
     """
     model = prune(make("ast", depth=3), 0.8, blocks=(0, 2), reduction=reduction)
     path = spectrim.export(model, tmp_path / "merged.onnx", input="features")

@@ -11,7 +11,8 @@ or as the text "package.module:name". It may declare properties as attributes:
     positive: False if scores may be negative; reductions that weigh patches by scores refuse it.
     place: "after" if it ranks after the block's MLP only; see `Stage.place`.
     needs_block: True if it cannot rank at "input", before the first block.
-    exportable: False if an exported model would give other results; a text names another reason.
+    exportable: False if an exported model would give other results; a text names another
+        reason.
     ranking_macs: a function of (tokens, width, has_class_token) to the multiply-accumulates that
         the ranking adds to its block.
 """
