@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from ..common.errors import SpectrimError
 from .cost import Shape, macs
@@ -49,9 +48,6 @@ def comparable_plan(
     blocks: Sequence[int | str] | str | None = None,
     reduction: str | Reduction = "keep-top",
     seed: int = 0,
-    *,
-    round_to: int = 1,
-    reduction_options: Mapping[str, Any] | None = None,
 ) -> Plan:
     """A plan that can be compared with keep-top at `keep_rate`.
 
@@ -60,25 +56,16 @@ def comparable_plan(
     `blocks` are given, or the reduction acts where keep-top acts, the keep rate is taken as it is.
     An adaptive reduction is matched by the most patches that it may keep.
     """
-    reduce = resolve("reduction", reduction, REDUCTIONS, reduction_options or {})
+    reduce = resolve("reduction", reduction, REDUCTIONS, {})
     default_blocks = declared(reduce, "blocks", papers_blocks)(shape.depth)
 
     def plan_at(rate: float) -> Plan:
-        return paper_plan(
-            rate,
-            score,
-            blocks,
-            reduction,
-            seed,
-            depth=shape.depth,
-            round_to=round_to,
-            reduction_options=reduction_options,
-        )
+        return paper_plan(rate, score, blocks, reduction, seed, depth=shape.depth)
 
     is_same_place = tuple(default_blocks) == papers_blocks(shape.depth)
     if blocks is not None or is_same_place or keep_rate == 1.0:
         return plan_at(keep_rate)
-    target = macs(shape, paper_plan(keep_rate, seed=seed, depth=shape.depth, round_to=round_to))
+    target = macs(shape, paper_plan(keep_rate, depth=shape.depth))
     # MACs grow with the keep rate: halve the range until two neighbouring rates are left.
     low, high = 1, STEPS
     while high - low > 1:

@@ -149,9 +149,11 @@ def read_losses(
     """
     # A signal to one process stops all of them after the same step. If one stopped alone, the
     # others would wait for its gradients.
-    own = torch.stack([step.loss for step in pending])
-    sums = accelerator.reduce(torch.cat([own, torch.full_like(own[:1], len(stopping))]), "sum")
-    norms = torch.stack([torch.as_tensor(step.norm, device=own.device) for step in pending])
+    losses = torch.stack([step.loss for step in pending])
+    sums = accelerator.reduce(
+        torch.cat([losses, torch.full_like(losses[:1], len(stopping))]), "sum"
+    )
+    norms = torch.stack([torch.as_tensor(step.norm, device=losses.device) for step in pending])
     *losses, signals = sums.tolist()
     for step, loss, norm in zip(pending, losses, norms.tolist(), strict=True):
         check_finite(loss, step, states)

@@ -23,7 +23,7 @@ from .registry import papers_blocks, register
     needs_positive_scores=True,
 )
 def evit(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
-    """Keep the `count` best patches; their successor is the sum of score x token of the rest.
+    """Keep the `count` best patches, and append one token: the sum of score x token of the rest.
 
     As in the original code the sum is not divided by the sum of the scores. The fused token enters
     the MLP of the same block and is an ordinary patch from then on: it can be ranked and dropped.
