@@ -4,13 +4,15 @@
 
 Writes OUT-1, OUT-2 and OUT-3, one for each call that carries a folder to the GPU machine:
 
-1. Arabic Speech Commands, first words; the synthetic digits of `tools/sample_pack.py words`
-2. Arabic Speech Commands, other words; FSDD, one lossless FLAC per speaker
-3. ESC-50, folds 1 to 4: the pages of its Ogg files before the first clip of fold 5
+1. ESC-50
+2. Arabic Speech Commands, first words; the synthetic digits of `tools/sample_pack.py words`
+3. Arabic Speech Commands, other words; FSDD, one lossless FLAC per speaker
 
-Each folder holds manifests with the columns of a recipe: `words.csv`, `fsdd-digit.csv`,
-`esc50-shareable.csv` (clips under CC0 and CC BY) and `espeak-words.csv`. Re-encoding at a lower bit
-rate would change log-mel features by 0.4 to 0.6 on average, and models are tested on the originals.
+Manifests have the columns of a recipe: `esc50-shareable.csv` (folds 1 to 4, clips under CC0 and
+CC BY), `words.csv`, `fsdd-digit.csv` and `espeak-words.csv` to train on, and `esc50-test.csv`
+(fold 5), `words-test.csv` and `fsdd-digit-test.csv`. The manifests of the words lie in the third
+folder and name files of the second one too. Re-encoding at a lower bit rate would change log-mel
+features by 0.4 to 0.6 on average, and models are tested on the originals.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
-import struct
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from spectrim.data.corpora.esc import category
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RATE = 16_000
@@ -34,30 +37,28 @@ SPOKEN_COMPRESSION = 0.9  # of synthetic words, which are placed in noise
 Rows = list[dict[str, str]]
 
 
-def words(source: Path, target: Path, first: bool) -> None:
-    """Copy the files of some words, and the rows of the training and validation clips."""
+def words(source: Path, first: Path, second: Path) -> None:
+    """Copy the files of the words into two folders; the second one gets the manifests."""
     with (source / "words.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] in ("train", "valid")]
+        rows = list(csv.DictReader(file))
     files = sorted({row["path"] for row in rows})
     count = round(FIRST_WORDS * len(files))
-    chosen = files[:count] if first else files[count:]
-    for name in chosen:
-        shutil.copyfile(source / name, target / f"word-{name}")
+    paths = {}
+    for position, name in enumerate(files):
+        folder = first if position < count else second
+        shutil.copyfile(source / name, folder / f"word-{name}")
+        paths[name] = ("" if folder == second else f"../{first.name}/") + f"word-{name}"
     keys = ("label", "split", "start", "end")
-    kept = [
-        {"path": f"word-{row['path']}"} | {key: row[key] for key in keys}
-        for row in rows
-        if row["path"] in chosen
-    ]
-    write(target / "words.csv", kept)
+    rows = [{"path": paths[row["path"]]} | {key: row[key] for key in keys} for row in rows]
+    write(second / "words.csv", [row for row in rows if row["split"] != "test"])
+    write(second / "words-test.csv", [row for row in rows if row["split"] == "test"])
 
 
 def fsdd(source: Path, target: Path) -> None:
-    """The training takes of a speaker, indices 5 to 49, in one FLAC file."""
+    """The takes of a speaker in one FLAC file; the test takes are those with indices 0 to 4."""
     speakers = defaultdict(list)
     for path in sorted(source.glob("*.wav")):
-        if int(path.stem.split("_")[2]) >= 5:
-            speakers[path.stem.split("_")[1]].append(path)
+        speakers[path.stem.split("_")[1]].append(path)
     rows: Rows = []
     for speaker, paths in speakers.items():
         takes = []
@@ -68,7 +69,7 @@ def fsdd(source: Path, target: Path) -> None:
                 {
                     "path": f"fsdd-{speaker}.flac",
                     "label": DIGITS[int(path.name[0])],
-                    "split": "train",
+                    "split": "test" if int(path.stem.split("_")[2]) < 5 else "train",
                     "start": f"{begin / rate:.6f}",
                     "end": f"{(begin + len(samples)) / rate:.6f}",
                 }
@@ -79,48 +80,29 @@ def fsdd(source: Path, target: Path) -> None:
         soundfile.write(
             target / f"fsdd-{speaker}.flac", whole, rate, "PCM_16", compression_level=1.0
         )
-    write(target / "fsdd-digit.csv", rows)
+    write(target / "fsdd-digit.csv", [row for row in rows if row["split"] == "train"])
+    write(target / "fsdd-digit-test.csv", [row for row in rows if row["split"] == "test"])
 
 
 def esc50(source: Path, target: Path) -> None:
-    """Folds 1 to 4 of every class; the manifest lists the clips under CC0 and CC BY."""
+    """All files; the manifest to train on lists the clips under CC0 and CC BY of folds 1 to 4."""
     with (source / "esc50.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    ends: dict[str, float] = {}
-    for row in rows:
-        if row["fold"] != "5":
-            ends[row["path"]] = max(ends.get(row["path"], 0.0), float(row["end"]))
-    for name, end in ends.items():
-        first = min(float(r["start"]) for r in rows if r["path"] == name and r["fold"] == "5")
-        if first < end:
-            raise SystemExit(f"{name}: a clip of fold 5 stands before one of folds 1 to 4")
-        pages = pages_until((source / name).read_bytes(), round(end * RATE))
-        (target / f"esc-{name}").write_bytes(pages)
+        rows = [row | {"label": category(row["label"])} for row in csv.DictReader(file)]
+    for name in {row["path"] for row in rows}:
+        shutil.copyfile(source / name, target / f"esc-{name}")
+    keys = ("label", "fold", "start", "end")
     kept = [
-        {"path": f"esc-{row['path']}"}
-        | {key: row[key] for key in ("label", "fold", "start", "end")}
+        {"path": f"esc-{row['path']}"} | {key: row[key] for key in keys}
         for row in rows
         if row["fold"] != "5" and row["licence"] in SHAREABLE
     ]
     write(target / "esc50-shareable.csv", kept)
-
-
-def pages_until(ogg: bytes, samples: int) -> bytes:
-    """The pages of an Ogg file up to the one that completes this number of samples.
-
-    A page begins with "OggS", version, flags, the 64-bit number of samples that it completes
-    (-1: none), serial number, page number, checksum, the number of its segments, and their sizes.
-    """
-    position = 0
-    while position < len(ogg):
-        magic, completed, segments = struct.unpack_from("<4sxxq12xB", ogg, position)
-        if magic != b"OggS":
-            raise SystemExit(f"no Ogg page at byte {position}")
-        sizes = ogg[position + 27 : position + 27 + segments]
-        position += 27 + segments + sum(sizes)
-        if completed >= samples:
-            break
-    return ogg[:position]
+    held_out = [
+        {"path": f"esc-{row['path']}", "split": "test"} | {key: row[key] for key in keys}
+        for row in rows
+        if row["fold"] == "5"
+    ]
+    write(target / "esc50-test.csv", held_out)
 
 
 def spoken(source: Path, target: Path) -> None:
@@ -160,22 +142,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("corpora", type=Path)
     parser.add_argument("out", help="Prefix of the three folders.")
-    parser.add_argument("--mib", type=float, default=34, help="Largest size of a folder.")
+    parser.add_argument("--mib", type=float, default=40, help="Largest size of a folder.")
     parser.add_argument("--words", type=Path, help="Folder of `tools/sample_pack.py words`.")
     args = parser.parse_args()
     folders = [Path(f"{args.out}-{number}") for number in (1, 2, 3)]
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    arabic = args.corpora / "ArabicSpeechCommands"
-    words(arabic, folders[0], first=True)
+    esc50(args.corpora / "ESC-50", folders[0])
     if args.words:
-        spoken(args.words, folders[0])
+        spoken(args.words, folders[1])
     else:
         print("left out: synthetic digits; give --words")
-    words(arabic, folders[1], first=False)
-    fsdd(args.corpora / "FSDD" / "recordings", folders[1])
-    esc50(args.corpora / "ESC-50", folders[2])
+    words(args.corpora / "ArabicSpeechCommands", folders[1], folders[2])
+    fsdd(args.corpora / "FSDD" / "recordings", folders[2])
     sizes = [sum(file.stat().st_size for file in folder.iterdir()) / 2**20 for folder in folders]
     for folder, size in zip(folders, sizes, strict=True):
         print(f"{folder}: {size:.1f} MiB of {args.mib:g} MiB")

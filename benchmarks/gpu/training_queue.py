@@ -3,7 +3,8 @@
     python benchmarks/gpu/training_queue.py --out OUT --audio .gpu-1 .gpu-2 .gpu-3 --seconds 470
     python benchmarks/gpu/training_queue.py --unpack OUT RUNS          # at home
 
-Jobs start when the jobs they need are finished, in the order of `queue.yaml`. A job that is stopped
+Jobs start when the jobs they need are finished and their audio is there, in the order of
+`queue.yaml`; a folder of --audio may arrive later. A job that is stopped
 by its limit, or by the end of the time, saves its state. OUT gets `training_queue.json` and the
 parts of one archive: a half-precision model and the records of every finished job, and the whole
 run folder of an unfinished one. Unpack them into the folder of runs on the next occasion, or at
@@ -19,6 +20,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -26,18 +28,22 @@ import sys
 import tarfile
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
 import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 GRACE = 12.0  # seconds before the end at which running jobs are told to save and stop
+EVALUATION = 60.0  # seconds for the evaluations after the jobs, where the queue has any
 PACKING = 10.0  # seconds that packing takes
 PART = 15 * 2**20  # bytes of an archive's part
 ARCHIVE = 62 * 2**20  # bytes of the archive: a machine returns 64 MiB in eight files
-RECORDS = ("summary.json", "epochs.jsonl", "recipe.yaml", "settled.json", "log.txt")
+RECORDS = ("done", "summary.json", "epochs.jsonl", "recipe.yaml", "settled.json", "log.txt")
 REHEARSAL_CLIPS = 12  # of each manifest
 
 
@@ -62,10 +68,14 @@ class Queue:
             self.changes = [*self.changes, *content["rehearsal"]]
             chosen = chosen or content["rehearsal_jobs"]
         self.jobs: dict[str, dict[str, Any]] = {
-            job["name"]: job for job in content["jobs"] if not chosen or job["name"] in chosen
+            job["name"]: job
+            for job in with_seeds(content["jobs"])
+            if not chosen or job["name"] in chosen
         }
         self.values = {"runs": str(self.runs), "data": str(args.scratch)}
-        self.values |= manifests(args.audio, args.scratch if args.rehearsal else None)
+        self.waiting_for = list(args.audio)
+        self.evaluations: dict[str, dict[str, Any]] = content.get("evaluations", {})
+        self.read_audio()
         self.states = {name: "finished" if self.finished(name) else "waiting" for name in self.jobs}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.started: dict[str, float] = {}
@@ -74,7 +84,14 @@ class Queue:
 
     def left(self) -> float:
         """Seconds until jobs must stop."""
-        return float(self.args.seconds) - GRACE - PACKING - (time.monotonic() - self.began)
+        after = GRACE + PACKING + (EVALUATION if self.evaluations else 0)
+        return float(self.args.seconds) - after - (time.monotonic() - self.began)
+
+    def read_audio(self) -> None:
+        """Decode the manifests of packed folders that have arrived since the last look."""
+        for folder in [folder for folder in self.waiting_for if folder.is_dir()]:
+            self.waiting_for.remove(folder)
+            self.values |= manifests(folder, self.args.scratch, self.args.rehearsal)
 
     def finished(self, name: str) -> bool:
         """Whether a job has its result."""
@@ -101,10 +118,13 @@ class Queue:
         Raises:
             KeyError: a manifest was not packed.
         """
-        for key in ("words", "fsdd-digit", "esc50-shareable", "espeak-words", "runs", "data"):
-            if f"{{{key}}}" in text:
-                text = text.replace(f"{{{key}}}", self.values[key])
-        return text
+        return re.sub(r"\{([\w-]+)\}", lambda match: self.values[match[1]], text)
+
+    def arrived(self, name: str) -> bool:
+        """Whether the audio that a job reads is there, or will never come."""
+        with contextlib.suppress(KeyError):
+            return bool(self.line(name))
+        return not self.waiting_for
 
     def start(self, name: str) -> None:
         """Start a job."""
@@ -157,8 +177,9 @@ class Queue:
             if self.closing and (not self.running or time.monotonic() - closed > GRACE):
                 break
             if not self.closing:
+                self.read_audio()
                 self._start_ready()
-                if not self.running:
+                if not self.running and not self.waiting_for:
                     break
             time.sleep(0.1)
         for name, process in list(self.running.items()):
@@ -176,7 +197,8 @@ class Queue:
             if len(self.running) >= self.args.at_once:
                 return
             needs = self.jobs[name].get("needs", ())
-            if state == "waiting" and all(self.done(need) for need in needs):
+            ready = all(self.done(need) for need in needs) and self.arrived(name)
+            if state == "waiting" and ready:
                 self.start(name)
 
     def done(self, name: str) -> bool:
@@ -184,6 +206,42 @@ class Queue:
         if name in self.states:
             return self.states[name] == "finished"
         return (self.runs / name).is_dir()
+
+    def evaluate(self) -> None:
+        """Sweep the finished runs of each evaluation on its held-out clips, all at the same time.
+
+        `sweeps/NAME` in the folder of runs gets the table and, instead of all probabilities, the
+        top class of every clip.
+        """
+        sweeps = {}
+        for name, evaluation in self.evaluations.items():
+            runs = [self.runs / run for run in evaluation["runs"]]
+            runs += [path for run in runs for path in sorted(self.runs.glob(f"{run.name}-seed-*"))]
+            models = [
+                str(run / "last")
+                for run in runs
+                if (run / "summary.json").is_file() and (run / "last").is_dir()
+            ]
+            folder = self.runs / "sweeps" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            if not models or evaluation["data"].strip("{}") not in self.values:
+                continue
+            line = [sys.executable, "-m", "spectrim", "sweep"]
+            line += [word for model in models for word in ("--model", model)]
+            line += ["--data", self.filled(evaluation["data"]), *evaluation["options"]]
+            with (folder / "log.txt").open("ab") as log:
+                sweeps[name] = subprocess.Popen(
+                    [*line, "--out", str(folder)], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+                )
+        end = time.monotonic() + EVALUATION
+        for name, process in sweeps.items():
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)  # it writes what it has
+                process.wait()
+            keep_top_classes(self.runs / "sweeps" / name)
+            print(f"training_queue: evaluation {name}, status {process.returncode}", flush=True)
 
     def report(self) -> dict[str, Any]:
         """The content of `training_queue.json`."""
@@ -219,19 +277,21 @@ class Queue:
             if state != "finished"
             for need in self.jobs[name].get("needs", ())
         }
-        results = [n for n, s in self.states.items() if s == "finished" and self.wanted(n, needed)]
+        results = [name for name, state in self.states.items() if state == "finished"]
         # Final models first, then states, which only their job can make; then models that other
-        # jobs start from.
+        # jobs start from, and records.
         final = [name for name in results if self.jobs[name].get("keep", True)]
         unfinished = [n for n, s in self.states.items() if s in ("stopped", "failed")]
-        starts = [name for name in results if name not in final]
+        others = sorted(set(results) - set(final), key=lambda name: name not in needed)
         whole, left_out = io.BytesIO(), []
         with tarfile.open(fileobj=whole, mode="w") as archive:
-            for name in [*final, *unfinished, *starts]:
+            if (self.runs / "sweeps").is_dir():
+                archive.add(self.runs / "sweeps", arcname="sweeps")
+            for name in [*final, *unfinished, *others]:
                 with tempfile.TemporaryDirectory() as aside:
                     folder = Path(aside) / name
                     if name in results:
-                        self.copy_result(name, folder)
+                        self.copy_result(name, folder, name in final or name in needed)
                     else:
                         shutil.copytree(self.runs / name, folder)
                         for part in ("best", "last", "waveforms"):
@@ -246,51 +306,86 @@ class Queue:
             (out / f"runs.tar.{number}").write_bytes(content[start : start + PART])
         return left_out
 
-    def wanted(self, name: str, needed: set[str]) -> bool:
-        """Whether the result of a finished job is packed."""
-        return (self.runs / name / "last").is_dir() and (
-            bool(self.jobs[name].get("keep", True)) or name in needed
-        )
-
-    def copy_result(self, name: str, folder: Path) -> None:
-        """The last model in half precision, and the records of a run."""
+    def copy_result(self, name: str, folder: Path, model: bool) -> None:
+        """The records of a run and, where `model` says so, the last model in half precision."""
         import spectrim
 
         folder.mkdir()
-        spectrim.load(self.runs / name / "last").half().save(folder / "last")
+        if model and (self.runs / name / "last").is_dir():
+            spectrim.load(self.runs / name / "last").half().save(folder / "last")
         for record in RECORDS:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(self.runs / name / record, folder / record)
 
 
-def manifests(folders: list[Path], scratch: Path | None) -> dict[str, str]:
-    """Packed manifests by name, separated by commas.
+def with_seeds(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Jobs, and at the end copies with further seeds of those that say how many they want."""
+    return jobs + [
+        job
+        | {"name": f"{job['name']}-seed-{seed}", "keep": False}
+        | {"changes": [*job["changes"], f"seed={seed}"]}
+        for seed in range(1, max((job.get("seeds", 1) for job in jobs), default=1))
+        for job in jobs
+        if job.get("seeds", 1) > seed
+    ]
+
+
+def manifests(folder: Path, scratch: Path, few: bool = False) -> dict[str, str]:
+    """Decode the audio of a packed folder; returns the manifests by name.
+
+    Every job reads parts of long files, and finding a part in a compressed file takes as long as
+    decoding what stands before it. So each file is decoded once, to 32-bit WAV.
 
     Args:
-        scratch: folder for manifests of a few clips each, for a rehearsal; None: the whole ones.
+        scratch: folder for decoded audio and manifests.
+        few: keep a few clips of each manifest, for a rehearsal.
     """
-    paths: dict[str, list[str]] = {}
-    for folder in folders:
-        for file in sorted(folder.resolve().glob("*.csv")):
-            path = file if scratch is None else few_clips(file, scratch)
-            paths.setdefault(file.stem, []).append(str(path))
-    return {name: ",".join(files) for name, files in paths.items()}
+    scratch.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for file in sorted(folder.resolve().glob("*.csv")):
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        if few:
+            rows = few_clips(rows)
+        sources = sorted({row["path"] for row in rows})
+        decoded = {name: scratch / f"{Path(name).stem}.wav" for name in sources}
+        with ThreadPoolExecutor(max(4, os.cpu_count() or 4)) as pool:
+            list(pool.map(decode, [file.parent / name for name in sources], decoded.values()))
+        written = scratch / file.name
+        with written.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(row | {"path": str(decoded[row["path"]])} for row in rows)
+        paths[file.stem] = str(written)
+    return paths
 
 
-def few_clips(manifest: Path, scratch: Path) -> Path:
-    """A manifest of some clips of another one."""
-    with manifest.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+def decode(source: Path, target: Path) -> None:
+    """Write a file as 32-bit WAV, once."""
+    if not target.is_file():
+        samples, rate = soundfile.read(source, dtype="float32")
+        soundfile.write(target, samples, rate, "FLOAT", format="WAV")
+
+
+def few_clips(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Some clips of a manifest."""
     rows = random.Random(0).sample(rows, min(REHEARSAL_CLIPS, len(rows)))
     labels = {row["label"] for row in rows if row.get("split", "train") == "train"}
-    rows = [row for row in rows if row["label"] in labels]
-    scratch.mkdir(parents=True, exist_ok=True)
-    few = scratch / f"{manifest.parent.name.lstrip('.')}-{manifest.name}"
-    with few.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(row | {"path": str(manifest.parent / row["path"])} for row in rows)
-    return few
+    return [row for row in rows if row["label"] in labels] or rows
+
+
+def keep_top_classes(folder: Path) -> None:
+    """Replace the probabilities of a sweep by the top class of every clip."""
+    for file in folder.glob("probabilities-*.npz"):
+        with np.load(file) as content:
+            kept = {
+                key: values.argmax(-1).astype(np.uint8)
+                if values.ndim == 2 and values.dtype.kind == "f"
+                else values
+                for key, values in content.items()
+            }
+        np.savez_compressed(folder / file.name.replace("probabilities", "classes"), **kept)
+        file.unlink()
 
 
 def unpack(out: Path, runs: Path) -> None:
@@ -356,6 +451,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     queue = Queue(args)
     queue.run()
+    queue.evaluate()
     left_out = queue.pack(args.out)
     result = queue.report() | {"not_packed": left_out}
     aside = args.out / "training_queue.tmp"

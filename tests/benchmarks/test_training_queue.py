@@ -18,8 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu" / "training_queue.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
-from pack_bundles import pages_until  # noqa: E402
-
 # Notes its start, works so many seconds, and ends with a status; after a signal it saves first.
 JOB = """
 import pathlib, signal, sys, time
@@ -133,17 +131,3 @@ def test_every_job_of_the_queue_exists_and_needs_jobs_before_it():
         assert all(start.split("/")[1] in job["needs"] for start in starts)
         seen.add(job["name"])
     assert set(content["rehearsal_jobs"]) <= seen
-
-
-@pytest.mark.parametrize("seconds", [1, 2.5])
-def test_the_first_pages_of_an_ogg_file_hold_its_first_samples_unchanged(tmp_path, seconds):
-    path = tmp_path / "noise.ogg"
-    noise = np.random.default_rng(0).standard_normal(64_000).astype(np.float32) * 0.1
-    soundfile.write(path, noise, 16_000, format="OGG", subtype="VORBIS")
-    whole = soundfile.read(path, dtype="float32")[0]
-    samples = round(16_000 * seconds)
-    pages = pages_until(path.read_bytes(), samples)
-    (tmp_path / "cut.ogg").write_bytes(pages)
-    cut = soundfile.read(tmp_path / "cut.ogg", dtype="float32")[0]
-    assert samples <= len(cut) < len(whole) and len(pages) < path.stat().st_size
-    assert np.array_equal(cut[:samples], whole[:samples])

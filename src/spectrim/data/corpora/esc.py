@@ -138,11 +138,15 @@ def _named(folder: Path) -> tuple[list[tuple[str, Clip]], list[str]]:
     ], missing
 
 
+def category(name: str) -> str:
+    """ESC-50's category for a name of a class, such as "Sea waves"."""
+    return CATEGORIES.get(name) or re.sub(r"[ -]+", "_", name).lower()
+
+
 def _with_category(clip: Clip) -> Clip:
-    """The clip with ESC-50's category for a name of a class, such as "Sea waves"."""
+    """The clip with ESC-50's category for the name of its class."""
     (name,) = clip.labels
-    category = CATEGORIES.get(name) or re.sub(r"[ -]+", "_", name).lower()
-    return replace(clip, labels=(category,))
+    return replace(clip, labels=(category(name),))
 
 
 def _licences(folder: Path) -> Mapping[str, str]:
