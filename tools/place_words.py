@@ -51,7 +51,7 @@ def placed(clip: Clip, path: Path, seed: tuple[int, int]) -> Clip:
 def words_of(path: Path) -> list[Clip]:
     """The words of a folder, in the order of their names, or of a manifest."""
     if path.is_file():
-        return list(read_data(path).clips)
+        return [replace(clip, split="train") for clip in read_data(path).clips]
     return [Clip(file, (file.stem.split("_")[0],), "train") for file in sorted(path.glob("*.wav"))]
 
 
