@@ -39,7 +39,7 @@ download_wheels() { # folder
 }
 
 if [ -n "${TRAINING:-}" ]; then
-  CALL_MIB=${CALL_MIB:-34}
+  CALL_MIB=${CALL_MIB:-42}
   ESPEAK_WORDS=${ESPEAK_WORDS:-$root/runs/espeak-words}
   export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
   [ -d "$ESPEAK_WORDS" ] || "$PYTHON" "$root/tools/sample_pack.py" words "$ESPEAK_WORDS"
@@ -47,11 +47,25 @@ if [ -n "${TRAINING:-}" ]; then
   download_wheels "$root/.gpu-1/wheels"
   for note in "${left_out[@]}"; do echo "left out: $note"; done
   du -sm "$root"/.gpu-[123]
-  echo "three calls on one machine, each with the folder that it carries, from the checkout:"
-  echo ".gpu-1: ls .gpu-1 | wc -l"
-  echo ".gpu-2: ls .gpu-2 | wc -l"
-  echo ".gpu-3: ENTRIES=training_queue:$((MINUTES * 60 - 25)) MINUTES=$MINUTES bash benchmarks/gpu/agenda.sh"
-  echo "then, here: python benchmarks/gpu/training_queue.py --unpack RESULTS runs/queue"
+  cat <<END
+The checkout travels with each folder. On a throwaway branch, remove what training does not read:
+  git checkout -b gpu-run && git rm -rq results docs tests grids && git commit -qm "for the GPU"
+  now $(git -C "$root" ls-files -z | (cd "$root" && xargs -0 cat) | wc -c | awk '{ print int($1 / 2^20) }') MiB
+An idle machine is given back with all files on it. So the first call runs alone, and it is enough
+for ESC-50. Send a second one only after the answer to the first one; start every call with
+"[ -d /root/w ]" and end it there if that fails.
+.gpu-1 (ESC-50), alone:
+  ENTRIES=training_queue:$((MINUTES * 60 - 25)) MINUTES=$MINUTES bash benchmarks/gpu/agenda.sh
+All three, on one machine:
+  .gpu-1: set -e; mkdir /root/w; cp -r src benchmarks recipes tools pyproject.toml .gpu-1 /root/w/;
+    cd /root/w; python3 -m pip install -q --no-index --no-deps --target site .gpu-1/wheels/*.whl;
+    export PYTHONPATH=/root/w/src:/root/w/site; (setsid nohup python3 benchmarks/gpu/training_queue.py
+    --audio .gpu-1 .gpu-2 .gpu-3 --seconds 640 --out out >queue.log 2>&1 </dev/null &); sleep 10; cat queue.log
+  .gpu-2: [ -d /root/w ] && cp -r .gpu-2 /root/w/t2 && mv /root/w/t2 /root/w/.gpu-2
+  .gpu-3: [ -d /root/w ] && cp -r .gpu-3 /root/w/t3 && mv /root/w/t3 /root/w/.gpu-3 &&
+    while [ ! -f /root/w/out/training_queue.json ]; do sleep 5; done; cp /root/w/out/* /root/w/queue.log \$OUT/
+then, here: python benchmarks/gpu/training_queue.py --unpack RESULTS runs/queue
+END
   exit
 fi
 
