@@ -9,9 +9,6 @@ import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
-import pytest
-import soundfile
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
