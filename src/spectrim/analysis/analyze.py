@@ -16,8 +16,9 @@ from ..data.manifest import Manifest
 from ..metrics.jackknife import deal
 from ..models.build import prune
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.defaults import DEFAULT_BLOCKS
-from ..pruning.parts import part_name
+from ..pruning.defaults import DEFAULT_REDUCTION
+from ..pruning.parts import declared, part_name, resolve
+from ..pruning.reductions import REDUCTIONS
 from .counts.base import BatchStats
 from .counts.histograms import Histogram
 from .examples import Example, choose_clips, find_clips, make_example
@@ -38,8 +39,10 @@ class Settings:
 
     Attributes:
         keep_rate: in each of `blocks`; None: each model's own plan, which it must have.
-        scores: the scores that rank; ignored if `keep_rate` is None.
-        blocks: the blocks that prune, counted from 0, or "input".
+        scores: the scores that rank; ignored if `keep_rate` is None, or if the reduction ranks by
+            itself.
+        blocks: the blocks that prune, counted from 0, or "input"; None: the reduction's own.
+        reduction: how patches are reduced; ignored if `keep_rate` is None.
         batch_size: clips at a time.
         sample: patches that K-means clusters.
         seed: of that sample, of the jackknife groups, of random scores, and of the choice of
@@ -53,7 +56,8 @@ class Settings:
 
     keep_rate: float | None = 0.5
     scores: Sequence[str] = SCORES
-    blocks: Sequence[int | str] | str | None = DEFAULT_BLOCKS
+    blocks: Sequence[int | str] | str | None = None
+    reduction: str = DEFAULT_REDUCTION
     batch_size: int = BATCH_SIZE
     sample: int = SAMPLE
     seed: int = 0
@@ -140,9 +144,19 @@ def pruned_by_score(
         SpectrimError: its own plan is asked for, and it has none.
     """
     if settings.keep_rate is not None:
+        reduce = resolve("reduction", settings.reduction, REDUCTIONS, {})
+        ranks = declared(reduce, "needs_scores", True)
+        scores = list(dict.fromkeys(settings.scores)) if ranks else [None]
         return {
-            score: prune(model, settings.keep_rate, score, settings.blocks, seed=settings.seed)
-            for score in dict.fromkeys(settings.scores)
+            part_name(score): prune(
+                model,
+                settings.keep_rate,
+                score,
+                settings.blocks,
+                reduction=settings.reduction,
+                seed=settings.seed,
+            )
+            for score in scores
         }
     if not model.plan.stages:
         raise SpectrimError(

@@ -27,13 +27,14 @@ class Picture:
     """The patches of a clip that one pruned model keeps.
 
     Attributes:
-        model, score: their names.
+        model, score: their names; for another reduction than keep-top, `PrunedModel.label`.
         view: of the model: its grid and how its features are normalised.
         features: (frames, mels) normalised log-mel, padding at the clip's minimum.
         valid: frames that are sound.
         unpruned, pruned: (label, probability) of the top class without and with pruning.
         blocks: where the stages stand, from 0, or "input".
-        kept: (1 + stages, columns, rows) bool: patches before any pruning and after each stage.
+        holders: (1 + stages, columns, rows) position of the token that holds each patch, before any
+            pruning and after each stage; -1 if it was dropped. Merged patches share a token.
     """
 
     model: str
@@ -44,7 +45,17 @@ class Picture:
     unpruned: tuple[str, float]
     pruned: tuple[str, float]
     blocks: list[int | str]
-    kept: np.ndarray
+    holders: np.ndarray
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(1 + stages, columns, rows) bool: patches that a token holds."""
+        return self.holders >= 0
+
+    @property
+    def merges(self) -> bool:
+        """Whether any token holds several patches."""
+        return any(np.unique(held[held >= 0]).size < (held >= 0).sum() for held in self.holders)
 
 
 @dataclass(frozen=True)
@@ -110,26 +121,26 @@ def _picture(
     features, valid = feature_cache.features(pruned.model)
     grid = pruned.view.grid
     order = pruned.view.order_of(pruned.model)
-    kept = [np.ones(grid.count, bool)]
+    holders = [np.arange(grid.count)]
 
     def watch(before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
         if stage is not None:
-            left = np.zeros(grid.count, bool)
-            left[order[after.origin[0].cpu().numpy()]] = True
-            kept.append(left)
+            in_view = np.empty(grid.count, int)
+            in_view[order] = after.holders(grid.count)[0].cpu().numpy()
+            holders.append(in_view)
 
     tokens = pruned.model.encode(features, valid, watch=watch)
     logits = pruned.model.head(pruned.model.pool(tokens)).float()
     return Picture(
         model=name,
-        score=pruned.score,
+        score=pruned.label,
         view=pruned.view,
         features=pad_with_minimum(features.float(), valid)[0].cpu().numpy(),
         valid=int(valid[0]),
         unpruned=unpruned,
         pruned=_label(pruned.model, logits),
         blocks=pruned.blocks,
-        kept=np.stack(kept).reshape(-1, grid.columns, grid.rows),
+        holders=np.stack(holders).reshape(-1, grid.columns, grid.rows),
     )
 
 

@@ -18,7 +18,7 @@ from ..audio.constants import SAMPLE_RATE
 from ..common.files import save_text
 from .examples import Example
 from .inputs import not_run
-from .summary import Table, summaries
+from .summary import Table, method, summaries
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
@@ -105,16 +105,16 @@ def _head(numbers: dict[str, Any]) -> str:
     sets = ", ".join(f"{data['data']} ({data['clips']} clips)" for data in numbers["data"])
     rate = rows[0]["keep_rate"]
     plan = "each model's own plan" if rate is None else f"keep rate {rate:g} in each pruning block"
-    scores = ", ".join(dict.fromkeys(row["score"] for row in rows))
+    methods = ", ".join(dict.fromkeys(method(row) for row in rows))
     paragraphs = [
         f"<p>Models: {html.escape(models)}. Data: {html.escape(sets)}. Pruned with "
-        f"{html.escape(plan)}, ranked by {html.escape(scores)}. The analysis follows section 5 of "
+        f"{html.escape(plan)}, method: {html.escape(methods)}. The analysis follows section 5 of "
         "T. Lee and H. Lee, <cite>Token Pruning in Audio Transformers</cite> (ECAI 2025, arXiv "
         "2504.01690).</p>",
     ]
     if not any(row["drops"] for row in rows):
         paragraphs.append(
-            "<p>Nothing is dropped at this keep rate, so the report shows unpruned models only.</p>"
+            "<p>No patch is dropped: figures that compare kept and dropped patches are omitted.</p>"
         )
     return "\n".join(["<h1>Which patches matter</h1>", *paragraphs])
 
@@ -152,8 +152,8 @@ def _list(items: Iterable[str]) -> str:
 
 def _method(numbers: dict[str, Any]) -> str:
     """Settings and versions behind the numbers; results.json stores them for each row."""
-    keys = ["model", "data", "source", "score", "keep_rate", "batch_size", "threads", "device",
-            "dtype", "frames"]  # fmt: skip
+    keys = ["model", "data", "source", "score", "reduction", "keep_rate", "batch_size", "threads",
+            "device", "dtype", "frames"]  # fmt: skip
     runs = [[str(row[key]) for key in keys] for row in numbers["rows"]]
     samples = [
         [data["data"], ", ".join(view["models"]), *map(str, view["sample"].values())]

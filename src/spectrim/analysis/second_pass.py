@@ -10,6 +10,8 @@ from torch import Tensor
 from ..common.errors import not_finite
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
+from ..pruning.defaults import DEFAULT_REDUCTION
+from ..pruning.parts import part_name
 from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
@@ -25,7 +27,9 @@ class PrunedModel:
     """A pruned model and its counts.
 
     Attributes:
-        score: the score that ranks; for a model's own plan, the score of its first stage.
+        score: the score that ranks, "none" for a reduction that ranks by itself; for a model's
+            own plan, the score of its first stage.
+        reduction: of the first stage.
         model: with its plan.
         blocks: where its stages stand, from 0, or "input".
         retention, joint, received: see their classes.
@@ -40,8 +44,11 @@ class PrunedModel:
         count_tau: bool = False,
     ) -> None:
         self.score, self.model = score, model
+        stages = model.plan.stages
+        self.reduction = part_name(stages[0].reduction) if stages else DEFAULT_REDUCTION
+        self._num_tokens = self._num_clips = 0
         self.view = View.of(model.config)
-        self.blocks: list[int | str] = [stage.at for stage in model.plan.stages]
+        self.blocks: list[int | str] = [stage.at for stage in stages]
         self.retention = Retention(self.view, len(self.blocks))
         self.joint = JointHistogram(clusters, len(self.blocks))
         self.received = ReceivedAttention(len(self.blocks))
@@ -49,14 +56,22 @@ class PrunedModel:
         self._order = self.view.order_of(model)
 
     @property
-    def patches_left(self) -> int:
-        """Patches after the last stage."""
-        return self.model.plan.counts(self.view.grid.count, self.model.config.depth)[-1][1]
+    def label(self) -> str:
+        """In figures: "attention" for keep-top, "evit by attention", "tome"."""
+        if self.reduction == DEFAULT_REDUCTION:
+            return self.score
+        return self.reduction if self.score == "none" else f"{self.reduction} by {self.score}"
+
+    @property
+    def patches_left(self) -> float:
+        """Patch tokens after the last block: the mean over clips if they keep different numbers."""
+        return round(self._num_tokens / max(1, self._num_clips), 1)
 
     @property
     def drops(self) -> bool:
-        """Whether the plan drops any patch at all."""
-        return self.patches_left < self.view.grid.count
+        """Whether any patch was dropped; a patch that was merged into a token was not."""
+        sums = self.retention.by("mean").sum((0, 2, 3))
+        return bool((sums[1:] < sums[0]).any())
 
     def add(self, features: Tensor, valid: Tensor, stats: BatchStats) -> None:
         """Run the model on a batch and count."""
@@ -66,22 +81,34 @@ class PrunedModel:
             if stage is None and self.tau is None:
                 return
             arrived = self._order[before.origin.cpu().numpy()]
+            present = np.ones_like(arrived, bool)
+            if before.present is not None:
+                present = before.present.cpu().numpy()
             received = None
-            if context.block != "input":  # the input has no attention
+            if context.has_attention:  # not at the input
                 received = _received(context)
-                if self.tau is not None:
-                    self.tau.add(int(context.block), stats, arrived, received)
+                if self.tau is not None and context.place == "between":
+                    self.tau.add(int(context.block), stats, arrived, received, present)
             if stage is None:
                 return
-            number = self.blocks.index(stage.at)
-            kept = np.zeros_like(stats.patches.sound)
-            np.put_along_axis(kept, self._order[after.origin.cpu().numpy()], True, 1)
+            number = self.model.plan.stages.index(stage)
+            kept = self._held(after)
             self._count(number + 1, stats, kept)
-            if received is not None and after.count < before.count:
-                kept_of_arrived = np.take_along_axis(kept, arrived, 1)
-                self.received.add(number, stats, received, kept_of_arrived)
+            kept_of_arrived = np.take_along_axis(kept, arrived, 1)
+            if received is not None and (present & ~kept_of_arrived).any():
+                self.received.add(number, stats, received, kept_of_arrived, present)
 
-        self.model.encode(features, valid, watch=watch)
+        tokens = self.model.encode(features, valid, watch=watch)
+        counts = tokens.present.sum() if tokens.present is not None else tokens.origin.numel()
+        self._num_tokens += int(counts)
+        self._num_clips += len(features)
+
+    def _held(self, tokens: Tokens) -> np.ndarray:
+        """(clips, patches) bool in the order of the view: a token holds the patch."""
+        held = tokens.holders(self.view.grid.count).cpu().numpy() >= 0
+        in_view = np.empty_like(held)
+        in_view[:, self._order] = held
+        return in_view
 
     def _count(self, stage: int, stats: BatchStats, kept: np.ndarray) -> None:
         self.retention.add(stage, stats, kept)
@@ -111,7 +138,7 @@ class AnalyzedModel:
         """Run the model, unpruned and pruned, on a batch and count."""
 
         def watch(before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
-            if context.block != "input":
+            if context.place == "between" and context.block != "input":
                 arrived = self._order[before.origin.cpu().numpy()]
                 self.tau.add(int(context.block), stats, arrived, _received(context))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..assets.published import paper_file
 from ..common.text import with_error
+from ..pruning.defaults import DEFAULT_REDUCTION
 
 Row = dict[str, Any]
 Table = tuple[str, list[str], list[list[str]]]
@@ -24,6 +25,14 @@ def block_name(block: int | str) -> str:
     return "input" if block == "input" else f"block {block}"
 
 
+def method(row: Row) -> str:
+    """The score, and the reduction unless it is keep-top."""
+    is_default = row.get("reduction") in (None, DEFAULT_REDUCTION)
+    if is_default:
+        return str(row["score"])
+    return row["reduction"] if row["score"] == "none" else f"{row['reduction']} by {row['score']}"
+
+
 def _retention(numbers: Row) -> Table:
     columns = ["model", "data", "score", "clips", "patches left", "L kept %", "H kept %",
                "padding kept %", "sound kept %"]  # fmt: skip
@@ -39,8 +48,8 @@ def _retention(numbers: Row) -> Table:
             for entry in row["retention"]
             if entry["after"] == last and entry["patches"] == "all"
         }
-        left = f"{row['patches_left']} of {row['patches']}"
-        head = [row["model"], row["data"], row["score"], str(row["clips"]), left]
+        left = f"{row['patches_left']:g} of {row['patches']}"
+        head = [row["model"], row["data"], method(row), str(row["clips"]), left]
         rows.append([*head, *(shares.get(key, "-") for key in keys)])
     title = "Kept after the last pruning (L: C1 and C2, H: C4 and C5, of the patch mean)"
     return title, columns, rows
@@ -85,7 +94,7 @@ def _tau_cells(curve: list[Row]) -> list[str]:
 def _received(numbers: Row) -> Table:
     columns = ["model", "data", "score", "pruning", "kept", "dropped", "ratio"]
     rows = [
-        [row["model"], row["data"], row["score"], block_name(entry["block"]),
+        [row["model"], row["data"], method(row), block_name(entry["block"]),
          _exponential(entry["kept"], entry["kept_error"]),
          _exponential(entry["dropped"], entry["dropped_error"]),
          _three_digits(entry["ratio"], entry["ratio_error"])]

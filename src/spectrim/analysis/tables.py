@@ -86,7 +86,7 @@ def tables(numbers: Row) -> dict[str, list[Row]]:
 
 def _flat(rows: Sequence[Row], table: str) -> Iterator[Row]:
     for row in rows:
-        head = {key: row[key] for key in ("data", "model", "score", "keep_rate")}
+        head = {key: row[key] for key in ("data", "model", "score", "reduction", "keep_rate")}
         for entry in row.get(table) or ():
             yield head | entry | _settings_of(row)
 
@@ -96,7 +96,8 @@ def _settings_of(row: Row) -> Row:
     columns: Row = {}
     if "plan" in row:
         stages = [
-            f"{stage['score']} {stage.get('keep_rate', stage.get('count'))} at {stage['at']}"
+            f"{stage['score'] or stage['reduction']} "
+            f"{stage.get('keep_rate', stage.get('count'))} at {stage['at']}"
             for stage in row["plan"]["stages"]
         ]
         columns["plan"] = "; ".join(stages) or "no pruning"
@@ -114,6 +115,7 @@ def _head(
         "checkpoint": settings.checkpoints.get(model.name, model.name),
         "family": family_name(model.unpruned),
         "score": pruned.score if pruned else None,
+        "reduction": pruned.reduction if pruned else None,
         "keep_rate": settings.keep_rate if pruned else 1.0,
         "clips": data.clips,
         "failed": len(data.first.failures),
@@ -257,12 +259,12 @@ def _low_ratios(data: DataSet) -> list[Row]:
             continue
         for one in mae.pruned:
             for other in ast.pruned:
-                if (one.score, one.blocks) != (other.score, other.blocks):
+                if (one.label, one.blocks) != (other.label, other.blocks):
                     continue
                 of, to = _by_patches(one.retention), _by_patches(other.retention)
                 for patches in PATCHES:
                     ratio = of[patches].low_ratio(to[patches])
-                    head = {"data": data.name, "score": one.score, "patches": patches}
+                    head = {"data": data.name, "score": one.label, "patches": patches}
                     head |= {"of": mae.name, "to": ast.name}
                     rows += [
                         head

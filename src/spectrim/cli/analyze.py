@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..pruning.defaults import SWEEP_SCORES
+from ..pruning.defaults import DEFAULT_REDUCTION, SWEEP_SCORES
 from .options import (
     BLOCKS,
     DEFAULT_MODEL,
@@ -50,9 +50,20 @@ def command(
         str,
         pruning_option(help="Scores, comma-separated; a score of your own is package.module:name."),
     ] = SCORES,
+    reduction: Annotated[
+        str,
+        pruning_option(
+            help="How patches are reduced, such as keep-top, evit or tome. Reductions that rank by "
+            "themselves ignore --scores."
+        ),
+    ] = DEFAULT_REDUCTION,
     blocks: Annotated[
-        str, pruning_option(help="Blocks that prune, counted from 0, or 'input'; comma-separated.")
-    ] = BLOCKS,
+        str | None,
+        pruning_option(
+            help="Blocks that prune, counted from 0, or 'input'; comma-separated. Default: the "
+            f"reduction's own; for keep-top {BLOCKS}."
+        ),
+    ] = None,
     examples: Annotated[
         int, typer.Option(min=0, help="Number of random clips to draw in Figure 3.")
     ] = 3,
@@ -83,7 +94,7 @@ def command(
 
     check_keep_rate(keep_rate)
     score_names = listed(scores, str, "--scores")
-    allow_trusted_code(*score_names)
+    allow_trusted_code(*score_names, reduction)
     sets = manifests(data or [], data_part.split, data_part.fold)
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
@@ -92,7 +103,8 @@ def command(
     settings = Settings(
         keep_rate=None if saved_plan else keep_rate,
         scores=score_names,
-        blocks=blocks_of(blocks),
+        blocks=None if blocks is None else blocks_of(blocks),
+        reduction=reduction,
         batch_size=batch_size,
         sample=sample,
         seed=seed,
@@ -115,6 +127,8 @@ def command(
     with begins_anew(), progress() as bar:
         task = bar.add_task("two passes over the clips", total=clips)
         analysis = analyze(models, sets, settings, lambda _, done: bar.advance(task, done))
+    if keep_rate < 1.0 and not any(pruned.drops for one in analysis for _, pruned in one.pruned):
+        complain("note", "merging drops no patch; figures of the dropped patches are omitted.")
     numbers, written = save_analysis(out, analysis, settings, paper, pairs)
 
     def print_summaries() -> None:

@@ -62,7 +62,8 @@ class Runner(ABC):
 
         Returns:
             outputs: (batch, classes) float32, which `activate` turns into probabilities.
-            kept: (batch, patches) indices on `grid` of the patches left at the end; or None.
+            kept: (batch, patches of `grid`) bool: a token at the end holds the patch, alone or
+                merged with others; or None.
         """
         return self.probabilities(inputs), None
 

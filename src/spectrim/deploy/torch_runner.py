@@ -100,7 +100,8 @@ class TorchRunner(Runner):
             inputs.features, inputs.valid, start=inputs.before_first_stage(self.model)
         )
         logits = self.model.head(self.model.pool(tokens)).float()
-        return logits.cpu().numpy(), tokens.origin.cpu().numpy()
+        kept = tokens.holders(self.model.grid.count) >= 0
+        return logits.cpu().numpy(), kept.cpu().numpy()
 
     @torch.inference_mode()
     def timed_predict(self, inputs: SharedBlocks) -> object:

@@ -136,8 +136,8 @@ def _add(
     for runner in runners:
         outputs, kept = runner.predict(inputs)
         refuse_not_finite(outputs, batch_clips)
-        on_kept = target if kept is None else np.take_along_axis(target, kept, 1)
-        results.append((outputs, on_kept.mean(1)))
+        weights = np.ones_like(target) if kept is None else kept
+        results.append((outputs, (target * weights).sum(1) / weights.sum(1)))
     # Add everything at once, so that an interruption cannot leave half a batch.
     for index, (outputs, fractions) in enumerate(results):
         predictions.outputs[index].append(outputs)

@@ -134,6 +134,11 @@ class Context:
         return context
 
     @property
+    def has_attention(self) -> bool:
+        """Whether the attention of this block belongs to the tokens that are ranked."""
+        return self._attention is not None
+
+    @property
     def attention(self) -> Attention:
         """Queries, keys and values of this block.
 

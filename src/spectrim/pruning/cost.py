@@ -41,11 +41,10 @@ def macs(shape: Shape, plan: Plan) -> int:
 def ranking_macs(shape: Shape, plan: Plan, has_class_token: bool) -> int:
     """Multiply-accumulates that ranking adds to one clip, as its scores declare them."""
     total = 0
-    for block, (arriving, left) in enumerate(
-        plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens)
-    ):
+    prefix = shape.num_prefix_tokens
+    for block, (arriving, _) in enumerate(plan.counts(shape.patches, shape.depth, prefix)):
         stage = plan.at(block)
-        if stage is not None and stage.rank is not None and left < arriving:
+        if stage is not None and stage.rank is not None and stage.acts(arriving, prefix):
             score_macs = declared(stage.rank, "ranking_macs", lambda *_: 0)
-            total += score_macs(arriving + shape.num_prefix_tokens, shape.width, has_class_token)
+            total += score_macs(arriving + prefix, shape.width, has_class_token)
     return total

@@ -21,18 +21,27 @@ class TauCounts(GroupedSums):
     def __init__(self, depth: int) -> None:
         super().__init__(depth, len(STATISTICS), len(PATCHES), 5)
 
-    def add(self, block: int, stats: BatchStats, arrived: np.ndarray, scores: np.ndarray) -> None:
+    def add(
+        self,
+        block: int,
+        stats: BatchStats,
+        arrived: np.ndarray,
+        scores: np.ndarray,
+        present: np.ndarray | None = None,
+    ) -> None:
         """Count a block of a batch.
 
         Args:
             arrived: (clips, arriving) index in the view of each patch that reaches the block.
             scores: (clips, arriving) the attention that they receive there.
+            present: (clips, arriving) bool, if clips have absent tokens.
         """
+        present = np.ones_like(arrived, bool) if present is None else present
         sound = np.take_along_axis(stats.patches.sound, arrived, 1)
         for statistic, all_ranks in enumerate(stats.ranks):
             ranks = np.take_along_axis(all_ranks, arrived, 1)
-            for kind, present in enumerate((None, sound)):
-                counts = pair_counts(ranks, scores, present)
+            for kind, counted in enumerate((present, sound & present)):
+                counts = pair_counts(ranks, scores, counted)
                 self.accumulate((stats.groups, block, statistic, kind), counts)
 
     def tau(self, definition: str) -> Estimate:
@@ -65,14 +74,22 @@ class ReceivedAttention(GroupedSums):
     def __init__(self, stages: int) -> None:
         super().__init__(stages, 2, 2, dtype=float)
 
-    def add(self, stage: int, stats: BatchStats, received: np.ndarray, kept: np.ndarray) -> None:
+    def add(
+        self,
+        stage: int,
+        stats: BatchStats,
+        received: np.ndarray,
+        kept: np.ndarray,
+        present: np.ndarray,
+    ) -> None:
         """Add a batch.
 
         Args:
             received: (clips, arriving) attention, eq. 2b (AST) or 2a (AudioMAE).
             kept: (clips, arriving) bool.
+            present: (clips, arriving) bool; absent tokens count as neither kept nor dropped.
         """
-        for side, chosen in enumerate((kept, ~kept)):
+        for side, chosen in enumerate((kept & present, ~kept & present)):
             sums = np.stack([(received * chosen).sum(1), chosen.sum(1)], 1)
             self.accumulate((stats.groups, stage, side), sums)
 

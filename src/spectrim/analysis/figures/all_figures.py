@@ -89,7 +89,7 @@ def _examples(data: Sequence[DataSet]) -> Iterator[FigureEntry]:
     for one in data:
         for number, example in enumerate(one.examples, 1):
             pictures = example.pictures
-            if not any(len(picture.kept) > 1 for picture in pictures):
+            if not any(len(picture.holders) > 1 for picture in pictures):
                 continue
             has_padding = any(picture.valid < len(picture.features) for picture in pictures)
             label = ", ".join(example.clip.labels) or "no label"
@@ -101,6 +101,11 @@ def _examples(data: Sequence[DataSet]) -> Iterator[FigureEntry]:
                 "log-mel with the patches blanked that each pruning drops, and each model's top "
                 "class before and after. Models that keep the same patches share a row. Blocks "
                 "count from 0."
+                + (
+                    " Frames of one colour surround the patches of one token."
+                    if any(picture.merges for picture in pictures)
+                    else ""
+                )
                 + (" Padding lies right of the dashed line." if has_padding else ""),
                 example,
             )

@@ -81,7 +81,7 @@ def draw_retention(data: Sequence[DataSet]) -> Figure | None:
     for one in data:
         for model, pruned in one.pruned:
             if pruned.drops:
-                panels.setdefault((one.name, pruned.score), []).append((model, pruned))
+                panels.setdefault((one.name, pruned.label), []).append((model, pruned))
     if not panels:
         return None
     figure = Figure(figsize=(15, 2.9 * len(panels) + 0.4), layout="constrained")

@@ -94,7 +94,7 @@ def _unpruned_lines(data: Sequence[DataSet]) -> list[_Line]:
 def _pruned_lines(data: Sequence[DataSet]) -> list[_Line]:
     return [
         _Line(family_name(model.unpruned), model.name,
-              f"{model.name}, {one.name}, {pruned.score}", pruned.tau)
+              f"{model.name}, {one.name}, {pruned.label}", pruned.tau)
         for one in data
         for model, pruned in one.pruned
         if pruned.tau
@@ -181,7 +181,7 @@ def _received_panel(
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    names = [f"{model.name}\n{pruned.score}" for model, pruned in rows]
+    names = [f"{model.name}\n{pruned.label}" for model, pruned in rows]
     ax.set_yticks(range(len(rows)), names, fontsize=9)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_title(title, fontsize=10)

@@ -71,7 +71,7 @@ def _draw_row(
         )
         images.append(image)
         ax.set_ylim(stds[0], stds[0] + STD_SHOWN * (stds[-1] - stds[0]))
-        name = "" if index else f"{model.name}, {pruned.score}"
+        name = "" if index else f"{model.name}, {pruned.label}"
         ax.set_title(f"{name}\n{HEADS[index]}: {counts.sum():,}", fontsize=9)
         ax.tick_params(labelsize=9)
         style_axes(ax)

@@ -1,4 +1,7 @@
-"""Figure 3: the log-mel of a clip with dropped patches blanked, for each model and score."""
+"""Figure 3: the log-mel of a clip with dropped patches blanked, for each model and score.
+
+Patches that were merged into one token have a frame of one colour.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ...common.palette import VERMILION
+from ...common.palette import ORANGE, PURPLE, SKY, VERMILION
 from ...pruning.patches import PATCH
 from ..examples import Example, Picture
 from .style import LOG_MEL_COLOURS, hertz_ticks, in_block, seconds_of
 
 PANEL = (2.75, 1.9)  # inches
+MOST_STAGES = 4  # of a plan that prunes in every block
+FINE = 8  # steps along a patch's side
+FRAME_COLOURS = (ORANGE, SKY, "white", VERMILION, PURPLE, "#F0E442")  # legible on dark colours
 
 
 def draw_example(example: Example) -> Figure:
@@ -24,7 +30,7 @@ def draw_example(example: Example) -> Figure:
     not depend on the model.
     """
     pictures, rows = example.pictures, _grouped(example.pictures)
-    columns = max(len(picture.kept) for picture in pictures)
+    columns = max(len(_shown_stages(picture)) for picture in pictures)
     height = PANEL[1] * len(rows) + 0.17 * sum(len(row) - 1 for row in rows) + 1.0
     figure = Figure(figsize=(PANEL[0] * columns + 1.2, height), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -33,11 +39,11 @@ def draw_example(example: Example) -> Figure:
     for number, (panels, group) in enumerate(zip(axes, rows, strict=True), 1):
         for ax in panels:
             ax.set_axis_off()
-        for stage in range(len(group[0].kept)):
-            image = _draw_panel(panels[stage], group, stage, low, high)
+        for ax, stage in zip(panels, _shown_stages(group[0]), strict=False):
+            image = _draw_panel(ax, group, stage, low, high)
             if stage:
-                panels[stage].set_yticklabels([])
-                panels[stage].set_ylabel("")
+                ax.set_yticklabels([])
+                ax.set_ylabel("")
         if number < len(rows):
             for ax in panels:
                 ax.set_xlabel("")
@@ -46,6 +52,13 @@ def draw_example(example: Example) -> Figure:
     label = ", ".join(example.clip.labels) or "no label"
     figure.suptitle(f"{example.clip.path.name}, label: {label}", fontsize=12, fontweight="bold")
     return figure
+
+
+def _shown_stages(picture: Picture) -> list[int]:
+    """The input, 0, and at most four stages, the last one included."""
+    stages = len(picture.blocks)
+    shown = min(stages, MOST_STAGES)
+    return [0] + [round(stages * (number + 1) / shown) for number in range(shown)]
 
 
 def blanked(picture: Picture, stage: int) -> np.ma.MaskedArray:
@@ -65,7 +78,7 @@ def _grouped(pictures: Sequence[Picture]) -> list[list[Picture]]:
     groups: dict[tuple[object, ...], list[Picture]] = {}
     for picture in pictures:
         view = (picture.features.shape, picture.view.stride, picture.valid)
-        key = (*view, picture.score, tuple(picture.blocks), picture.kept.tobytes())
+        key = (*view, picture.score, tuple(picture.blocks), picture.holders.tobytes())
         groups.setdefault(key, []).append(picture)
     return list(groups.values())
 
@@ -86,9 +99,12 @@ def _draw_panel(
         vmax=high,
         interpolation="nearest",
     )
+    if stage:
+        _frame_merged(ax, picture, stage)
     if picture.valid < frames:
         ax.axvline(seconds_of(picture.valid), color=VERMILION, linestyle="--", linewidth=1.2)
     hertz_ticks(ax, "y")
+    ax.set_xlim(seconds_of(0), seconds_of(frames))
     ax.set_ylim(-0.5, mels - 0.5)
     ax.set_xlabel("time (s)")
     ax.set_ylabel("frequency (Hz)")
@@ -97,12 +113,48 @@ def _draw_panel(
     return image
 
 
+def _frame_merged(ax: Axes, picture: Picture, stage: int) -> None:
+    """Frame the patches of every token that holds several, in one colour for a token."""
+    holders = picture.holders[stage]  # (columns, rows)
+    tokens, sizes = np.unique(holders[holders >= 0], return_counts=True)
+    merged = tokens[sizes > 1]
+    largest_first = merged[np.argsort(-sizes[sizes > 1], kind="stable")]
+    stride = picture.view.stride
+    for number, token in enumerate(largest_first.tolist()):
+        shape = inset(holders == token)
+        places = [(np.arange(size) - 0.5) / FINE for size in shape.shape]
+        ax.contour(
+            [seconds_of(column * stride[1]) for column in places[0]],
+            places[1] * stride[0] - 0.5,
+            shape.T,
+            levels=[0.5],
+            colors=FRAME_COLOURS[number % len(FRAME_COLOURS)],
+            linewidths=1.2,
+        )
+
+
+def inset(mask: np.ndarray) -> np.ndarray:
+    """A (columns, rows) mask in steps of 1 / FINE of a patch, smaller by one step on all sides.
+
+    So the frames of two neighbouring tokens do not cover each other. One step of padding surrounds
+    the result: (columns * FINE + 2, rows * FINE + 2).
+    """
+    fine = np.pad(np.kron(mask, np.ones((FINE, FINE), int)), 2).astype(bool)
+    smaller = fine.copy()
+    for axis in (0, 1):
+        smaller = smaller & np.roll(smaller, 1, axis) & np.roll(smaller, -1, axis)
+    return smaller[1:-1, 1:-1].astype(float)
+
+
 def _title(group: Sequence[Picture], stage: int) -> str:
     picture = group[0]
     if stage == 0:
         return "\n".join(f"{one.model}, unpruned: {_answer(one.unpruned)}" for one in group)
-    left, count = int(picture.kept[stage].sum()), picture.kept[stage].size
-    lines = [f"{picture.score}, {in_block(picture.blocks[stage - 1])}: {left} of {count} patches"]
+    holders = picture.holders[stage]
+    left = f"{np.unique(holders[holders >= 0]).size} of {holders.size} patches"
+    lines = [picture.score, f"{in_block(picture.blocks[stage - 1])}: {left}"]
+    if len(picture.score) <= len("intensity-padded"):
+        lines = [", ".join(lines)]
     if stage == len(picture.blocks):
         lines += [f"{one.model}: {_answer(one.pruned)}" for one in group]
     return "\n".join(lines)
