@@ -92,10 +92,10 @@ class TorchRunner(Runner):
 
     @torch.inference_mode()
     def predict(self, inputs: SharedBlocks) -> tuple[np.ndarray, np.ndarray]:
-        """Features and valid frames to logits, and the patches left at the end."""
+        """Features and valid frames to logits, and the patches that a token holds at the end."""
         if self.model.compiled is not None:
-            logits, patches = self.model.compiled(inputs.features, inputs.valid)
-            return logits.cpu().numpy(), patches.cpu().numpy()
+            logits, holders = self.model.compiled(inputs.features, inputs.valid)
+            return logits.cpu().numpy(), holders.cpu().numpy() >= 0
         tokens = self.model.encode(
             inputs.features, inputs.valid, start=inputs.before_first_stage(self.model)
         )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .transformer import SpectrogramTransformer
 
 Outputs = tuple[Tensor, Tensor]
-"""Logits (batch, classes), float32, and the input patches (batch, patches) left at the end."""
+"""Logits (batch, classes), float32; (batch, input patches) position of the token that holds each
+patch at the end, -1 if it was dropped."""
 
 
 class CompiledForward:
@@ -40,7 +41,7 @@ class CompiledForward:
 
     @torch.inference_mode()
     def __call__(self, features: Tensor, valid: Tensor) -> Outputs:
-        """(batch, frames, mels) features and (batch,) valid frames to logits and patches.
+        """(batch, frames, mels) features and (batch,) valid frames to logits and holders.
 
         Raises:
             SpectrimError: the model cannot be compiled on this machine.
@@ -51,8 +52,8 @@ class CompiledForward:
             self.prepare(features, valid)
         outputs = self._functions[size](_padded(features, size), _padded(valid, size))
         # The next replay of a CUDA graph overwrites the outputs of this one.
-        logits, patches = (output[:batch].clone() for output in outputs)
-        return logits, patches
+        logits, holders = (output[:batch].clone() for output in outputs)
+        return logits, holders
 
     @torch.inference_mode()
     def prepare(self, features: Tensor, valid: Tensor) -> float:
@@ -90,7 +91,7 @@ class CompiledForward:
 
         def outputs(features: Tensor, valid: Tensor) -> Outputs:
             tokens = model.encode(features, valid)
-            return model.head(model.pool(tokens)).float(), tokens.origin
+            return model.head(model.pool(tokens)).float(), tokens.holders(model.grid.count)
 
         code = outputs.__code__.replace()
         return types.FunctionType(
