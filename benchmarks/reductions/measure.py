@@ -1,0 +1,248 @@
+"""Accuracy and time of every reduction on one model, and the cost of each on ViT-B.
+
+    python benchmarks/reductions/measure.py accuracy MODEL --data MANIFEST --out FILE.json
+    python benchmarks/reductions/measure.py time FILE.json --threads 2
+    python benchmarks/reductions/measure.py cost --threads 2 --out FILE.json
+    python benchmarks/reductions/page.py results/reductions
+
+Accuracy does not depend on the machine, so it may be measured on a busy one; time may not. Every
+keep rate is that of keep-top; the other reductions get the plan of nearest MACs, as in `spectrim
+sweep`. The file stores for every clip whether a row is right, which paired intervals need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import spectrim
+from spectrim.common.errors import SpectrimError
+from spectrim.common.files import save_json
+from spectrim.data.cache import Waveforms
+from spectrim.data.clip import Clip
+from spectrim.data.manifest import read_data
+from spectrim.deploy.export import export
+from spectrim.deploy.onnx_model import load_onnx
+from spectrim.deploy.torch_runner import TorchRunner
+from spectrim.evaluation.predict import predict, window_seconds
+from spectrim.evaluation.sweep import truth_of
+from spectrim.evaluation.timing import interleaved
+from spectrim.models.build import shape_of
+from spectrim.models.transformer import SpectrogramTransformer
+from spectrim.pruning.defaults import REDUCTION_NAMES
+from spectrim.pruning.matching import comparable_plan
+from spectrim.pruning.plan import Plan
+
+KEEP_RATES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+ONNX_RATES = (0.9, 0.7, 0.5, 0.4)
+BATCH_SIZES = (1, 8)
+LOUD = 40 * np.log(10) / 10  # 40 dB as a difference of log power
+FULL = 0.9  # fraction of frames within 40 dB of the loudest, for a clip that fills its window
+COST_RATES = (0.6,)  # of keep-top, on ViT-B
+
+
+def plans_of(
+    model: SpectrogramTransformer, rates: Sequence[float]
+) -> list[tuple[str, float, Plan]]:
+    """Reduction, keep-top's keep rate of equal MACs, and plan of every row."""
+    shape = shape_of(model.config)
+    rows = [("unpruned", 1.0, Plan())]
+    for reduction in REDUCTION_NAMES:
+        for rate in rates:
+            plan = comparable_plan(shape, rate, "attention", reduction=reduction)
+            rows.append((reduction, rate, plan))
+    return rows
+
+
+def fills_window(model: SpectrogramTransformer, clips: Sequence[Clip]) -> np.ndarray:
+    """(clips,) whether a clip has little padding and little silence in the model's window."""
+    full, waveforms = [], Waveforms(clips, seconds=window_seconds(model))
+    for position in range(len(clips)):
+        features, valid = model.features_from_waveforms([waveforms[position]])
+        loudness = features[0, : int(valid[0])].amax(-1) * 2 * model.config.std  # log power
+        loud = int((loudness > loudness.max() - LOUD).sum())
+        full.append(loud >= FULL * model.config.frames)
+    return np.array(full)
+
+
+def accuracy(args: argparse.Namespace) -> None:
+    """Probabilities of all rows on all clips."""
+    torch.set_num_threads(1)
+    model = spectrim.load(args.model)
+    manifest = read_data(args.data).select(args.split, args.fold)
+    rows = plans_of(model, KEEP_RATES)
+    runners = [TorchRunner(spectrim.prune(model, plan=plan).eval()) for _, _, plan in rows]
+    predictions = predict(runners, manifest.clips, 16, None, lambda done: None)
+    if predictions.failures:
+        raise SystemExit(f"unreadable: {predictions.failures[0]}")
+    truth = truth_of(manifest, runners[0].labels, runners[0].metric).argmax(1)
+    full = fills_window(model, manifest.clips)
+    unpruned = np.concatenate(predictions.outputs[0]).argmax(1)
+    macs = spectrim.macs(model)
+    result: dict[str, Any] = {
+        "model": args.title or str(args.model),
+        "clips": len(truth),
+        "full": packed(full),
+        "rows": [],
+    }
+    for (reduction, rate, plan), runner, outputs in zip(
+        rows, runners, predictions.outputs, strict=True
+    ):
+        top = np.concatenate(outputs).argmax(1)
+        result["rows"].append(
+            {
+                "reduction": reduction,
+                "keep_rate": rate,
+                "plan": str(plan),
+                "stage_keep_rate": plan.stages[0].keep_rate if plan.stages else 1.0,
+                "macs": spectrim.macs(runner.model) / macs,
+                "accuracy": float((top == truth).mean()),
+                "correct": packed(top == truth),
+                "same": packed(top == unpruned),
+            }
+        )
+    save_json(args.out, result)
+    print(args.out)
+
+
+def packed(flags: np.ndarray) -> str:
+    """(clips,) bool as hexadecimal text."""
+    return bytes(np.packbits(flags)).hex()
+
+
+def times(args: argparse.Namespace) -> None:
+    """Time the rows of a file: PyTorch without feature extraction, ONNX from waveforms."""
+    torch.set_num_threads(args.threads)
+    result = json.loads(args.file.read_text(encoding="utf-8"))
+    model = spectrim.load(args.model or result["model"])
+    plans = {(reduction, rate): plan for reduction, rate, plan in plans_of(model, KEEP_RATES)}
+    rows = result["rows"]
+    samples = round(model.config.frames * 160)
+    rng = np.random.default_rng(0)
+    waveforms = [rng.normal(0, 0.1, samples).astype(np.float32) for _ in range(max(BATCH_SIZES))]
+    runners = [
+        TorchRunner(spectrim.prune(model, plan=plans[row["reduction"], row["keep_rate"]]).eval())
+        for row in rows
+    ]
+    for size in BATCH_SIZES:
+        inputs = runners[0].shared_inputs(waveforms[:size])
+        calls = [partial(call, runner.timed_predict, inputs) for runner in runners]
+        store(rows, f"torch-{size}", timings(calls, size, args.rounds))
+    with tempfile.TemporaryDirectory() as folder:
+        exported = []
+        for number, row in enumerate(rows):
+            if row["keep_rate"] not in (1.0, *ONNX_RATES):
+                continue
+            try:
+                path = export(runners[number].model, Path(folder) / f"{number}.onnx")
+                exported.append((row, load_onnx(path, threads=args.threads)))
+            except SpectrimError as error:
+                row["onnx"] = str(error)
+        for size in BATCH_SIZES:
+            calls = [partial(call, file.probabilities, waveforms[:size]) for _, file in exported]
+            store([row for row, _ in exported], f"onnx-{size}", timings(calls, size, args.rounds))
+    result["machine"] = machine(args.threads)
+    save_json(args.file, result)
+    print(args.file)
+
+
+def call(function: Callable[[Any], object], inputs: Any) -> object:
+    """Call a function without gradients."""
+    with torch.inference_mode():
+        return function(inputs)
+
+
+def timings(calls: list[Callable[[], object]], size: int, rounds: int) -> list[dict[str, float]]:
+    """Milliseconds per clip and speed-up over the first call, medians of interleaved pairs."""
+    return [
+        {"ms": 1000 * timing.seconds / size, "speedup": timing.speedup}
+        for timing in interleaved(calls, rounds, budget=1e9)
+    ]
+
+
+def store(rows: list[dict[str, Any]], key: str, columns: list[dict[str, float]]) -> None:
+    """Add timed columns to rows."""
+    for row, column in zip(rows, columns, strict=True):
+        row[key] = {name: round(value, 4) for name, value in column.items()}
+
+
+def cost(args: argparse.Namespace) -> None:
+    """Time of the reductions on ViT-B with random weights, at keep-top's MACs."""
+    torch.set_num_threads(args.threads)
+    tables = []
+    for preset, stride in (("ast-base", 16), ("audiomae-base", 16), ("ast-base", 10)):
+        model = spectrim.create(preset, frames=1024, stride=stride)
+        rows = plans_of(model.eval(), COST_RATES)
+        unpruned = spectrim.macs(model)
+        runners = [TorchRunner(spectrim.prune(model, plan=plan).eval()) for _, _, plan in rows]
+        size = args.batch_size if stride == 16 else max(1, args.batch_size // 2)
+        rng = np.random.default_rng(0)
+        noise = [rng.normal(0, 0.1, 163_840).astype(np.float32) for _ in range(size)]
+        inputs = runners[0].shared_inputs(noise)
+        calls = [partial(call, runner.timed_predict, inputs) for runner in runners]
+        columns = timings(calls, size, args.rounds)
+        table = [
+            {
+                "reduction": reduction,
+                "plan": str(plan),
+                "macs": spectrim.macs(runner.model) / unpruned,
+            }
+            | column
+            for (reduction, _, plan), runner, column in zip(rows, runners, columns, strict=True)
+        ]
+        tables.append({"model": preset, "stride": stride, "batch_size": size, "rows": table})
+        save_json(args.out, {"tables": tables, "machine": machine(args.threads)})
+        print(preset)
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """Hardware and versions."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.split(":")[1].strip() for line in info.splitlines() if "model name" in line]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "spectrim": spectrim.__version__,
+    }
+
+
+def main() -> None:
+    """Parse and measure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("accuracy")
+    one.add_argument("model")
+    one.add_argument("--data", required=True)
+    one.add_argument("--split")
+    one.add_argument("--fold")
+    one.add_argument("--title", help="Name of the model in the results.")
+    one.add_argument("--out", type=Path, required=True)
+    one.set_defaults(run=accuracy)
+    two = commands.add_parser("time")
+    two.add_argument("file", type=Path)
+    two.add_argument("--model", help="Folder, where the name in the file is only a title.")
+    two.set_defaults(run=times)
+    three = commands.add_parser("cost")
+    three.add_argument("--out", type=Path, required=True)
+    three.add_argument("--batch-size", type=int, default=8)
+    three.set_defaults(run=cost)
+    for command in (two, three):
+        command.add_argument("--threads", type=int, default=2)
+        command.add_argument("--rounds", type=int, default=9)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
