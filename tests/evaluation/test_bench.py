@@ -152,7 +152,7 @@ def test_what_cannot_run_is_said_before_anything_is_timed(make, monkeypatch):
 
     monkeypatch.setattr("spectrim.evaluation.bench.bench.stages", never)
     for wrong, said in (
-        ({"backends": ["torch", "openvino"]}, "openvino is not installed"),
+        ({"backends": ["torch", "openvino"]}, "the backend openvino requires the package openvino"),
         ({"backends": ["openvino"], "quantize": ["int8"]}, "Add --calibrate"),
         ({"backends": ["torch", "onnxruntime"], "score": "random"}, "cannot be exported"),
     ):

@@ -252,4 +252,4 @@ def test_without_the_extra_the_way_out_is_said(own, tmp_path, run_spectrim, monk
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "omegaconf", None)
     done = run_spectrim("train", write_recipe(tmp_path, own))
-    refused(done, "training needs the package omegaconf", "pip install 'spectrim[train]'")
+    refused(done, "training requires the package omegaconf", "-e '.[train]'")

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..common.errors import SpectrimError
+from ..common.errors import missing_package
 from ..common.text import significant
 from .options import allow_trusted_code
 from .output import complain
@@ -35,10 +35,7 @@ def needs_training_extra() -> Iterator[None]:
         name = (error.name or "").split(".")[0]
         if name not in EXTRA:
             raise
-        raise SpectrimError(
-            f"training needs the package {name}: pip install 'spectrim[train]', or in a clone "
-            "pip install -c constraints.txt -e '.[train]'."
-        ) from error
+        raise missing_package("training", name, "train") from error
 
 
 @dataclass(frozen=True)

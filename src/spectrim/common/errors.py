@@ -42,6 +42,18 @@ def not_finite(name: str) -> SpectrimError:
     )
 
 
+def missing_package(need: str, package: str, extra: str) -> SpectrimError:
+    """A package of an extra is not installed.
+
+    Args:
+        need: what requires it, such as "export".
+    """
+    return SpectrimError(
+        f"{need} requires the package {package}, which is not installed. In a clone of Spectrim, "
+        f"run pip install -c constraints.txt -e '.[{extra}]'."
+    )
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory could not be allocated, on the CPU or a GPU."""
     if isinstance(error, MemoryError):

@@ -17,7 +17,7 @@ import torch
 
 from ..audio.constants import SAMPLE_RATE, num_samples
 from ..audio.windows import padded
-from ..common.errors import SpectrimError, nearest
+from ..common.errors import SpectrimError, missing_package, nearest
 from ..common.files import save
 from ..models.build import macs
 from ..models.provenance import plan_record
@@ -142,10 +142,7 @@ def _check(model: SpectrogramTransformer) -> None:
 def _needed() -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
-            raise SpectrimError(
-                f"export requires {name}, which is not installed. "
-                "Run pip install 'spectrim[export]'."
-            )
+            raise missing_package("export", name, "export")
 
 
 def _traced(whole: FromFeatures) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..audio.windows import padded
-from ..common.errors import SpectrimError, nearest
+from ..common.errors import SpectrimError, missing_package, nearest
 from ..common.versions import RESULT_VERSION, versions
 from .onnx_metadata import metadata_from
 from .runner import Runner
@@ -131,7 +131,7 @@ def _onnxruntime(path: str, threads: int | None) -> tuple[Infer, Mapping[str, st
     try:
         import onnxruntime
     except ImportError as error:
-        raise _missing("ONNX Runtime", "onnxruntime", "export") from error
+        raise missing_package("this file", "onnxruntime", "export") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; they are raised with the same text
     if threads:
@@ -152,7 +152,7 @@ def _openvino(path: str, threads: int | None) -> tuple[Infer, Mapping[str, str]]
     try:
         import openvino
     except ImportError as error:
-        raise _missing("OpenVINO", "openvino", "openvino") from error
+        raise missing_package("this backend", "openvino", "openvino") from error
     # By default OpenVINO computes in bfloat16 where the CPU can, which moves the log-mel by 1.7.
     hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads:
@@ -178,13 +178,6 @@ BACKENDS: dict[str, Callable[[str, int | None], tuple[Infer, Mapping[str, str]]]
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
-
-
-def _missing(name: str, package: str, extra: str) -> SpectrimError:
-    return SpectrimError(
-        f"{name} is not installed; install it: pip install {package}, or the extra: "
-        f"pip install 'spectrim[{extra}]'."
-    )
 
 
 def _refused(path: str, name: str, error: Exception) -> SpectrimError:

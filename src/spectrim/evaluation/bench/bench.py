@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...common.errors import SpectrimError, nearest
+from ...common.errors import SpectrimError, missing_package, nearest
 from ...deploy.export import export
 from ...deploy.onnx_model import BACKENDS as EXPORTED
 from ...deploy.onnx_model import load_onnx
@@ -210,10 +210,8 @@ def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> li
 
 def _need(backends: Sequence[str]) -> None:
     for backend in (name for name in backends if name not in _installed()):
-        raise SpectrimError(
-            f"the backend {backend} is not installed. Run pip install 'spectrim["
-            f"{'openvino' if backend == 'openvino' else 'export'}]', or choose --backends."
-        )
+        extra = "openvino" if backend == "openvino" else "export"
+        raise missing_package(f"the backend {backend}", backend, extra)
 
 
 def _installed() -> list[str]:
