@@ -227,7 +227,8 @@ def test_configs_from_python_are_checked_too():
     [(["a", "b", "a"], "several classes have the name 'a'"), (["a;b", "c"], "'a;b' contains ';'")],
 )
 def test_names_that_manifests_cannot_hold_are_noted(tmp_path, labels, text):
-    folder = create("ast-tiny", frames=64, labels=labels).save(tmp_path)
+    with pytest.warns(SpectrimNotice, match=text):
+        folder = create("ast-tiny", frames=64, labels=labels).save(tmp_path)
     with pytest.warns(SpectrimNotice, match=text):
         assert load(folder).labels == labels
 

@@ -17,11 +17,11 @@ transformers = pytest.importorskip("transformers")
 LABELS = ["dog", "rain", "clock"]
 
 
-def make(frequency=16, time=16, frames=128, **changes):
+def make(frequency=16, time=16, frames=128, labels=LABELS, **changes):
     config = transformers.ASTConfig(
         hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=512,
         max_length=frames, frequency_stride=frequency, time_stride=time, layer_norm_eps=1e-3,
-        id2label=dict(enumerate(LABELS)), **changes,
+        id2label=dict(enumerate(labels)), **changes,
     )  # fmt: skip
     torch.manual_seed(0)
     model = transformers.ASTForAudioClassification(config).eval()
@@ -123,6 +123,7 @@ def test_features_are_those_of_the_feature_extractor(tmp_path, clips, normalise)
         ("intermediate_size", 300, "intermediate_size"),
         ("max_length", 1024, r"position_embeddings.*\(1, 66, 128\).*\(1, 514, 128\)"),
         ("id2label", {"0": "dog"}, "id2label"),
+        ("problem_type", "regression", "problem_type is 'regression'.*reads classifiers"),
         ("num_hidden_layers", 3, r"layer\.2"),
         ("num_hidden_layers", 1, r"unexpected.*layer\.1"),
     ],
@@ -142,6 +143,14 @@ def test_a_preprocessor_that_does_not_fit_is_named(tmp_path, key, value):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({key: value}))
     with pytest.raises(SpectrimError, match=rf"{key} is .* in preprocessor_config\.json"):
         load(tmp_path)
+
+
+def test_one_label_without_a_problem_type_is_a_detector(tmp_path):
+    make(labels=["siren"]).save_pretrained(tmp_path)
+    assert "problem_type" not in json.loads((tmp_path / "config.json").read_text())
+    with pytest.warns(SpectrimNotice, match="assumed: .*activation sigmoid for its one class"):
+        model = load(tmp_path)
+    assert (model.labels, model.config.activation) == (["siren"], "sigmoid")
 
 
 def test_a_stride_that_the_config_does_not_say_is_refused(tmp_path):

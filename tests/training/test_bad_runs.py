@@ -186,6 +186,60 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_state(
             assert np.isfinite(value.numpy()).all()
 
 
+def test_silent_clips_only_are_refused(own, tmp_path, run_spectrim) -> None:
+    for path in own.parent.glob("*.wav"):
+        soundfile.write(path, np.zeros(9000), 16_000)
+    done = run_spectrim("train", write_recipe(tmp_path, own))
+    refused(done, "all 12 training clips that were measured are silent", "contain sound")
+    own.write_text("path\n" + "\n".join(path.name for path in own.parent.glob("*.wav")) + "\n")
+    recipe = write_recipe(tmp_path, own, "data: {manifest: MANIFEST}\noptim: {lr: 0.001}\n")
+    refused(run_spectrim("pretrain", recipe), "18 training clips that were measured are silent")
+
+
+def test_names_of_classes_that_cannot_be_learned_are_named(own, tmp_path, run_spectrim) -> None:
+    recipe = write_recipe(tmp_path, own)
+    done = run_spectrim("train", recipe, "data.labels=[low,middle,high,middle]")
+    refused(done, "data.labels names 'middle' more than once")
+    done = run_spectrim("train", recipe, "data.labels=[low,middle,high,'low;high']", "--dry-run")
+    text = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 0, done.stderr
+    assert "no row of a CSV manifest can have the class 'low;high'" in text
+    own.write_text(own.read_text().replace(",middle,", ",low,").replace(",high,", ",low,"))
+    done = run_spectrim("train", recipe, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "the only class is low" in " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
+def test_a_checkpoint_with_two_classes_of_one_name(own, tmp_path, run_spectrim) -> None:
+    """It gets a fresh head, and cannot be a teacher: by name, its logits cannot be assigned."""
+    labels = ["low", "middle", "high", "low"]
+    folder = spectrim.create("ast-tiny", frames=64, labels=labels).save(tmp_path / "twice")
+    recipe = write_recipe(tmp_path, own)
+    done = run_spectrim("train", recipe, f"init={folder}", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "its head of 4 classes is replaced" in " ".join((done.stdout + done.stderr).split())
+    done = run_spectrim("train", recipe, f"teacher.model={folder}")
+    refused(done, "several of its classes have the name 'low'", "teacher.load.labels")
+
+
+def test_the_channel_of_the_command_line_is_trained_on(own, tmp_path, run_spectrim) -> None:
+    """Channel 1 holds the tone, channel 0 its negative: their mean is silent."""
+    for path in own.parent.glob("*.wav"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, np.stack([-samples, samples], 1), rate)
+    recipe = write_recipe(tmp_path, own)
+    words = ("train", recipe, "--dry-run", "--json")
+    refused(run_spectrim(*words), "are silent")
+    one = run_spectrim(*words, "--channel", "1")
+    assert one.returncode == 0, one.stderr
+    assert json.loads(one.stdout)["recipe"]["data"]["channel"] == "1"
+    by_key = run_spectrim(*words, "data.channel=1")
+    assert json.loads(by_key.stdout) == json.loads(one.stdout)
+    for channel, text in (("2", "no channel 2; it has 2"), ("left", "a channel of 'left'")):
+        refused(run_spectrim("train", recipe, "--channel", channel), text)
+
+
 def test_a_full_disk_stops_the_run_and_it_goes_on_from_the_last_state(
     own, tmp_path, run_spectrim, monkeypatch
 ) -> None:

@@ -13,7 +13,14 @@ from ..pruning.parts import part_name
 from ..pruning.plan import Plan, paper_plan
 from ..pruning.reductions import Reduction
 from ..pruning.scores import Score
-from .config import AUDIOSET_CLASSES, ModelConfig, activation_of, preset, with_overrides
+from .config import (
+    AUDIOSET_CLASSES,
+    ModelConfig,
+    activation_of,
+    label_notes,
+    preset,
+    with_overrides,
+)
 from .labels import audioset_labels, numbered
 from .transformer import SpectrogramTransformer
 
@@ -42,6 +49,8 @@ def create(
         mean, std: of the log-mel features; default: AudioSet's.
         padding: "minimum" (default) or "zero".
 
+    A `SpectrimNotice` names labels that occur twice or that a manifest cannot hold.
+
     Raises:
         SpectrimError: no such preset, or a value out of range.
     """
@@ -51,6 +60,8 @@ def create(
         raise SpectrimError(f"{classes} classes and {len(labels)} labels; give one of the two.")
     values = activation_of(len(labels))
     config = preset(name, tuple(labels), frames=frames, stride=stride, **values)
+    for note in label_notes(config.labels):
+        warnings.warn(SpectrimNotice(note), stacklevel=2)
     overrides = {"activation": activation, "metric": metric, "mean": mean, "std": std}
     return SpectrogramTransformer(with_overrides(config, overrides | {"padding": padding})).eval()
 

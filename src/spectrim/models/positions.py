@@ -11,14 +11,15 @@ from ..pruning.patches import PatchGrid
 def sine_cosine(grid: PatchGrid, width: int, num_prefix_tokens: int) -> Tensor:
     """(1, num_prefix_tokens + patches, width) fixed 2-D sine and cosine, zeros for prefix tokens.
 
-    As in MAE (arXiv 2111.06377): half of the width encodes the frequency row, half the time
-    column, each by sines and cosines of wavelengths up to 10000. New models use this table;
-    a converted checkpoint keeps its own.
+    As in MAE (arXiv 2111.06377), for an image whose height is time and whose width is frequency:
+    the first half of the width encodes the frequency row, the second half the time column, each
+    by sines and cosines of wavelengths up to 10000. New models use this table; saved and
+    converted models keep the one that they store. (Spectrim 0.1 swapped the halves.)
     """
     place = grid.locate(torch.arange(grid.count)).double()
     quarter = width // 4
     rate = 10000.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
-    angles = [place[:, axis, None] * rate for axis in (0, 1)]
+    angles = [place[:, axis, None] * rate for axis in (1, 0)]
     table = torch.cat([wave for a in angles for wave in (a.sin(), a.cos())], 1)
     return nn.functional.pad(table, (0, width - table.shape[1], num_prefix_tokens, 0)).float()[None]
 

@@ -97,7 +97,8 @@ def _adapted(
     if model.plan.stages:
         notes.append(f"the recipe's plan replaces that of {init} ({model.plan}).")
         model = model.with_plan(Plan())
-    same_classes = set(model.labels) == set(labels)
+    # Sorted, because two classes of a checkpoint may have one name.
+    same_classes = sorted(model.labels) == sorted(labels)
     if same_classes and not part.fresh_head:
         return model, [*notes, f"its head of {len(labels)} classes is kept."]
     if part.fresh_head is False:

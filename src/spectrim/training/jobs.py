@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ..audio.constants import num_samples
 from ..common.errors import SpectrimError
+from ..common.text import shortened
+from ..common.values import duplicates
 from ..data.augment import Augmentation
 from ..data.cache import Waveforms
 from ..data.clip_bank import fits
@@ -192,6 +194,11 @@ class Supervision(Job):
                 f"the plan of the teacher ({teacher.plan}) is not used: it processes all patches."
             )
             teacher = teacher.with_plan(Plan())
+        if repeated := duplicates(teacher.labels):
+            raise SpectrimError(
+                f"teacher.model {part.model}: several of its classes have the name "
+                f"{shortened(repeated)}. Pass other names in teacher.load.labels."
+            )
         differing = set(teacher.labels) ^ set(self.task.labels)
         if differing:
             raise SpectrimError(

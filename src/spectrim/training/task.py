@@ -13,10 +13,13 @@ import numpy as np
 from ..audio.constants import RESAMPLING_EDGE, SAMPLE_RATE, num_frames, num_samples
 from ..audio.decode import duration_of
 from ..common.errors import SpectrimError
+from ..common.text import shortened
+from ..common.values import duplicates
 from ..data.clip import Clip
 from ..data.manifest import Manifest, targets_of
 from ..data.splits import Splits
 from ..data.stats import measure
+from ..models.config import LABEL_SEPARATOR
 from ..models.labels import audioset, audioset_labels, labels_in
 from ..pruning.patches import PATCH
 from .manifests import check_files, splits_of
@@ -113,6 +116,7 @@ def resolve(
         *_unused_folds(recipe.data, divided),
         f"{len(labels)} classes ({shown}), {why}: loss {loss}, {activation}, {metric}.",
         *_rare_classes(labels, divided),
+        *_unlearnable_classes(labels),
     ]
     single_label = loss == "ce" or metric == "accuracy"
     clips: dict[str, list[Clip]] = {"train": [], "valid": [], "test": []}
@@ -179,8 +183,10 @@ def classes_of(labels: Any, divided: Sequence[Splits]) -> tuple[tuple[str, ...],
             "Put such names in quotes."
         )
     names = tuple(str(name) for name in labels)
-    if len(set(names)) != len(names):
-        raise SpectrimError("data.labels names a class twice.")
+    if repeated := duplicates(names):
+        raise SpectrimError(
+            f"data.labels names {shortened(repeated)} more than once. List each class once."
+        )
     return names, {}
 
 
@@ -216,6 +222,11 @@ def _features(
             order = np.random.default_rng(seed).permutation(len(train))
             sample = [train[position] for position in order[:MEASURED_CLIPS]]
             stats = measure(sample, window_seconds(frames) + RESAMPLING_EDGE, tick=tick)
+            if round(stats.std, 4) == 0:
+                raise SpectrimError(
+                    f"all {stats.clips} training clips that were measured are silent: the std of "
+                    "their log-mel features is 0. Check that the recordings contain sound."
+                )
             measured = {"mean": round(stats.mean, 4), "std": round(stats.std, 4)}
             notes.append(
                 f"mean {measured['mean']} and std {measured['std']} of the log-mel features, "
@@ -265,6 +276,22 @@ def _rare_classes(labels: Sequence[str], divided: Sequence[Splits]) -> list[str]
     rare = [label for label in labels if counts[label] == 1]
     names = ", ".join(rare[:CLASSES_SHOWN])
     return [f"only one training clip each: {names}. Is that a typo?"] if rare else []
+
+
+def _unlearnable_classes(labels: Sequence[str]) -> list[str]:
+    """Notes on a single class, and on names that no row of a CSV manifest can have."""
+    notes = []
+    if len(labels) == 1:
+        notes.append(
+            f"the only class is {labels[0]}, so the model learns to give every clip this class. "
+            "Add clips of another class."
+        )
+    if split := [label for label in labels if LABEL_SEPARATOR in label]:
+        notes.append(
+            f"no row of a CSV manifest can have the class {shortened(split)}: "
+            f"{LABEL_SEPARATOR!r} separates labels there."
+        )
+    return notes
 
 
 def _check_labelled(manifest: Manifest) -> None:

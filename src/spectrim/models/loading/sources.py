@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 from ...common.errors import SpectrimError, SpectrimNotice, nearest
 from ...common.paths import ABSENT, PROBLEMS, SPECIAL, is_folder, kind_at, user_path
@@ -117,7 +118,10 @@ def fetch(name: str) -> Path:
             "Check its spelling; private and gated models need `hf auth login`."
         ) from error
     except Exception as error:  # the errors of its network library change with its version
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # Where a later question fails, the library says that nothing was downloaded before. The
+        # cause of this error says why.
+        cause = error.__cause__ or error
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
         raise SpectrimError(
             f"{name!r} is not a local folder or file, and could not be fetched from the hub: "
             f"{lines[0].rstrip('.')}. Go online (HF_HUB_OFFLINE must not be set), or download it "
@@ -129,11 +133,17 @@ def _download(name: str, patterns: list[str]) -> Path:
     from huggingface_hub import get_session, snapshot_download
 
     session = get_session()
-    before, session.timeout = session.timeout, HUB_TIMEOUT
+    before = session.event_hooks
+    session.event_hooks = before | {"request": [*before.get("request", []), _limit_time]}
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=HUB_TIMEOUT))
     finally:
-        session.timeout = before
+        session.event_hooks = before
+
+
+def _limit_time(request: Any) -> None:
+    """Set the timeout of a request: the hub's library asks some questions with none at all."""
+    request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), HUB_TIMEOUT)
 
 
 def _downloaded(name: str) -> Path | None:
