@@ -23,9 +23,7 @@ def mae(height: int, width: int, size: int) -> torch.Tensor:
         for w in range(width):
             row = []
             for position in (w, h):
-                angles = [
-                    position / 10000 ** (index / (size / 4)) for index in range(size // 4)
-                ]
+                angles = [position / 10000 ** (index / (size / 4)) for index in range(size // 4)]
                 row += [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
             rows.append(row)
     return torch.tensor(rows)
