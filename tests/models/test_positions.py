@@ -13,7 +13,7 @@ from spectrim.pruning.patches import PatchGrid
 
 
 def mae(height: int, width: int, size: int) -> torch.Tensor:
-    """MAE's `get_2d_sincos_pos_embed` (util/pos_embed.py of facebookresearch/mae), number by number.
+    """MAE's `get_2d_sincos_pos_embed` (facebookresearch/mae, util/pos_embed.py), slowly.
 
     MAE names the two halves "h" and "w", but fills the first from the grid's first entry, which
     `np.meshgrid(grid_w, grid_h)` makes the position along the width.
