@@ -137,7 +137,7 @@ def test_a_large_config_is_compared_with_the_weights_first(folder, key, learned,
         raise AssertionError("built")
 
     change_config(folder, "model", learned_positions=learned, **{key: PLAUSIBLE[key]})
-    monkeypatch.setattr("spectrim.models.loading.load._without_memory", build)
+    monkeypatch.setattr("spectrim.models.loading.load.without_memory", build)
     refused(folder, "model.safetensors", "expected" if key != "depth" else "blocks.999")
 
 

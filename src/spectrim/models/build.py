@@ -101,7 +101,7 @@ def prune(
         seed: of random scores.
         round_to: round prefix tokens plus kept patches up to a multiple of this, such as 8.
         score_options, reduction_options: keyword arguments of the score and the reduction.
-        plan: a complete plan; replaces all arguments above.
+        plan: a complete plan, such as `model.recommended_plan`; replaces all arguments above.
 
     Raises:
         SpectrimError: a keep rate outside (0, 1], an unknown name or option, a block that the
@@ -132,9 +132,14 @@ def prune(
 
 
 def range_note(model: SpectrogramTransformer) -> str | None:
-    """A note if the plan of a model lies outside the range that the model was trained for."""
+    """A note if the plan of a model lies outside the range that the model was trained for.
+
+    None for a plan whose effect was measured on the model.
+    """
     trained_range = model.config.trained_range
     if trained_range is None or trained_range.contains(model.plan, model.grid.count):
+        return None
+    if model.recommendation.measured is not None and model.plan == model.recommended_plan:
         return None
     return (
         f"the model was trained to be pruned at {trained_range}. The plan lies outside this range "

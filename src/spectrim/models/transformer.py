@@ -25,13 +25,14 @@ from .config import ModelConfig
 from .features import FeatureExtraction, checked_valid
 from .loading.native import save_native
 from .positions import sine_cosine
+from .recommended import Recommended, check_blocks
 from .trace import Trace, record
 
 Watch = Callable[[Tokens, Context, Stage | None, Tokens], None]
 """Called at the input and in each block: tokens before the stage, context, stage, tokens after."""
 
 
-class SpectrogramTransformer(FeatureExtraction, nn.Module):
+class SpectrogramTransformer(FeatureExtraction, Recommended, nn.Module):
     """An audio spectrogram transformer with an optional pruning plan.
 
     Attributes:
@@ -251,7 +252,8 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
         # Buffers of learned parts lie in a dict per module; the dict is shared as a whole.
         buffers = [module._buffers for module in self.learned.modules()]
         shared = [self.config, self.filterbank, *buffers, *self.parameters()]
-        memo: dict[int, Any] = {id(value): value for value in [self.plan, *shared]}
+        plans = [self.plan, self._recommendation]
+        memo: dict[int, Any] = {id(value): value for value in [*plans, *shared]}
         model = copy.deepcopy(self, memo | {id(self.compiled): None})
         learned = list(self.learned)
         if any(module in learned for module in plan.modules()):
@@ -284,20 +286,16 @@ class SpectrogramTransformer(FeatureExtraction, nn.Module):
             block.drop_path = rate * index / max(1, self.config.depth - 1)
 
     def save(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> Path:
-        """Save weights, config and plan as a folder that `spectrim.load` reads.
+        """Save weights, config, plan and recommended plan; `spectrim.load` reads the folder.
 
         Args:
             dtype: of the saved weights, for example torch.float16; None: unchanged.
         """
-        return save_native(folder, self.config, self.plan, self.state_dict(), dtype)
+        weights = self.state_dict()
+        return save_native(folder, self.config, self.plan, weights, dtype, self.recommendation)
 
     def _adopt(self, plan: Plan) -> None:
-        for stage in plan.stages:
-            if stage.at != "input" and int(stage.at) >= self.config.depth:
-                raise SpectrimError(
-                    f"a stage at block {stage.at}; the model's {self.config.depth} blocks count "
-                    f"from 0 to {self.config.depth - 1}. Choose others: blocks=, --blocks."
-                )
+        check_blocks(plan, self.config.depth)
         self.plan = plan
         self.learned = nn.ModuleList(plan.modules()).train(self.training).to(self.device)
 

@@ -19,3 +19,7 @@ SWEEP_KEEP_RATES = (1.0, 0.9, 0.7, 0.5)  # few enough that the table fits a scre
 PAPER_SCORES = ("attention", "intensity-padded", "variation-padded")
 SWEEP_SCORES = ("attention", "intensity", "variation", "random")
 BENCH_KEEP_RATES = (1.0, 0.7, 0.5)
+# The plan that is recommended for a model on which none was measured: `tome` in every block.
+GENERIC_REDUCTION = "tome"
+GENERIC_KEEP_RATE = 0.9
+TRAINED_KEEP_RATE = 0.7  # of a model that was trained to be pruned, if its range allows it

@@ -6,14 +6,60 @@ This module does not need torch, like the exported files that use it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..common.errors import SpectrimError
+from ..common.values import from_mapping, number, required_choice
 from .defaults import DEFAULT_REDUCTION
 
 PLAN_VERSION = 2
 # Version 1 had these names for the paper's scores, which include padding at the clip's minimum.
 RENAMED_SCORES = {"intensity": "intensity-padded", "variation": "variation-padded"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model with a plan gave on labelled or unlabelled clips.
+
+    Attributes:
+        data: the clips, in words. clips: how many.
+        metric: "accuracy", "mAP" or "agreement" (with the unpruned model).
+        unpruned, pruned: the metric of both models, from 0 to 1.
+        agreement: fraction of clips whose top class is that of the unpruned model.
+        mac_ratio: MACs of the unpruned model over those of the pruned one.
+    """
+
+    data: str
+    clips: int = number(least=1)
+    metric: str = required_choice("accuracy", "mAP", "agreement")
+    unpruned: float = number(least=0, most=1)
+    pruned: float = number(least=0, most=1)
+    agreement: float = number(least=0, most=1)
+    mac_ratio: float = number(above=0)
+
+    def __str__(self) -> str:
+        values = f"{self.metric} {self.pruned:.1%} (unpruned {self.unpruned:.1%})"
+        if self.metric == "mAP":
+            values = f"mAP {self.pruned:.4f} (unpruned {self.unpruned:.4f})"
+        return f"{values} at {1 / self.mac_ratio:.0%} of the MACs on {self.data}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Measured:
+        """Read what `to_dict` wrote; unknown keys are ignored.
+
+        Raises:
+            SpectrimError: a key is missing, or its value is out of range.
+        """
+        where = "what the recommended plan was measured on"
+        try:
+            return from_mapping(cls, data, where)
+        except TypeError as error:
+            raise SpectrimError(f"{where} is {data!r} and cannot be read ({error}).") from error
 
 
 def upgrade(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +108,15 @@ def method_of(row: Mapping[str, Any]) -> str:
     if score is None:
         return reduction or "unpruned"
     return score if reduction in (DEFAULT_REDUCTION, None) else f"{reduction}, {score}"
+
+
+def plan_label(plan: Mapping[str, Any]) -> str:
+    """A saved plan in a few words, such as "tome 0.9" or "attention 0.7"."""
+    columns = plan_columns(plan)
+    if is_unpruned(columns):
+        return "unpruned"
+    rate = columns["keep_rate"]
+    return f"{method_of(columns)} {'several' if rate is None else f'{rate:g}'}"
 
 
 def is_unpruned(row: Mapping[str, Any]) -> bool:

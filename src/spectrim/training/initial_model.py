@@ -94,6 +94,7 @@ def _adapted(
     notes += _changes(stored, model.config)
     # What the model was trained for before no longer holds.
     model.config = replace(model.config, trained_range=None)
+    model.set_recommendation(None)
     if model.plan.stages:
         notes.append(f"the recipe's plan replaces that of {init} ({model.plan}).")
         model = model.with_plan(Plan())

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ...common.errors import SpectrimError
 from ...common.text import shortened
+from ...pruning.plan import Plan
+from ...pruning.recommendation import Recommendation
 from ..config import ModelConfig
 
 State = dict[str, Tensor]
@@ -132,11 +134,16 @@ class Converted:
         state: Spectrim's names to tensors.
         assumed: what the file does not store: load option to the value assumed, as text for a
             note. The key "head" means that the head is untrained.
+        plan, recommendation: of Spectrim's own folders.
+        notes: on what the file holds and the model does not use.
     """
 
     config: ModelConfig
     state: State
     assumed: dict[str, str] = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
+    recommendation: Recommendation | None = None
+    notes: tuple[str, ...] = ()
 
 
 class CheckpointFormat(Protocol):

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from ...common.errors import SpectrimError, SpectrimNotice, out_of_memory
 from ...common.paths import is_file
-from ...pruning.plan import Plan
 from ..build import range_note
 from ..config import NO_CLASSES, ModelConfig, label_notes, stride_pair, with_overrides
 from ..device import to_device
 from ..positions import adapt
+from ..recommended import carried_over
 from ..transformer import SpectrogramTransformer
 from . import audiomae, hugging_face, official_ast
 from .checkpoint import Checkpoint, CheckpointFormat, Converted, Labels, Weights
@@ -31,8 +30,9 @@ from .checkpoint_files import (
     without_attribute,
 )
 from .infer import labels_for
-from .native import CONFIG, WEIGHTS, check_sizes, is_native, load_native
+from .native import CONFIG, WEIGHTS, check_sizes, is_native, load_native, load_recommendation
 from .sources import locate
+from .unfilled import without_memory
 
 FORMATS: tuple[CheckpointFormat, ...] = (hugging_face, official_ast, audiomae)
 """Every format of another project; a new one is a module with `NAME`, `fits` and `read`."""
@@ -69,12 +69,14 @@ class LoadedModel:
         assumed: load option to the value assumed, as text: neither the file stores it nor does
             the user pass it. The key "head" means that the head is untrained.
         where: the source, for messages.
+        remarks: on what the source holds and the model does not use.
     """
 
     model: SpectrogramTransformer
     stored: ModelConfig
     assumed: dict[str, str]
     where: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def has_fresh_head(self) -> bool:
@@ -84,7 +86,7 @@ class LoadedModel:
     def notes(self) -> list[str]:
         """Notes for the user about what was assumed."""
         values = {key: text for key, text in self.assumed.items() if key != "head"}
-        notes = []
+        notes = list(self.remarks)
         if self.has_fresh_head:
             notes.append(f"{self.where} has no head; {self.assumed['head']} is created.")
         if values:
@@ -171,8 +173,8 @@ def load_with_assumptions(
     options = options or LoadOptions()
     path = locate(source)
     try:
-        converted, plan, where = _read(path, os.fspath(source), options, trust_code)
-        return _build(converted, plan, where, options, device, dtype)
+        converted, where = _read(path, os.fspath(source), options, trust_code)
+        return _build(converted, where, options, device, dtype)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -220,7 +222,7 @@ def from_transformers(
     name = getattr(config, "_name_or_path", "") or kind
     converted = replace(converted, config=replace(converted.config, name=name))
     device = hf_model.device if device is None else device
-    return _with_notes(_build(converted, Plan(), kind, options, device, dtype))
+    return _with_notes(_build(converted, kind, options, device, dtype))
 
 
 def _with_notes(loaded: LoadedModel) -> SpectrogramTransformer:
@@ -232,10 +234,8 @@ def _with_notes(loaded: LoadedModel) -> SpectrogramTransformer:
     return loaded.model
 
 
-def _read(
-    path: Path, source: str, options: LoadOptions, trust_code: bool
-) -> tuple[Converted, Plan, str]:
-    """Config and weights at a path, their plan, and the file for messages."""
+def _read(path: Path, source: str, options: LoadOptions, trust_code: bool) -> tuple[Converted, str]:
+    """Config, weights and plans at a path, and the file for messages."""
     if path.is_file() and path.name in (*PREFERRED, *INDICES) and is_file(path.parent / CONFIG):
         path = path.parent  # the config beside such a file is part of the model
     stride = None if options.stride is None else stride_pair(options.stride)
@@ -255,7 +255,7 @@ def _read(
     if checkpoint_format is None:
         raise _unknown_format(state, str(file), config)
     converted = checkpoint_format.read(checkpoint)
-    return replace(converted, config=replace(converted.config, name=source)), Plan(), str(file)
+    return replace(converted, config=replace(converted.config, name=source)), str(file)
 
 
 def _format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
@@ -286,8 +286,9 @@ def _read_native(
     stride: tuple[int, int] | None,
     labels: Labels | None,
     trust_code: bool,
-) -> tuple[Converted, Plan, str]:
+) -> tuple[Converted, str]:
     ours, state, plan = load_native(path, config, trust_code)
+    recommendation, notes = load_recommendation(path, config, ours.depth, trust_code)
     if stride not in (None, ours.stride):
         raise SpectrimError(f"{path}: its stride is {ours.stride} and cannot become {stride}.")
     names = labels_for(labels, len(ours.labels), str(path), ours.labels)
@@ -295,19 +296,21 @@ def _read_native(
     check_sizes(ours, weights)
     state = {
         name: weights.take(name, *like.shape, floating=like.is_floating_point())
-        for name, like in _without_memory(ours, plan).state_dict().items()
+        for name, like in without_memory(ours, plan).state_dict().items()
     }
     weights.close()
-    return Converted(replace(ours, labels=names), state), plan, str(path)
+    ours = replace(ours, labels=names)
+    return Converted(ours, state, {}, plan, recommendation, notes), str(path)
 
 
 def _build(
-    converted: Converted, plan: Plan, where: str, options: LoadOptions, device: Any, dtype: Any
+    converted: Converted, where: str, options: LoadOptions, device: Any, dtype: Any
 ) -> LoadedModel:
     """The model with the load options applied."""
     stored = converted.config
     config = with_overrides(stored, options.overrides())
-    model = _without_memory(config, plan)
+    model = without_memory(config, converted.plan)
+    model.set_recommendation(carried_over(converted.recommendation, stored, config))
     # Copy: tensors must not share memory with a model in memory or with the storage of a file.
     state = {
         name: value.detach().to(torch.float32 if value.is_floating_point() else None, copy=True)
@@ -320,28 +323,5 @@ def _build(
     assumed = {
         key: text for key, text in converted.assumed.items() if getattr(options, key, None) is None
     }
-    return LoadedModel(to_device(model, device, dtype).eval(), stored, assumed, where)
-
-
-class _Unfilled(TorchFunctionMode):
-    """While active, `torch.empty` makes tensors that have a shape but no memory.
-
-    Layers allocate their weights by `torch.empty` and then draw random values into them. For a
-    model whose weights come from a file that costs seconds. On the "meta" device both are free,
-    and `load_state_dict(assign=True)` puts the file's tensors in their place afterwards. Tensors
-    that are computed, not drawn (the filter bank's matrices), come from other functions and keep
-    their values; `torch.device("meta")` as a context would lose those too.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is torch.empty:
-            kwargs["device"] = "meta"
-        return func(*args, **kwargs)
-
-
-def _without_memory(config: ModelConfig, plan: Plan) -> SpectrogramTransformer:
-    with _Unfilled():
-        return SpectrogramTransformer(config, plan)
+    model = to_device(model, device, dtype).eval()
+    return LoadedModel(model, stored, assumed, where, converted.notes)

@@ -17,12 +17,16 @@ from ...common.files import save, save_json
 from ...common.paths import FILE, PROBLEMS, kind_at
 from ...pruning.patches import PATCH
 from ...pruning.plan import Plan
+from ...pruning.recommendation import Recommendation
 from ..config import ModelConfig
+from ..recommended import check_blocks
 from .checkpoint import Weights
 
 FORMAT = "spectrim"
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+RECOMMENDED = "recommended_plan"
+"""Key of the recommended plan in the config. Versions that do not know it ignore it."""
 DIGEST = "weights_digest"
 """Key of the digest in the config and in the metadata of the weights."""
 
@@ -33,8 +37,9 @@ def save_native(
     plan: Plan,
     weights: Mapping[str, torch.Tensor],
     dtype: torch.dtype | None = None,
+    recommendation: Recommendation | None = None,
 ) -> Path:
-    """Write config, plan and weights, in `dtype` (None: as they are); returns the folder.
+    """Write config, plans and weights, in `dtype` (None: as they are); returns the folder.
 
     Both files hold a digest of the weights. A writer that is killed between the two files leaves
     new weights beside an old config, and `load_native` refuses this pair.
@@ -52,6 +57,8 @@ def save_native(
         "plan": plan.to_dict(),
         DIGEST: digest,
     }
+    if recommendation is not None:
+        data[RECOMMENDED] = recommendation.to_dict()
     content = safetensors.torch.save(state, {DIGEST: digest})
     save(folder / WEIGHTS, lambda path: path.write_bytes(content))
     save_json(folder / CONFIG, data)
@@ -105,6 +112,23 @@ def load_native(
     if "special" in state:  # the name that Spectrim 0.1 wrote
         state["prefix_tokens"] = state.pop("special")
     return ours, state, plan
+
+
+def load_recommendation(
+    folder: Path, config: Mapping[str, Any], depth: int, trust_code: bool
+) -> tuple[Recommendation | None, tuple[str, ...]]:
+    """The recommended plan in a config of a model with `depth` blocks, and notes.
+
+    A plan that cannot be read is noted and ignored: the model computes the same without it.
+    """
+    if config.get(RECOMMENDED) is None:
+        return None, ()
+    try:
+        recommendation = Recommendation.from_dict(config[RECOMMENDED], trust_code)
+        check_blocks(recommendation.plan, depth)
+    except SpectrimError as error:
+        return None, (f"{folder / CONFIG}: the recommended plan is ignored: {error}",)
+    return recommendation, ()
 
 
 def _check_pair(folder: Path, config: Mapping[str, Any]) -> None:

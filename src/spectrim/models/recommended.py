@@ -1,0 +1,76 @@
+"""The part of a model that knows which plan is recommended for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..common.errors import SpectrimError
+from ..pruning.plan import Plan
+from ..pruning.recommendation import Recommendation, generic
+from .config import ModelConfig
+
+
+class Recommended:
+    """The part of a model that knows which plan is recommended for it."""
+
+    config: ModelConfig
+    plan: Plan
+    _recommendation: Recommendation | None = None
+
+    @property
+    def recommendation(self) -> Recommendation:
+        """The plan that is recommended for the model, and what it was measured on.
+
+        In this order: a stored plan that was measured on the model; the model's own plan, if it
+        prunes; a stored plan that was not measured; a generic plan.
+        """
+        stored = self._recommendation
+        if stored is not None and stored.measured is not None:
+            return stored
+        if prunes(self.plan) and not self.plan.modules():
+            return Recommendation(self.plan)
+        return stored or generic(self.config.depth, self.config.trained_range)
+
+    @property
+    def recommended_plan(self) -> Plan:
+        """The plan of `recommendation`, for `spectrim.prune(model, plan=...)`."""
+        return self.recommendation.plan
+
+    def set_recommendation(self, recommendation: Recommendation | None) -> None:
+        """Store another recommendation; None: the model has none of its own.
+
+        Raises:
+            SpectrimError: the plan prunes a block that the model does not have.
+        """
+        if recommendation is not None:
+            check_blocks(recommendation.plan, self.config.depth)
+        self._recommendation = recommendation
+
+
+def prunes(plan: Plan) -> bool:
+    """Whether a plan has a stage that removes patches."""
+    return any(stage.keep_rate != 1.0 for stage in plan.stages)
+
+
+def check_blocks(plan: Plan, depth: int) -> None:
+    """Refuse a plan with a stage at a block that a model of `depth` blocks does not have."""
+    for stage in plan.stages:
+        if stage.at != "input" and int(stage.at) >= depth:
+            raise SpectrimError(
+                f"a stage at block {stage.at}; the model's {depth} blocks count from 0 to "
+                f"{depth - 1}. Choose others: blocks=, --blocks."
+            )
+
+
+def carried_over(
+    recommendation: Recommendation | None, stored: ModelConfig, config: ModelConfig
+) -> Recommendation | None:
+    """A stored recommendation for the config that load options made of the stored one.
+
+    With other features the plan stays, and what it was measured on no longer holds.
+    """
+    features = ("frames", "mean", "std", "padding")
+    is_same = all(getattr(stored, name) == getattr(config, name) for name in features)
+    if recommendation is None or is_same:
+        return recommendation
+    return replace(recommendation, measured=None)
