@@ -17,6 +17,7 @@ from spectrim.common.errors import SpectrimError
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import read_data, write_manifest
 from spectrim.models.builtin import builtin_root
+from spectrim.pruning.plan import paper_plan
 from spectrim.pruning.trained_range import TrainedRange
 
 
@@ -45,7 +46,9 @@ def test_a_card_states_what_is_measured_again(tmp_path, origins):
     )
     spectrim.prune(model.float(), 0.7).save(tmp_path / "run")
     origin = origins["ast-digits"] | {"held_out": origins["ast-digits"]["held_out"][:1]}
-    build_in.build_in(tmp_path / "run", "ast-digits", origin, manifests, tmp_path / "models")
+    build_in.build_in(
+        tmp_path / "run", "ast-digits", origin, manifests, tmp_path / "models", "tome 0.8"
+    )
     folder = tmp_path / "models" / "ast-digits"
     assert {file.name for file in folder.iterdir()} == {
         "README.md", "card.json", "config.json", "model.safetensors",
@@ -73,6 +76,14 @@ def test_a_card_states_what_is_measured_again(tmp_path, origins):
     cell = re.search(r"change by attention .*\| ([^|]*) \|", text)[1]
     value, low, high = map(float, re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", cell).groups())
     assert value == pytest.approx(change, abs=0.06) and low < value < high
+    recommendation = made.recommendation
+    assert recommendation.plan == paper_plan(0.8, reduction="tome")
+    with torch.inference_mode():
+        logits = spectrim.prune(made, plan=recommendation.plan)(*features)
+    accuracy = (logits.argmax(1) == truth).float().mean().item()
+    assert recommendation.measured.pruned == pytest.approx(accuracy)
+    assert recommendation.measured.unpruned == pytest.approx(right["attention", 1.0].mean().item())
+    assert f"- **Recommended plan**: {recommendation}." in " ".join(text.split())
     assert "at any keep rate from 1.0 to 0.4" in " ".join(text.split())
     assert max(len(line) for line in text.splitlines() if line[:1] != "|") <= 110
 

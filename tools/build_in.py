@@ -2,11 +2,14 @@
 
     python tools/build_in.py RUN/last ast-words
     python tools/build_in.py RUN/last ast-esc50 --manifests manifests --threads 2
+    python tools/build_in.py RUN/last ast-esc50 --recommend "tome 0.9"
 
 Writes src/spectrim/assets/models/NAME/: config.json, model.safetensors, card.json and README.md.
 Also writes the row of the model in the table of the project's README.
 `builtin_models.yaml` beside this file states task, data, training and licence. The manifests are
 those of `spectrim data prepare` for esc50 (also with --shareable), arabicspeechcommands and fsdd.
+--recommend measures a plan on the first of the held-out clips and stores it as the recommended one.
+`recommend_plan.py` stores another plan for a model that is built in already.
 Weights are committed once, when final: git remembers every version.
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ import numpy as np
 import torch
 import yaml
 
+import recommend_plan
 import spectrim
 from spectrim.common.errors import SpectrimError
 from spectrim.common.files import save_json, save_text
@@ -32,6 +37,9 @@ from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import predict
 from spectrim.metrics.intervals import Interval, difference_interval
 from spectrim.models.transformer import SpectrogramTransformer
+from spectrim.pruning.plan import Plan
+from spectrim.pruning.recommendation import Recommendation
+from spectrim.pruning.saved_plans import Measured
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "src" / "spectrim" / "assets" / "models"
@@ -67,25 +75,38 @@ def main() -> None:
     parser.add_argument("--manifests", type=Path, default=Path("manifests"))
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of built-in models")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--recommend", metavar="PLAN", help='recommended plan, such as "tome 0.9"')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    results = build_in(args.run, args.name, origins[args.name], args.manifests, args.models)
+    origin = origins[args.name]
+    results = build_in(args.run, args.name, origin, args.manifests, args.models, args.recommend)
     if args.models == MODELS:
         page = ROOT / "README.md"
         save_text(page, with_row(page.read_text(encoding="utf-8"), args.name, results[0]))
 
 
 def build_in(
-    run: Path, name: str, origin: dict[str, Any], manifests: Path, models: Path
+    run: Path,
+    name: str,
+    origin: dict[str, Any],
+    manifests: Path,
+    models: Path,
+    recommended: str | None = None,
 ) -> list[Accuracies]:
     """Write the folder of a built-in model; returns its accuracies.
+
+    Args:
+        recommended: the recommended plan as text, see `recommend_plan`; None: none is stored.
 
     Raises:
         SpectrimError: a manifest is missing, or the weights are too large.
     """
     held_out = [held_out_clips(entry, manifests) for entry in origin["held_out"]]
     folder = models / name
-    spectrim.load(run).with_plan(spectrim.Plan()).half().save(folder)
+    trained = spectrim.load(run).with_plan(Plan()).half()
+    trained.set_recommendation(None)  # it was measured on other weights, if at all
+    plan = recommended and recommend_plan.plan_from(recommended, trained.config.depth)
+    trained.save(folder)
     size = (folder / "model.safetensors").stat().st_size
     if size > MAX_BYTES:
         raise SpectrimError(
@@ -108,6 +129,9 @@ def build_in(
         },
     )
     save_text(folder / "README.md", card_text(name, origin, model, results))
+    if plan:
+        measured = measure(model, plan, held_out[0], results[0].title)
+        recommend_plan.store(folder, Recommendation(plan, measured))
     return results
 
 
@@ -121,13 +145,9 @@ def held_out_clips(entry: dict[str, Any], manifests: Path) -> Manifest:
 def accuracies(model: SpectrogramTransformer, manifest: Manifest, title: str) -> Accuracies:
     """Accuracy at every keep rate by every score; unreadable clips are an error."""
     variants = [(score, rate) for score in SCORES for rate in RATES if rate < 1]
-    runners = [TorchRunner(model)]
-    runners += [TorchRunner(spectrim.prune(model, rate, score=score)) for score, rate in variants]
-    predictions = predict(runners, manifest.clips, 16)
-    if predictions.failures:
-        raise SpectrimError(predictions.failures[0][1])
+    models = [spectrim.prune(model, rate, score=score) for score, rate in variants]
     truth = np.array(targets_of(manifest, model.labels, True, {}))[:, 0]
-    right = [np.concatenate(logits).argmax(1) == truth for logits in predictions.outputs]
+    right = [classes == truth for classes in top_classes([model, *models], manifest)]
     unpruned, pruned = right[0], dict(zip(variants, right[1:], strict=True))
     return Accuracies(
         title,
@@ -140,6 +160,30 @@ def accuracies(model: SpectrogramTransformer, manifest: Manifest, title: str) ->
             for rate in RATES
             if rate < 1
         },
+    )
+
+
+def top_classes(models: Sequence[SpectrogramTransformer], manifest: Manifest) -> list[np.ndarray]:
+    """(clips,) index of the most probable class, for each of the models over the same weights."""
+    predictions = predict([TorchRunner(model) for model in models], manifest.clips, 16)
+    if predictions.failures:
+        raise SpectrimError(predictions.failures[0][1])
+    return [np.concatenate(logits).argmax(1) for logits in predictions.outputs]
+
+
+def measure(model: SpectrogramTransformer, plan: Plan, manifest: Manifest, title: str) -> Measured:
+    """What a plan gives on held-out clips."""
+    pruned = spectrim.prune(model, plan=plan)
+    unpruned_classes, pruned_classes = top_classes([model, pruned], manifest)
+    truth = np.array(targets_of(manifest, model.labels, True, {}))[:, 0]
+    return Measured(
+        data=title,
+        clips=len(manifest.clips),
+        metric="accuracy",
+        unpruned=float((unpruned_classes == truth).mean()),
+        pruned=float((pruned_classes == truth).mean()),
+        agreement=float((pruned_classes == unpruned_classes).mean()),
+        mac_ratio=spectrim.macs(model) / spectrim.macs(pruned),
     )
 
 

@@ -18,7 +18,7 @@ def test_list_and_cards(run) -> None:
     assert [row["name"] for row in rows] == builtin_names()
     table = run("models").stdout
     for row in rows:
-        assert row["name"] in table and f"{row['accuracy']['0.5']:.1f}%" in table
+        assert row["name"] in table and f"{row['accuracy']['1.0']:.1f}%" in table
         shown = run("models", row["name"]).stdout
         assert shown.startswith(f"# {row['name']}") and row["licence"] in shown
     wrong = run("models", "ast-digit")

@@ -14,7 +14,6 @@ from .options import (
     KeepRates,
     Loading,
     LoadingWithCompile,
-    Pruning,
     StrideOfPreset,
     comma_separated,
     listed,
@@ -22,6 +21,7 @@ from .options import (
     rates_of,
 )
 from .output import Output, begins_anew, complain, progress
+from .plan_options import Pruning
 from .tables import print_table
 from .timing_options import Rounds, timing_option
 

@@ -9,8 +9,9 @@ import typer
 
 from ..common.text import significant
 from ..deploy.calibration import CALIBRATION_CLIPS, calibration_batches
-from .options import Calibrate, ModelName, ModelSettings, NewPlan
+from .options import Calibrate, ModelName, ModelSettings
 from .output import Output, complain
+from .plan_options import NewPlan
 from .tables import print_text
 
 if TYPE_CHECKING:

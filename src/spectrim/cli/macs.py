@@ -12,14 +12,13 @@ from ..pruning.defaults import KEEP_RATES
 from .options import (
     KeepRates,
     ModelSettings,
-    Pruning,
     StrideOfPreset,
     comma_separated,
     model_option,
-    note_unused_plan,
     rates_of,
 )
 from .output import Output
+from .plan_options import Pruning, note_unused_plan
 from .tables import print_table
 
 if TYPE_CHECKING:

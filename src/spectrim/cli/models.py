@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,10 @@ from ..audio.constants import SAMPLE_RATE, num_samples
 from .output import Output
 from .tables import print_table
 
+if TYPE_CHECKING:
+    from ..models.builtin import Card
+
 EXAMPLE = "Example: spectrim models ast-digits"
-RATES = ("1.0", "0.7", "0.5")  # columns of the table; a card has more
 
 
 def command(
@@ -29,8 +31,8 @@ def command(
             typer.echo(cards[0].text.rstrip())
             return
         print_table(
-            ["model", "task", "classes", "window s", "MB", *(f"at {rate}" for rate in RATES),
-             "tested on"],
+            ["model", "task", "classes", "window s", "MB", "unpruned", "recommended plan",
+             "accuracy", "MACs", "tested on"],
             [
                 [
                     card.name,
@@ -38,14 +40,24 @@ def command(
                     str(card.classes),
                     f"{num_samples(card.frames) / SAMPLE_RATE:.2f}",
                     f"{card.bytes / 1e6:.1f}",
-                    *(f"{card.accuracy[rate]:.1f}%" for rate in RATES),
+                    f"{card.accuracy['1.0']:.1f}%",
+                    *_recommended(card),
                     card.held_out,
                 ]
                 for card in cards
             ],
-            f"at {', '.join(RATES)}: accuracy at this keep rate (attention score).\n"
+            "unpruned: accuracy without pruning. accuracy: under the recommended plan; MACs: of "
+            "unpruned.\n"
             "`spectrim models NAME` shows a card: data, licence, training, limits.",
-            wrapped={"task": " ", "tested on": " "},
+            wrapped={"task": " ", "recommended plan": " ", "tested on": " "},
         )  # fmt: skip
 
     output.emit({"rows": [asdict(card) for card in cards]}, print_cards)
+
+
+def _recommended(card: Card) -> list[str]:
+    """The recommended plan, accuracy and MACs under it; "-" for what was not measured."""
+    if card.measured is None:
+        return [card.recommended_plan or "-", "-", "-"]
+    accuracy, macs = card.measured.pruned, 1 / card.measured.mac_ratio
+    return [card.recommended_plan or "-", f"{accuracy:.1%}", f"{macs:.0%}"]

@@ -15,8 +15,6 @@ import typer
 from ..common.errors import SpectrimError
 from ..pruning.defaults import (
     DEFAULT_BLOCKS,
-    DEFAULT_REDUCTION,
-    DEFAULT_SCORE,
     REDUCTION_NAMES,
     SCORE_NAMES,
 )
@@ -128,82 +126,6 @@ class DataPart:
 
 
 @dataclass(frozen=True)
-class Pruning:
-    """How patches are ranked and removed; the command adds the keep rates."""
-
-    score: Annotated[str, pruning_option(help=SCORE_HELP)] = DEFAULT_SCORE
-    block_list: Annotated[
-        str | None, pruning_option("--blocks", help=f"{BLOCKS_HELP} {BLOCKS_DEFAULT}")
-    ] = None
-    reduction: Annotated[str, pruning_option(help=REDUCTION_HELP)] = DEFAULT_REDUCTION
-
-    @property
-    def blocks(self) -> list[int | str] | str | None:
-        """The blocks that prune; None: those of the reduction."""
-        return blocks_of(self.block_list)
-
-    def check(self) -> None:
-        """Refuse wrong blocks, and let the user's own code be imported."""
-        blocks_of(self.block_list)
-        allow_trusted_code(self.score, self.reduction)
-
-
-@dataclass(frozen=True)
-class NewPlan:
-    """A plan that replaces the one saved with the model."""
-
-    keep_rate: Annotated[
-        float | None,
-        pruning_option(
-            help="Fraction of patches that each of --blocks keeps, above 0 and at most 1. "
-            "Default: the saved plan."
-        ),
-    ] = None
-    score: Annotated[
-        str | None,
-        pruning_option(
-            help=f"Score that ranks the patches. Requires --keep-rate. Default: {DEFAULT_SCORE}."
-        ),
-    ] = None
-    blocks: Annotated[
-        str | None,
-        pruning_option(help=f"{BLOCKS_HELP} Requires --keep-rate. {BLOCKS_DEFAULT}"),
-    ] = None
-    reduction: Annotated[
-        str | None,
-        pruning_option(
-            help=f"{REDUCTION_HELP} Requires --keep-rate. Default: {DEFAULT_REDUCTION}."
-        ),
-    ] = None
-
-    def options(self) -> dict[str, Any]:
-        """Values by the names of their options."""
-        return {
-            "--keep-rate": self.keep_rate,
-            "--score": self.score,
-            "--blocks": self.blocks,
-            "--reduction": self.reduction,
-        }
-
-    def apply(self, model: SpectrogramTransformer) -> SpectrogramTransformer:
-        """The model with this plan; without --keep-rate, the model with its saved plan."""
-        from ..models.build import prune
-
-        if self.keep_rate is None:
-            for option, value in self.options().items():
-                if value is not None:
-                    raise SpectrimError(
-                        f"{option} {value} requires --keep-rate; without it the plan saved with "
-                        "the model is used."
-                    )
-            return model
-        reduction = self.reduction or DEFAULT_REDUCTION
-        allow_trusted_code(self.score or "", reduction)
-        blocks = blocks_of(self.blocks)
-        return prune(model, self.keep_rate, self.score, blocks, reduction=reduction)
-
-
-@dataclass(frozen=True)
 class ModelSettings:
     """Settings that a model's file does not store."""
 
@@ -289,12 +211,6 @@ def _with_classes(model: SpectrogramTransformer, name: str) -> SpectrogramTransf
             f"train RECIPE init={name}."
         )
     return model
-
-
-def note_unused_plan(name: str, model: SpectrogramTransformer) -> None:
-    """Print a note if a model has a saved plan that prunes and that the command does not use."""
-    if any(stage.keep_rate != 1.0 for stage in model.plan.stages):
-        complain("note", f"{name}: the saved plan ({model.plan}) is not used.")
 
 
 def listed(text: str, kind: Callable[[str], Value], option: str) -> list[Value]:

@@ -29,7 +29,6 @@ from .options import (
     is_onnx,
     listed,
     model_option,
-    note_unused_plan,
     pruning_option,
     rates_of,
     refuse_for_onnx,
@@ -43,6 +42,7 @@ from .output import (
     goes_on,
     sweep_progress,
 )
+from .plan_options import note_unused_plan
 from .sweep_table import print_rows
 from .timing_options import TIMING, Budget, NoTiming, Rounds
 

@@ -13,12 +13,12 @@ from .options import (
     BatchSize,
     ChannelOption,
     LoadingWithCompile,
-    NewPlan,
     is_onnx,
     model_option,
     refuse_for_onnx,
 )
 from .output import OutputWithCsv, complain, end_with_failures, progress
+from .plan_options import NewPlan
 from .tables import print_table
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..common.errors import SpectrimError, nearest
 from ..common.parse import read_json
+from ..pruning.saved_plans import Measured, plan_label
 
 CARD = "card.json"
 # Models that are no longer built in: their successor, and a commit that has them.
@@ -32,6 +33,8 @@ class Card:
         held_out: the clips that `accuracy` was measured on; no training used them.
         accuracy: keep rate ("1.0", "0.7", "0.5" and perhaps others) to accuracy in percent, pruned
             by attention.
+        recommended_plan: in a few words; measured: what it was measured on. None: the model has
+            none.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Card:
     licence: str
     held_out: str
     accuracy: dict[str, float]
+    recommended_plan: str | None = None
+    measured: Measured | None = None
 
 
 def builtin_root() -> Path:
@@ -80,13 +85,17 @@ def card(name: str) -> Card:
         check_retired(name)
         raise SpectrimError(f"no built-in model is called {name!r}.{nearest(name, names)}")
     folder = builtin_root() / name
-    config: dict[str, Any] = read_json(folder / "config.json")["model"]
+    whole: dict[str, Any] = read_json(folder / "config.json")
+    config, recommended = whole["model"], whole.get("recommended_plan") or {}
     stored: dict[str, Any] = read_json(folder / CARD)
+    measured = recommended.get("measured")
     return Card(
         name=name,
         text=(folder / TEXT).read_text(encoding="utf-8"),
         classes=len(config["labels"]),
         frames=config["frames"],
         bytes=(folder / "model.safetensors").stat().st_size,
+        recommended_plan=plan_label(recommended["plan"]) if recommended else None,
+        measured=None if measured is None else Measured.from_dict(measured),
         **stored,
     )

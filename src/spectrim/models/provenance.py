@@ -64,6 +64,8 @@ def plan_record(plan: Plan) -> dict[str, Any]:
             "reduction": part_name(s.reduction),
         }
         | ({"keep_rate": s.keep_rate} if s.count is None else {"count": s.count})
+        | ({"score_options": dict(s.score_options)} if s.score_options else {})
+        | ({"reduction_options": dict(s.reduction_options)} if s.reduction_options else {})
         | ({} if s.place == "between" else {"place": s.place})
         for s in plan.stages
     ]

@@ -1,0 +1,123 @@
+"""Options that choose the plan of a model: given on the command line, saved, or recommended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from ..common.errors import SpectrimError
+from ..pruning.defaults import DEFAULT_REDUCTION, DEFAULT_SCORE
+from .options import (
+    BLOCKS_DEFAULT,
+    BLOCKS_HELP,
+    REDUCTION_HELP,
+    SCORE_HELP,
+    allow_trusted_code,
+    blocks_of,
+    pruning_option,
+)
+from .output import complain
+
+if TYPE_CHECKING:
+    from ..models.transformer import SpectrogramTransformer
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How patches are ranked and removed; the command adds the keep rates."""
+
+    score: Annotated[str, pruning_option(help=SCORE_HELP)] = DEFAULT_SCORE
+    block_list: Annotated[
+        str | None, pruning_option("--blocks", help=f"{BLOCKS_HELP} {BLOCKS_DEFAULT}")
+    ] = None
+    reduction: Annotated[str, pruning_option(help=REDUCTION_HELP)] = DEFAULT_REDUCTION
+
+    @property
+    def blocks(self) -> list[int | str] | str | None:
+        """The blocks that prune; None: those of the reduction."""
+        return blocks_of(self.block_list)
+
+    def check(self) -> None:
+        """Refuse wrong blocks, and let the user's own code be imported."""
+        blocks_of(self.block_list)
+        allow_trusted_code(self.score, self.reduction)
+
+
+@dataclass(frozen=True)
+class NewPlan:
+    """A plan that replaces the one saved with the model."""
+
+    keep_rate: Annotated[
+        float | None,
+        pruning_option(
+            help="Fraction of patches that each of --blocks keeps, above 0 and at most 1; 1 does "
+            "not prune. Default: the plan saved with the model, else its recommended plan if that "
+            "was measured on the model, else no pruning."
+        ),
+    ] = None
+    score: Annotated[
+        str | None,
+        pruning_option(
+            help=f"Score that ranks the patches. Requires --keep-rate. Default: {DEFAULT_SCORE}."
+        ),
+    ] = None
+    blocks: Annotated[
+        str | None,
+        pruning_option(help=f"{BLOCKS_HELP} Requires --keep-rate. {BLOCKS_DEFAULT}"),
+    ] = None
+    reduction: Annotated[
+        str | None,
+        pruning_option(
+            help=f"{REDUCTION_HELP} Requires --keep-rate. Default: {DEFAULT_REDUCTION}."
+        ),
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """Values by the names of their options."""
+        return {
+            "--keep-rate": self.keep_rate,
+            "--score": self.score,
+            "--blocks": self.blocks,
+            "--reduction": self.reduction,
+        }
+
+    def apply(self, model: SpectrogramTransformer) -> SpectrogramTransformer:
+        """The model with this plan; without --keep-rate, with its saved or recommended plan."""
+        from ..models.build import prune
+
+        if self.keep_rate is None:
+            for option, value in self.options().items():
+                if value is not None:
+                    raise SpectrimError(
+                        f"{option} {value} requires --keep-rate; without it the saved or "
+                        "recommended plan of the model is used."
+                    )
+            return _with_default_plan(model)
+        reduction = self.reduction or DEFAULT_REDUCTION
+        allow_trusted_code(self.score or "", reduction)
+        blocks = blocks_of(self.blocks)
+        return prune(model, self.keep_rate, self.score, blocks, reduction=reduction)
+
+
+def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
+    """The model with its saved plan, else with a recommended plan that was measured on it.
+
+    A plan that was not measured on the model might change its labels, so it is not used unasked.
+    """
+    from ..models.build import prune
+
+    recommendation = model.recommendation
+    if model.plan.stages or recommendation.measured is None:
+        return model
+    complain(
+        "note",
+        f"pruned by the model's recommended plan: {recommendation}. Pass --keep-rate 1 for the "
+        "unpruned model.",
+    )
+    return prune(model, plan=recommendation.plan)
+
+
+def note_unused_plan(name: str, model: SpectrogramTransformer) -> None:
+    """Print a note if a model has a saved plan that prunes and that the command does not use."""
+    if any(stage.keep_rate != 1.0 for stage in model.plan.stages):
+        complain("note", f"{name}: the saved plan ({model.plan}) is not used.")
