@@ -25,12 +25,12 @@ def test_a_plan_that_continues_equals_one_that_runs_alone(make, inputs, family, 
     for score in scores:
         for keep_rate in (0.8, 0.3):
             pruned = spectrim.prune(model, keep_rate, score, blocks)
-            logits, kept = TorchRunner(pruned).predict(shared)
+            logits, kept, _ = TorchRunner(pruned).predict(shared)
             alone = pruned.encode(*inputs)
             held = alone.holders(model.grid.count) >= 0
             assert torch.equal(torch.from_numpy(kept), held)
             assert torch.equal(torch.from_numpy(logits), pruned(*inputs))
-    logits, _ = TorchRunner(model).predict(shared)
+    logits = TorchRunner(model).predict(shared).outputs
     assert torch.equal(torch.from_numpy(logits), model(*inputs))
 
 

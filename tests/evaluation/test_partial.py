@@ -58,6 +58,7 @@ def test_what_was_saved_is_taken_up_as_it_was(tmp_path):
         [0, 2, 3],
         [[part[:2], part[2:]] for part in numbers],
         [[part[:2], part[2:]] for part in shares],
+        [[part[:2], part[2:]] for part in np.arange(6).reshape(2, 3)],
         [np.array([0.7, np.nan]), np.array([0.9])],
         [(1, "b.wav: no such file")],
     )
@@ -67,6 +68,8 @@ def test_what_was_saved_is_taken_up_as_it_was(tmp_path):
     assert (done, again.positions, again.failures) == (4, found.positions, found.failures)
     np.testing.assert_array_equal([np.concatenate(parts) for parts in again.outputs], numbers)
     np.testing.assert_array_equal([np.concatenate(parts) for parts in again.on_target], shares)
+    macs = [np.concatenate(batched) for batched in again.macs]
+    np.testing.assert_array_equal(macs, np.arange(6).reshape(2, 3))
     np.testing.assert_array_equal(np.concatenate(again.all_on_target), [0.7, np.nan, 0.9])
 
 

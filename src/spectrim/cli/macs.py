@@ -42,7 +42,11 @@ def command(
     ] = None,
     keep_rates: KeepRates = RATES,
 ) -> None:
-    """Count multiply-accumulates (MACs) per clip and the patches left at each keep rate."""
+    """Count multiply-accumulates (MACs) per clip and the patches left at each keep rate.
+
+    Where clips keep different numbers of patches (--reduction ats), both are the most for any
+    clip. `spectrim sweep` measures the mean of your clips.
+    """
     from ..models.build import shape_of
     from ..models.provenance import RESULT_VERSION, plan_record, versions
     from ..pruning.cost import macs, ranking_macs
@@ -65,6 +69,7 @@ def command(
                 "ranking_macs": ranking_macs(shape, plan, config.has_class_token),
                 "patches": shape.patches,
                 "patches_left": counts[-1][1],
+                "adaptive": plan.is_adaptive,
                 "plan": plan_record(plan),
                 "versions": versions(),
                 "format_version": RESULT_VERSION,
@@ -80,7 +85,8 @@ def command(
         ]
         for row in rows
     ]
-    columns = ["keep", "GMACs/clip", "of unpruned", "patches left"]
+    most = "max " if any(row["adaptive"] for row in rows) else ""
+    columns = ["keep", f"{most}GMACs/clip", "of unpruned", f"{most}patches left"]
     caption = f"{model}, {config.frames} frames, stride {config.stride[0]}"
     output.emit({"rows": rows}, lambda: print_table(columns, lines, caption))
 

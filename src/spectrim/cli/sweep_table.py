@@ -67,13 +67,19 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         columns.append((rows[0]["metric"], _value))
         columns.append(("points", _difference))
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
-    columns += [
-        ("GMACs", lambda row: significant(row["gmacs"])),
-    ]
+    if any("mean_gmacs" in row for row in rows):  # clips keep different numbers of patches
+        columns.append(("max GMACs", lambda row: significant(row["gmacs"])))
+        columns.append(("mean GMACs", _mean_gmacs))
+    else:
+        columns.append(("GMACs", lambda row: significant(row["gmacs"])))
     columns += time_columns(rows)
     if any("kept_on_target" in row for row in rows):
         columns.append(("target", lambda row: f"{row['kept_on_target']:.1%}"))
     return columns
+
+
+def _mean_gmacs(row: Row) -> str:
+    return significant(row["mean_gmacs"] if "mean_gmacs" in row else row["gmacs"])
 
 
 def _value(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     import torch
 
     from ..pruning.patches import PatchGrid
+
+
+class Prediction(NamedTuple):
+    """What a runner returns for a batch.
+
+    Attributes:
+        outputs: (batch, classes) float32, which `Runner.activate` turns into probabilities.
+        kept: (batch, patches of `Runner.grid`) bool: a token at the end holds the patch, alone or
+            merged with others; None: not known.
+        macs: (batch,) multiply-accumulates of each clip; None: `Runner.macs` for all.
+    """
+
+    outputs: np.ndarray
+    kept: np.ndarray | None = None
+    macs: np.ndarray | None = None
 
 
 class Runner(ABC):
@@ -26,10 +41,11 @@ class Runner(ABC):
         window: longest input in samples at 16 kHz; longer waveforms are cut.
         metric: "mAP" or "accuracy".
         plan: plain data, as `models.provenance.plan_record` returns it.
-        macs: multiply-accumulates for one clip.
+        macs: multiply-accumulates for one clip; the most for any clip if they differ.
         quantization: of an exported file, "none" or its kind of int8; None: not an exported file.
         timed: what a sweep times, in words.
         device: device to synchronise when timing; None: the CPU.
+        is_adaptive: whether clips may keep different numbers of patches.
         is_compiled: whether a larger batch than before costs a compilation.
         grid: grid of patches that `predict` reports positions on; None: it reports none.
     """
@@ -43,6 +59,7 @@ class Runner(ABC):
     timed: ClassVar[str] = "waveforms to probabilities"
     device: torch.device | None = None
     grid: PatchGrid | None = None
+    is_adaptive: bool = False
     is_compiled: bool = False
 
     @abstractmethod
@@ -57,15 +74,9 @@ class Runner(ABC):
         """What `predict` takes; computed once for all runners of a sweep."""
         return waveforms
 
-    def predict(self, inputs: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """Run on what `shared_inputs` returned.
-
-        Returns:
-            outputs: (batch, classes) float32, which `activate` turns into probabilities.
-            kept: (batch, patches of `grid`) bool: a token at the end holds the patch, alone or
-                merged with others; or None.
-        """
-        return self.probabilities(inputs), None
+    def predict(self, inputs: Any) -> Prediction:
+        """Run on what `shared_inputs` returned."""
+        return Prediction(self.probabilities(inputs))
 
     def timed_predict(self, inputs: Any) -> object:
         """The part of `predict` that a sweep times."""

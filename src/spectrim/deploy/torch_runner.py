@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from ..audio.constants import num_samples
-from ..models.build import macs
+from ..models.build import macs, shape_of
+from ..models.clip_counts import ClipCounts
 from ..models.provenance import context_of, plan_record
 from ..models.transformer import SpectrogramTransformer
+from ..pruning.cost import macs_of_counts
 from ..pruning.tokens import Tokens
-from .runner import Runner
+from .runner import Prediction, Runner
 
 PATCHES_AT_ONCE = 1024
 """Patches that a CPU computes at a time, as a mean over blocks. With more, the activations of the
@@ -47,6 +49,7 @@ class TorchRunner(Runner):
         self.device = model.device
         self.grid = model.config.grid
         self.is_compiled = model.compiled is not None
+        self.is_adaptive = model.plan.is_adaptive
 
     @property
     def clips_at_once(self) -> int | None:
@@ -91,17 +94,29 @@ class TorchRunner(Runner):
         return SharedBlocks(*self.model.features_from_waveforms(list(waveforms)))
 
     @torch.inference_mode()
-    def predict(self, inputs: SharedBlocks) -> tuple[np.ndarray, np.ndarray]:
-        """Features and valid frames to logits, and the patches that a token holds at the end."""
-        if self.model.compiled is not None:
-            logits, holders = self.model.compiled(inputs.features, inputs.valid)
-            return logits.cpu().numpy(), holders.cpu().numpy() >= 0
-        tokens = self.model.encode(
-            inputs.features, inputs.valid, start=inputs.before_first_stage(self.model)
+    def predict(self, inputs: SharedBlocks) -> Prediction:
+        """Features and valid frames to logits, kept patches and the cost of each clip."""
+        model = self.model
+        if model.compiled is not None:
+            logits, holders, *measured = model.compiled(inputs.features, inputs.valid)
+            macs = self._macs_of_clips(measured[0].movedim(0, 2)) if measured else None
+            return Prediction(logits.cpu().numpy(), holders.cpu().numpy() >= 0, macs)
+        counts = ClipCounts(model.grid.count, model.config.depth)
+        tokens = model.encode(
+            inputs.features,
+            inputs.valid,
+            start=inputs.before_first_stage(model),
+            watch=counts.watch if self.is_adaptive else None,
         )
-        logits = self.model.head(self.model.pool(tokens)).float()
-        kept = tokens.holders(self.model.grid.count) >= 0
-        return logits.cpu().numpy(), kept.cpu().numpy()
+        logits = model.head(model.pool(tokens)).float()
+        kept = tokens.holders(model.grid.count) >= 0
+        macs = self._macs_of_clips(counts.counts()) if self.is_adaptive else None
+        return Prediction(logits.cpu().numpy(), kept.cpu().numpy(), macs)
+
+    def _macs_of_clips(self, counts: torch.Tensor) -> np.ndarray:
+        """(blocks, 2, batch) patches to (batch,) multiply-accumulates."""
+        pairs = [(attended, transformed) for attended, transformed in counts.cpu().numpy()]
+        return macs_of_counts(shape_of(self.model.config), pairs)
 
     @torch.inference_mode()
     def timed_predict(self, inputs: SharedBlocks) -> object:

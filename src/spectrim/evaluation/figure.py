@@ -76,7 +76,8 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
             (row for row in pruned if method_of(row) == method), key=lambda row: row["keep_rate"]
         )
         line += full
-        points = [(row["gmacs"], row["value"] * scale) for row in line]
+        # "mean_gmacs" exists where clips keep different numbers of patches.
+        points = [(row.get("mean_gmacs", row["gmacs"]), row["value"] * scale) for row in line]
         ax.plot(*zip(*points, strict=True), color=colour, marker=marker, label=method)
     for row in full:
         ax.plot(

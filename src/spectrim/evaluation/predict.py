@@ -15,7 +15,7 @@ from ..common.hooks import pass_point
 from ..common.interruption import Stopped
 from ..data.batches import Batch, batches
 from ..data.clip import Clip
-from ..deploy.runner import Runner
+from ..deploy.runner import Prediction, Runner
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.patches import PATCH, PatchGrid
 
@@ -29,6 +29,7 @@ class Predictions:
         outputs: per runner and batch, (clips, classes) float32; see `Runner.predict`.
         on_target: per runner and batch, (clips,) fraction of the patches left at the end whose
             time column is centred on the clip's target; NaN without a target or without patches.
+        macs: per runner and batch, (clips,) multiply-accumulates.
         all_on_target: per batch, (clips,) the same fraction of all patches.
         failures: (index, message) of clips that could not be read.
     """
@@ -36,6 +37,7 @@ class Predictions:
     positions: list[int] = field(default_factory=list)
     outputs: list[list[np.ndarray]] = field(default_factory=list)
     on_target: list[list[np.ndarray]] = field(default_factory=list)
+    macs: list[list[np.ndarray]] = field(default_factory=list)
     all_on_target: list[np.ndarray] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
 
@@ -76,6 +78,7 @@ def predict(
     tick(num_resumed)
     predictions.outputs = predictions.outputs or [[] for _ in runners]
     predictions.on_target = predictions.on_target or [[] for _ in runners]
+    predictions.macs = predictions.macs or [[] for _ in runners]
     seconds = seconds_to_read(max(runner.window for runner in runners))
     try:
         first = batch_size if any(runner.is_compiled for runner in runners) else 1
@@ -134,14 +137,16 @@ def _add(
     target = np.full((len(positions), 1), np.nan) if grid is None else on_target(grid, batch_clips)
     results = []
     for runner in runners:
-        outputs, kept = runner.predict(inputs)
+        outputs, kept, macs = Prediction(*runner.predict(inputs))
         refuse_not_finite(outputs, batch_clips)
         weights = np.ones_like(target) if kept is None else kept
-        results.append((outputs, (target * weights).sum(1) / weights.sum(1)))
+        macs = np.full(len(positions), runner.macs) if macs is None else macs
+        results.append((outputs, (target * weights).sum(1) / weights.sum(1), macs))
     # Add everything at once, so that an interruption cannot leave half a batch.
-    for index, (outputs, fractions) in enumerate(results):
+    for index, (outputs, fractions, macs) in enumerate(results):
         predictions.outputs[index].append(outputs)
         predictions.on_target[index].append(fractions)
+        predictions.macs[index].append(macs)
     predictions.all_on_target.append(target.mean(1))
     predictions.failures.extend(failures)
     predictions.positions.extend(positions)

@@ -54,6 +54,7 @@ class Partial:
                     positions=file["positions"].tolist(),
                     outputs=[[array] for array in file["logits"]],
                     on_target=[[array] for array in file["on_target"]],
+                    macs=[[array] for array in file["macs"]],
                     all_on_target=[file["all_on_target"]],
                     failures=[(index, text) for index, text in json.loads(str(file["failures"]))],
                 )
@@ -77,6 +78,7 @@ class Partial:
             failures=np.array(json.dumps(predictions.failures)),
             logits=np.stack([np.concatenate(batched) for batched in predictions.outputs]),
             on_target=np.stack([np.concatenate(batched) for batched in predictions.on_target]),
+            macs=np.stack([np.concatenate(batched) for batched in predictions.macs]),
             all_on_target=np.concatenate(predictions.all_on_target),
         )
         self.last_save = time.monotonic()

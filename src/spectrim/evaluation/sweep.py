@@ -209,6 +209,7 @@ def evaluate(
         _row(variant, values, probabilities[0], truth)
         | {"clips": len(predictions.positions), "failed": len(predictions.failures)}
         | {"channel": manifest.channel}
+        | _macs_columns(variant.runner, predictions.macs[index])
         | _target_columns(predictions, index)
         | _origin_columns(variant, first, batch_size)
         for index, (variant, values) in enumerate(zip(variants, probabilities, strict=True))
@@ -318,6 +319,13 @@ def _row(
         difference = paired_difference(runner.metric, probabilities, base, truth)
         row["difference"] = asdict(difference)
     return row
+
+
+def _macs_columns(runner: Runner, macs: Sequence[np.ndarray]) -> dict[str, float]:
+    """Mean GMACs of the clips; empty if they keep the same numbers and cost "gmacs" each."""
+    if not runner.is_adaptive:
+        return {}
+    return {"mean_gmacs": float(np.concatenate(macs).mean()) / 1e9}
 
 
 def _target_columns(predictions: Predictions, index: int) -> dict[str, float]:

@@ -172,5 +172,9 @@ def shape_of(config: ModelConfig) -> Shape:
 
 
 def macs(model: SpectrogramTransformer) -> int:
-    """Multiply-accumulates for one clip, ranking not counted; see `pruning.cost.macs`."""
+    """Multiply-accumulates for one clip, ranking not counted; see `pruning.cost.macs`.
+
+    Where clips keep different numbers of patches (the reduction "ats"), it is the most that any
+    clip can cost; `sweep` measures the mean of your clips.
+    """
     return macs_of(shape_of(model.config), model.plan)

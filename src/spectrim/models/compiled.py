@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from ..common.errors import SpectrimError
+from .clip_counts import ClipCounts
 
 if TYPE_CHECKING:
     from .transformer import SpectrogramTransformer
 
-Outputs = tuple[Tensor, Tensor]
+Outputs = tuple[Tensor, ...]
 """Logits (batch, classes), float32; (batch, input patches) position of the token that holds each
-patch at the end, -1 if it was dropped."""
+patch at the end, -1 if it was dropped; for an adaptive plan also `ClipCounts.counts`, clips
+first."""
 
 
 class CompiledForward:
@@ -41,7 +43,7 @@ class CompiledForward:
 
     @torch.inference_mode()
     def __call__(self, features: Tensor, valid: Tensor) -> Outputs:
-        """(batch, frames, mels) features and (batch,) valid frames to logits and holders.
+        """(batch, frames, mels) features and (batch,) valid frames to `Outputs`.
 
         Raises:
             SpectrimError: the model cannot be compiled on this machine.
@@ -52,8 +54,7 @@ class CompiledForward:
             self.prepare(features, valid)
         outputs = self._functions[size](_padded(features, size), _padded(valid, size))
         # The next replay of a CUDA graph overwrites the outputs of this one.
-        logits, holders = (output[:batch].clone() for output in outputs)
-        return logits, holders
+        return tuple(output[:batch].clone() for output in outputs)
 
     @torch.inference_mode()
     def prepare(self, features: Tensor, valid: Tensor) -> float:
@@ -87,11 +88,14 @@ class CompiledForward:
         PyTorch counts compilations per code object, and gives up after eight. A sweep compiles
         more models than that.
         """
-        model = self._model
+        model, adapts = self._model, self._model.plan.is_adaptive
 
         def outputs(features: Tensor, valid: Tensor) -> Outputs:
-            tokens = model.encode(features, valid)
-            return model.head(model.pool(tokens)).float(), tokens.holders(model.grid.count)
+            counts = ClipCounts(model.grid.count, model.config.depth)
+            tokens = model.encode(features, valid, watch=counts.watch if adapts else None)
+            logits = model.head(model.pool(tokens)).float()
+            holders = tokens.holders(model.grid.count)
+            return (logits, holders, counts.counts().movedim(2, 0)) if adapts else (logits, holders)
 
         code = outputs.__code__.replace()
         return types.FunctionType(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
 
 from .parts import declared
 from .patches import PATCH
 from .plan import Plan
+
+Count = TypeVar("Count", int, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -22,20 +28,29 @@ class Shape:
 
 
 def macs(shape: Shape, plan: Plan) -> int:
-    """Multiply-accumulates for one clip.
+    """Multiply-accumulates for one clip; the most for any clip if a reduction is adaptive."""
+    return macs_of_counts(shape, plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens))
+
+
+def macs_of_counts(shape: Shape, counts: Iterable[tuple[Count, Count]]) -> Count:
+    """Multiply-accumulates, given the patches at the attention and at the MLP of each block.
 
     After Table II of the paper: N * 256 * D for N patches; per block, with T tokens at the
     attention and T' at the MLP (prefix tokens included), 4 * T * D^2 + 2 * T^2 * D +
     8 * T' * D^2; D * classes for the head. Not counted: ranking (`ranking_macs`), norms, softmax
     and the computations of a user's own score or reduction.
+
+    Args:
+        counts: a pair for each block, integers, or arrays (clips,) of each clip's numbers.
     """
     width = shape.width
-    total = shape.patches * PATCH * PATCH * width + width * shape.classes
-    for arriving, left in plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens):
+    total: Any = shape.patches * PATCH * PATCH * width + width * shape.classes
+    for arriving, left in counts:
         tokens, after = arriving + shape.num_prefix_tokens, left + shape.num_prefix_tokens
         total += 4 * tokens * width**2 + 2 * tokens**2 * width
         total += 2 * shape.mlp * after * width**2
-    return total
+    counted: Count = total
+    return counted
 
 
 def ranking_macs(shape: Shape, plan: Plan, has_class_token: bool) -> int:

@@ -128,9 +128,10 @@ class Tokens:
     def trimmed(self) -> Tokens:
         """The tokens without trailing ones that are absent in every clip.
 
-        Reads a number from the device. Where none is absent, `present` becomes None.
+        Reads a number from the device. Where none is absent, `present` becomes None. A compiled
+        graph keeps one shape, so it trims nothing.
         """
-        if self.present is None:
+        if self.present is None or torch.compiler.is_compiling():
             return self
         counts = self.present.sum(1)
         most = int(counts.max())
