@@ -281,12 +281,10 @@ def test_what_is_no_file_is_named(tmp_path, monkeypatch):
             read(path)
 
 
-def test_bytes_of_every_kind_and_dictionaries():
+def test_bytes_of_every_kind():
     data = wav(PCM, len(PCM))
     for sound in (bytearray(data), memoryview(data)):
         assert len(read(sound)) == RATE
-    with pytest.raises(SpectrimError, match=r"not a dictionary .*Pass \(x\['array'\]"):
-        read({"array": np.zeros(RATE), "sampling_rate": RATE})
 
 
 @pytest.mark.parametrize(
@@ -299,7 +297,8 @@ def test_bytes_of_every_kind_and_dictionaries():
         (b"?", ".wav", "not readable as sound"),
     ],
 )
-def test_formats_of_other_decoders_name_the_way_out(tmp_path, head, suffix, words):
+def test_formats_of_other_decoders_name_the_way_out(tmp_path, monkeypatch, head, suffix, words):
+    monkeypatch.setenv("PATH", "")  # without ffmpeg
     path = tmp_path / f"a{suffix}"
     path.write_bytes(head + bytes(5000))
     with pytest.raises(SpectrimError, match=words):

@@ -67,10 +67,11 @@ def test_the_folders_own_classes_are_used(folder, tmp_path):
         prepare("audioset", folder, tmp_path / "out")
 
 
-def test_no_clip_at_all_is_an_error(folder, tmp_path):
+def test_no_clip_at_all_is_an_error(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # without ffmpeg
     for path in (folder / "audio").rglob("*.*"):
         path.rename(path.with_suffix(".m4a"))
-    with pytest.raises(SpectrimError, match=r"none of the 8 clips.*\(7 of .m4a.*FLAC\)"):
+    with pytest.raises(SpectrimError, match=r"none of the 8 clips.*\(7 of .m4a.*install ffmpeg\)"):
         prepare("audioset", folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

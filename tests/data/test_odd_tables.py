@@ -99,6 +99,7 @@ def test_what_is_no_such_table_is_named(tmp_path, data, words):
 )
 def test_what_is_no_manifest_is_named(tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")  # without ffmpeg
     if name == "a.m4a":
         (tmp_path / name).write_bytes(b"\0\0\0\x20ftypM4A ")
     with pytest.raises(SpectrimError, match=words):

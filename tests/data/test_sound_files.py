@@ -58,28 +58,54 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
     os.symlink(folder / "real", folder / "again")
     os.symlink(tmp_path / "elsewhere" / "c.wav", folder / "file.wav")
     names, notes = listed(folder)
-    assert names == ["a-link/c.wav", "file.wav", "real/b.wav"] and not notes
+    assert names == ["a-link/c.wav", "file.wav", "real/b.wav"]
+    assert len(notes) == 1
+    assert "skipped 2 files: 2 links to folders that are listed already" in notes[0]
     assert [clip.path for clip in read_data(folder).clips] == [folder / name for name in names]
 
 
-def test_what_is_left_out_is_named(tmp_path):
+KINDS = ["2 .m4a", "1 .mp4", "1 .webm"]
+
+
+@pytest.fixture
+def phone(tmp_path):
+    """A folder with files of a phone, text, hidden files, and a link to nothing."""
     tree(tmp_path, "a.wav", ".hidden/x.wav", "sub/.git/y.wav", "._a.wav", "notes.txt")
     tree(tmp_path, "b/phone.m4a", "b/c d.webm", "talk.mp4", "other.m4a")
     os.symlink(tmp_path / "gone.wav", tmp_path / "broken.wav")
-    names, notes = listed(tmp_path)
+    return tmp_path
+
+
+def test_what_is_skipped_is_counted_and_named(phone, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # without ffmpeg
+    names, notes = listed(phone)
     assert names == ["a.wav"]
     (note,) = notes
     for text in (
-        "2 .m4a, 1 .mp4, 1 .webm",
-        f"ffmpeg -i '{tmp_path}/b/c d.webm' '{tmp_path}/b/c d.wav'",
-        f"1 links to nothing, and no files (the first is {tmp_path / 'broken.wav'})",
+        "skipped 6 files: 1 without a suffix of sound (1 .txt, the first is",
+        f"4 that FFmpeg could decode ({', '.join(KINDS)}, the first is {phone / 'b/c d.webm'})",
+        f"1 links to nothing (1 .wav, the first is {phone / 'broken.wav'})",
+        "Install ffmpeg",
     ):
         assert text in note
-    assert ".hidden" not in note and "notes.txt" not in note
+    assert ".hidden" not in note
 
 
-def test_a_folder_without_a_sound_names_what_it_has(tmp_path):
+def test_with_ffmpeg_its_files_are_listed(phone, monkeypatch):
+    program = phone / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    names, notes = listed(phone)
+    assert names == ["a.wav", "b/c d.webm", "b/phone.m4a", "other.m4a", "talk.mp4"]
+    assert "skipped 3 files: 2 without a suffix of sound" in notes[0]  # notes.txt and ffmpeg
+    assert "Install" not in notes[0]
+
+
+def test_a_folder_without_a_sound_names_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
     (tmp_path / "a.m4a").write_bytes(b"x")
-    with pytest.raises(SpectrimError, match=r"no sound file in it or below .*Left out: .*1 \.m4a"):
+    with pytest.raises(SpectrimError, match=r"no sound file in it or below.*Skipped 1 file: .*m4a"):
         sound_files(tmp_path)
     assert not set(SUFFIXES) & set(OTHER_SUFFIXES)

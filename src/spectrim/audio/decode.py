@@ -14,17 +14,10 @@ import soxr
 from ..common.errors import SpectrimError, SpectrimNotice
 from .channels import LOUDEST, MIX, Channel, Mixer, check_channel, energies
 from .constants import SAMPLE_RATE, WINDOW
-from .sounds import (
-    RATES,
-    Sound,
-    as_sounds,
-    is_seekable,
-    opened,
-    samples_of,
-    scaled,
-    sound_name,
-)
-from .streams import BLOCK_SECONDS, decode_streams, length_in_seconds
+from .files import decode_file, seconds_of_file
+from .in_memory import RATES, from_library, samples_of, scaled
+from .sounds import Sound, as_sounds, is_seekable, opened, sound_name
+from .streams import BLOCK_SECONDS
 
 __all__ = ["Sound", "as_sounds", "blocks", "check_length", "duration_of", "read", "sound_name"]
 
@@ -64,11 +57,12 @@ def check_length(samples: int, name: str) -> None:
 
 
 def duration_of(sound: Sound) -> float | None:
-    """Length in seconds, from headers; None for what is no sound or does not store it.
+    """Length in seconds, without decoding; None for what is no sound or does not store it.
 
     Raises:
         SpectrimError: samples in memory that `read` would refuse.
     """
+    sound = from_library(sound)
     if isinstance(sound, tuple):
         rate, samples = samples_of(sound)
         return len(samples) / rate
@@ -76,7 +70,7 @@ def duration_of(sound: Sound) -> float | None:
         return None
     try:
         with opened(sound) as file:
-            return length_in_seconds(file, sound_name(sound)) or None
+            return seconds_of_file(file, sound_name(sound)) or None
     except (SpectrimError, OSError):
         return None
 
@@ -90,6 +84,7 @@ def blocks(
         SpectrimError: as `read`; damage in the middle raises when it is reached.
     """
     name = sound_name(sound)
+    sound = from_library(sound)
     if not 0 <= (start or 0) < (math.inf if end is None else end):
         raise SpectrimError(
             f"{name}: start {start} and end {end}; expected seconds with 0 <= start < end."
@@ -148,7 +143,7 @@ def _pieces(sound: Sound, start: float, end: float | None) -> Iterator[tuple[int
             yield rate, scaled(samples[index : index + size])
     else:
         with opened(sound) as file:
-            yield from decode_streams(file, sound_name(sound), start, end)
+            yield from decode_file(file, sound_name(sound), start, end)
 
 
 def _resampled(

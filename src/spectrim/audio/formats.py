@@ -13,25 +13,49 @@ SUFFIXES = (
     ".mpga", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc", ".sph", ".nist", ".sf",
     ".ircam", ".paf", ".svx", ".8svx", ".avr", ".pvf", ".xi", ".sds", ".wve",
 )  # fmt: skip
-# Sound and video that needs another decoder.
+# Sound and video that libsndfile does not decode.
 OTHER_SUFFIXES = (
     ".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".aac", ".ac3", ".eac3", ".dts", ".webm",
     ".mkv", ".mka", ".avi", ".flv", ".mpg", ".mpeg", ".ogv", ".wma", ".wmv", ".asf", ".amr",
     ".awb", ".3gp", ".3g2", ".ape", ".wv", ".tta", ".mpc", ".dsf", ".dff", ".ra", ".rm", ".spx",
     ".aax", ".gsm",
 )  # fmt: skip
+INSTALL = (
+    "Install ffmpeg (apt-get install ffmpeg, brew install ffmpeg or winget install ffmpeg), or "
+    "torchcodec (pip install torchcodec)"
+)
 _CONTENT = (
     (4, b"ftyp", "MPEG-4 (m4a, mp4, mov)"),
     (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
     (0, b"\x30\x26\xb2\x75", "Windows Media"),
     (0, b"#!AMR", "AMR"),
+    (0, b"\xff\xf0", "AAC"),
     (0, b"\xff\xf1", "AAC"),
+    (0, b"\xff\xf8", "AAC"),
     (0, b"\xff\xf9", "AAC"),
     (0, b"wvpk", "WavPack"),
     (0, b"MAC ", "Monkey's Audio"),
     (8, b"AVI ", "AVI"),
     (0, b"\x0b\x77", "AC-3"),
 )  # place, bytes there, name of the format
+
+
+class ForeignFormat(SpectrimError):
+    """A file whose format is known, and which libsndfile does not decode."""
+
+
+class DecodingFailed(Exception):
+    """A decoder other than libsndfile cannot decode a file; the text says why."""
+
+
+def content_kind(head: bytes) -> str | None:
+    """The format of a file that libsndfile does not decode, by its first bytes, in words."""
+    return next((kind for place, text, kind in _CONTENT if head.startswith(text, place)), None)
+
+
+def is_mpeg4(head: bytes) -> bool:
+    """Whether a file with these first bytes is MPEG-4, whose times are exact to the sample."""
+    return head.startswith(b"ftyp", 4)
 
 
 def unreadable(name: str, error: Exception, head: bytes = b"") -> SpectrimError:
@@ -41,19 +65,20 @@ def unreadable(name: str, error: Exception, head: bytes = b"") -> SpectrimError:
         name: of the file; error: of libsndfile.
         head: the first bytes of the file, to name its format.
     """
-    suffix = os.path.splitext(name)[1]
-    known = next((kind for place, text, kind in _CONTENT if head.startswith(text, place)), None)
-    if known is None and suffix.lower() in OTHER_SUFFIXES:
-        known = f"a file of type {suffix}"
-    if known is not None:
-        return undecodable(name, known)
+    suffix = os.path.splitext(name)[1].lower()
+    kind = content_kind(head)
+    if kind is None and suffix in OTHER_SUFFIXES:
+        kind = f"a file of type {suffix}"
+    if kind is not None:
+        return undecodable(name, kind)
     reason = getattr(error, "error_string", str(error)).rstrip(".")
     return SpectrimError(
-        f"{name}: not readable as sound ({reason}). Supported formats: WAV, FLAC, Ogg, Opus, MP3."
+        f"{name}: not readable as sound ({reason}). Supported formats: WAV, FLAC, Ogg, Opus, MP3, "
+        "and with FFmpeg also m4a, aac, webm, wma, amr."
     )
 
 
-def undecodable(name: str, kind: str) -> SpectrimError:
+def undecodable(name: str, kind: str) -> ForeignFormat:
     """The error for a file whose format is known, but needs another decoder.
 
     Args:
@@ -61,7 +86,7 @@ def undecodable(name: str, kind: str) -> SpectrimError:
     """
     stem = os.path.splitext(os.path.basename(name))[0].strip("()") or "sound"
     command = shlex.join(["ffmpeg", "-i", name, f"{stem}.wav"])
-    return SpectrimError(
-        f"{name}: {kind}, which Spectrim does not decode. Convert it first, for example with "
-        f"{command}. Supported formats: WAV, FLAC, Ogg, Opus, MP3, AIFF and others of libsndfile."
+    return ForeignFormat(
+        f"{name}: {kind}, which needs FFmpeg. {INSTALL}, or convert the file where FFmpeg is "
+        f"installed: {command}"
     )

@@ -1,13 +1,17 @@
-"""What a sound may be: a path, bytes, an open file, or samples in memory."""
+"""What a sound may be: a path, bytes, an open file, or samples in memory (see `in_memory`)."""
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import io
-import math
+import lzma
 import os
 import re
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -15,18 +19,25 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 
 from ..common.errors import SpectrimError
+from .in_memory import IN_MEMORY, is_audio_decoder, is_tensor, name_in
 
 Sound: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | tuple[Any, int]
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | tuple[Any, int]
+    | Mapping[str, Any]
 )
-"""A path, the bytes of a file, an open binary file, or (samples, rate)."""
+"""A path, the bytes of a file, an open binary file, (samples, rate), or a row of `datasets`."""
 
-RATES = (100, 10_000_000)  # Hz; other rates come from damaged headers and would fill memory
 STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 # A path drops one of two slashes: https:/host/a.wav.
 ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,3}(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
-INTEGERS = ("uint8", "int8", "int16", "int32")
-MANY_CHANNELS = 64  # more rows than this are taken for samples
+# Files that decompress from their beginning each time they go back.
+COMPRESSED = (zipfile.ZipExtFile, gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile)
 
 
 def as_sounds(sounds: Iterable[Sound] | Sound) -> Iterable[Sound]:
@@ -36,7 +47,8 @@ def as_sounds(sounds: Iterable[Sound] | Sound) -> Iterable[Sound]:
         SpectrimError: neither a sound nor several.
     """
     single = (str, bytes, bytearray, memoryview, tuple, os.PathLike, Mapping, np.ndarray)
-    if isinstance(sounds, single) or hasattr(sounds, "read") or hasattr(sounds, "detach"):
+    libraries = is_audio_decoder(sounds) or is_tensor(sounds)
+    if isinstance(sounds, single) or hasattr(sounds, "read") or libraries:
         return [sounds]  # type: ignore[list-item]
     if not isinstance(sounds, Iterable):
         raise no_sound(sounds)
@@ -47,8 +59,10 @@ def sound_name(sound: Sound) -> str:
     """The name of a sound in messages and result rows."""
     if isinstance(sound, (str, os.PathLike)):
         return full_address(os.fspath(sound)) or os.fspath(sound)
-    if isinstance(sound, tuple):
-        return "(samples, rate)"
+    if isinstance(sound, Mapping):
+        return name_in(sound) or IN_MEMORY
+    if isinstance(sound, tuple) or is_audio_decoder(sound):
+        return IN_MEMORY
     name = getattr(sound, "name", "(bytes)")
     return name if isinstance(name, str) else "(bytes)"  # of a pipe, the name is a number
 
@@ -64,14 +78,9 @@ def full_address(path: str) -> str | None:
 
 def no_sound(sound: object) -> SpectrimError:
     """The error for an object that is no sound."""
-    text = "a sound is a path, bytes, an open file or (samples, rate)"
-    if isinstance(sound, Mapping):
-        keys = ", ".join(map(repr, sound))
-        return SpectrimError(
-            f"{text}, not a dictionary ({keys}). Pass (x['array'], x['sampling_rate'])."
-        )
     return SpectrimError(
-        f"{text}, not {type(sound).__name__}. Pass an array together with its sampling rate."
+        "a sound is a path, bytes, an open file, (samples, rate) or {'array', 'sampling_rate'}, "
+        f"not {type(sound).__name__}. Pass an array together with its sampling rate."
     )
 
 
@@ -160,60 +169,22 @@ def _kind(path: Path) -> str:
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
-    """Rewind the file, because libsndfile counts from its beginning; read a pipe into memory."""
+    """Rewind the file, because libsndfile counts from its beginning.
+
+    A pipe and a file that decompresses are read into memory.
+    """
     try:
+        if isinstance(file, COMPRESSED):
+            return io.BytesIO(_decompressed(file))
         file.seek(0)
         return file
     except (AttributeError, OSError):
         return io.BytesIO(file.read())
 
 
-def samples_of(sound: tuple[Any, int]) -> tuple[int, np.ndarray]:
-    """The rate in Hz and the samples, (samples,) or (samples, channels), of a sound in memory.
-
-    Raises:
-        SpectrimError: a wrong rate, shape or type.
-    """
-    name = sound_name(sound)
+def _decompressed(file: BinaryIO) -> bytes:
     try:
-        rate = float(sound[1]) if len(sound) == 2 else math.nan
-    except (TypeError, ValueError, RuntimeError):
-        rate = math.nan
-    if not RATES[0] <= rate <= RATES[1]:
-        raise SpectrimError(
-            "a sound in memory is a tuple (samples, rate), with a rate of "
-            f"{RATES[0]} to {RATES[1]} Hz{f', not {sound[1]!r}' if len(sound) == 2 else ''}."
-        )
-    samples = sound[0]
-    try:
-        if hasattr(samples, "detach"):  # a torch tensor: any device, any float
-            samples = samples.detach().cpu()
-            samples = samples.float() if samples.is_floating_point() else samples
-        samples = np.asarray(samples)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SpectrimError(
-            f"{name}: the samples cannot be converted to an array ({error})."
-        ) from error
-    channels = samples.shape[1] if samples.ndim == 2 else 1
-    if samples.ndim not in (1, 2) or not channels or 0 < len(samples) < channels:
-        raise SpectrimError(
-            f"{name}: samples of shape {samples.shape}; expected (samples,) or "
-            "(samples, channels). Transpose channels-first arrays."
-        )
-    # 64-bit integers are refused, because their full scale is unknown.
-    known = np.issubdtype(samples.dtype, np.floating) or samples.dtype.name in INTEGERS
-    if len(samples) and not known:
-        raise SpectrimError(
-            f"{name}: samples of type {samples.dtype}; expected floats from -1 to 1, or integers "
-            f"of type {', '.join(INTEGERS)} that use their full range."
-        )
-    return round(rate), samples
-
-
-def scaled(samples: np.ndarray) -> np.ndarray:
-    """Floats unchanged, integers scaled to -1 to 1."""
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128) / 128
-    if np.issubdtype(samples.dtype, np.signedinteger):
-        return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples.astype(np.float32) if samples.itemsize < 4 else samples
+        file.seek(0)
+        return file.read()
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        raise SpectrimError(f"{sound_name(file)}: cannot be decompressed: {error}.") from error

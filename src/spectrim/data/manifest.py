@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..audio.channels import MIX, Channel, check_channel
-from ..audio.formats import OTHER_SUFFIXES, SUFFIXES, undecodable
+from ..audio.files import readable_suffixes
+from ..audio.formats import OTHER_SUFFIXES, undecodable
 from ..audio.sounds import refuse_other_places
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
 from ..common.files import save
@@ -96,7 +97,7 @@ def read_data(path: str | os.PathLike[str]) -> Manifest:
                 "data prepare` writes manifests of public corpora."
             )
         suffix = path.suffix.lower()
-        if suffix in SUFFIXES:
+        if suffix in readable_suffixes():
             return Manifest(path, (Clip(path),))
         if suffix in OTHER_SUFFIXES:
             raise undecodable(str(path), f"a file of type {suffix}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import shlex
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..audio.formats import OTHER_SUFFIXES, SUFFIXES
+from ..audio.files import readable_suffixes
+from ..audio.formats import INSTALL, OTHER_SUFFIXES
 from ..common.errors import SpectrimError, SpectrimNotice
+
+SHOWN = 4  # suffixes in a message
 
 
 @dataclass
@@ -18,17 +21,23 @@ class _Listing:
     """What a folder and its subfolders hold.
 
     Attributes:
-        sounds: files with a suffix that is read; others: with one that needs another decoder.
+        suffixes: of the files that are read.
+        sounds: files with such a suffix; others: with a suffix that needs FFmpeg, which is missing.
+        plain: files without a suffix of sound.
         broken: links to nothing with a suffix of sound; unreadable: folders that are refused.
         links: links to folders, which are followed after all folders that are none.
-        visited: device and inode of the folders so far, so that no loop of links is followed.
+        loops: links to folders that are listed already, such as a folder above.
+        visited: device and inode of the folders so far.
     """
 
+    suffixes: tuple[str, ...]
     sounds: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
+    plain: list[Path] = field(default_factory=list)
     broken: list[Path] = field(default_factory=list)
     unreadable: list[Path] = field(default_factory=list)
     links: list[Path] = field(default_factory=list)
+    loops: list[Path] = field(default_factory=list)
     visited: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, folder: Path) -> None:
@@ -40,6 +49,7 @@ class _Listing:
             self.unreadable.append(folder)
             return
         if (status.st_dev, status.st_ino) in self.visited:
+            self.loops.append(folder)
             return
         self.visited.add((status.st_dev, status.st_ino))
         for entry in entries:
@@ -56,51 +66,58 @@ class _Listing:
 
     def _add_file(self, path: Path) -> None:
         suffix = path.suffix.lower()
-        if suffix not in SUFFIXES and suffix not in OTHER_SUFFIXES:
-            return
-        if not path.is_file():
+        is_read = suffix in self.suffixes
+        if not is_read and suffix not in OTHER_SUFFIXES:
+            self.plain.append(path)
+        elif not path.is_file():
             self.broken.append(path)
         else:
-            (self.sounds if suffix in SUFFIXES else self.others).append(path)
+            (self.sounds if is_read else self.others).append(path)
 
-    def left_out(self) -> list[str]:
-        """What is left out, in words."""
-        texts = []
-        if self.others:
-            counts = Counter(path.suffix.lower() for path in self.others)
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
-            first = min(self.others)
-            command = shlex.join(["ffmpeg", "-i", str(first), str(first.with_suffix(".wav"))])
-            texts.append(
-                f"files that Spectrim does not decode ({kinds}; the first is {first}). Convert "
-                f"them, for example with {command}"
-            )
-        for paths, kind in (
-            (self.broken, "links to nothing, and no files"),
+    def skipped(self) -> str:
+        """How many files were skipped and why; "" for none."""
+        reasons = (
+            (self.plain, "without a suffix of sound"),
+            (self.others, "that FFmpeg could decode"),
+            (self.broken, "links to nothing"),
             (self.unreadable, "folders that cannot be listed"),
-        ):
-            if paths:
-                texts.append(f"{len(paths)} {kind} (the first is {min(paths)})")
-        return texts
+            (self.loops, "links to folders that are listed already"),
+        )
+        texts = [f"{len(paths)} {why} ({_kinds(paths)})" for paths, why in reasons if paths]
+        if not texts:
+            return ""
+        count = sum(len(paths) for paths, _ in reasons)
+        text = f"skipped {count} {'file' if count == 1 else 'files'}: {', '.join(texts)}."
+        return f"{text} {INSTALL}." if self.others else text
+
+
+def _kinds(paths: Sequence[Path]) -> str:
+    """Such as "2 .m4a, 1 .mp4, the first is a/b.m4a"."""
+    counts = Counter(path.suffix.lower() for path in paths)
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
+    kinds = [f"{count} {suffix}" for suffix, count in common if suffix]
+    return ", ".join([*kinds, f"the first is {min(paths)}"])
 
 
 def sound_files(folder: Path) -> list[Path]:
     """Sound files in a folder and its subfolders, sorted by path.
 
     Links to folders are followed, each folder once. Hidden files and folders are not listed. A
-    notice names what is left out.
+    notice states how many files are skipped and why.
 
     Raises:
         SpectrimError: there are none.
     """
-    listing = _Listing()
+    listing = _Listing(readable_suffixes())
     listing.add(folder)
     while listing.links:
         listing.add(listing.links.pop(0))
-    left_out = "; ".join(listing.left_out())
+    skipped = listing.skipped()
     if not listing.sounds:
-        but = f" Left out: {left_out}." if left_out else ""
-        raise SpectrimError(f"{folder}: no sound file in it or below ({', '.join(SUFFIXES)}).{but}")
-    if left_out:
-        warnings.warn(SpectrimNotice(f"{folder}: left out: {left_out}."), stacklevel=2)
+        raise SpectrimError(
+            f"{folder}: no sound file in it or below; expected a suffix such as .wav, .flac, .mp3 "
+            f"or .ogg.{' ' if skipped else ''}{skipped[:1].upper()}{skipped[1:]}"
+        )
+    if skipped:
+        warnings.warn(SpectrimNotice(f"{folder}: {skipped}"), stacklevel=2)
     return sorted(listing.sounds)

@@ -40,7 +40,8 @@ def tag(
 
     Args:
         model: a PyTorch model, or an exported one from `load_onnx("model.onnx")`.
-        sounds: one or several paths, bytes, open files or (samples, rate).
+        sounds: one or several paths, bytes, open files, (samples, rate), or rows of datasets
+            {"array", "sampling_rate"}. Torch tensors are channels first.
         top: labels per row, most probable first; threshold: minimum probability.
         hop: seconds between the starts of two windows; None: a window's length. With a tail
             shorter than half a window, the last window moves back and ends with the sound.

@@ -32,8 +32,9 @@ class FeatureExtraction:
         """Decode sounds and compute what `forward` takes.
 
         Args:
-            sounds: paths, bytes, open files or (samples, rate). They are converted to 16 kHz
-                mono and cut to the model's window.
+            sounds: one or several paths, bytes, open files, (samples, rate), or rows of datasets
+                {"array", "sampling_rate"}. Torch tensors are channels first. They are converted to
+                16 kHz mono and cut to the model's window.
             channel: an index from 0, "mix" (the mean of all channels) or "loudest".
 
         Returns:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ...audio.formats import SUFFIXES
+from ...audio.files import readable_suffixes
 from ...common.errors import SpectrimError
 from ...models import labels
 from ..clip import Clip
@@ -18,13 +18,7 @@ BALANCED = "balanced_train_segments.csv"
 UNBALANCED = "unbalanced_train_segments.csv"
 EVAL = "eval_segments.csv"
 CLASSES = "class_labels_indices.csv"
-FOREIGN = (
-    ".m4a",
-    ".mp4",
-    ".webm",
-    ".mkv",
-    ".aac",
-)  # of downloads; libsndfile reads none
+FOREIGN = (".m4a", ".mp4", ".webm", ".mkv", ".aac")  # of downloads; FFmpeg decodes them
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,8 @@ def audioset(folder: Path) -> Listing:
     Sound files may be in any subfolder. Each is a clip that is already cut to its segment. Its
     name is the video id, with or without a Y in front, optionally followed by the start, or the
     start and the end: ID.wav, YID.wav, ID_30.wav, ID_30_40.wav, ID_30.0_40.0.wav,
-    YID_30.000_40.000.wav, ID_30000_40000.wav (milliseconds); WAV, FLAC, Ogg, Opus or MP3.
+    YID_30.000_40.000.wav, ID_30000_40000.wav (milliseconds); WAV, FLAC, Ogg, Opus or MP3, and
+    with FFmpeg also m4a, mp4, webm, mkv or aac.
     Many videos no longer exist: their ids are in `missing`.
 
     Raises:
@@ -70,7 +65,11 @@ def audioset(folder: Path) -> Listing:
                 split = "test" if name == EVAL else "train"
                 clips[name].append(Clip(folder / path, segment.labels, split))
     if not any(clips.values()):
-        hint = f" ({foreign} of {', '.join(FOREIGN)} do: convert them to FLAC)" if foreign else ""
+        hint = (
+            f" ({foreign} of {', '.join(FOREIGN)} do, which need FFmpeg: install ffmpeg)"
+            if foreign
+            else ""
+        )
         raise SpectrimError(
             f"{folder}: none of the {len(missing)} clips of the lists exists{hint}. Expected "
             "names such as YOUTUBEID.wav or YOUTUBEID_30_40.flac."
@@ -127,18 +126,20 @@ def _segment(cells: list[str]) -> Segment | None:
 def _index(folder: Path) -> tuple[dict[str, str], int]:
     """Sound files by stem, and the number of files in formats that cannot be read.
 
-    If several files have the same stem, the format that is first in SUFFIXES wins, then the first
-    path.
+    If several files have the same stem, the format that comes first in `readable_suffixes` wins,
+    then the first path.
     """
+    suffixes = readable_suffixes()
     best: dict[str, tuple[int, str]] = {}
     foreign = 0
     for name in names_below(folder):
         path = PurePosixPath(name)
         suffix = path.suffix.lower()
-        foreign += suffix in FOREIGN
-        if suffix in SUFFIXES:
-            rank = (SUFFIXES.index(suffix), name)
+        if suffix in suffixes:
+            rank = (suffixes.index(suffix), name)
             best[path.stem] = min(best.get(path.stem, rank), rank)
+        else:
+            foreign += suffix in FOREIGN
     return {stem: name for stem, (_, name) in best.items()}, foreign
 
 
