@@ -161,7 +161,7 @@ def test_a_channel_is_chosen_and_recorded(tmp_path):
         spectrim.tag(model, path, channel="left")
 
 
-@pytest.mark.parametrize("sound", [None, 5, {"array": np.zeros(RATE), "sampling_rate": RATE}])
+@pytest.mark.parametrize("sound", [None, 5, object()])
 def test_what_is_no_sound_gets_a_sentence(sound):
     with pytest.raises(SpectrimError, match="a sound is a path, bytes, an open file, "):
         spectrim.tag(spectrim.load("ast-digits"), sound)
