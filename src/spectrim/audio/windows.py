@@ -9,7 +9,7 @@ import numpy as np
 
 from ..common.errors import SpectrimError
 from .channels import MIX, Channel
-from .constants import SAMPLE_RATE
+from .constants import SAMPLE_RATE, SHIFT
 from .decode import Sound, blocks, check_length, sound_name
 
 
@@ -23,36 +23,48 @@ class Window:
 
 
 def windows(
-    sound: Sound, size: int, hop: int | None = None, channel: Channel = MIX
+    sound: Sound,
+    size: int,
+    hop: int | None = None,
+    channel: Channel = MIX,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Iterator[Window]:
     """Cut a sound into windows of `size` samples, `hop` samples apart (default: `size`).
 
     A tail of at least half a window becomes a shorter last window. With a shorter tail, the last
     window moves back and ends with the sound. A sound shorter than a window becomes one shorter
-    window.
+    window. Less than 10 ms past a window add no frame, so they add no window either: they belong
+    to the last window, which models cut to `size` samples.
+
+    Args:
+        start, end: seconds of the part of the sound that is cut; None: from its start, to its end.
+
+    Yields:
+        Windows with times in seconds of the whole sound.
 
     Raises:
         SpectrimError: as `decode.read`; a hop below 1 or above `size`.
     """
     hop = size if hop is None else hop
     check_hop(size, hop)
-    held = np.zeros(0, np.float32)  # the sound from sample `base` on
-    base, start = 0, 0  # `start`: where the next window begins
-    for block in blocks(sound, channel=channel):
+    held = np.zeros(0, np.float32)  # the part from sample `base` on
+    base, first = 0, 0  # `first`: the sample of the part where the next window begins
+    for block in blocks(sound, start, end, channel):
         held = np.concatenate([held, block])
-        # Strictly more than a window: the next samples decide whether this window is the last.
-        while base + len(held) > start + size:
-            yield _window(held, base, start, start + size)
-            start += hop
+        # More than a window and its tolerance: only the next samples decide which one is the last.
+        while base + len(held) >= first + size + SHIFT:
+            yield _window(held, base, first, first + size, start)
+            first += hop
         # Keep a window's length before the end, in case the last one must move back.
-        drop = max(0, min(start, base + len(held) - size) - base)
+        drop = max(0, min(first, base + len(held) - size) - base)
         held, base = held[drop:], base + drop
     total = base + len(held)
     check_length(total, sound_name(sound))
-    tail = total - start
-    if start and tail < size / 2:
-        start = total - size
-    yield _window(held, base, start, total)
+    tail = total - first
+    if first and tail < size / 2:
+        first = total - size
+    yield _window(held, base, first, total, start)
 
 
 def check_hop(size: int, hop: int) -> None:
@@ -79,6 +91,8 @@ def padded(waveforms: Sequence[np.ndarray], size: int) -> tuple[np.ndarray, np.n
     return batch, lengths
 
 
-def _window(held: np.ndarray, base: int, start: int, end: int) -> Window:
-    samples = held[start - base : end - base].copy()
-    return Window(start / SAMPLE_RATE, end / SAMPLE_RATE, samples)
+def _window(held: np.ndarray, base: int, first: int, last: int, start: float | None) -> Window:
+    """The window from sample `first` to `last` of a part that begins at `start` seconds."""
+    samples = held[first - base : last - base].copy()
+    offset = start or 0.0
+    return Window(offset + first / SAMPLE_RATE, offset + last / SAMPLE_RATE, samples)

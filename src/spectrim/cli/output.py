@@ -96,13 +96,13 @@ def complain(kind: str, message: str) -> None:
     console.print(message_text(message), markup=False)
 
 
-def end_with_failures(messages: Iterable[str]) -> None:
-    """Name each item that failed; exit with status 1 if there is one."""
+def end_with_failures(messages: Iterable[str], tolerate: bool = False) -> None:
+    """Name each item that failed; exit with status 1 if there is one, unless it is tolerated."""
     failed = False
     for message in messages:
         complain("failed", message)
         failed = True
-    if failed:
+    if failed and not tolerate:
         raise typer.Exit(1)
 
 
@@ -153,14 +153,14 @@ def progress() -> Progress:
 @contextmanager
 def begins_anew() -> Iterator[None]:
     """Context for work that is lost if interrupted; the message says so."""
-    with _interruption("interrupted; nothing was written."):
+    with interruption_message("interrupted; nothing was written."):
         yield
 
 
 @contextmanager
 def goes_on() -> Iterator[None]:
     """Context for work that is kept if interrupted; the message says so."""
-    with _interruption("interrupted; run the same command again to continue the sweep."):
+    with interruption_message("interrupted; run the same command again to continue the sweep."):
         yield
 
 
@@ -168,12 +168,13 @@ def goes_on() -> Iterator[None]:
 def shows_results_so_far(out: Path | None) -> Iterator[None]:
     """Context for work whose results so far are printed and written to `out` if interrupted."""
     where = "" if out is None else f" and in {out}"
-    with _interruption(f"interrupted; the results so far are printed{where}."):
+    with interruption_message(f"interrupted; the results so far are printed{where}."):
         yield
 
 
 @contextmanager
-def _interruption(message: str) -> Iterator[None]:
+def interruption_message(message: str) -> Iterator[None]:
+    """Context for work after whose interruption a message is printed."""
     try:
         yield
     except KeyboardInterrupt as interrupt:

@@ -2,55 +2,53 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import (
-    DEFAULT_MODEL,
-    Backend,
-    BatchSize,
-    ChannelOption,
-    LoadingWithCompile,
-    is_onnx,
-    model_option,
-    refuse_for_onnx,
-)
-from .output import OutputWithCsv, complain, end_with_failures, progress
+from ..common.errors import SpectrimError
+from .options import Backend, BatchSize, ChannelOption, LoadingWithCompile, output_option
+from .output import OutputWithCsv, end_with_failures
 from .plan_options import NewPlan
+from .recordings import (
+    Hop,
+    Inputs,
+    ModelOrOnnx,
+    TableJob,
+    TableOut,
+    Tolerate,
+    Workers,
+    end_with_unreadable,
+    loaded_runner,
+    print_summary,
+)
 from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..deploy.runner import Runner
+    from ..deploy.recordings.inputs import Recording
+    from ..deploy.recordings.tables import TagTable
+    from ..deploy.tag import Failure
 
 SEPARATOR = "; "  # labels contain commas, such as "Vehicle horn, car horn, honking"
+TOP = 5
 EXAMPLE = "Example: spectrim tag street.wav --keep-rate 0.7 --top 3 --format json"
 
 
 def command(
-    files: Annotated[list[Path], typer.Argument(help="Sound files or folders of them.")],
+    files: Inputs,
     loading: LoadingWithCompile,
     new_plan: NewPlan,
     output: OutputWithCsv,
-    model: Annotated[
-        str | None,
-        model_option(
-            help="Built-in name, Hugging Face hub id, folder or file; an .onnx file runs without "
-            f"PyTorch. Default: {DEFAULT_MODEL}."
-        ),
-    ] = None,
+    model: ModelOrOnnx = None,
     backend: Backend = None,
     batch_size: BatchSize = 8,
     channel: ChannelOption = "mix",
-    top: Annotated[int, typer.Option(min=1, help="Number of labels per row.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of labels per row.")] = TOP,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Minimum probability of a label, from 0 to 1.")
     ] = 0.0,
-    hop: Annotated[
-        float | None,
-        typer.Option(help="Seconds between the starts of two windows. Default: one window."),
-    ] = None,
+    hop: Hop = None,
     aggregate: Annotated[
         str | None,
         typer.Option(
@@ -58,51 +56,70 @@ def command(
             "Default: one row per window."
         ),
     ] = None,
+    workers: Workers = None,
+    out: TableOut = None,
+    wide: Annotated[
+        bool,
+        output_option("--wide", help="With --out: one row per window and one column per class."),
+    ] = False,
+    tolerate_failures: Tolerate = False,
 ) -> None:
-    """Print the most probable labels of sound files, for each window of a long file."""
-    from ..common.errors import SpectrimError
-    from ..data.sound_files import sound_files
-    from ..deploy.tag import Failure, tag
+    """Print the most probable labels of sound files, for each window of a long file.
 
-    if model is None:
-        model = DEFAULT_MODEL
-        complain("note", f"no --model given; using the built-in {model}.")
-    runner: Runner
-    if is_onnx(model):
-        refuse_for_onnx(new_plan.options())
-        runner = loading.onnx_model(model, backend)
-    elif backend is not None:
-        raise SpectrimError(f"--backend is for ONNX files; {model} runs with PyTorch.")
+    With --out, write them to a table, file by file.
+    """
+    from ..deploy.recordings.formats import format_of
+    from ..deploy.recordings.inputs import recordings_of
+    from ..deploy.recordings.tables import TagTable, WideTable
+
+    if wide and out is None:
+        raise SpectrimError("--wide requires --out, such as --out tags.parquet.")
+    if wide and (top, threshold) != (TOP, 0.0):
+        raise SpectrimError("--wide writes all classes: leave out --top and --threshold.")
+    if out is not None:
+        format_of(out)  # before the model is loaded
+        if output.format.value == "csv":
+            raise SpectrimError(f"--format csv prints rows, but --out writes them to {out}.")
+    name, runner = loaded_runner(model, backend, loading, new_plan)
+    labels = TagTable(runner, aggregate, channel, top, threshold)
+    recordings = recordings_of(files)
+    job = TableJob(runner, name, hop, batch_size, workers)
+    if out is None:
+        rows, failures = _tagged(job, labels, recordings)
+        _emit(rows, failures, job.context(), output)
+        loading.note_compilation(job.context().get("compile_s", 0.0))
+        end_with_failures((message for _, message in failures), tolerate_failures)
     else:
-        from ..deploy.torch_runner import TorchRunner
+        table = WideTable(runner, aggregate, channel) if wide else labels
+        summary = job.write(table, recordings, out, "tagging")
+        print_summary(summary, job.context(), output)
+        loading.note_compilation(job.context().get("compile_s", 0.0))
+        end_with_unreadable(summary.failures, tolerate_failures, out)
 
-        loaded = new_plan.apply(loading.classifier(model))
-        if loading.compile:
-            loaded.compile()
-        runner = TorchRunner(loaded)
+
+def _tagged(
+    job: TableJob, table: TagTable, recordings: Sequence[Recording]
+) -> tuple[list[dict[str, Any]], list[Failure]]:
+    """Rows as `deploy.tag.tag` returns them, and the recordings that failed."""
+    from ..deploy.tag import rows_of
+
+    rows: list[dict[str, Any]] = []
     failures: list[Failure] = []
-    sounds: list[Path] = []
-    for file in files:
-        try:
-            sounds.extend(sound_files(file) if file.is_dir() else [file])
-        except SpectrimError as error:
-            failures.append((str(file), str(error)))
-    with progress() as bar:
-        task = bar.add_task("tagging", total=_seconds(sounds))
-        rows = tag(
-            runner,
-            sounds,
-            top=top,
-            threshold=threshold,
-            hop=hop,
-            one_row=aggregate,
-            batch_size=batch_size,
-            channel=channel,
-            failures=failures,
-            tick=lambda name, seconds: bar.advance(task, seconds),
+    for _, result in job.outputs(table, recordings, "tagging"):
+        if result.error is not None:
+            failures.append((result.name, str(result.error)))
+        rows += rows_of(
+            result, job.runner.labels, table.top, table.threshold, table.one_row, table.channel
         )
-    context = runner.context(model, batch_size)
-    loading.note_compilation(context.get("compile_s", 0.0))
+    return rows, failures
+
+
+def _emit(
+    rows: list[dict[str, Any]],
+    failures: list[Failure],
+    context: dict[str, Any],
+    output: OutputWithCsv,
+) -> None:
     failed = [{"file": name, "error": message} for name, message in failures]
     output.emit(
         {"rows": rows, "failures": failed} | context,
@@ -114,15 +131,6 @@ def command(
             for label in row["labels"]
         ),
     )
-    end_with_failures(message for _, message in failures)
-
-
-def _seconds(sounds: list[Path]) -> float | None:
-    """Seconds of all sounds together; None if the length of one is not known."""
-    from ..audio.decode import duration_of
-
-    lengths = [duration_of(sound) for sound in sounds]
-    return None if None in lengths else sum(length or 0 for length in lengths)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -16,6 +16,9 @@ and what one step of each is:
     state:write     a state of a training run before its folder is written
     state:rename    a state whose folder is complete and not yet renamed
     state:renamed   a state after its folder is renamed, with the older state beside it
+    table:rows      rows of a recording that are appended and not yet in the journal
+    table:files     a recording whose rows are in the journal
+    table:finished  a finished table whose file of rows is not yet removed
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ POINTS = (
     "state:write",
     "state:rename",
     "state:renamed",
+    "table:rows",
+    "table:files",
+    "table:finished",
 )
 KILL = "kill:"
 _steps: Counter[str] = Counter()  # steps that this process has passed, by point

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -85,6 +86,11 @@ class OnnxModel(Runner):
                 f"{self.path}: {self.backend} failed on inputs of shapes {values.shape} and "
                 f"{counts.shape}: {_first_line(error)}"
             ) from error
+
+    def fingerprint(self) -> str:
+        """A digest of the file."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def context(self, name: str, batch_size: int) -> dict[str, Any]:
         """How a result was computed."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+
+from ..common.errors import SpectrimError
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +70,24 @@ class Runner(ABC):
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
 
+    @property
+    def embedding_width(self) -> int:
+        """Number of values of an embedding; raises as `embeddings`."""
+        raise self._no_embeddings()
+
+    def embeddings(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        """Waveforms as for `probabilities`, to (batch, width) float32, the input of the head.
+
+        Raises:
+            SpectrimError: this kind of model has none.
+        """
+        raise self._no_embeddings()
+
+    def fingerprint(self) -> str:
+        """A digest that differs between models with other weights."""
+        settings = [self.labels, self.window, self.metric, self.plan, self.macs]
+        return hashlib.blake2b(json.dumps(settings).encode(), digest_size=16).hexdigest()
+
     @abstractmethod
     def context(self, name: str, batch_size: int) -> dict[str, Any]:
         """How a result was computed: plan, batch size, threads, device, dtype, versions."""
@@ -85,3 +107,6 @@ class Runner(ABC):
     def activate(self, outputs: np.ndarray) -> np.ndarray:
         """(clips, classes) outputs of `predict` to probabilities."""
         return outputs
+
+    def _no_embeddings(self) -> SpectrimError:
+        return SpectrimError("this model has no output for embeddings. Use a PyTorch model.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,10 @@ import numpy as np
 from ..audio.channels import MIX, Channel, check_channel
 from ..audio.constants import SAMPLE_RATE
 from ..audio.decode import Sound, as_sounds, sound_name
-from ..audio.windows import Window, check_hop, windows
-from ..common.errors import SpectrimError, not_finite
+from ..audio.windows import check_hop, windows
+from ..common.errors import SpectrimError
 from .runner import Runner
+from .windowed import Item, SoundOutput, outputs_by_sound
 
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
@@ -50,7 +50,7 @@ def tag(
         channel: an index from 0, "mix" (the mean of all channels) or "loudest" (the one with the
             highest RMS over the file, which must be seekable).
         failures: a list to which sounds that cannot be read are added; None: they raise an error.
-        tick: called with a sound's name and the seconds tagged since the last call.
+        tick: called with a sound's name and the seconds of it that were not tagged before.
 
     Returns:
         Rows {"file", "start", "end", "channel", "labels": [{"label", "probability"}]}, in seconds.
@@ -59,48 +59,86 @@ def tag(
         SpectrimError: a value out of range; without `failures` also a sound that cannot be read,
             or for which the model's output is not finite.
     """
+    check_aggregate(one_row)
+    check_labels(top, threshold)
+    if batch_size < 1:
+        raise SpectrimError(f"batch size {batch_size}; expected at least 1.")
+    runner = model if isinstance(model, Runner) else _torch_runner(model)
+    size, step = runner.window, hop_samples(runner, hop)
+    channel = check_channel(channel)
+    items = _items(as_sounds(sounds), size, step, channel)
+    rows: list[dict[str, Any]] = []
+    for output in outputs_by_sound(items, runner.probabilities, batch_size, tick):
+        if output.error is not None:
+            if failures is None:
+                raise output.error
+            failures.append((output.name, str(output.error)))
+        rows += rows_of(output, runner.labels, top, threshold, one_row, channel)
+    return rows
+
+
+def rows_of(
+    output: SoundOutput,
+    labels: Sequence[str],
+    top: int,
+    threshold: float,
+    one_row: str | None,
+    channel: Channel,
+) -> list[dict[str, Any]]:
+    """The rows of one sound, from the probabilities of its windows; arguments as `tag`."""
+    return [
+        {
+            "file": output.name,
+            "start": start,
+            "end": end,
+            "channel": channel,
+            "labels": labels_of(labels, values, top, threshold),
+        }
+        for start, end, values in aggregated(output, one_row)
+    ]
+
+
+def check_aggregate(one_row: str | None) -> None:
+    """Refuse an unknown way to combine the windows of a sound."""
     if one_row not in (None, "maximum", "mean"):
         raise SpectrimError(f"one_row is {one_row!r}; expected 'maximum', 'mean' or None.")
-    if top < 1 or batch_size < 1 or not 0 <= threshold <= 1:
-        raise SpectrimError(
-            f"top {top}, batch size {batch_size}, threshold {threshold}; expected at least 1, at "
-            "least 1, and 0 to 1."
-        )
-    runner = model if isinstance(model, Runner) else _torch_runner(model)
-    size = runner.window
+
+
+def check_labels(top: int, threshold: float) -> None:
+    """Refuse a number of labels below 1, and a threshold that is no probability."""
+    if top < 1 or not 0 <= threshold <= 1:
+        raise SpectrimError(f"top {top}, threshold {threshold}; expected at least 1, and 0 to 1.")
+
+
+def hop_samples(runner: Runner, hop: float | None) -> int:
+    """Samples between the starts of two windows, from seconds; None: a window's length.
+
+    Raises:
+        SpectrimError: not above 0, longer than a window, or not finite.
+    """
     if hop is not None and not math.isfinite(hop):
         raise SpectrimError(f"a hop of {hop} s; expected a finite number of seconds.")
-    step = size if hop is None else round(hop * SAMPLE_RATE)
-    check_hop(size, step)
-    channel = check_channel(channel)
-    stream = _stream(as_sounds(sounds), size, step, channel, failures)
-    rows: list[dict[str, Any]] = []
-    broken: set[int] = set()
-    pooled: dict[int, tuple[dict[str, Any], np.ndarray, int]] = {}
-    while batch := list(itertools.islice(stream, batch_size)):
-        outputs = runner.probabilities([window.samples for _, _, window in batch])
-        for (number, name, window), values in zip(batch, outputs, strict=True):
-            row = {"file": name, "start": round(window.start, 3), "end": round(window.end, 3)}
-            row["channel"] = channel
-            if not np.isfinite(values).all():
-                if failures is None:
-                    raise not_finite(name)
-                if number not in broken:
-                    failures.append((name, str(not_finite(name))))
-                broken.add(number)
-            elif one_row is None:
-                rows.append(row | {"labels": labels_of(runner.labels, values, top, threshold)})
-            else:
-                first, sofar, count = pooled.get(number, (row, np.zeros_like(values), 0))
-                combined = sofar + values if one_row == "mean" else np.maximum(sofar, values)
-                pooled[number] = (first | {"end": row["end"]}, combined, count + 1)
-            tick(name, window.end - window.start)
-    for number, (row, values, count) in pooled.items():
-        if number in broken:
-            continue
-        values = values / count if one_row == "mean" else values
-        rows.append(row | {"labels": labels_of(runner.labels, values, top, threshold)})
-    return rows
+    step = runner.window if hop is None else round(hop * SAMPLE_RATE)
+    check_hop(runner.window, step)
+    return step
+
+
+def aggregated(
+    output: SoundOutput, one_row: str | None
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Start and end in seconds, rounded, and values of each row of a sound.
+
+    Args:
+        one_row: "maximum" or "mean" over all windows of the sound, which gives one row, or none
+            if an output is not finite; None: one row per window.
+    """
+    if one_row is None:
+        for start, end, values in zip(output.starts, output.ends, output.values, strict=True):
+            yield round(start, 3), round(end, 3), values
+    elif output.values and output.is_finite:
+        stacked = np.stack(output.values)
+        values = stacked.mean(0) if one_row == "mean" else stacked.max(0)
+        yield round(output.starts[0], 3), round(output.ends[-1], 3), values
 
 
 def _torch_runner(model: SpectrogramTransformer) -> Runner:
@@ -121,19 +159,13 @@ def labels_of(
     ]
 
 
-def _stream(
-    sounds: Iterable[Sound],
-    size: int,
-    hop: int,
-    channel: Channel,
-    failures: list[Failure] | None,
-) -> Iterator[tuple[int, str, Window]]:
+def _items(sounds: Iterable[Sound], size: int, hop: int, channel: Channel) -> Iterator[Item]:
     for number, sound in enumerate(sounds):
         name = sound_name(sound)
         try:
             for window in windows(sound, size, hop, channel):
                 yield number, name, window
         except SpectrimError as error:
-            if failures is None:
-                raise
-            failures.append((name, str(error)))
+            yield number, name, error
+        else:
+            yield number, name, None

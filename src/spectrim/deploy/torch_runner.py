@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from ..audio.constants import num_samples
 from ..models.build import macs, shape_of
 from ..models.clip_counts import ClipCounts
-from ..models.provenance import context_of, plan_record
+from ..models.provenance import context_of, plan_record, weights_digest
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.cost import macs_of_counts
 from ..pruning.tokens import Tokens
@@ -64,13 +64,32 @@ class TorchRunner(Runner):
     @torch.inference_mode()
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
+        logits = torch.cat([self.model(*inputs) for inputs in self._pieces(waveforms)])
+        return self.model.probabilities(logits).cpu().numpy()
+
+    @property
+    def embedding_width(self) -> int:
+        """The width of the model."""
+        return self.model.config.width
+
+    @torch.inference_mode()
+    def embeddings(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        """Waveforms as for `probabilities`, to (batch, width) float32."""
+        pooled = torch.cat([self.model.embed(*inputs) for inputs in self._pieces(waveforms)])
+        return pooled.float().cpu().numpy()
+
+    def _pieces(
+        self, waveforms: Sequence[np.ndarray]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Features and valid frames of a batch, in pieces that fit the cache of a CPU."""
         count = max(1, len(waveforms))
         size = self.clips_at_once or count
-        pieces = [waveforms[start : start + size] for start in range(0, count, size)]
-        logits = torch.cat(
-            [self.model(*self.model.features_from_waveforms(list(piece))) for piece in pieces]
-        )
-        return self.model.probabilities(logits).cpu().numpy()
+        for start in range(0, count, size):
+            yield self.model.features_from_waveforms(list(waveforms[start : start + size]))
+
+    def fingerprint(self) -> str:
+        """A digest of config and weights."""
+        return weights_digest(self.model)
 
     @torch.inference_mode()
     def compile_for(self, waveforms: Sequence[np.ndarray]) -> float:

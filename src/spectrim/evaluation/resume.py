@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..common.errors import SpectrimNotice
 from ..common.files import save_arrays
 from ..common.hooks import seconds_between_saves
 from ..data.clip import Clip
-from ..models.provenance import plan_record, versions
+from ..models.provenance import plan_record, versions, weights_digest
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.reductions import REDUCTIONS
 from ..pruning.scores import SCORES
@@ -86,9 +85,8 @@ class Partial:
 
 def _key(models: Sequence[SpectrogramTransformer], clips: Sequence[Clip]) -> str:
     """Digest of everything that the predictions depend on."""
-    digest = hashlib.blake2b(digest_size=16)
     model = models[0]
-    settings: list[Any] = [model.config.to_dict(), versions(), str(model.dtype), str(model.device)]
+    settings: list[Any] = [weights_digest(model), versions(), str(model.dtype), str(model.device)]
     settings += [plan_record(variant.plan) for variant in models]
     settings += [
         [str(c.path), c.start, c.end, c.target_start, c.target_end, c.channel] for c in clips
@@ -98,8 +96,4 @@ def _key(models: Sequence[SpectrogramTransformer], clips: Sequence[Clip]) -> str
     if not all(isinstance(name, str) and name in {*SCORES, *REDUCTIONS} for name in names):
         # The user's own code may have changed since, so such a run never resumes.
         settings.append(secrets.token_hex(16))
-    digest.update(json.dumps(settings).encode())
-    for value in model.state_dict().values():
-        flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-        digest.update(memoryview(flat.numpy()))
-    return digest.hexdigest()
+    return hashlib.blake2b(json.dumps(settings).encode(), digest_size=16).hexdigest()

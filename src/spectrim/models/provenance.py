@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +55,15 @@ def compilation_of(model: SpectrogramTransformer) -> dict[str, Any]:
     if model.compiled is None:
         return {}
     return {"compile_s": round(sum(model.compiled.seconds.values()), 3)}
+
+
+def weights_digest(model: SpectrogramTransformer) -> str:
+    """A digest of a model's config and weights."""
+    digest = hashlib.blake2b(json.dumps(model.config.to_dict()).encode(), digest_size=16)
+    for value in model.state_dict().values():
+        flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(memoryview(flat.numpy()))
+    return digest.hexdigest()
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:

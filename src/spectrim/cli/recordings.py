@@ -1,0 +1,220 @@
+"""What `tag` and `embed` share: options, progress, and what they print about a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from ..common.errors import SpectrimError
+from .options import (
+    DEFAULT_MODEL,
+    LoadingWithCompile,
+    is_onnx,
+    model_option,
+    output_option,
+    refuse_for_onnx,
+)
+from .output import LINE_EVERY, Output, complain, interruption_message
+from .plan_options import NewPlan
+from .tables import print_text
+
+if TYPE_CHECKING:
+    from ..deploy.recordings.inputs import Recording
+    from ..deploy.recordings.job import Summary
+    from ..deploy.recordings.progress import JobProgress
+    from ..deploy.recordings.tables import Table
+    from ..deploy.runner import Runner
+    from ..deploy.windowed import SoundOutput
+
+SHOWN_FAILURES = 20
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="INPUT...",
+        help="Sound files, folders, quoted patterns such as 'field/**/*.wav', manifests, or text "
+        "files with one path per line.",
+    ),
+]
+TableOut = Annotated[
+    Path | None,
+    output_option(
+        help="Write a table to a file that ends in .csv, .jsonl or .parquet. Run the same command "
+        "again to continue after an interruption."
+    ),
+]
+Tolerate = Annotated[
+    bool,
+    output_option(
+        "--tolerate-failures", help="Exit with status 0 even if recordings could not be read."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Decoding threads. Default: one per core, at most 8."),
+]
+ModelOrOnnx = Annotated[
+    str | None,
+    model_option(
+        help="Built-in name, Hugging Face hub id, folder or file; an .onnx file runs without "
+        f"PyTorch. Default: {DEFAULT_MODEL}."
+    ),
+]
+Hop = Annotated[
+    float | None,
+    typer.Option(help="Seconds between the starts of two windows. Default: one window."),
+]
+
+
+def loaded_runner(
+    model: str | None, backend: str | None, loading: LoadingWithCompile, new_plan: NewPlan
+) -> tuple[str, Runner]:
+    """The name of the model and the model, ready to run, on PyTorch or as an exported file."""
+    if model is None:
+        model = DEFAULT_MODEL
+        complain("note", f"no --model given; using the built-in {model}.")
+    if is_onnx(model):
+        refuse_for_onnx(new_plan.options())
+        return model, loading.onnx_model(model, backend)
+    if backend is not None:
+        raise SpectrimError(f"--backend is for ONNX files; {model} runs with PyTorch.")
+    from ..deploy.torch_runner import TorchRunner
+
+    loaded = new_plan.apply(loading.classifier(model))
+    if loading.compile:
+        loaded.compile()
+    return model, TorchRunner(loaded)
+
+
+@contextmanager
+def job_progress(description: str) -> Iterator[JobProgress]:
+    """A line on stderr that says how far a job is; a line a minute where it is not a terminal."""
+    from ..deploy.recordings.progress import JobProgress
+
+    console = Console(stderr=True, emoji=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task(description, total=1.0, text="")
+    last_line = time.monotonic()
+
+    def changed() -> None:
+        nonlocal last_line
+        if console.is_terminal:
+            bar.update(task, completed=state.fraction, text=state.text())
+        elif time.monotonic() - last_line >= LINE_EVERY:
+            last_line = time.monotonic()
+            complain("progress", f"{description}: {state.text()}")
+
+    state = JobProgress(changed)
+    with bar:
+        yield state
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """How recordings are computed.
+
+    Attributes:
+        runner: the model; name: its name. The others are the options of the same names.
+    """
+
+    runner: Runner
+    name: str
+    hop: float | None
+    batch_size: int
+    workers: int | None
+
+    def context(self) -> dict[str, Any]:
+        """How results were computed."""
+        return self.runner.context(self.name, self.batch_size)
+
+    def outputs(
+        self, table: Table, recordings: Sequence[Recording], verb: str
+    ) -> Iterator[tuple[Recording, SoundOutput]]:
+        """The outputs of the model, with progress on stderr."""
+        from ..deploy.recordings.job import outputs_of
+
+        with job_progress(verb) as watcher:
+            yield from outputs_of(
+                self.runner,
+                table,
+                recordings,
+                hop=self.hop,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                watcher=watcher,
+            )
+
+    def write(self, table: Table, recordings: Sequence[Recording], out: Path, verb: str) -> Summary:
+        """Write a table, or continue it, with progress and notes on stderr."""
+        from ..deploy.recordings.job import write_table
+
+        begun = time.monotonic()
+        message = f"interrupted; run the same command again to continue {out}."
+        with interruption_message(message), job_progress(verb) as watcher:
+            summary = write_table(
+                self.runner,
+                table,
+                recordings,
+                out,
+                model=self.name,
+                hop=self.hop,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                watcher=watcher,
+                note=lambda text: complain("note", text),
+            )
+        if summary.num_repeated:
+            complain(
+                "note",
+                f"{summary.num_repeated:,} recordings are listed more than once; each is in the "
+                "table once.",
+            )
+        if watcher.num_done:
+            complain("note", f"{verb} took {time.monotonic() - begun:.0f} s: {watcher.text()}.")
+        return summary
+
+
+def print_summary(summary: Summary, context: dict[str, Any], output: Output) -> None:
+    """Print what is in the table."""
+    from ..deploy.recordings.progress import audio_length
+
+    num_failed = len(summary.failures)
+    row = {
+        "out": str(summary.out),
+        "files": summary.num_recordings,
+        "files_done_before": summary.num_resumed,
+        "files_failed": num_failed,
+        "audio_seconds": round(summary.seconds, 3),
+    }
+    failures = [{"file": name, "error": message} for name, message in summary.failures]
+    text = (
+        f"{summary.out}: {summary.num_recordings:,} files, {audio_length(summary.seconds)} of "
+        f"audio; {num_failed:,} failed."
+    )
+    output.emit({"rows": [row], "failures": failures} | context, lambda: print_text(text))
+
+
+def end_with_unreadable(failures: Sequence[tuple[str, str]], tolerate: bool, out: Path) -> None:
+    """Name the first recordings that failed; exit with status 1 unless failures are tolerated."""
+    for _, message in failures[:SHOWN_FAILURES]:
+        complain("failed", message)
+    if len(failures) > SHOWN_FAILURES:
+        rest = len(failures) - SHOWN_FAILURES
+        complain("failed", f"{rest:,} more; {out} has all of them, with status failed.")
+    if failures and not tolerate:
+        raise typer.Exit(1)

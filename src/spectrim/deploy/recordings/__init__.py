@@ -1,0 +1,1 @@
+"""Folders of recordings as tables, resumable recording by recording."""

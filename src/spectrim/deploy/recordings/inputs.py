@@ -1,0 +1,126 @@
+"""The recordings of a job: from folders, patterns, manifests, lists of files and single files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...audio.formats import OTHER_SUFFIXES, SUFFIXES
+from ...common.errors import SpectrimError
+from ...common.parse import read_text
+from ...data.manifest import read_data
+from ...data.sound_files import sound_files
+
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".json")
+LIST_SUFFIX = ".txt"
+
+Key = tuple[str, float | None, float | None]
+"""What a recording is recognised by: absolute path, start and end."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file, or a part of it.
+
+    Attributes:
+        path: as the user wrote it, or below the folder that the user named.
+        start, end: seconds of the part; None: from the start of the file, to its end.
+        problem: why it cannot be read, if that is known before decoding.
+        weight: bytes of the file, or the share of this part; measures progress.
+    """
+
+    path: str
+    start: float | None = None
+    end: float | None = None
+    problem: str | None = None
+    weight: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        """See `Key`."""
+        return os.path.abspath(self.path), self.start, self.end
+
+
+def recordings_of(inputs: Iterable[str | os.PathLike[str]]) -> list[Recording]:
+    """List the recordings of several inputs, in their order.
+
+    Args:
+        inputs: folders, sound files, patterns such as "field/**/*.wav", manifests (CSV or the
+            reference's JSON), and text files with one path per line, relative to the text file.
+
+    Returns:
+        Recordings. An input that cannot be listed is one recording with a `problem`.
+    """
+    recordings: list[Recording] = []
+    for text in inputs:
+        try:
+            recordings.extend(_listed(Path(text)))
+        except SpectrimError as error:
+            recordings.append(Recording(os.fspath(text), problem=str(error)))
+    return _weighed(recordings)
+
+
+def without_repeated(recordings: Sequence[Recording]) -> list[Recording]:
+    """Each recording once, where it is listed first."""
+    first: dict[Key, Recording] = {}
+    for recording in recordings:
+        first.setdefault(recording.key, recording)
+    return list(first.values())
+
+
+def _listed(path: Path) -> list[Recording]:
+    if path.is_dir():
+        return [Recording(str(file)) for file in sound_files(path)]
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in MANIFEST_SUFFIXES:
+        clips = read_data(path).clips
+        return [Recording(str(clip.path), clip.start, clip.end) for clip in clips]
+    if path.is_file() and suffix == LIST_SUFFIX:
+        return _listed_in(path)
+    if not path.exists() and glob.has_magic(str(path)):
+        return _matches(path)
+    return [Recording(str(path))]
+
+
+def _listed_in(path: Path) -> list[Recording]:
+    lines = [line.strip() for line in read_text(path, "a list of sound files").splitlines()]
+    recordings = [Recording(str(path.parent / line)) for line in lines if line]
+    if not recordings:
+        raise SpectrimError(f"{path}: lists no file. Write one path per line.")
+    return recordings
+
+
+def _matches(pattern: Path) -> list[Recording]:
+    recordings: list[Recording] = []
+    for match in map(Path, sorted(glob.glob(str(pattern), recursive=True))):
+        if match.is_dir():
+            continue  # "**" also matches folders, whose files match as well
+        if match.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES):
+            recordings.append(Recording(str(match)))
+    if not recordings:
+        raise SpectrimError(
+            f"{pattern}: no sound file matches this pattern. In a shell, quote the pattern."
+        )
+    return recordings
+
+
+def _weighed(recordings: Sequence[Recording]) -> list[Recording]:
+    """With weights: the size of a file is divided among the recordings that are parts of it."""
+    counts: dict[str, int] = {}
+    for recording in recordings:
+        counts[recording.path] = counts.get(recording.path, 0) + 1
+    return [
+        replace(recording, weight=_size(recording.path) / counts[recording.path])
+        for recording in recordings
+    ]
+
+
+def _size(path: str) -> int:
+    """Bytes of a file; 1 for one that cannot be read, which still counts as work."""
+    try:
+        return max(1, os.stat(path).st_size)
+    except (OSError, ValueError):
+        return 1

@@ -1,0 +1,178 @@
+"""A job: recordings to one table, resumable recording by recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...audio.constants import SAMPLE_RATE
+from ...common.errors import SpectrimError
+from ...common.files import make_folder
+from ...common.locks import claim
+from ..runner import Runner
+from ..tag import hop_samples
+from ..windowed import SoundOutput, outputs_by_sound
+from .decode_ahead import decoded_ahead, default_workers
+from .formats import format_of
+from .inputs import Recording, without_repeated
+from .journal import Journal
+from .tables import Table
+
+BATCHES_AHEAD = 2  # decoded windows that wait, in batches
+SHARED_BY_MODELS = ("batch_size", "threads", "device", "versions", "compile_s")
+"""Keys of a runner's context that may change when a job is resumed."""
+
+
+class Watcher:
+    """Learns how a job proceeds; see `progress.JobProgress`."""
+
+    def start(self, recordings: Sequence[Recording]) -> None:
+        """The recordings that are left."""
+
+    def advance(self, path: str, seconds: float) -> None:
+        """Seconds of a recording are computed."""
+
+    def done(self, recording: Recording, error: str | None) -> None:
+        """A recording is done, or has failed with an error."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a job did.
+
+    Attributes:
+        out: the table.
+        num_recordings: in the inputs of this call, each counted once.
+        num_resumed: of these, done by earlier calls.
+        num_repeated: left out, because they are listed more than once.
+        seconds: of sound in the table.
+        failures: path and reason of each recording with an error, by earlier calls as well.
+    """
+
+    out: Path
+    num_recordings: int
+    num_resumed: int
+    num_repeated: int
+    seconds: float
+    failures: list[tuple[str, str]]
+
+
+def outputs_of(
+    runner: Runner,
+    table: Table,
+    recordings: Sequence[Recording],
+    *,
+    hop: float | None = None,
+    batch_size: int = 8,
+    workers: int | None = None,
+    watcher: Watcher | None = None,
+) -> Iterator[tuple[Recording, SoundOutput]]:
+    """The outputs of a model on recordings, in their order, decoded ahead in threads.
+
+    Args:
+        hop: seconds between the starts of two windows; None: a window's length.
+        batch_size: windows of one or several recordings that are computed together.
+        workers: decoding threads; None: one per core.
+        watcher: is told what is done.
+
+    Raises:
+        SpectrimError: a hop or batch size out of range.
+    """
+    watcher = watcher or Watcher()
+    step = hop_samples(runner, hop)
+    if batch_size < 1:
+        raise SpectrimError(f"batch size {batch_size}; expected at least 1.")
+    watcher.start(recordings)
+    items = decoded_ahead(
+        recordings,
+        runner.window,
+        step,
+        table.channel,
+        workers=workers or default_workers(),
+        max_windows=BATCHES_AHEAD * batch_size,
+    )
+    for output in outputs_by_sound(items, table.compute, batch_size, watcher.advance):
+        recording = recordings[output.number]
+        watcher.done(recording, None if output.error is None else str(output.error))
+        yield recording, output
+
+
+def write_table(
+    runner: Runner,
+    table: Table,
+    recordings: Sequence[Recording],
+    out: Path,
+    *,
+    model: str,
+    hop: float | None = None,
+    batch_size: int = 8,
+    workers: int | None = None,
+    watcher: Watcher | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Summary:
+    """Write a table of recordings, or continue one that was interrupted.
+
+    Args:
+        out: a file that ends in .csv, .jsonl or .parquet; see `journal` for what lies beside it.
+        model: the name of the model, for the journal.
+        hop, batch_size, workers, watcher: as for `outputs_of`.
+        note: called with a sentence for the user.
+
+    Raises:
+        SpectrimError: the output belongs to another job, model or settings, or another process
+            writes it; the disk is full; no recording can be listed.
+    """
+    step = hop_samples(runner, hop)
+    table_format = format_of(out)(table.columns)
+    chosen = without_repeated(recordings)
+    if not any(recording.problem is None for recording in chosen):
+        problems = [recording.problem for recording in chosen if recording.problem is not None]
+        raise SpectrimError(problems[0] if problems else "there is no recording.")
+    make_folder(out.parent)
+    with claim(out.with_name(f".{out.name}.lock")) as is_mine:
+        if not is_mine:
+            raise SpectrimError(f"another process writes {out}. Wait for it, or stop it.")
+        context = runner.context(model, batch_size)
+        settings = _settings(runner, table, step, context)
+        journal = Journal(out, table_format, settings, context)
+        remaining = [recording for recording in chosen if recording.key not in journal.entries]
+        num_resumed = len(chosen) - len(remaining)
+        if num_resumed:
+            note(f"{out}: {num_resumed:,} of {len(chosen):,} recordings are done already.")
+        if remaining or not journal.is_finished:
+            with journal.opened() as add:
+                for recording, output in outputs_of(
+                    runner,
+                    table,
+                    remaining,
+                    hop=hop,
+                    batch_size=batch_size,
+                    workers=workers,
+                    watcher=watcher,
+                ):
+                    error = None if output.error is None else str(output.error)
+                    add(recording, table.rows(recording, output), output.seconds, error)
+            journal.finish()
+        failures = [
+            (recording.path, error)
+            for recording in chosen
+            if (error := journal.entries[recording.key].error) is not None
+        ]
+        num_repeated = len(recordings) - len(chosen)
+        return Summary(out, len(chosen), num_resumed, num_repeated, journal.seconds, failures)
+
+
+def _settings(runner: Runner, table: Table, step: int, context: dict[str, Any]) -> dict[str, Any]:
+    """What the rows depend on; `model` is a digest, since a name may come to mean another model."""
+    shared = {key: value for key, value in context.items() if key not in SHARED_BY_MODELS}
+    return (
+        shared
+        | {
+            "table": table.kind,
+            "model": runner.fingerprint(),
+            "hop": step / SAMPLE_RATE,
+        }
+        | table.settings()
+    )

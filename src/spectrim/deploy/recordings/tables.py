@@ -1,0 +1,201 @@
+"""Rows of a table of recordings: tags, one column per class, or embeddings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ...audio.channels import Channel, check_channel
+from ...common.errors import SpectrimError
+from ..runner import Runner
+from ..tag import aggregated, check_aggregate, check_labels, labels_of
+from ..windowed import Compute, SoundOutput
+from .inputs import Recording
+
+OK = "ok"
+NO_LABEL = "no label"  # no class reaches the threshold
+FAILED = "failed"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: as in the header.
+        kind: "text", "float64" or "float32".
+        width: number of values in each cell; 0: one value, not a list.
+    """
+
+    name: str
+    kind: str
+    width: int = 0
+
+
+PLACE = (Column("file", "text"), Column("start", "float64"), Column("end", "float64"))
+OUTCOME = (Column("channel", "text"), Column("status", "text"), Column("error", "text"))
+
+
+@dataclass
+class Table(ABC):
+    """What is written about each recording.
+
+    Every recording has at least one row. Its `status` is "ok", "no label" or "failed". A failed
+    row names the `error`; the windows before the damage have rows of their own.
+
+    Attributes:
+        runner: the model.
+        one_row: as for `deploy.tag.tag`.
+        channel: recorded in each row.
+    """
+
+    runner: Runner
+    one_row: str | None
+    channel: Channel
+    columns: list[Column] = field(init=False)
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_aggregate(self.one_row)
+        self.channel = check_channel(self.channel)
+        self.columns = self.make_columns()
+
+    @abstractmethod
+    def make_columns(self) -> list[Column]:
+        """The columns in their order."""
+
+    @property
+    @abstractmethod
+    def compute(self) -> Compute:
+        """The function of the model whose outputs are written."""
+
+    @abstractmethod
+    def cells(self, values: Any) -> Iterator[Row]:
+        """The cells of each row for the output of a window; the rest is added by `rows`."""
+
+    def settings(self) -> dict[str, Any]:
+        """What rows depend on, by the names of the command's options."""
+        return {"aggregate": self.one_row, "channel": self.channel}
+
+    def rows(self, recording: Recording, output: SoundOutput) -> list[Row]:
+        """The rows of a recording, without cells that are empty."""
+        name = _storable(recording.path)
+        rows: list[Row] = [
+            {"file": name, "start": start, "end": end, "channel": str(self.channel)} | cells
+            for start, end, values in aggregated(output, self.one_row)
+            for cells in self.cells(values)
+        ]
+        if output.error is not None:
+            failed: Row = {"file": name, "start": recording.start, "end": recording.end}
+            error = _storable(str(output.error))
+            rows.append(failed | {"channel": str(self.channel), "status": FAILED, "error": error})
+        return rows
+
+
+@dataclass
+class TagTable(Table):
+    """One row per window and label, the most probable label first.
+
+    Attributes:
+        top, threshold: as for `deploy.tag.tag`.
+    """
+
+    top: int = 5
+    threshold: float = 0.0
+    kind: ClassVar[str] = "tag"
+
+    def __post_init__(self) -> None:
+        check_labels(self.top, self.threshold)
+        super().__post_init__()
+
+    def make_columns(self) -> list[Column]:
+        """Place, label and probability."""
+        return [*PLACE, Column("label", "text"), Column("probability", "float64"), *OUTCOME]
+
+    @property
+    def compute(self) -> Compute:
+        """Probabilities."""
+        return self.runner.probabilities
+
+    def settings(self) -> dict[str, Any]:
+        """Also the number of labels and their threshold."""
+        return super().settings() | {"top": self.top, "threshold": self.threshold}
+
+    def cells(self, values: Any) -> Iterator[Row]:
+        """A label and its probability; one row without them if there is no label."""
+        labels = labels_of(self.runner.labels, values, self.top, self.threshold)
+        for label in labels:
+            yield label | {"status": OK}
+        if not labels:
+            yield {"status": NO_LABEL}
+
+
+@dataclass
+class WideTable(Table):
+    """One row per window, with the probability of each class in a column of its name."""
+
+    kind: ClassVar[str] = "tag --wide"
+
+    def make_columns(self) -> list[Column]:
+        """Place, outcome, then the classes.
+
+        Raises:
+            SpectrimError: two columns would have the same name.
+        """
+        names = [column.name for column in (*PLACE, *OUTCOME)]
+        for label in self.runner.labels:
+            if label in names:
+                raise SpectrimError(
+                    f"--wide: two columns would be called {label!r}, because classes have this "
+                    "name. Leave out --wide."
+                )
+            names.append(label)
+        classes = [Column(label, "float32") for label in self.runner.labels]
+        return [*PLACE, *OUTCOME, *classes]
+
+    @property
+    def compute(self) -> Compute:
+        """Probabilities."""
+        return self.runner.probabilities
+
+    def cells(self, values: Any) -> Iterator[Row]:
+        """The probability of each class."""
+        yield {"status": OK} | dict(zip(self.runner.labels, values, strict=True))
+
+
+@dataclass
+class EmbeddingTable(Table):
+    """One row per window, with the embedding in a column of lists."""
+
+    kind: ClassVar[str] = "embed"
+
+    def make_columns(self) -> list[Column]:
+        """Place, outcome and embedding."""
+        return [*PLACE, *OUTCOME, Column("embedding", "float32", self.runner.embedding_width)]
+
+    @property
+    def compute(self) -> Compute:
+        """Embeddings."""
+        return self.runner.embeddings
+
+    def cells(self, values: Any) -> Iterator[Row]:
+        """The embedding."""
+        yield {"status": OK, "embedding": values}
+
+
+def names_of_columns(columns: Sequence[Column]) -> list[str]:
+    """Flat names: a column of lists is `name_0`, `name_1`, ... in a format without lists."""
+    names: list[str] = []
+    for column in columns:
+        flat = [f"{column.name}_{index}" for index in range(column.width)]
+        names += flat or [column.name]
+    return names
+
+
+def _storable(text: str) -> str:
+    """A text as UTF-8 can store it: bytes of a file name that are no UTF-8 become "\\udc80"."""
+    return text.encode("utf-8", "backslashreplace").decode()

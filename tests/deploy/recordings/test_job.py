@@ -1,0 +1,118 @@
+"""Tables of recordings against one call of `spectrim.tag` per file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from loudness import RATE, Loudness, run_job
+from spectrim.audio.windows import windows
+from spectrim.common.errors import SpectrimError
+from spectrim.deploy.recordings.tables import EmbeddingTable, TagTable, WideTable
+from written_tables import COLUMNS, expected_rows, read_table, skip_without_pyarrow
+
+FORMATS = ["csv", "jsonl", "parquet"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("options", [{}, {"hop": 0.3}, {"one_row": "mean"}, {"threshold": 0.3}])
+def test_rows_are_those_of_a_call_per_file(folder, tmp_path, suffix, options):
+    out = tmp_path / f"tags.{suffix}"
+    skip_without_pyarrow(out)
+    runner = Loudness()
+    table = TagTable(runner, options.get("one_row"), "mix", 5, options.get("threshold", 0.0))
+    summary = run_job(folder, out, runner=runner, table=table, hop=options.get("hop"))
+    rows = read_table(out)
+    assert rows == expected_rows(folder=folder, **options)
+    assert list(rows[0]) == COLUMNS
+    failed = {row["file"]: row["error"] for row in rows if row["status"] == "failed"}
+    assert failed == dict(summary.failures)
+    assert sorted(name[-5:] for name in failed) == ["e.wav", "f.wav", "i.wav", "j.wav"]
+    assert summary.num_recordings == 11
+
+
+def test_windows_of_several_files_share_a_batch(folder, tmp_path):
+    runner = Loudness()
+    run_job(folder, tmp_path / "tags.csv", runner=runner, batch_size=4)
+    assert set(runner.batches[:-1]) == {4}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 9])
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_neither_threads_nor_batches_change_the_rows(folder, tmp_path, workers, batch_size):
+    out = tmp_path / "tags.jsonl"
+    run_job(folder, out, workers=workers, batch_size=batch_size)
+    assert read_table(out) == expected_rows(folder=folder)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_wide_tables_have_a_column_for_each_class(folder, tmp_path, suffix):
+    out = tmp_path / f"wide.{suffix}"
+    skip_without_pyarrow(out)
+    runner = Loudness()
+    run_job(folder, out, runner=runner, table=WideTable(runner, None, "mix"))
+    rows = read_table(out)
+    assert list(rows[0]) == ["file", "start", "end", "channel", "status", "error", "mean", "peak"]
+    long = expected_rows(folder=folder)
+    for label in ("mean", "peak"):
+        known = {(r["file"], r["start"]): r["probability"] for r in long if r["label"] == label}
+        written = {(r["file"], r["start"]): r[label] for r in rows if r["status"] == "ok"}
+        assert written == pytest.approx(known, abs=1e-6)
+    assert sum(row["status"] == "failed" for row in rows) == 4
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_embeddings_of_each_window(folder, tmp_path, suffix):
+    out = tmp_path / f"embeddings.{suffix}"
+    skip_without_pyarrow(out)
+    runner = Loudness()
+    run_job(folder, out, runner=runner, table=EmbeddingTable(runner, None, "mix"))
+    rows = read_table(out)
+    for name in ("a.wav", "b/c.wav", "x.wav"):
+        cut = [window.samples for window in windows(folder / name, RATE)]
+        mine = [row for row in rows if row["file"] == str(folder / name)]
+        if suffix == "csv":
+            values = [[row[f"embedding_{index}"] for index in range(3)] for row in mine]
+        else:
+            values = [row["embedding"] for row in mine]
+        expected = np.array([[w.min(), w.max(), w.std()] for w in cut], np.float32)
+        assert (np.array(values, np.float32) == expected).all()
+    if suffix == "parquet":
+        import pyarrow.parquet
+
+        schema = pyarrow.parquet.read_schema(out)
+        assert str(schema.field("embedding").type) == "fixed_size_list<element: float>[3]"
+        assert [r["embedding"] for r in rows if r["status"] == "failed"] == [None] * 3
+
+
+def test_a_class_named_like_a_column_is_refused():
+    runner = Loudness()
+    runner.labels = ["start", "stop"]
+    with pytest.raises(SpectrimError, match=r"two columns would be called 'start'"):
+        WideTable(runner, None, "mix")
+
+
+def test_names_that_no_text_can_hold(tmp_path):
+    """A line feed, a quote, and a byte that is no UTF-8."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    names = [b"a\nb.wav", b'c",d.wav', b"e\xff.wav"]
+    for name in names:
+        soundfile.write(folder / "plain.wav", np.zeros(800), RATE)
+        (folder / "plain.wav").rename(folder / name.decode("utf-8", "surrogateescape"))
+    expected = [str(folder / name) for name in ("a\nb.wav", 'c",d.wav', "e\\udcff.wav")]
+    for suffix in FORMATS:
+        skip_without_pyarrow(suffix)
+        out = tmp_path / f"odd.{suffix}"
+        run_job(folder, out)
+        assert [row["file"] for row in read_table(out)][::2] == expected
+        run_job(folder, out)  # all are done: their names are recognised
+
+
+def test_each_recording_is_in_the_table_once(folder, tmp_path):
+    out = tmp_path / "tags.csv"
+    summary = run_job(folder, out, inputs=[folder / "x.wav", folder, folder / "a.wav"])
+    files = list(dict.fromkeys(row["file"] for row in read_table(out)))
+    assert files[0] == str(folder / "x.wav") and len(files) == len(set(files)) == 11
+    assert summary.num_repeated == 2
