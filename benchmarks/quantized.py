@@ -19,7 +19,8 @@ from spectrim.common.files import save_json
 from spectrim.data.batches import batches
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import Manifest, read_data
-from spectrim.evaluation.sweep import Variant, sweep
+from spectrim.evaluation.sweep import sweep
+from spectrim.evaluation.variants import Variant
 from spectrim.models.provenance import versions
 
 CALIBRATION = 128  # clips, evenly chosen

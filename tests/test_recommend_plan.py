@@ -16,7 +16,8 @@ from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import read_data
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.results import save_sweeps
-from spectrim.evaluation.sweep import Variant, sweep
+from spectrim.evaluation.sweep import sweep
+from spectrim.evaluation.variants import Variant
 from spectrim.models import builtin
 from spectrim.pruning.plan import paper_plan
 

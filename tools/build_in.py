@@ -35,6 +35,8 @@ from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import Manifest, read_data, targets_of
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import predict
+from spectrim.evaluation.sweep import evaluate
+from spectrim.evaluation.variants import Variant
 from spectrim.metrics.intervals import Interval, difference_interval
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.plan import Plan
@@ -173,18 +175,9 @@ def top_classes(models: Sequence[SpectrogramTransformer], manifest: Manifest) ->
 
 def measure(model: SpectrogramTransformer, plan: Plan, manifest: Manifest, title: str) -> Measured:
     """What a plan gives on held-out clips."""
-    pruned = spectrim.prune(model, plan=plan)
-    unpruned_classes, pruned_classes = top_classes([model, pruned], manifest)
-    truth = np.array(targets_of(manifest, model.labels, True, {}))[:, 0]
-    return Measured(
-        data=title,
-        clips=len(manifest.clips),
-        metric="accuracy",
-        unpruned=float((unpruned_classes == truth).mean()),
-        pruned=float((pruned_classes == truth).mean()),
-        agreement=float((pruned_classes == unpruned_classes).mean()),
-        mac_ratio=spectrim.macs(model) / spectrim.macs(pruned),
-    )
+    models = [model, spectrim.prune(model, plan=plan)]
+    rows = evaluate([Variant("model", TorchRunner(one)) for one in models], manifest).rows
+    return recommend_plan.measured_of(*rows, title)
 
 
 def percent(right: np.ndarray) -> float:

@@ -87,14 +87,22 @@ def measured_in(results: dict[str, Any], name: str, plan: Plan, held_out: str) -
             f"the sweep measured {row['clips']} clips ({row['failed']} unreadable); the card of "
             f"{name} names {held_out!r}."
         )
+    return measured_of(rows[0], row, held_out)
+
+
+def measured_of(unpruned: dict[str, Any], pruned: dict[str, Any], title: str) -> Measured:
+    """What two rows of a sweep say about the plan of the second.
+
+    Where clips keep different numbers of patches, MACs are the mean of the clips.
+    """
     return Measured(
-        data=held_out,
-        clips=row["clips"],
-        metric=row["metric"],
-        unpruned=rows[0]["value"],
-        pruned=row["value"],
-        agreement=row["agreement"]["top1"]["value"],
-        mac_ratio=rows[0]["gmacs"] / row["gmacs"],
+        data=title,
+        clips=pruned["clips"],
+        metric=pruned["metric"],
+        unpruned=unpruned["value"],
+        pruned=pruned["value"],
+        agreement=pruned["agreement"]["top1"]["value"],
+        mac_ratio=unpruned["gmacs"] / pruned.get("mean_gmacs", pruned["gmacs"]),
     )
 
 

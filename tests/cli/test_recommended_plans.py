@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 
+import numpy as np
 import pytest
+import torch
 
 import spectrim
+from spectrim.cli.plan_options import NewPlan, options_of
 from spectrim.models import builtin
 from spectrim.models.provenance import plan_record
-from spectrim.pruning.plan import paper_plan
+from spectrim.pruning.plan import Plan, paper_plan
 from spectrim.pruning.recommendation import Recommendation
 from spectrim.pruning.saved_plans import Measured
+from spectrim.pruning.stage import Stage
 
 PLAN = paper_plan([0.9, 0.7, 0.3], "intensity", reduction="segments")
 MEASURED = Measured("my 200 clips", 200, "accuracy", 0.95, 0.94, 0.97, 1.5)
@@ -104,3 +109,141 @@ def test_the_list_of_models_has_accuracy_and_cost_under_the_plan(run, tmp_path, 
     lines = run("models").stdout.splitlines()
     assert "98.3%  tome 0.9             94.0%   67%  FSDD test, 300 clips" in lines[2]
     assert "99.3%  -                        -     -  FSDD test, 300 clips" in lines[3]
+
+
+NO_TIMES = ("--no-timing", "--json")
+
+
+def test_a_sweep_without_options_measures_the_recommended_plan_first(
+    run, folder, measured, tmp_path
+):
+    words = ("sweep", "--model", str(measured), "--data", "clips.csv", "--out", str(tmp_path))
+    done = run(*words, *NO_TIMES)
+    assert done.returncode == 0, done.stderr
+    first, recommended, *others = json.loads(done.stdout)["rows"]
+    assert first["plan"]["stages"] == [] and recommended["recommended"] is True
+    assert recommended["plan"] == plan_record(PLAN)
+    pruned = spectrim.prune(spectrim.load(measured), plan=PLAN)
+    assert recommended["gmacs"] == spectrim.macs(pruned) / 1e9
+    clips = [folder / "clips" / f"{n}.wav" for n in range(4)]
+    labels = [spectrim.tag(pruned, clip)[0]["labels"][0]["label"] for clip in clips]
+    right = sum(a == b for a, b in zip(labels, ["low", "high"] * 2, strict=True)) / 4
+    assert recommended["value"] == right
+    assert [(row["score"], row["keep_rate"]) for row in others] == [
+        (score, rate)
+        for score in ("attention", "intensity", "variation", "random")
+        for rate in (0.9, 0.7, 0.5)
+    ]
+    assert not any("recommended" in row for row in [first, *others])
+    assert "measured: the recommended plan is segments by intensity" in done.stderr
+    assert "my 200 clips" in " ".join(done.stderr.split())
+    with np.load(next(tmp_path.glob("*.npz"))) as arrays:
+        assert "segments-intensity-recommended" in arrays
+    done = run(*words, "--no-timing")
+    (line,) = (line for line in done.stdout.splitlines() if "(recommended)" in line)
+    assert line.startswith("segments, intensity (recommended)") and "several" in line
+
+
+@pytest.mark.parametrize(
+    "options", [("--keep-rates", "0.5"), ("--scores", "intensity"), ("--reductions", "keep-top")]
+)
+def test_any_pruning_option_measures_what_it_names_only(run, measured, tmp_path, options):
+    done = run("sweep", "--model", str(measured), "--data", "clips.csv", *NO_TIMES, *options,
+               "--out", str(tmp_path))  # fmt: skip
+    rows = json.loads(done.stdout)["rows"]
+    assert not any("recommended" in row for row in rows) and len(rows) > 2
+
+
+def test_a_sweep_of_a_saved_plan_measures_it(run, measured, folder, tmp_path):
+    """It is the recommended plan where none was measured on the model; else a note says so."""
+    plain = spectrim.prune(spectrim.load(folder / "model"), 0.6, "intensity", (5,))
+    known = spectrim.prune(spectrim.load(measured), 0.6, "intensity", (5,))
+    for model, expected in ((plain, plain.plan), (known, PLAN)):
+        path = model.save(tmp_path / f"saved-{expected == PLAN}")
+        done = run("sweep", "--model", str(path), "--data", "clips.csv", *NO_TIMES,
+                   "--out", str(tmp_path / "out"))  # fmt: skip
+        assert json.loads(done.stdout)["rows"][1]["plan"] == plan_record(expected)
+        is_unused = "the saved plan (keep-top by intensity 0.6 at 5) is not used" in done.stderr
+        assert is_unused == (expected == PLAN)
+
+
+@pytest.fixture(scope="module")
+def constant(folder, tmp_path_factory):
+    """A folder with a model that gives every clip the same class, and 80 clips."""
+    root = tmp_path_factory.mktemp("constant")
+    model = spectrim.load(folder / "model")
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.tensor([1.0, 0.0]))
+    lines = ["path"] + [str(folder / "clips" / f"{n % 4}.wav") for n in range(80)]
+    (root / "clips.csv").write_text("\n".join(lines) + "\n")
+    return root, model
+
+
+UNEVEN = paper_plan([0.4, 0.3, 0.2], "intensity", [0, 1, 2])
+
+
+def test_check_tries_the_recommended_plan_and_prints_how_to_write_it(run, constant, tmp_path):
+    root, model = constant
+    plan = paper_plan(0.6, reduction="tome")
+    model.set_recommendation(Recommendation(plan, MEASURED))
+    model.save(tmp_path / "constant")
+    words = ("check", "constant", "--data", str(root / "clips.csv"), "--no-timing")
+    done = run(*words, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    best = result["recommendation"]
+    assert result["rows"][1]["plan"] == plan_record(plan)
+    assert result["recommended_plan"]["measured"] == MEASURED.to_dict()
+    # All plans give the same classes, so the cheapest is best.
+    assert best["recommended"] and best["gmacs"] == min(row["gmacs"] for row in result["rows"])
+    assert run(*shlex.split(best["command"])[1:], cwd=tmp_path).returncode == 0
+    assert spectrim.load(tmp_path / shlex.split(best["command"])[-1]).plan == plan
+
+
+def test_the_page_of_check_names_the_recommended_plan(run, constant, tmp_path):
+    root, model = constant
+    model.set_recommendation(Recommendation(UNEVEN, MEASURED))
+    model.save(tmp_path / "constant")
+    (tmp_path / "few.csv").write_text("path\n" + "\n".join(["0.wav"] * 80) + "\n")
+    shutil.copy((root / "clips.csv").read_text().splitlines()[1], tmp_path / "0.wav")
+    done = run("check", "constant", "--data", "few.csv", "--no-timing", cwd=tmp_path)
+    text = " ".join(done.stdout.split())
+    assert f"Recommended plan: {UNEVEN}; {MEASURED}." in text
+    assert f"Recommendation: the recommended plan of the model, {UNEVEN} (" in text
+    assert "spectrim.prune(model, plan=model.recommended_plan).save(FOLDER)" in text
+    assert "attention (recommended)" not in text and "intensity (recommended)" in text
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        paper_plan(0.4, "intensity", [0, 1, 2]),
+        paper_plan(0.45),
+        paper_plan(0.9, reduction="tome"),
+        paper_plan(0.9, "received", reduction="evit"),
+        paper_plan(0.5, "random", ["input", 3]),
+    ],
+)
+def test_options_of_a_plan_give_the_plan(plan):
+    options = dict(zip(*[iter(options_of(plan, 12))] * 2, strict=True))
+    new = NewPlan(
+        float(options["--keep-rate"]), options.get("--score"), options.get("--blocks"),
+        options["--reduction"],
+    )  # fmt: skip
+    model = spectrim.create("ast-tiny", frames=64, classes=2)
+    assert new.apply(model).plan == plan
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        UNEVEN,
+        Plan((Stage(3, count=5),)),
+        paper_plan(0.5, seed=3),
+        paper_plan(0.5, round_to=8),
+        paper_plan(0.5, reduction="segments", reduction_options={"segments": 3}),
+    ],
+)
+def test_plans_that_options_cannot_express(plan):
+    assert options_of(plan, 12) is None

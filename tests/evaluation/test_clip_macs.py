@@ -14,7 +14,8 @@ from spectrim.data.manifest import Manifest, read_data
 from spectrim.deploy.torch_runner import SharedBlocks, TorchRunner
 from spectrim.evaluation.predict import predict
 from spectrim.evaluation.resume import Partial
-from spectrim.evaluation.sweep import evaluate, variants_of
+from spectrim.evaluation.sweep import evaluate
+from spectrim.evaluation.variants import variants_of
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
 

@@ -14,8 +14,9 @@ from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import Manifest, read_data
 from spectrim.evaluation import runner_times as module
 from spectrim.evaluation.predict import growing_batches
-from spectrim.evaluation.sweep import evaluate, sweep, variants_of, with_times
+from spectrim.evaluation.sweep import evaluate, sweep, with_times
 from spectrim.evaluation.timing import Timing
+from spectrim.evaluation.variants import variants_of
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,11 +17,11 @@ from ..pruning.saved_plans import method_of
 from .options import (
     BLOCKS_DEFAULT,
     BLOCKS_HELP,
+    KEEP_RATES_HELP,
     REDUCTION_HELP,
     BatchSize,
     ChannelOption,
     DataPart,
-    KeepRates,
     LoadingWithCompile,
     ManifestPath,
     ModelName,
@@ -41,8 +41,10 @@ from .output import (
     shows_results_so_far,
     sweep_progress,
 )
+from .plan_options import options_of
 from .sweep_table import (
     Column,
+    keep_text,
     method_header,
     same_interval,
     time_columns,
@@ -51,6 +53,9 @@ from .sweep_table import (
 )
 from .tables import print_table, print_text
 from .timing_options import TIMING, Budget, NoTiming, Rounds
+
+if TYPE_CHECKING:
+    from ..models.transformer import SpectrogramTransformer
 
 RATES = comma_separated(KEEP_RATES)
 SCORES = comma_separated(SWEEP_SCORES)
@@ -71,13 +76,24 @@ def command(
             "lower end of its 95 % interval must reach it."
         ),
     ] = 0.95,
-    keep_rates: KeepRates = RATES,
+    keep_rates: Annotated[
+        str | None,
+        pruning_option(
+            help=f"{KEEP_RATES_HELP} Default: {RATES}. Without pruning options, the recommended "
+            "plan of the model is tried first."
+        ),
+    ] = None,
     scores: Annotated[
-        str,
-        pruning_option(help="Scores, comma-separated; a score of your own is package.module:name."),
-    ] = SCORES,
+        str | None,
+        pruning_option(
+            help="Scores, comma-separated; a score of your own is package.module:name. "
+            f"Default: {SCORES}."
+        ),
+    ] = None,
     blocks: Annotated[str | None, pruning_option(help=f"{BLOCKS_HELP} {BLOCKS_DEFAULT}")] = None,
-    reduction: Annotated[str, pruning_option(help=REDUCTION_HELP)] = DEFAULT_REDUCTION,
+    reduction: Annotated[
+        str | None, pruning_option(help=f"{REDUCTION_HELP} Default: {DEFAULT_REDUCTION}.")
+    ] = None,
     batch_size: BatchSize = 8,
     rounds: Rounds = 20,
     budget: Budget = TIMING,
@@ -91,11 +107,13 @@ def command(
     from ..evaluation.check import check
     from ..evaluation.clips import clips_to_evaluate
     from ..evaluation.estimate import estimate
-    from ..evaluation.sweep import variants_of
+    from ..evaluation.variants import variants_of
 
-    score_names, block_list = listed(scores, str, "--scores"), blocks_of(blocks)
+    is_default = (keep_rates, scores, blocks, reduction) == (None,) * 4
+    reduction = reduction or DEFAULT_REDUCTION
+    score_names, block_list = listed(scores or SCORES, str, "--scores"), blocks_of(blocks)
     allow_trusted_code(*score_names, reduction)
-    rates = sorted({1.0, *rates_of(keep_rates)}, reverse=True)
+    rates = sorted({1.0, *rates_of(keep_rates or RATES)}, reverse=True)
     if out is not None:
         make_folder(out)
     if data is None:
@@ -108,7 +126,10 @@ def command(
     manifest = clips_to_evaluate(manifest, data_part.split, data_part.fold)
     loaded = loading.classifier(model)
     seconds = 0.0 if no_timing else budget
-    variants = variants_of(loaded, model, rates, score_names, block_list, reduction=reduction)
+    recommended = loaded.recommended_plan if is_default else None
+    variants = variants_of(
+        loaded, model, rates, score_names, block_list, reduction=reduction, recommended=recommended
+    )
     runners = [variant.runner for variant in variants]
     page = _Page(output)
     pairs = rounds * (len(variants) - 1) if seconds else 0
@@ -123,8 +144,8 @@ def command(
 
     def finish(result: dict[str, Any]) -> None:
         if "recommendation" in result:
-            pruning = _plan_options(result["recommendation"], blocks, reduction)
-            result["recommendation"]["command"] = _command(model, loading, pruning)
+            best = result["recommendation"]
+            best["command"] = _command(model, loading, _plan_options(best, blocks, loaded), best)
         if out is not None:
             complain("written", str(save_json(out / "check.json", result)))
         output.emit(result, lambda: page.show_rest(result))
@@ -143,6 +164,7 @@ def command(
                 scores=score_names,
                 blocks=block_list,
                 reduction=reduction,
+                recommended=recommended,
                 batch_size=batch_size,
                 rounds=rounds,
                 budget=seconds,
@@ -186,7 +208,8 @@ def _print_model(result: dict[str, Any]) -> None:
         f"{model['blocks']} blocks of width {model['width']}, {model['patches']} patches (stride "
         f"{model['stride'][0]}, {model['frames']} frames), {model['classes']} classes, "
         f"{model['activation']}; mean {model['mean']:g}, std {model['std']:g}, padding "
-        f"{model['padding']}."
+        f"{model['padding']}.\n"
+        f"Recommended plan: {result['recommended_plan']['text']}."
     )
 
 
@@ -199,7 +222,7 @@ def _print_rows(result: dict[str, Any]) -> None:
     first = rows[0]
     columns: list[Column] = [
         (method_header(rows), method_of),
-        ("keep", lambda row: str(row["keep_rate"])),
+        ("keep", keep_text),
         ("same top-1 (95 %)", same_interval),
         ("GMACs", lambda row: significant(row["gmacs"])),
         *time_columns(rows),
@@ -262,35 +285,52 @@ def _recommendation(result: dict[str, Any]) -> str:
     gain = f"{best['mac_ratio']:.2f}x fewer MACs"
     if best["speedup"] is not None:
         gain = f"speed-up {best['speedup']:.2f}x, {gain}"
+    plan = f"keep rate {best['keep_rate']} with {method_of(best)}"
+    if best["recommended"]:
+        plan = f"the recommended plan of the model, {best['plan']}"
+    command = best["command"]
+    write = (
+        f"To write this model: {command}"
+        if command
+        else "To write this model, in Python: spectrim.prune(model, plan=model.recommended_plan)"
+        ".save(FOLDER)"
+    )
     return (
-        f"Recommendation: keep rate {best['keep_rate']} with {method_of(best)} ({gain}). It "
+        f"Recommendation: {plan} ({gain}). It "
         f"preserves the top class on {agreement['value']:.1%} of your clips (95 % interval "
-        f"{agreement['low']:.1%} to {agreement['high']:.1%}; required: at least {asked}).\n"
-        f"To write this model: {best['command']}"
+        f"{agreement['low']:.1%} to {agreement['high']:.1%}; required: at least {asked}).\n{write}"
     )
 
 
-def _plan_options(best: dict[str, Any], blocks: str | None, reduction: str) -> list[str]:
-    """The options of the recommended plan; none if nothing is recommended."""
+def _plan_options(
+    best: dict[str, Any], blocks: str | None, model: SpectrogramTransformer
+) -> list[str] | None:
+    """The options of the chosen plan; None if nothing is chosen, or options cannot express it."""
+    if best["recommended"]:
+        best["plan"] = str(model.recommended_plan)
+        return options_of(model.recommended_plan, model.config.depth)
     if best["keep_rate"] == 1.0:
-        return []
+        return None
     options = ["--keep-rate", str(best["keep_rate_of_stages"])]
     options += [] if best["score"] is None else ["--score", best["score"]]
     options += [] if blocks is None else ["--blocks", blocks]
+    reduction = best["reduction"]
     return options + (["--reduction", reduction] if reduction != DEFAULT_REDUCTION else [])
 
 
-def _command(model: str, loading: ModelSettings, pruning: list[str]) -> str | None:
-    """The command that writes the recommended model; None if nothing is recommended."""
-    if not pruning:
+def _command(
+    model: str, loading: ModelSettings, pruning: list[str] | None, best: dict[str, Any]
+) -> str | None:
+    """The command that writes the recommended model; None if there is none."""
+    if pruning is None:
         return None
     words = ["spectrim", "export", model, *pruning]
     words += ["--frames", str(loading.frames)] if loading.frames else []
     for setting in loading.load or []:
         words += ["--load", setting]
-    keep_rate, score = pruning[1], pruning[3].rpartition(":")[2]
-    folder = f"{Path(model).name.removesuffix('.pth')}-{score}-{keep_rate}"
-    return shlex.join([*words, "--out", folder])
+    method = (best["score"] or best["reduction"]).rpartition(":")[2]
+    name = f"{Path(model).name.removesuffix('.pth')}-{method}-{best['keep_rate_of_stages']}"
+    return shlex.join([*words, "--out", name])
 
 
 def _parity(parity: dict[str, Any]) -> str:

@@ -84,7 +84,8 @@ Backend = Annotated[
 ]
 BatchSize = Annotated[int, model_option(min=1, help="Clips or windows per batch.")]
 StrideOfPreset = Annotated[int | None, model_option(help="Patch stride of a preset. Default: 16.")]
-KeepRates = Annotated[str, pruning_option(help="Keep rates above 0, at most 1; comma-separated.")]
+KEEP_RATES_HELP = "Keep rates above 0, at most 1; comma-separated."
+KeepRates = Annotated[str, pruning_option(help=KEEP_RATES_HELP)]
 Calibrate = Annotated[
     Path | None,
     typer.Option(

@@ -14,12 +14,14 @@ from .options import (
     SCORE_HELP,
     allow_trusted_code,
     blocks_of,
+    comma_separated,
     pruning_option,
 )
 from .output import complain
 
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
+    from ..pruning.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,33 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
     return prune(model, plan=recommendation.plan)
 
 
-def note_unused_plan(name: str, model: SpectrogramTransformer) -> None:
-    """Print a note if a model has a saved plan that prunes and that the command does not use."""
-    if any(stage.keep_rate != 1.0 for stage in model.plan.stages):
+def recommended_plan(name: str, model: SpectrogramTransformer) -> Plan:
+    """The recommended plan of a model; a note says what it was measured on."""
+    complain("note", f"{name}: the recommended plan is {model.recommendation}.")
+    return model.recommended_plan
+
+
+def note_unused_plan(name: str, model: SpectrogramTransformer, used: Plan | None = None) -> None:
+    """Print a note if a model has a saved plan that prunes, and that is not the one used."""
+    from ..models.recommended import prunes
+
+    if prunes(model.plan) and model.plan != used:
         complain("note", f"{name}: the saved plan ({model.plan}) is not used.")
+
+
+def options_of(plan: Plan, depth: int) -> list[str] | None:
+    """The options of `export` and `tag` that give a plan; None if they cannot express it."""
+    from ..pruning.plan import paper_plan
+
+    first = plan.stages[0]
+    rate, score, reduction = first.keep_rate, first.score, first.reduction
+    is_named = isinstance(reduction, str) and (score is None or isinstance(score, str))
+    if rate is None or not is_named:
+        return None
+    blocks = [stage.at for stage in plan.stages]
+    for given in (None, blocks):
+        if paper_plan(rate, score, given, reduction, depth=depth) == plan:
+            options = ["--keep-rate", f"{rate:g}", "--reduction", str(reduction)]
+            options += [] if score is None else ["--score", str(score)]
+            return options + ([] if given is None else ["--blocks", comma_separated(given)])
+    return None

@@ -42,14 +42,15 @@ from .output import (
     goes_on,
     sweep_progress,
 )
-from .plan_options import note_unused_plan
+from .plan_options import note_unused_plan, recommended_plan
 from .sweep_table import print_rows
 from .timing_options import TIMING, Budget, NoTiming, Rounds
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
     from ..evaluation.resume import Partial
-    from ..evaluation.sweep import Sweep, Variant
+    from ..evaluation.sweep import Sweep
+    from ..evaluation.variants import Variant
 
 EXAMPLE = "Example: spectrim sweep --model ast-digits --data fsdd-digit.csv --keep-rates 1.0,0.5"
 
@@ -75,7 +76,8 @@ def command(
         str | None,
         pruning_option(
             help="Keep rates above 0 and at most 1, comma-separated; the paper's are 0.9,0.8,0.7,"
-            f"0.6,0.5,0.4. Default: {KEEP_RATES}."
+            f"0.6,0.5,0.4. Default: {KEEP_RATES}. Without pruning options, the recommended plan of "
+            "each model is measured first."
         ),
     ] = None,
     scores: Annotated[
@@ -125,6 +127,7 @@ def command(
         complain("note", f"replacing the results of an earlier sweep in {out}; use another --out "
                  "to keep both.")  # fmt: skip
     names = model or list(DEFAULT_MODELS)
+    options = (keep_rates, scores, blocks, reductions)
     if any(is_onnx(name) for name in names):
         refuse_for_onnx({"--keep-rates": keep_rates, "--scores": scores, "--blocks": blocks,
                          "--reductions": reductions})  # fmt: skip
@@ -132,8 +135,9 @@ def command(
     elif backend is not None:
         raise SpectrimError("--backend is for ONNX files; the models given run with PyTorch.")
     else:
-        pruning = (rates, score_names, block_list, seed, reduction_names, loading.compile)
-        groups = _model_groups(names, loading, out, pruning)
+        pruning = {"keep_rates": rates, "scores": score_names, "blocks": block_list, "seed": seed,
+                   "reduction": reduction_names, "compile": loading.compile}  # fmt: skip
+        groups = _model_groups(names, loading, out, pruning, options == (None,) * len(options))
     seconds = 0.0 if no_timing else budget / len(set(names))
     sweeps: list[Sweep] = []
     partials: list[Path] = []
@@ -209,16 +213,21 @@ def _announce(group: _Group, clips: Manifest, batch_size: int, rounds: int, budg
 
 
 def _model_groups(
-    names: list[str], loading: LoadingWithCompile, out: Path, pruning: tuple[Any, ...]
+    names: list[str],
+    loading: LoadingWithCompile,
+    out: Path,
+    pruning: dict[str, Any],
+    with_recommended: bool,
 ) -> Iterator[_Group]:
     """A group for each PyTorch model; one model is in memory at a time."""
     from ..evaluation.results import slug
-    from ..evaluation.sweep import variants_of
+    from ..evaluation.variants import variants_of
 
     for name in dict.fromkeys(names):
         loaded = loading.classifier(name)
-        note_unused_plan(name, loaded)
-        variants = variants_of(loaded, name, *pruning)
+        recommended = recommended_plan(name, loaded) if with_recommended else None
+        note_unused_plan(name, loaded, recommended)
+        variants = variants_of(loaded, name, recommended=recommended, **pruning)
         partial = out / f".partial-{slug(name)}.npz"
         yield _Group(name, variants, "its unpruned self", partial)
 
@@ -227,7 +236,7 @@ def _file_group(
     names: list[str], backend: str | None, loading: LoadingWithCompile
 ) -> Iterator[_Group]:
     """All exported files as one group."""
-    from ..evaluation.sweep import Variant
+    from ..evaluation.variants import Variant
 
     for name in names:
         if not is_onnx(name):

@@ -53,7 +53,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     compares_files = "against" in rows[0]
     columns: list[Column] = [
         (method_header(rows), method_of),
-        ("keep", lambda row: "several" if row["keep_rate"] is None else str(row["keep_rate"])),
+        ("keep", keep_text),
     ]
     if any("keep_rate_of_stages" in row for row in rows):
         columns.append(("per block", _rate_per_block))
@@ -94,7 +94,21 @@ def _difference(row: Row) -> str:
 def method_header(rows: Sequence[Row]) -> str:
     """Header of the column of `method_of`: a score names the method where only keep-top prunes."""
     reductions = {row.get("reduction", DEFAULT_REDUCTION) for row in rows}
-    return "score" if reductions <= {None, DEFAULT_REDUCTION} else "method"
+    is_score = reductions <= {None, DEFAULT_REDUCTION} and not any(map(is_recommended, rows))
+    return "score" if is_score else "method"
+
+
+def is_recommended(row: Row) -> bool:
+    """Whether the plan of a row is the recommended one of its model."""
+    return bool(row.get("recommended"))
+
+
+def keep_text(row: Row) -> str:
+    """The keep rate; of a recommended plan with the number of its stages, such as "0.9 x 12"."""
+    if row["keep_rate"] is None:
+        return "several"
+    stages = f" x {len(row['plan']['stages'])}" if row.get("recommended") else ""
+    return f"{row['keep_rate']}{stages}"
 
 
 def _rate_per_block(row: Row) -> str:

@@ -23,10 +23,12 @@ from ..models.builtin import builtin_names
 from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.defaults import KEEP_RATES, SWEEP_SCORES
+from ..pruning.plan import Plan
 from ..pruning.saved_plans import is_unpruned, method_of
 from .predict import window_seconds
-from .sweep import TIMING_BUDGET, Steps, Sweep, evaluate, variants_of, with_times
+from .sweep import TIMING_BUDGET, Steps, Sweep, evaluate, with_times
 from .training_clips import training_clips
+from .variants import variants_of
 
 PARITY_CLIPS = 8
 PARITY_SECONDS = 10.0  # no further clip is compared after this time
@@ -53,6 +55,7 @@ def check(
     scores: Sequence[str] = SWEEP_SCORES,
     blocks: Sequence[int | str] | str | None = None,
     reduction: str = "keep-top",
+    recommended: Plan | None = None,
     batch_size: int = 8,
     rounds: int = 20,
     budget: float = TIMING_BUDGET,
@@ -67,7 +70,7 @@ def check(
 
     Args:
         name: name that the model was loaded by; transformers loads the same.
-        keep_rates, scores, blocks, reduction: what is pruned, as for `variants_of`.
+        keep_rates, scores, blocks, reduction, recommended: what is pruned, see `variants_of`.
         agreement: minimum fraction of clips whose top-1 class must not change.
         rounds, budget: of timing, see `sweep.with_times`; a budget of 0 times nothing.
         compile: compile every model. Parity is checked with the uncompiled one.
@@ -87,8 +90,9 @@ def check(
             f"an agreement of {agreement}; expected a number above 0 and at most 1."
         )
     variants = variants_of(
-        model, name, keep_rates, scores, blocks, reduction=reduction, compile=compile
-    )
+        model, name, keep_rates, scores, blocks,
+        reduction=reduction, compile=compile, recommended=recommended,
+    )  # fmt: skip
     manifest = manifest.unlabelled()
     config = model.config
     result: dict[str, Any] = {
@@ -107,6 +111,7 @@ def check(
             "padding": config.padding,
             "parameters": sum(p.numel() for p in model.parameters()),
         },
+        "recommended_plan": model.recommendation.to_dict() | {"text": str(model.recommendation)},
         "data": str(manifest.source),
         "channel": manifest.channel,
         "training_clips": training_clips(name, manifest),
@@ -150,7 +155,8 @@ def candidates(rows: Sequence[dict[str, Any]], agreement: float) -> list[dict[st
     for method in dict.fromkeys(map(method_of, pruned)):
         chosen = None
         of_method = [row for row in pruned if method_of(row) == method]
-        for row in sorted(of_method, key=lambda row: -row["keep_rate"]):
+        # A recommended plan stands alone; its stages may have several keep rates.
+        for row in sorted(of_method, key=lambda row: -(row["keep_rate"] or 0.0)):
             if row["agreement"]["top1"]["low"] < agreement:
                 break
             chosen = row
@@ -166,7 +172,8 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
 
     Returns:
         {"asked": the agreement, "keep_rate", "score", "agreement", "speedup", "gmacs" of the
-        chosen row, "mac_ratio": its reduction of MACs, "clips_needed": see `clips_needed`}.
+        chosen row, "recommended": whether it is the model's recommended plan, "mac_ratio": its
+        reduction of MACs, "clips_needed": see `clips_needed`}.
     """
     full = rows[0]
     best = candidates(rows, agreement)
@@ -184,6 +191,7 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
         "keep_rate_of_stages": chosen.get("keep_rate_of_stages", chosen["keep_rate"]),
         "score": chosen["score"],
         "reduction": chosen.get("reduction"),
+        "recommended": chosen.get("recommended", False),
         "agreement": chosen["agreement"]["top1"],
         "speedup": chosen["speedup"],
         "gmacs": chosen["gmacs"],

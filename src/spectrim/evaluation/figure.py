@@ -73,7 +73,7 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
     pruned = [row for row in rows if not is_unpruned(row)]
     for method, (colour, marker) in score_styles(map(method_of, pruned)).items():
         line = sorted(
-            (row for row in pruned if method_of(row) == method), key=lambda row: row["keep_rate"]
+            (row for row in pruned if method_of(row) == method), key=lambda row: row["gmacs"]
         )
         line += full
         # "mean_gmacs" exists where clips keep different numbers of patches.

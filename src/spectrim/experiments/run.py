@@ -17,7 +17,7 @@ from ..common.locks import claim
 from ..common.parse import read_json
 from ..data.clip import clip_names
 from ..evaluation.predict import predict
-from ..evaluation.sweep import variants_of
+from ..evaluation.variants import variants_of
 from ..metrics.classification import indicator, metric, paired_difference
 from ..models.build import macs
 from ..models.loading.load import load

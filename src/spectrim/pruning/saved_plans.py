@@ -103,11 +103,16 @@ def plan_columns(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def method_of(row: Mapping[str, Any]) -> str:
-    """What a row's plan does, as one label: the score of keep-top, else the reduction too."""
+    """What a row's plan does, as one label: the score of keep-top, else the reduction too.
+
+    The row of a model's recommended plan says so: "tome (recommended)".
+    """
     score, reduction = row["score"], row.get("reduction")
     if score is None:
-        return reduction or "unpruned"
-    return score if reduction in (DEFAULT_REDUCTION, None) else f"{reduction}, {score}"
+        method = reduction or "unpruned"
+    else:
+        method = score if reduction in (DEFAULT_REDUCTION, None) else f"{reduction}, {score}"
+    return f"{method} (recommended)" if row.get("recommended") else method
 
 
 def plan_label(plan: Mapping[str, Any]) -> str:
