@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import spectrim
+from spectrim.common.errors import SpectrimError
 from spectrim.data.builtin import sample_pack
 from spectrim.experiments.definition import read_grid
 from spectrim.experiments.pooled import Numbers
@@ -52,6 +53,8 @@ def test_an_onnx_file_of_release_0_1_gives_the_same_probabilities():
     assert model.metadata.plan["stages"] == expected["plan"]["stages"]
     row = spectrim.tag(spectrim.load(OLD / "model-ast"), CLIP)[0]
     assert row["labels"] == EXPECTED["ast"]["tag"]["labels"]
+    with pytest.raises(SpectrimError, match="without an output for embeddings"):
+        model.embeddings([])
 
 
 def test_cells_of_release_0_1_give_the_same_pooled_numbers(tmp_path, monkeypatch):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
+from cuts import ties
 
 import spectrim
 from spectrim.common.errors import SpectrimError
@@ -36,7 +40,26 @@ def test_the_metadata_is_where_onnx_puts_it(digits):
         ("waveforms", "tensor(float)"),
         ("lengths", "tensor(int64)"),
     ]
-    assert [o.name for o in session.get_outputs()] == ["probabilities", "logits"]
+    assert [o.name for o in session.get_outputs()] == ["probabilities", "logits", "embedding"]
+
+
+def test_embeddings_are_those_of_torch(pruned, digits, sounds):
+    waveforms = sounds[:6]
+    with torch.inference_mode():
+        features, valid = pruned.features_from_waveforms(waveforms)
+        expected = pruned.embed(features, valid)
+    assert not ties(pruned, features, valid).any()
+    for backend in ("onnxruntime", "openvino"):
+        if backend == "openvino" and importlib.util.find_spec("openvino") is None:
+            continue
+        runner = load_onnx(digits, backend)
+        values = torch.from_numpy(runner.embeddings(waveforms))
+        torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-4)
+        assert runner.embedding_width == expected.shape[1]
+
+
+def test_the_labels_are_beside_the_file(pruned, digits):
+    assert json.loads(digits.with_suffix(".labels.json").read_text()) == pruned.labels
 
 
 def test_nothing_of_who_exported_stays_in_the_file(digits):

@@ -177,6 +177,14 @@ def test_trace_forward_and_parts_agree(make, heard, family, score):
     assert torch.equal(pruned.head(pruned.pool(pruned.encode(features, valid))), logits)
 
 
+def test_sounds_are_embedded_like_their_features(make, clips):
+    model = make("ast", depth=2)
+    files = [clips["dog"], clips["digit"]]
+    features, valid = model.features(files)
+    assert torch.equal(model.embed(files), model.embed(features, valid))
+    assert torch.equal(model.embed(files[1]), model.embed(*model.features(files[1])))
+
+
 @each_family
 def test_a_ranking_gets_the_same_attention_fused_or_explicit(make, heard, family):
     """The map is computed where a ranking wants it, and else from queries and keys."""

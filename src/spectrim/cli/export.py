@@ -57,7 +57,7 @@ def command(
     from ..common.errors import SpectrimError
     from ..common.files import make_folder
     from ..common.versions import RESULT_VERSION, versions
-    from ..deploy.export import export
+    from ..deploy.export import export, labels_path
     from ..deploy.onnx_model import load_onnx
     from ..evaluation.predict import window_seconds
 
@@ -82,6 +82,7 @@ def command(
     metadata = load_onnx(out).metadata
     row = {
         "file": str(out),
+        "labels_file": str(labels_path(out)),
         "model": model,
         "bytes": out.stat().st_size,
         "plan": metadata.plan,

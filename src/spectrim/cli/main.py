@@ -21,6 +21,7 @@ from .output import complain
 COMMANDS = (
     "sweep",
     "tag",
+    "embed",
     "check",
     "analyze",
     "ablate",

@@ -44,13 +44,11 @@ Inputs = Annotated[
         "files with one path per line.",
     ),
 ]
-TableOut = Annotated[
-    Path | None,
-    output_option(
-        help="Write a table to a file that ends in .csv, .jsonl or .parquet. Run the same command "
-        "again to continue after an interruption."
-    ),
-]
+TABLE_OUT_HELP = (
+    "Write a table to a file that ends in .csv, .jsonl or .parquet. Run the same command again to "
+    "continue after an interruption."
+)
+TableOut = Annotated[Path | None, output_option(help=TABLE_OUT_HELP)]
 Tolerate = Annotated[
     bool,
     output_option(
@@ -75,7 +73,11 @@ Hop = Annotated[
 
 
 def loaded_runner(
-    model: str | None, backend: str | None, loading: LoadingWithCompile, new_plan: NewPlan
+    model: str | None,
+    backend: str | None,
+    loading: LoadingWithCompile,
+    new_plan: NewPlan,
+    needs_classes: bool = True,
 ) -> tuple[str, Runner]:
     """The name of the model and the model, ready to run, on PyTorch or as an exported file."""
     if model is None:
@@ -88,7 +90,8 @@ def loaded_runner(
         raise SpectrimError(f"--backend is for ONNX files; {model} runs with PyTorch.")
     from ..deploy.torch_runner import TorchRunner
 
-    loaded = new_plan.apply(loading.classifier(model))
+    loaded = loading.classifier(model) if needs_classes else loading.model(model)
+    loaded = new_plan.apply(loaded)
     if loading.compile:
         loaded.compile()
     return model, TorchRunner(loaded)

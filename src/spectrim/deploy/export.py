@@ -18,7 +18,7 @@ import torch
 from ..audio.constants import SAMPLE_RATE, num_samples
 from ..audio.windows import padded
 from ..common.errors import SpectrimError, missing_package, nearest
-from ..common.files import save
+from ..common.files import save, save_json
 from ..models.build import macs
 from ..models.provenance import plan_record
 from ..models.transformer import SpectrogramTransformer
@@ -26,7 +26,7 @@ from ..pruning.parts import declared, part_name
 from ..pruning.reductions import REDUCTIONS
 from ..pruning.scores import SCORES
 from ..version import __version__
-from .graph import FromFeatures, FromWaveforms
+from .graph import OUTPUTS, FromFeatures, FromWaveforms
 from .onnx_metadata import Metadata
 from .translations import translations
 
@@ -59,7 +59,8 @@ def export(
         name: name of the model in the metadata; None: its config's name.
 
     Returns:
-        The path. The outputs are "probabilities" and "logits", (batch, classes) float32 each.
+        The path. The outputs are "probabilities" and "logits", (batch, classes) float32 each, and
+        "embedding", (batch, width) float32. Beside it, `labels_path` names the file of labels.
 
     Raises:
         SpectrimError: random scores; a user's score or reduction that cannot be traced; an
@@ -116,6 +117,7 @@ def metadata_of(
         metric=config.metric,
         macs=macs(model),
         quantization=quantization,
+        embedding_width=config.width,
         spectrim=__version__,
     )
 
@@ -161,7 +163,7 @@ def _traced(whole: FromFeatures) -> Any:
                 whole,
                 whole.examples(),
                 input_names=list(whole.names),
-                output_names=["probabilities", "logits"],
+                output_names=list(OUTPUTS),
                 dynamic_shapes=whole.free(),
                 dynamo=True,
                 external_data=False,
@@ -232,4 +234,14 @@ def _save(proto: Any, metadata: Metadata, out: Path) -> Path:
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, metadata.to_texts())
     onnx.checker.check_model(proto)
-    return save(out, lambda aside: onnx.save(proto, aside))
+    save(out, lambda aside: onnx.save(proto, aside))
+    save_json(labels_path(out), metadata.labels)
+    return out
+
+
+def labels_path(out: Path) -> Path:
+    """The file beside an exported file that lists the labels, for programs that read no metadata.
+
+    Such as "digits.labels.json" beside "digits.onnx".
+    """
+    return out.with_suffix(".labels.json")

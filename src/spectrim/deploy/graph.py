@@ -15,9 +15,12 @@ from ..pruning.context import Context
 from ..pruning.reductions import keep_top
 from ..pruning.tokens import Tokens
 
+OUTPUTS = ("probabilities", "logits", "embedding")
+"""Names of the outputs: (batch, classes) twice, and (batch, width), the input of the head."""
+
 
 class FromFeatures(nn.Module):
-    """Normalised log-mel features to probabilities and logits."""
+    """Normalised log-mel features to probabilities, logits and embeddings."""
 
     names = ("features", "valid")
 
@@ -25,11 +28,11 @@ class FromFeatures(nn.Module):
         super().__init__()
         self.model = portable(model)
 
-    def forward(self, features: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, frames, mels) and (batch,) valid frames to (batch, classes) twice."""
-        logits = self.model(features, valid)
-        # Two separate outputs; exported files name them "probabilities" and "logits".
-        return self.model.probabilities(logits), logits
+    def forward(self, features: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, frames, mels) and (batch,) valid frames to the outputs of `OUTPUTS`."""
+        embedding = self.model.embed(features, valid)
+        logits = self.model.head(embedding).float()
+        return self.model.probabilities(logits), logits, embedding
 
     def examples(self) -> tuple[Tensor, Tensor]:
         """Inputs to trace with."""
@@ -44,12 +47,12 @@ class FromFeatures(nn.Module):
 
 
 class FromWaveforms(FromFeatures):
-    """Waveforms of any number of samples to probabilities and logits."""
+    """Waveforms of any number of samples to probabilities, logits and embeddings."""
 
     names = ("waveforms", "lengths")
 
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, samples) at 16 kHz and (batch,) their samples to (batch, classes) twice.
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, samples) at 16 kHz and (batch,) their samples to the outputs of `OUTPUTS`.
 
         Samples past a clip's length or past the model's window are ignored.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from ..audio.constants import SAMPLE_RATE
@@ -32,6 +32,7 @@ class Metadata:
         macs: multiply-accumulates for one clip.
         quantization: "none", "int8 dynamic" or "int8 static".
         spectrim: version that wrote the file.
+        embedding_width: values of the output "embedding"; 0: an older file, which has none.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Metadata:
     macs: int = number(least=0)
     quantization: str
     spectrim: str
+    embedding_width: int = number(0, least=0)
 
     def to_texts(self) -> dict[str, str]:
         """Keys and texts for `metadata_props`."""
@@ -75,6 +77,8 @@ def metadata_from(path: str, texts: Mapping[str, str]) -> Metadata:
         )
     values: dict[str, Any] = {}
     for entry in fields(Metadata):
+        if entry.name not in texts and entry.default is not MISSING:
+            continue
         if entry.name not in texts:
             raise SpectrimError(f"{path}: its metadata lacks {entry.name!r}. Export it again.")
         text = texts[entry.name]

@@ -64,6 +64,25 @@ class OnnxModel(Runner):
         """As `probabilities`, before the activation."""
         return self.run(*self._inputs(waveforms), "logits")
 
+    @property
+    def embedding_width(self) -> int:
+        """Number of values of an embedding.
+
+        Raises:
+            SpectrimError: an earlier Spectrim exported the file without embeddings.
+        """
+        if not self.metadata.embedding_width:
+            raise SpectrimError(
+                f"{self.path}: Spectrim {self.metadata.spectrim} exported it without an output for "
+                "embeddings. Export the model again."
+            )
+        return self.metadata.embedding_width
+
+    def embeddings(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        """Waveforms as for `probabilities`, to (batch, width) float32, the input of the head."""
+        assert self.embedding_width
+        return self.run(*self._inputs(waveforms), "embedding")
+
     def run(
         self, values: np.ndarray, counts: np.ndarray, output: str = "probabilities"
     ) -> np.ndarray:
@@ -72,13 +91,14 @@ class OnnxModel(Runner):
         Args:
             values: (batch, samples) waveforms or (batch, frames, mels) features, float32.
             counts: (batch,) int64, samples or frames of each clip before its padding.
-            output: "probabilities" or "logits".
+            output: "probabilities", "logits" or "embedding".
 
         Returns:
-            (batch, classes) float32.
+            (batch, classes) float32; (batch, width) of "embedding".
         """
         if not len(values):
-            return np.zeros((0, len(self.labels)), np.float32)
+            columns = self.embedding_width if output == "embedding" else len(self.labels)
+            return np.zeros((0, columns), np.float32)
         try:
             return self._infer(values, counts, output)
         except Exception as error:

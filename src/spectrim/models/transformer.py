@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..audio.channels import MIX, Channel
+from ..audio.decode import Sound
 from ..audio.filterbank import FilterBank
 from ..audio.precision import float32_product
 from ..common.errors import SpectrimError
@@ -113,8 +115,21 @@ class SpectrogramTransformer(FeatureExtraction, Recommended, nn.Module):
         softmax = self.config.activation == "softmax"
         return logits.softmax(1) if softmax else logits.sigmoid()
 
-    def embed(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """(batch, frames, mels) to (batch, width), the input of the linear head."""
+    def embed(
+        self,
+        features: Tensor | Iterable[Sound] | Sound,
+        valid: Tensor | None = None,
+        channel: Channel = MIX,
+    ) -> Tensor:
+        """Features or sounds to (batch, width), the input of the linear head.
+
+        Args:
+            features: (batch, frames, mels) as `features` returns them; or what `features` takes:
+                one or several sounds, of which the first window is used.
+            valid: of features, as for `forward`; channel: of sounds, as for `features`.
+        """
+        if not isinstance(features, Tensor):
+            features, valid = self.features(features, channel)
         return self.pool(self.encode(features, valid))
 
     def trace(

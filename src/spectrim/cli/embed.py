@@ -1,0 +1,61 @@
+"""`spectrim embed`: embeddings of recordings in a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Backend, BatchSize, ChannelOption, LoadingWithCompile
+from .output import Output
+from .plan_options import NewPlan
+from .recordings import (
+    TABLE_OUT_HELP,
+    Hop,
+    Inputs,
+    ModelOrOnnx,
+    TableJob,
+    Tolerate,
+    Workers,
+    end_with_unreadable,
+    loaded_runner,
+    print_summary,
+)
+
+EXAMPLE = "Example: spectrim embed recordings --out embeddings.parquet"
+
+
+def command(
+    files: Inputs,
+    out: Annotated[Path, typer.Option(help=TABLE_OUT_HELP)],
+    loading: LoadingWithCompile,
+    new_plan: NewPlan,
+    output: Output,
+    model: ModelOrOnnx = None,
+    backend: Backend = None,
+    batch_size: BatchSize = 8,
+    channel: ChannelOption = "mix",
+    hop: Hop = None,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(
+            help="One row per file: the maximum or the mean of each value over the windows. "
+            "Default: one row per window."
+        ),
+    ] = None,
+    workers: Workers = None,
+    tolerate_failures: Tolerate = False,
+) -> None:
+    """Write embeddings of recordings to a table: the input of the model's linear head."""
+    from ..deploy.recordings.formats import format_of
+    from ..deploy.recordings.inputs import recordings_of
+    from ..deploy.recordings.tables import EmbeddingTable
+
+    format_of(out)  # before the model is loaded
+    name, runner = loaded_runner(model, backend, loading, new_plan, needs_classes=False)
+    table = EmbeddingTable(runner, aggregate, channel)
+    job = TableJob(runner, name, hop, batch_size, workers)
+    summary = job.write(table, recordings_of(files), out, "embedding")
+    print_summary(summary, job.context(), output)
+    end_with_unreadable(summary.failures, tolerate_failures, out)
