@@ -66,15 +66,16 @@ def merged(
     places = places.scatter(1, leaving, places.gather(1, into))
     holders = tokens.holders(num_input_patches)
     members = torch.where(holders < 0, -1, places.gather(1, holders.clamp(min=0)))
-    return replace(
+    left = replace(
         tokens,
         x=torch.cat([tokens.x[:, : tokens.num_prefix_tokens], averages], 1),
         origin=tokens.origin.gather(1, order),
         sizes=sizes.scatter_add(1, into, gains.to(sizes.dtype)).gather(1, order),
-        present=present,
+        present=None,
         members=members,
         proportional=proportional,
     )
+    return left if present is None else left.with_present(present)
 
 
 def merged_pairs(

@@ -193,7 +193,13 @@ class Stage:
         wrong = left.disagreement(tokens, context.clips.grid.count)
         if wrong is not None:
             raise SpectrimError(f"reduction {part_name(self.reduction)} returned {wrong}")
-        return left.trimmed() if self.is_adaptive else left
+        if self.is_adaptive:
+            return left.trimmed()
+        if context.counts is not None and tokens.present is not None:
+            # As when it is alone, a clip whose patches all stay keeps their order too.
+            stays_whole = context.counts == tokens.present.sum(1)
+            left = left.restored(stays_whole, tokens, context.clips.grid.count)
+        return left
 
     def _counts(self, tokens: Tokens, of: Callable[[int, int], int]) -> Tensor | None:
         """(batch,) patches that each clip keeps, as if it were alone; None if all clips are equal.

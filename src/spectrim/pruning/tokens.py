@@ -97,6 +97,14 @@ class Tokens:
             members=None if self.members is None else _follow(self.members, index, self.count),
         )
 
+    def with_present(self, present: Tensor) -> Tokens:
+        """The same tokens, of which only those in `present` (batch, patches) bool are present."""
+        members = self.members
+        if members is not None:  # patches that an absent token holds are dropped
+            is_held = (members >= 0) & present.gather(1, members.clamp(min=0))
+            members = torch.where(is_held, members, -1)
+        return replace(self, present=present, members=members)
+
     def holders(self, num_input_patches: int) -> Tensor:
         """(batch, input patches): position of the token that holds each one, -1 if dropped."""
         if self.members is not None:
@@ -139,6 +147,39 @@ class Tokens:
         shorter = self.take(places)
         return replace(shorter, present=None) if int(counts.min()) == most else shorter
 
+    def restored(self, clips: Tensor, arriving: Tokens, num_input_patches: int) -> Tokens:
+        """The tokens that arrived at a reduction in some clips, and these in the others.
+
+        Args:
+            clips: (batch,) bool: the clips that get the `arriving` tokens, of which no more are
+                present than this sequence has places.
+        """
+        places = torch.arange(self.count, device=self.x.device).expand_as(self.origin)
+        before = arriving.take(places)
+        rows = clips[:, None]
+
+        def either(one: Tensor, other: Tensor) -> Tensor:
+            return torch.where(rows.unflatten(1, (1,) * (one.dim() - 1)), one, other)
+
+        sizes = None
+        if self.sizes is not None or before.sizes is not None:
+            ones = torch.ones_like(self.origin)
+            pair = (ones if tokens.sizes is None else tokens.sizes for tokens in (before, self))
+            sizes = either(*pair)
+        members = self.members
+        if members is not None or before.members is not None:
+            pair = (tokens.holders(num_input_patches) for tokens in (before, self))
+            members = either(*pair)
+        assert before.present is not None and self.present is not None
+        return replace(
+            self,
+            x=either(before.x, self.x),
+            origin=either(before.origin, self.origin),
+            sizes=sizes,
+            present=either(before.present, self.present),
+            members=members,
+        )
+
     def only(self, keep: Tensor) -> Tokens:
         """Drop the patches whose origin `keep` (batch, input patches) bool does not hold.
 
@@ -160,7 +201,8 @@ class Tokens:
             )
         index = here.int().argsort(dim=1, descending=True, stable=True)[:, :most]
         present = torch.arange(most, device=counts.device) < counts[:, None]
-        return replace(self.take(index), present=present if fewest < most else None)
+        kept = self.take(index)
+        return kept.with_present(present) if fewest < most else replace(kept, present=None)
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..context import Context
 from ..merging import half_stays, mean_keys, merged_pairs, num_merged
@@ -21,7 +22,6 @@ from .registry import every_block, register
     tokens_after=half_stays,
     needs_scores=False,
     needs_block=True,
-    exportable="ONNX has no running maximum (aten.cummax)",
 )
 def adjacent(
     tokens: Tokens,
@@ -63,9 +63,8 @@ def adjacent(
     is_chosen = _chosen(similarity, is_link, most, numbers)
 
     # Chosen links connect runs of tokens; all tokens of a run join its first one.
-    joins = torch.nn.functional.pad(is_chosen, (1, 0))  # token i joins token i - 1
-    places = torch.arange(tokens.count, device=sequence.device)
-    head = torch.where(joins, 0, places).cummax(1).values
+    joins = functional.pad(is_chosen, (1, 0))  # token i joins token i - 1
+    head = last_marked(~joins)
     by_leaving = (~joins).int().argsort(dim=1, stable=True)  # tokens that join, in sequence order
     leaving = by_leaving[:, :most]
     into = head.gather(1, leaving)
@@ -78,11 +77,12 @@ def adjacent(
 def _chosen(similarity: Tensor, is_link: Tensor, most: int, numbers: Tensor | None) -> Tensor:
     """(batch, links) bool: the `most` links that merge (`numbers` of each clip, if they differ).
 
-    First the links that a greedy choice takes, highest similarity first, then the others.
+    First the links that a greedy choice takes, highest similarity first, then the others. Where
+    frequency rows hold too few tokens, the end of a row joins the beginning of the next row.
     """
     is_greedy = matching(similarity)
     by_similarity = similarity.argsort(dim=1, descending=True, stable=True)
-    group = torch.where(is_greedy, 0, 1) + 2 * (~is_link).int()
+    group = torch.where(is_link, torch.where(is_greedy, 0, 1), 2)
     in_groups = group.gather(1, by_similarity).argsort(dim=1, stable=True)
     order = by_similarity.gather(1, in_groups)[:, :most]
     taken = torch.ones_like(order, dtype=torch.bool)
@@ -103,14 +103,38 @@ def matching(similarity: Tensor) -> Tensor:
     Example: similarities 5 3 4 2 1. Peaks are 5 and 4, taken. 3 lies one step from both: no. 2
     lies one step from 4: no. 1 lies two steps from 4: taken.
     """
-    links = similarity.shape[1]
-    places = torch.arange(links, device=similarity.device)
-    is_uphill_left = torch.zeros_like(similarity, dtype=torch.bool)
-    is_uphill_left[:, 1:] = similarity[:, :-1] >= similarity[:, 1:]
-    is_uphill_right = torch.zeros_like(is_uphill_left)
-    is_uphill_right[:, :-1] = similarity[:, 1:] > similarity[:, :-1]
+    places = torch.arange(similarity.shape[1], device=similarity.device)
+    is_higher_left = similarity[:, :-1] >= similarity[:, 1:]
+    is_uphill_left = functional.pad(is_higher_left, (1, 0))  # the first link has no left side
+    is_uphill_right = functional.pad(~is_higher_left, (0, 1))
     # Steps to the nearest link, on this side, from which it no longer goes uphill.
-    peak_left = torch.where(is_uphill_left, -1, places).cummax(1).values
-    peak_right = torch.where(is_uphill_right, links, places).flip(1).cummin(1).values.flip(1)
-    steps_left, steps_right = places - peak_left, peak_right - places
+    steps_left = places - last_marked(~is_uphill_left)
+    steps_right = next_marked(~is_uphill_right) - places
     return (steps_left % 2 == 0) & (steps_right % 2 == 0)
+
+
+def last_marked(is_marked: Tensor) -> Tensor:
+    """(batch, n) bool to (batch, n): the last marked place up to each place; the first is marked.
+
+    A running maximum of the marked places does the same, but ONNX has none.
+    """
+    number = is_marked.long().cumsum(1)  # of marks up to each place
+    return _marked_places(is_marked, number).gather(1, number - 1)
+
+
+def next_marked(is_marked: Tensor) -> Tensor:
+    """(batch, n) bool to (batch, n): the next marked place from each place; the last is marked."""
+    number = is_marked.long().cumsum(1)
+    return _marked_places(is_marked, number).gather(1, number - is_marked.long())
+
+
+def _marked_places(is_marked: Tensor, number: Tensor) -> Tensor:
+    """(batch, n + 1): the marked places in order, then unused entries.
+
+    Args:
+        number: of marks up to each place.
+    """
+    n = is_marked.shape[1]
+    places = torch.arange(n, device=number.device).expand_as(number)
+    slots = torch.where(is_marked, number - 1, n)  # places without a mark go to the last entry
+    return torch.zeros_like(functional.pad(number, (0, 1))).scatter(1, slots, places)

@@ -6,8 +6,6 @@ Fayyaz et al., "Adaptive Token Sampling for Efficient Vision Transformers" (ECCV
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -80,4 +78,4 @@ def ats(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
     chosen = keys.argsort(dim=1, stable=True)[:, : min(count, arriving)]
     sampled_counts = is_sampled.sum(1, keepdim=True)
     kept = tokens.take(order.gather(1, chosen))
-    return replace(kept, present=places[: kept.count] < sampled_counts)
+    return kept.with_present(places[: kept.count] < sampled_counts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -29,4 +27,4 @@ def first_of(tokens: Tokens, order: Tensor, context: Context) -> Tokens:
         return left
     # A clip with fewer patches than the others keeps the same number as if it were alone.
     places = torch.arange(left.count, device=left.x.device)
-    return replace(left, present=left.present & (places < context.counts[:, None]))
+    return left.with_present(left.present & (places < context.counts[:, None]))
