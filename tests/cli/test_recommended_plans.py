@@ -12,6 +12,7 @@ import torch
 
 import spectrim
 from spectrim.cli.plan_options import NewPlan, options_of
+from spectrim.common.errors import SpectrimError
 from spectrim.models import builtin
 from spectrim.models.provenance import plan_record
 from spectrim.pruning.plan import Plan, paper_plan
@@ -247,3 +248,31 @@ def test_options_of_a_plan_give_the_plan(plan):
 )
 def test_plans_that_options_cannot_express(plan):
     assert options_of(plan, 12) is None
+
+
+def test_macs_without_options_counts_the_recommended_plan(run, measured):
+    rows = json.loads(run("macs", str(measured), "--json").stdout)["rows"]
+    assert [row["keep_rate"] for row in rows] == [1.0, None, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    pruned = spectrim.prune(spectrim.load(measured), plan=PLAN)
+    assert rows[1]["recommended"] is True and rows[1]["macs"] == spectrim.macs(pruned)
+    assert rows[1]["plan"] == plan_record(PLAN)
+    assert not any("recommended" in row for row in [rows[0], *rows[2:]])
+    done = run("macs", "ast-base", "--frames", "128")
+    assert "tome 0.9 (recommended)" in done.stdout and "not measured on this model" in done.stderr
+    for options in (("--keep-rates", "0.5"), ("--score", "random"), ("--reduction", "evit"),
+                    ("--blocks", "3")):  # fmt: skip
+        assert "(recommended)" not in run("macs", str(measured), *options).stdout
+
+
+def test_bench_without_options_times_the_recommended_plan(run, measured, monkeypatch):
+    given = []
+
+    def stop(model, name, **settings):
+        given.append(settings)
+        raise SpectrimError("stopped by the test")
+
+    monkeypatch.setattr("spectrim.evaluation.bench.bench.bench", stop)
+    run("bench", "--model", str(measured))
+    run("bench", "--model", str(measured), "--keep-rates", "0.5")
+    assert [settings["recommended"] for settings in given] == [PLAN, None]
+    assert [settings["keep_rates"] for settings in given] == [[1.0, 0.7, 0.5], [0.5]]

@@ -7,19 +7,23 @@ import json
 import math
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import spectrim
-from spectrim.common.errors import SpectrimError
+from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.evaluation.bench.bench import bench
+from spectrim.evaluation.bench.candidates import PlannedModel, exported
 from spectrim.evaluation.bench.machine import matrix_product
 from spectrim.evaluation.bench.memory import peak_memory
 from spectrim.evaluation.bench.transformers_ast import Transformers
 from spectrim.evaluation.timing import Timing
 from spectrim.models.device import to_device
+from spectrim.models.provenance import plan_record
+from spectrim.pruning.plan import paper_plan
 
 MEASURED = ("ms_per_clip", "clips_per_s", "gmac_per_s", "machine_gmac_per_s", "speedup")
 QUICK = {"rounds": 1, "budget": 0.0, "matmul_size": 64, "memory": False, "threads": 1}
@@ -118,8 +122,8 @@ def test_every_backend_is_given_as_many_threads_as_torch_has(make, monkeypatch):
         given.append(threads)
         raise SpectrimError("enough")
 
-    monkeypatch.setattr("spectrim.evaluation.bench.bench.export", lambda *given, **how: None)
-    monkeypatch.setattr("spectrim.evaluation.bench.bench.load_onnx", stop)
+    monkeypatch.setattr("spectrim.evaluation.bench.candidates.export", lambda *given, **how: None)
+    monkeypatch.setattr("spectrim.evaluation.bench.candidates.load_onnx", stop)
     with pytest.raises(SpectrimError, match="enough"):
         bench(make("ast", depth=1), "test", backends=["onnxruntime"], keep_rates=[1.0],
               **(QUICK | {"threads": None}))  # fmt: skip
@@ -214,3 +218,38 @@ def test_peak_memory_of_an_exported_model_knows_no_torch(make, tmp_path):
     own = peak_memory(tmp_path / "model", "torch", 20_000, 1, 1)
     assert exported is not None and own is not None
     assert 20 < exported < own < 2000
+
+
+def test_the_recommended_plan_has_rows_of_its_own(make):
+    """Also where keep-top has the same keep rate."""
+    model = make("ast", depth=2)
+    plan = paper_plan(0.5, reduction="tome", depth=2)
+    result = bench(model, "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
+                   recommended=plan, batch_sizes=[1], **QUICK)  # fmt: skip
+    unpruned, recommended, pruned = result["rows"]
+    assert recommended["recommended"] is True and recommended["keep_rate"] == 0.5
+    assert recommended["plan"] == plan_record(plan)
+    merged = spectrim.prune(model, plan=plan)
+    assert recommended["mac_ratio"] == spectrim.macs(model) / spectrim.macs(merged)
+    assert recommended["mac_ratio"] != pruned["mac_ratio"] and pruned["keep_rate"] == 0.5
+    assert "recommended" not in unpruned | pruned
+    assert (result["score"], result["blocks"]) == ("attention", [0])
+
+
+def test_a_recommended_plan_that_cannot_be_exported_is_timed_with_torch(make, monkeypatch):
+    files = []
+
+    def fail(model, file, **options):
+        if any(stage.is_adaptive for stage in model.plan.stages):
+            raise SpectrimError("it keeps different numbers of patches.")
+        files.append(file.name)
+
+    monkeypatch.setattr("spectrim.evaluation.bench.candidates.export", fail)
+    folder, model = Path(), make("ast", depth=1)
+    adaptive = spectrim.prune(model, 0.5, blocks=(0,), reduction="ats")
+    with pytest.warns(SpectrimNotice, match="timed with torch only: it keeps different numbers"):
+        assert not exported(PlannedModel("recommended", 0.5, adaptive), folder, print)
+    assert exported(PlannedModel("recommended", 0.5, model), folder, print)
+    with pytest.raises(SpectrimError, match="different numbers"):
+        exported(PlannedModel("0.5", 0.5, adaptive), folder, print)
+    assert files == ["recommended-none.onnx"]

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..pruning.defaults import BENCH_KEEP_RATES
+from ..pruning.saved_plans import plan_label
 from .options import (
+    KEEP_RATES_HELP,
     Calibrate,
-    KeepRates,
     Loading,
     LoadingWithCompile,
     StrideOfPreset,
     comma_separated,
     listed,
     model_option,
+    pruning_option,
     rates_of,
 )
 from .output import Output, begins_anew, complain, progress
-from .plan_options import Pruning
+from .plan_options import Pruning, recommended_plan
 from .tables import print_table
 from .timing_options import Rounds, timing_option
 
@@ -59,7 +61,13 @@ def command(
         ),
     ] = "ast-base",
     stride: StrideOfPreset = None,
-    keep_rates: KeepRates = KEEP_RATES,
+    keep_rates: Annotated[
+        str | None,
+        pruning_option(
+            help=f"{KEEP_RATES_HELP} Default: {KEEP_RATES}. Without pruning options, the "
+            "recommended plan of the model is timed as well."
+        ),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -93,7 +101,7 @@ def command(
     from ..evaluation.bench.bench import bench
     from ..evaluation.predict import window_seconds
 
-    rates = rates_of(keep_rates)
+    rates = rates_of(keep_rates or KEEP_RATES)
     sizes = listed(batch_sizes, int, "--batch-sizes")
     pruning.check()
     if out:
@@ -110,6 +118,9 @@ def command(
         complain(
             "note", "without --calibrate, int8 is timed with onnxruntime only, not with openvino."
         )
+    recommended = None
+    if not pruning.is_given(keep_rates):
+        recommended = recommended_plan(model, timed.recommendation)
     with begins_anew(), progress() as bar:
         task = bar.add_task("preparing", total=None)
         result = bench(
@@ -120,6 +131,7 @@ def command(
             score=pruning.score,
             blocks=pruning.blocks,
             reduction=pruning.reduction,
+            recommended=recommended,
             quantize=quantizations,
             calibration=clips,
             against=against,
@@ -174,7 +186,7 @@ def _print(result: dict[str, Any]) -> None:
         int8 = "" if row["quantization"] == "none" else f" {row['quantization']}"
         cells = [
             row["backend"] + int8,
-            str(row["keep_rate"]),
+            "rec." if row.get("recommended") else str(row["keep_rate"]),
             str(row["batch_size"]),
             f"{row['ms_per_clip']:.1f}",
             _ratio(row["speedup"], row["speedup_quartiles"]),
@@ -186,6 +198,8 @@ def _print(result: dict[str, Any]) -> None:
             peak = row.get("peak_mb")
             cells.append("-" if peak is None else f"{peak:.0f}")
         lines.append(cells)
+    labels = [plan_label(row["plan"]) for row in rows if row.get("recommended")]
+    plan = f" rec.: the recommended plan, {labels[0]}." if labels else ""
     print_table(
         columns,
         lines,
@@ -193,7 +207,7 @@ def _print(result: dict[str, Any]) -> None:
         f"{machine_of(result)}; medians of interleaved pairs against the unpruned model.\n"
         f"{f'vs ref.: speed-up over {reference}. ' if reference else ''}"
         f"MACs: reduction against unpruned. % of peak: of {result['machine_gmac_per_s']:.1f} "
-        f"GMAC/s in a matmul of size {result['machine_product']}.",
+        f"GMAC/s in a matmul of size {result['machine_product']}.{plan}",
     )
     print_table(
         ["stage", "ms/clip"],

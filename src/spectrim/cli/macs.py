@@ -10,19 +10,21 @@ import typer
 from ..common.text import significant
 from ..pruning.defaults import KEEP_RATES
 from .options import (
-    KeepRates,
+    KEEP_RATES_HELP,
     ModelSettings,
     StrideOfPreset,
     comma_separated,
     model_option,
+    pruning_option,
     rates_of,
 )
 from .output import Output
-from .plan_options import Pruning, note_unused_plan
+from .plan_options import Pruning, note_unused_plan, recommended_plan
 from .tables import print_table
 
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
+    from ..models.transformer import SpectrogramTransformer
 
 RATES = comma_separated(KEEP_RATES)
 EXAMPLE = "Example: spectrim macs ast-base --frames 1024 --stride 10 --keep-rates 1.0,0.7,0.5"
@@ -40,7 +42,13 @@ def command(
     classes: Annotated[
         int | None, model_option(min=1, help="Number of classes of a preset. Default: 527.")
     ] = None,
-    keep_rates: KeepRates = RATES,
+    keep_rates: Annotated[
+        str | None,
+        pruning_option(
+            help=f"{KEEP_RATES_HELP} Default: {RATES}. Without pruning options, the recommended "
+            "plan of the model comes first."
+        ),
+    ] = None,
 ) -> None:
     """Count multiply-accumulates (MACs) per clip and the patches left at each keep rate.
 
@@ -51,19 +59,31 @@ def command(
     from ..models.provenance import RESULT_VERSION, plan_record, versions
     from ..pruning.cost import macs, ranking_macs
     from ..pruning.plan import Plan, paper_plan
+    from ..pruning.recommendation import generic
+    from ..pruning.saved_plans import plan_columns, plan_label
 
-    config = _config(model, stride, classes, settings)
+    config, loaded = _config(model, stride, classes, settings)
     pruning.check()
     shape = shape_of(config)
+    plans = [
+        paper_plan(rate, pruning.score, pruning.blocks, pruning.reduction, depth=shape.depth)
+        for rate in rates_of(keep_rates or RATES)
+    ]
+    recommended = None
+    if not pruning.is_given(keep_rates):
+        recommendation = generic(config.depth) if loaded is None else loaded.recommendation
+        recommended = recommended_plan(model, recommendation)
+        plans.insert(1, recommended)
+    if loaded is not None:
+        note_unused_plan(model, loaded, recommended)
     rows: list[dict[str, Any]] = []
-    for rate in rates_of(keep_rates):
-        plan = paper_plan(rate, pruning.score, pruning.blocks, pruning.reduction, depth=shape.depth)
+    for plan in plans:
         counts = plan.counts(shape.patches, shape.depth, shape.num_prefix_tokens)
         rows.append(
             {
                 "model": model,
                 "frames": config.frames,
-                "keep_rate": rate,
+                "keep_rate": plan_columns(plan_record(plan))["keep_rate"],
                 "macs": macs(shape, plan),
                 "gmacs": macs(shape, plan) / 1e9,
                 "ranking_macs": ranking_macs(shape, plan, config.has_class_token),
@@ -74,11 +94,14 @@ def command(
                 "versions": versions(),
                 "format_version": RESULT_VERSION,
             }
+            | ({"recommended": True} if plan is recommended else {})
         )
     unpruned = macs(shape, Plan())
     lines = [
         [
-            str(row["keep_rate"]),
+            f"{plan_label(row['plan'])} (recommended)"
+            if row.get("recommended")
+            else str(row["keep_rate"]),
             significant(row["gmacs"]),
             f"{row['macs'] / unpruned:.1%}",
             f"{row['patches_left']} of {row['patches']}",
@@ -93,7 +116,8 @@ def command(
 
 def _config(
     model: str, stride: int | None, classes: int | None, settings: ModelSettings
-) -> ModelConfig:
+) -> tuple[ModelConfig, SpectrogramTransformer | None]:
+    """The config of a preset, which has no model yet, or of a loaded model, and the model."""
     from ..common.errors import SpectrimError, nearest
     from ..models.build import default_labels
     from ..models.builtin import builtin_names, check_retired
@@ -101,11 +125,12 @@ def _config(
 
     if model in PRESETS:
         changes = {"frames": settings.frames, "stride": stride}
-        return preset(
+        created = preset(
             model,
             default_labels(527 if classes is None else classes),
             **{key: value for key, value in changes.items() if value is not None},
         )
+        return created, None
     if stride is not None or classes is not None:
         raise SpectrimError(
             f"--stride and --classes apply to presets only; {model} has its own. Use --load "
@@ -116,5 +141,4 @@ def _config(
         known = nearest(model, [*PRESETS, *builtin_names()])
         raise SpectrimError(f"no preset, built-in model or file is called {model!r}.{known}")
     loaded = settings.model(model)
-    note_unused_plan(model, loaded)
-    return loaded.config
+    return loaded.config, loaded

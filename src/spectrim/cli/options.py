@@ -85,7 +85,6 @@ Backend = Annotated[
 BatchSize = Annotated[int, model_option(min=1, help="Clips or windows per batch.")]
 StrideOfPreset = Annotated[int | None, model_option(help="Patch stride of a preset. Default: 16.")]
 KEEP_RATES_HELP = "Keep rates above 0, at most 1; comma-separated."
-KeepRates = Annotated[str, pruning_option(help=KEEP_RATES_HELP)]
 Calibrate = Annotated[
     Path | None,
     typer.Option(

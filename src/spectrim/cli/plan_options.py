@@ -22,17 +22,33 @@ from .output import complain
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
     from ..pruning.plan import Plan
+    from ..pruning.recommendation import Recommendation
 
 
 @dataclass(frozen=True)
 class Pruning:
     """How patches are ranked and removed; the command adds the keep rates."""
 
-    score: Annotated[str, pruning_option(help=SCORE_HELP)] = DEFAULT_SCORE
+    score: Annotated[str | None, pruning_option(help=f"{SCORE_HELP} Default: {DEFAULT_SCORE}.")] = (
+        None
+    )
     block_list: Annotated[
         str | None, pruning_option("--blocks", help=f"{BLOCKS_HELP} {BLOCKS_DEFAULT}")
     ] = None
-    reduction: Annotated[str, pruning_option(help=REDUCTION_HELP)] = DEFAULT_REDUCTION
+    reduction_name: Annotated[
+        str | None,
+        pruning_option("--reduction", help=f"{REDUCTION_HELP} Default: {DEFAULT_REDUCTION}."),
+    ] = None
+
+    @property
+    def reduction(self) -> str:
+        """How patches are removed."""
+        return self.reduction_name or DEFAULT_REDUCTION
+
+    def is_given(self, keep_rates: str | None) -> bool:
+        """Whether any pruning option is given; without one, the recommended plan is used too."""
+        given = (keep_rates, self.score, self.block_list, self.reduction_name)
+        return any(value is not None for value in given)
 
     @property
     def blocks(self) -> list[int | str] | str | None:
@@ -42,7 +58,7 @@ class Pruning:
     def check(self) -> None:
         """Refuse wrong blocks, and let the user's own code be imported."""
         blocks_of(self.block_list)
-        allow_trusted_code(self.score, self.reduction)
+        allow_trusted_code(self.score or "", self.reduction)
 
 
 @dataclass(frozen=True)
@@ -119,10 +135,10 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
     return prune(model, plan=recommendation.plan)
 
 
-def recommended_plan(name: str, model: SpectrogramTransformer) -> Plan:
+def recommended_plan(name: str, recommendation: Recommendation) -> Plan:
     """The recommended plan of a model; a note says what it was measured on."""
-    complain("note", f"{name}: the recommended plan is {model.recommendation}.")
-    return model.recommended_plan
+    complain("note", f"{name}: the recommended plan is {recommendation}.")
+    return recommendation.plan
 
 
 def note_unused_plan(name: str, model: SpectrogramTransformer, used: Plan | None = None) -> None:

@@ -225,7 +225,7 @@ def _model_groups(
 
     for name in dict.fromkeys(names):
         loaded = loading.classifier(name)
-        recommended = recommended_plan(name, loaded) if with_recommended else None
+        recommended = recommended_plan(name, loaded.recommendation) if with_recommended else None
         note_unused_plan(name, loaded, recommended)
         variants = variants_of(loaded, name, recommended=recommended, **pruning)
         partial = out / f".partial-{slug(name)}.npz"

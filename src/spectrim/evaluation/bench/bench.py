@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,20 @@ import numpy as np
 import torch
 
 from ...common.errors import SpectrimError, missing_package, nearest
-from ...deploy.export import export
 from ...deploy.onnx_model import BACKENDS as EXPORTED
-from ...deploy.onnx_model import load_onnx
-from ...deploy.runner import Runner
 from ...deploy.torch_runner import TorchRunner
-from ...models.build import macs, prune
-from ...models.provenance import RESULT_VERSION, versions
+from ...models.build import prune
+from ...models.provenance import RESULT_VERSION, plan_record, versions
 from ...models.transformer import SpectrogramTransformer
 from ...pruning.defaults import BENCH_KEEP_RATES
 from ...pruning.plan import Plan
+from ...pruning.saved_plans import plan_columns
 from ..timing import Timing, interleaved
+from .candidates import RECOMMENDED, Candidate, Key, PlannedModel, Steps, exported, groups_of
 from .machine import MATMUL_SIZE, matrix_product, stages
 from .memory import noise, peak_memory
 
 BACKENDS = ("torch", *EXPORTED)
-Steps = Callable[[str], None]
-"""Progress: the name of the current step."""
-Key = tuple[str, str, float]  # backend, quantization, keep rate
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The model with one backend and keep rate, and the file or folder it can be loaded from."""
-
-    backend: str
-    quantization: str
-    keep_rate: float
-    gmacs: float
-    runner: Runner
-    source: Path
-
-    def call(self, waveforms: list[np.ndarray]) -> Callable[[], object]:
-        """Waveforms to probabilities."""
-        return lambda: self.runner.probabilities(waveforms)
 
 
 def bench(
@@ -56,9 +35,10 @@ def bench(
     *,
     backends: Sequence[str] | None = None,
     keep_rates: Sequence[float] = BENCH_KEEP_RATES,
-    score: str = "attention",
+    score: str | None = None,
     blocks: Sequence[int | str] | str | None = None,
     reduction: str = "keep-top",
+    recommended: Plan | None = None,
     quantize: Sequence[str] = ("none",),
     calibration: Sequence[Sequence[np.ndarray]] | None = None,
     against: str | None = None,
@@ -85,6 +65,7 @@ def bench(
             torch run float32 on the CPU only.
         keep_rates: 1.0 is always measured, first.
         score, blocks, reduction: as for `prune`.
+        recommended: the model's recommended plan, which is timed as well; None: it is not.
         quantize: any of "none" and "int8"; int8 is for exported files.
         calibration: batches of waveforms that set the ranges of int8; None: dynamic int8, which
             OpenVINO would compute in float32, so it gets no such rows.
@@ -110,13 +91,13 @@ def bench(
             raise SpectrimError(f"quantize is {kind!r}; expected 'none' or 'int8'.")
     if not batch_sizes or min(batch_sizes) < 1:
         raise SpectrimError(f"batch sizes {list(batch_sizes)}; expected at least 1 each.")
-    exported = [backend for backend in chosen if backend != "torch"]
-    if "int8" in quantize and not exported:
+    runtimes = [backend for backend in chosen if backend != "torch"]
+    if "int8" in quantize and not runtimes:
         raise SpectrimError(
             "int8 is for exported files, but only torch is timed. Omit --quantize, or choose "
             "--backends onnxruntime, which runs float32 models on the CPU."
         )
-    if calibration is None and quantize == ["int8"] and "onnxruntime" not in exported:
+    if calibration is None and quantize == ["int8"] and "onnxruntime" not in runtimes:
         raise SpectrimError(
             f"int8 without calibration runs with onnxruntime only, not with {', '.join(chosen)}. "
             "Add --calibrate, or choose --backends onnxruntime."
@@ -125,12 +106,16 @@ def bench(
     reference = None if against is None else _reference(against, model)
     rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]
     plain = model.with_plan(Plan())
-    variants = [
-        plain,
-        *(prune(plain, rate, score, blocks, reduction=reduction) for rate in rates[1:]),
+    pruned = [prune(plain, rate, score, blocks, reduction=reduction) for rate in rates[1:]]
+    models = [
+        PlannedModel(str(rate), rate, one)
+        for rate, one in zip(rates, [plain, *pruned], strict=True)
     ]
-    for variant in variants if compile else ():
-        variant.compile()
+    if recommended is not None:
+        rate = plan_columns(plan_record(recommended))["keep_rate"]
+        models.insert(1, PlannedModel(RECOMMENDED, rate, prune(plain, plan=recommended)))
+    for planned in models if compile else ():
+        planned.model.compile()
     rows: list[dict[str, Any]] = []
     sources: dict[Key, Path] = {}
     window = TorchRunner(plain).window
@@ -138,13 +123,15 @@ def bench(
     context.pop("plan")
     with tempfile.TemporaryDirectory() as folder:
         # Export first, so that a model that cannot be exported fails before anything is timed.
-        for rate, variant in zip(rates, variants if exported else (), strict=False):
-            steps(f"export, keep rate {rate}, none")
-            export(variant, Path(folder) / f"{rate}-none.onnx")
+        to_export = [
+            planned
+            for planned in (models if runtimes else ())
+            if exported(planned, Path(folder), steps)
+        ]
         steps("stages")
         stage_rows = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
-        groups = _groups(
-            variants, rates, chosen, quantize, calibration, Path(folder), threads, steps
+        groups = groups_of(
+            models, to_export, chosen, quantize, calibration, Path(folder), threads, steps
         )
         for group in groups:
             for batch_size in batch_sizes:
@@ -160,7 +147,7 @@ def bench(
                     model.device,
                     model.dtype,
                 )
-            sources |= {_key(vars(candidate)): candidate.source for candidate in group}
+            sources |= {candidate.key: candidate.source for candidate in group}
         rows.sort(key=lambda row: batch_sizes.index(row["batch_size"]))
         for row in rows if memory else ():
             if "compile_s" in row:
@@ -180,8 +167,8 @@ def bench(
         "timed": "waveforms to probabilities",
         "rounds": rounds,
         "budget_s": budget,
-        "score": score,
-        "blocks": [stage.at for variant in variants[1:2] for stage in variant.plan.stages],
+        "score": next((stage.score for one in pruned for stage in one.plan.stages), score),
+        "blocks": [stage.at for one in pruned[:1] for stage in one.plan.stages],
         "against": None if reference is None else reference.description,
         "rows": rows,
         "stages": stage_rows,
@@ -219,48 +206,8 @@ def _installed() -> list[str]:
 
 
 def _key(row: Mapping[str, Any]) -> Key:
-    return row["backend"], row["quantization"], row["keep_rate"]
-
-
-def _groups(
-    variants: Sequence[SpectrogramTransformer],
-    rates: Sequence[float],
-    backends: Sequence[str],
-    quantize: Sequence[str],
-    calibration: Sequence[Sequence[np.ndarray]] | None,
-    folder: Path,
-    threads: int | None,
-    steps: Steps,
-) -> Iterator[list[Candidate]]:
-    """A group for each backend and precision: the unpruned model, then the pruned ones.
-
-    The float32 files are in `folder` already if a backend needs them.
-
-    Groups come one at a time, torch first: next to another runtime's threads and memory, torch
-    runs up to 5 % slower than alone.
-    """
-    gmacs = [macs(variant) / 1e9 for variant in variants]
-    if "torch" in backends:
-        yield [
-            Candidate("torch", "none", rate, cost, TorchRunner(variant),
-                      variant.save(folder / f"torch-{rate}"))
-            for rate, cost, variant in zip(rates, gmacs, variants, strict=True)
-        ]  # fmt: skip
-    exported = [backend for backend in backends if backend != "torch"]
-    for kind in quantize if exported else ():
-        files = [folder / f"{rate}-{kind}.onnx" for rate in rates]
-        for rate, variant, file in zip(rates, variants, files, strict=True):
-            if not file.exists():
-                steps(f"export, keep rate {rate}, {kind}")
-                export(variant, file, quantize=kind, calibration=calibration)
-        for backend in exported:
-            if kind == "int8" and calibration is None and backend != "onnxruntime":
-                steps(f"{backend}: no int8 without --calibrate")
-                continue  # OpenVINO runs dynamic int8 in float32, which is slower
-            yield [
-                Candidate(backend, kind, rate, cost, load_onnx(file, backend, threads), file)
-                for rate, cost, file in zip(rates, gmacs, files, strict=True)
-            ]
+    name = RECOMMENDED if row.get("recommended") else str(row["keep_rate"])
+    return row["backend"], row["quantization"], name
 
 
 def _timed(
@@ -300,7 +247,7 @@ def _timed(
         row: dict[str, Any] = {
             "backend": candidate.backend,
             "quantization": candidate.quantization,
-            "keep_rate": candidate.keep_rate,
+            "keep_rate": candidate.planned.keep_rate,
             "batch_size": batch_size,
             "ms_per_clip": timing.seconds / batch_size * 1000,
             "clips_per_s": batch_size / timing.seconds,
@@ -313,6 +260,8 @@ def _timed(
             "mac_ratio": group[0].gmacs / candidate.gmacs,
             "pairs": timing.rounds,
         }
+        if candidate.planned.name == RECOMMENDED:
+            row |= {"recommended": True, "plan": plan_record(candidate.planned.model.plan)}
         if seconds:
             row["compile_s"] = round(seconds, 3)
         if paired_timing is not None:
