@@ -17,7 +17,8 @@ def test_every_column_fits_100_columns(monkeypatch, capsys):
     plan = {"version": 2, "seed": 0, "stages": [stages[0], stages[1] | {"at": 1}]}
     recommended = row | {"keep_rate": None, "recommended": True, "plan": plan}
     result = {"rows": [row, recommended], "against": "transformers", "model": "ast-base",
-              "frames": 1024, "timed": "waveforms to probabilities", "dtype": "float32", "device": "cpu",
+              "frames": 1024, "timed": "waveforms to probabilities", "dtype": "float32",
+              "device": "cpu",
               "threads": 8, "versions": {"processor": "a processor", "torch": "2"},
               "machine_gmac_per_s": 123.4, "machine_product": 4096,
               "stages": [{"stage": "decoding", "ms_per_clip": 1.5, "batch_size": 1}]}  # fmt: skip
