@@ -6,10 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from typer.core import TyperCommand
 
+from ..common.paths import user_path
 from .output import complain
 
 # Command, old option, new option. The old names are read for one release.
@@ -41,7 +43,7 @@ def _current(argument: str, renamed: dict[str, str]) -> str:
 
 
 def with_bundles(command: Callable[..., None]) -> Callable[..., None]:
-    """Make one option of each field of a command's bundles.
+    """Make one option of each field of a command's bundles, and expand "~" in its paths.
 
     A bundle is a dataclass whose fields are annotated options, such as `Loading`. A command asks
     for `loading: Loading`; typer sees `--frames`, `--load`, `--device` and so on instead.
@@ -57,6 +59,7 @@ def with_bundles(command: Callable[..., None]) -> Callable[..., None]:
     parameters = single + [option for bundle in bundles.values() for option in _options(bundle)]
 
     def flat(**values: Any) -> None:
+        values = {name: _expanded(value) for name, value in values.items()}
         for name, kind in bundles.items():
             values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
         command(**values)
@@ -66,6 +69,13 @@ def with_bundles(command: Callable[..., None]) -> Callable[..., None]:
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return flat
+
+
+def _expanded(value: Any) -> Any:
+    """A path, or a list with paths, with home folders for "~": shells leave `--out=~/x` as it is."""
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    return user_path(value) if isinstance(value, Path) else value
 
 
 def _options(bundle: Any) -> list[inspect.Parameter]:

@@ -35,6 +35,7 @@ class ManifestFormat(StrEnum):
 
 
 @app.command("prepare", epilog=EXAMPLE)
+@with_bundles
 def prepare_command(
     corpus: Annotated[str, typer.Argument(help=f"One of {', '.join(CORPORA)}.")],
     folder: Annotated[Path, typer.Argument(help="Folder of the corpus; nothing is written to it.")],

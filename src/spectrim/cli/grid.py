@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .commands import with_bundles
 from .output import Output, complain
 from .tables import print_table
 from .training import allow_trusted_code_of, needs_training_extra
@@ -43,6 +44,7 @@ def _read(path: Path) -> tuple[Experiment, list[Recipe | PretrainRecipe]]:
 
 
 @app.command("list", epilog=LIST)
+@with_bundles
 def list_command(
     grid: GridPath,
     out: Out,
@@ -90,6 +92,7 @@ def list_command(
 
 
 @app.command("run", epilog=EXAMPLE)
+@with_bundles
 def run_command(
     grid: GridPath,
     out: Out,
@@ -139,6 +142,7 @@ def run_command(
 
 
 @app.command("report", epilog=REPORT)
+@with_bundles
 def report_command(
     grid: GridPath,
     out: Out,

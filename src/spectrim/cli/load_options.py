@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ..common.errors import SpectrimError, nearest
+from ..common.paths import is_file, user_path
 from .output import complain
 
 
@@ -43,8 +43,8 @@ def _labels(text: str) -> list[str]:
 
     if text == "audioset":
         return list(audioset_labels())
-    if Path(text).is_file():
-        return labels_in(Path(text))
+    if is_file(user_path(text)):
+        return labels_in(user_path(text))
     if "," not in text:
         raise ValueError("neither several names nor a file")
     return [name.strip() for name in text.split(",")]

@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from ..assets.published import paper_columns
 from ..common.errors import SpectrimError, nearest
 from ..common.parse import read_yaml
+from ..common.paths import user_path
 from ..pruning.defaults import PAPER_SCORES
 from ..pruning.scores import SCORES
 from ..pruning.stage import Stage, check_keep_rate
@@ -185,11 +186,11 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
     try:
         if definition.pretrain:
             changes = [text for run in definition.pretrain_runs for text in run]
-            recipes.append(read_recipe(Path(definition.pretrain), changes, PretrainRecipe))
+            recipes.append(read_recipe(user_path(definition.pretrain), changes, PretrainRecipe))
         for column in definition.columns.values():
             runs = [text for run in column.runs for text in run]
             changes = [*column.changes, *runs, *definition.tuned, *column.tuned]
-            recipe = read_recipe(Path(column.recipe), changes, Recipe)
+            recipe = read_recipe(user_path(column.recipe), changes, Recipe)
             if recipe.keep_rate != 1:
                 raise SpectrimError(
                     f"{column.recipe} has keep_rate={recipe.keep_rate}, and baselines and controls "

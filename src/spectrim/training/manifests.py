@@ -10,6 +10,7 @@ from typing import Any
 
 from ..audio.channels import check_channel
 from ..common.errors import SpectrimError, SpectrimNotice
+from ..common.paths import user_path
 from ..data.manifest import Manifest, read_data
 from ..data.overlap import overlap_note, overlapping
 from ..data.splits import Splits, split
@@ -87,7 +88,7 @@ def _read(name: Any, data: DataPart) -> Manifest:
         channel = check_channel(data.channel)
     except SpectrimError as error:
         raise SpectrimError(f"data.channel is {error}") from error
-    return read_data(str(name)).with_channel(channel)
+    return read_data(user_path(str(name))).with_channel(channel)
 
 
 def _listed(names: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from ..common.errors import SpectrimError
 from ..common.files import make_folder, save_json, save_text
 from ..common.locks import claim, holder
 from ..common.parse import read_json
+from ..common.paths import user_path
 from ..data.clip import Clip
 from ..models.config import NO_CLASSES
 from ..models.provenance import versions
@@ -93,7 +94,7 @@ def _train(
             f"{out}: this run was started in precision {before!r} and would resume in "
             f"{precision!r}. {cure}, or name another --out."
         )
-    cache = Path(recipe.data.cache or out / "waveforms")
+    cache = user_path(recipe.data.cache or out / "waveforms")
     job = make_job(recipe, cache, accelerator.process_index, accelerator.num_processes, known, tick)
     digest = clips_digest(job.task)
     if known is not None and known.get("clips_digest") != digest:

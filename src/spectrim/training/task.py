@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from ..audio.constants import RESAMPLING_EDGE, SAMPLE_RATE, num_frames, num_samples
 from ..audio.decode import duration_of
 from ..common.errors import SpectrimError
+from ..common.paths import is_file, user_path
 from ..common.text import shortened
 from ..common.values import duplicates
 from ..data.clip import Clip
@@ -171,12 +171,13 @@ def classes_of(labels: Any, divided: Sequence[Splits]) -> tuple[tuple[str, ...],
     if labels is None:
         return tuple(sorted({name for splits in divided for name in splits.train.labels()})), {}
     if isinstance(labels, str):
-        if not Path(labels).is_file():
+        file = user_path(labels)
+        if not is_file(file):
             raise SpectrimError(
                 f"data.labels is {labels!r}; expected a list of names, 'audioset', or a file with "
                 "one name per line."
             )
-        labels = labels_in(Path(labels))
+        labels = labels_in(file)
     if wrong := [name for name in labels if isinstance(name, bool) or name is None]:
         raise SpectrimError(
             f"data.labels holds {wrong[0]!r}, because YAML reads yes, no, on, off and null so. "

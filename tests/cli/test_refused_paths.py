@@ -1,0 +1,122 @@
+"""Paths that the system refuses, in every option and recipe key that takes one: a sentence."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from small_grid import write_grid
+from spectrim.cli.main import app
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+BAD = {
+    "long": "n" * 300,
+    "device": "/dev/zero",
+    "user": "~nosuchuser/x",
+    "below a file": "clips.csv/x",
+}
+# Command, the parameter that is bad, and a call. Everything else in the call is right.
+CALLS = [
+    ("tag", "files", "tag BAD --model model"),
+    ("tag", "model", "tag clips --model BAD"),
+    ("tag", "load", "tag clips --model model --load labels=BAD"),
+    ("sweep", "model", "sweep --model BAD --data clips"),
+    ("sweep", "data", "sweep --model model --data BAD"),
+    ("sweep", "out", "sweep --model model --data clips --out BAD"),
+    ("check", "model", "check BAD --data clips"),
+    ("check", "data", "check model --data BAD"),
+    ("check", "out", "check model --data clips --out BAD"),
+    ("analyze", "model", "analyze --model BAD --data clips"),
+    ("analyze", "data", "analyze --model model --data BAD"),
+    ("analyze", "out", "analyze --model model --data clips --out BAD"),
+    ("ablate", "model", "ablate --model BAD --data clips.csv"),
+    ("ablate", "data", "ablate --model model --data BAD"),
+    ("ablate", "out", "ablate --model model --data clips.csv --out BAD"),
+    ("export", "model", "export BAD --out x.onnx"),
+    ("export", "out", "export model --out BAD"),
+    ("export", "calibrate", "export model --out x.onnx --quantize int8 --calibrate BAD"),
+    ("bench", "model", "bench --model BAD"),
+    ("bench", "out", "bench --model model --out BAD"),
+    ("bench", "calibrate", "bench --model model --quantize int8 --calibrate BAD"),
+    ("macs", "model", "macs BAD"),
+    ("models", "name", "models BAD"),
+    ("train", "recipe", "train BAD"),
+    ("train", "out", "train tones.yaml --out BAD"),
+    ("train", "data.manifest", "train tones.yaml data.manifest=BAD"),
+    ("train", "data.labels", "train tones.yaml data.labels=BAD"),
+    ("train", "data.cache", "train tones.yaml data.cache=BAD"),
+    ("train", "init", "train tones.yaml init=BAD"),
+    ("train", "teacher.model", "train tones.yaml teacher.model=BAD"),
+    ("pretrain", "recipe", "pretrain BAD"),
+    ("pretrain", "out", "pretrain pretrain.yaml --out BAD"),
+    ("pretrain", "data.manifest", "pretrain pretrain.yaml data.manifest=BAD"),
+    ("pretrain", "init", "pretrain pretrain.yaml init=BAD"),
+    ("grid list", "grid", "grid list BAD --out g"),
+    ("grid list", "out", "grid list small.yaml --out BAD"),
+    ("grid run", "grid", "grid run BAD --out g"),
+    ("grid run", "out", "grid run small.yaml --out BAD"),
+    ("grid report", "grid", "grid report BAD --out g"),
+    ("grid report", "out", "grid report small.yaml --out BAD"),
+    ("grid report", "page", "grid report grid-data/grid.yaml --out grid-data --page BAD"),
+    ("data prepare", "folder", "data prepare fsdd BAD --out x"),
+    ("data prepare", "out", "data prepare fsdd corpus --out BAD"),
+    ("data stats", "manifest", "data stats BAD"),
+]
+
+
+def commands() -> Iterator[tuple[str, object]]:
+    """Names of all commands, and the functions that they call."""
+    for group in app.registered_groups:
+        for command in group.typer_instance.registered_commands:
+            yield f"{group.name} {command.name}", command.callback
+    for command in app.registered_commands:
+        yield command.name, command.callback
+
+
+def test_every_parameter_that_takes_a_path_is_below():
+    taken = {
+        (name, parameter.name)
+        for name, callback in commands()
+        for parameter in inspect.signature(callback).parameters.values()
+        if "Path" in str(parameter.annotation) or parameter.name in ("model", "models")
+    }
+    assert len(taken) > 25
+    assert taken <= {(command, parameter) for command, parameter, _ in CALLS}
+
+
+@pytest.fixture(scope="module")
+def place(folder, tmp_path_factory):
+    """What the calls above need."""
+    place = write_grid(tmp_path_factory.mktemp("place"))
+    for name in ("model", "clips"):
+        shutil.copytree(folder / name, place / name)
+    shutil.copy(folder / "clips.csv", place)
+    (place / "corpus" / "recordings").mkdir(parents=True)
+    shutil.copy(folder / "clips" / "0.wav", place / "corpus" / "recordings" / "7_jackson_32.wav")
+    shutil.copytree(GOLDEN / "release-0.1" / "grid", place / "grid-data")
+    grid = place / "grid-data" / "grid.yaml"
+    grid.write_text(grid.read_text().replace("variation", "variation-padded"))
+    return place
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize(("command", "parameter", "call"), CALLS, ids=[c for *_, c in CALLS])
+def test_a_path_that_the_system_refuses_is_a_sentence(run, place, command, parameter, call, kind):
+    if (command, parameter, kind) == ("grid list", "out", "below a file"):
+        pytest.skip("a folder without results is right: nothing is written to it")
+    before = sorted(path.name for path in place.iterdir())
+    words = [word.replace("BAD", BAD[kind]) for word in call.split()]
+    done = run(*words, cwd=place)
+    text = "".join(done.stderr.split())
+    is_item = (command, parameter) == ("tag", "files") and kind in ("device", "below a file")
+    assert done.returncode == (1 if is_item else 2), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert BAD[kind].partition("/x")[0].strip("~")[:100] in text, done.stderr
+    after = sorted(path.name for path in place.iterdir())
+    written = set(after) - set(before) - {"g", "runs"}  # the default folders for results
+    assert all(name.startswith("spectrim-") for name in written)
