@@ -161,6 +161,17 @@ def branching(context):
     return scores if scores.sum() > 0 else -scores
 
 
+def searching(context):
+    """One with an operation that ONNX lacks."""
+    scores = context.class_row()
+    return torch.searchsorted(scores.sort(1).values.contiguous(), scores).float()
+
+
+def masking(tokens, scores, count, context):
+    """A reduction that calls a function of Spectrim which reads values."""
+    return tokens.only(scores > 0)
+
+
 def fixing(context):
     """One that takes the batch as a number."""
     return context.class_row() * torch.ones(len(context.tokens.x), 1)
@@ -177,7 +188,11 @@ def test_a_score_of_ones_own_is_exported(needed, make, sounds, tmp_path):
 @pytest.mark.parametrize(
     ("score", "said"),
     [
-        (branching, r"failed in your own code \(\S*branching\): "),
+        (
+            branching,
+            r"failed in your own code \(\S*branching; \S+test_export\.py, line \d+\): Could not guard",
+        ),
+        (searching, r"there is no ONNX function for aten\.searchsorted\. .*searching"),
         pytest.param(fixing, r"fixing\) fixes", marks=pytest.mark.slow),
     ],
 )
@@ -186,6 +201,15 @@ def test_a_score_that_does_not_trace_is_named(needed, make, tmp_path, score, sai
     with pytest.raises(SpectrimError, match=said):
         spectrim.export(model, tmp_path / "own.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_spectrims_own_code_is_not_called_the_users(needed, make, tmp_path):
+    stage = Stage(at=0, score="attention", keep_rate=0.5, reduction=masking)
+    model = make("ast", depth=1).with_plan(Plan((stage,)))
+    with pytest.raises(SpectrimError, match=r"failed in Spectrim \(.*tokens\.py, line") as error:
+        spectrim.export(model, tmp_path / "own.onnx", input="features")
+    assert "failed in your own code" not in str(error.value)
+    assert "masking" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_what_cannot_be_exported(needed, make, tmp_path):

@@ -26,6 +26,7 @@ from ..pruning.parts import declared, part_name
 from ..pruning.reductions import REDUCTIONS
 from ..pruning.scores import SCORES
 from ..version import __version__
+from .export_errors import export_error
 from .graph import OUTPUTS, FromFeatures, FromWaveforms
 from .onnx_metadata import Metadata
 from .translations import translations
@@ -172,13 +173,7 @@ def _traced(whole: FromFeatures) -> Any:
                 custom_translation_table=translations(),
             )
     except Exception as error:
-        if not user_parts:
-            raise
-        reason = str(error).strip().splitlines()[-1].rstrip(".")
-        raise SpectrimError(
-            f"tracing the plan for export failed in your own code ({', '.join(user_parts)}): "
-            f"{reason}. Use tensor operations only, without branches on values."
-        ) from error
+        raise export_error(error, user_parts) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
