@@ -6,6 +6,7 @@ import inspect
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,13 +70,13 @@ CALLS = [
 ]
 
 
-def commands() -> Iterator[tuple[str, object]]:
+def commands() -> Iterator[tuple[str, Any]]:
     """Names of all commands, and the functions that they call."""
     for group in app.registered_groups:
         for command in group.typer_instance.registered_commands:
             yield f"{group.name} {command.name}", command.callback
     for command in app.registered_commands:
-        yield command.name, command.callback
+        yield str(command.name), command.callback
 
 
 def test_every_parameter_that_takes_a_path_is_below():

@@ -72,7 +72,7 @@ def with_bundles(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _expanded(value: Any) -> Any:
-    """A path, or a list with paths, with home folders for "~": shells leave `--out=~/x` as it is."""
+    """A path, or a list with paths, with home folders for "~". Shells leave `--out=~/x`."""
     if isinstance(value, list):
         return [_expanded(item) for item in value]
     return user_path(value) if isinstance(value, Path) else value

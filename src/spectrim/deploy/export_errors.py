@@ -27,8 +27,9 @@ def export_error(error: Exception, user_parts: Sequence[str]) -> SpectrimError:
     used = f" The plan uses your own code: {', '.join(user_parts)}." if user_parts else ""
     if match := MISSING.search(" ".join(map(str, chain))):
         return SpectrimError(
-            f"the model cannot be exported, because there is no ONNX function for {match[1]}.{used} "
-            "Write the same with other tensor operations, or choose another score or reduction."
+            f"the model cannot be exported, because there is no ONNX function for {match[1]}."
+            f"{used} Write the same with other tensor operations, or choose another score or "
+            "reduction."
         )
     cause = chain[-1]
     first_line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
