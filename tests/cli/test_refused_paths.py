@@ -25,6 +25,7 @@ BAD = {
 CALLS = [
     ("tag", "files", "tag BAD --model model"),
     ("tag", "model", "tag clips --model BAD"),
+    ("tag", "out", "tag clips --model model --out BAD.csv"),
     ("tag", "load", "tag clips --model model --load labels=BAD"),
     ("sweep", "model", "sweep --model BAD --data clips"),
     ("sweep", "data", "sweep --model model --data BAD"),
