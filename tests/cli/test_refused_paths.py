@@ -25,8 +25,11 @@ BAD = {
 CALLS = [
     ("tag", "files", "tag BAD --model model"),
     ("tag", "model", "tag clips --model BAD"),
-    ("tag", "out", "tag clips --model model --out BAD.csv"),
+    ("tag", "out", "tag clips --model model --out BAD/x.csv"),
     ("tag", "load", "tag clips --model model --load labels=BAD"),
+    ("embed", "files", "embed BAD --model model --out e.csv"),
+    ("embed", "model", "embed clips --model BAD --out e.csv"),
+    ("embed", "out", "embed clips --model model --out BAD/x.csv"),
     ("sweep", "model", "sweep --model BAD --data clips"),
     ("sweep", "data", "sweep --model model --data BAD"),
     ("sweep", "out", "sweep --model model --data clips --out BAD"),
@@ -115,10 +118,10 @@ def test_a_path_that_the_system_refuses_is_a_sentence(run, place, command, param
     words = [word.replace("BAD", BAD[kind]) for word in call.split()]
     done = run(*words, cwd=place)
     text = "".join(done.stderr.split())
-    is_item = (command, parameter) == ("tag", "files") and kind in ("device", "below a file")
+    is_item = parameter == "files" and kind in ("device", "below a file")
     assert done.returncode == (1 if is_item else 2), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert BAD[kind].partition("/x")[0].strip("~")[:100] in text, done.stderr
     after = sorted(path.name for path in place.iterdir())
-    written = set(after) - set(before) - {"g", "runs"}  # the default folders for results
+    written = set(after) - set(before) - {"g", "runs", "e.csv", "e.csv.job"}  # the default folders for results
     assert all(name.startswith("spectrim-") for name in written)

@@ -9,6 +9,7 @@ from ..assets.published import paper_numbers
 from ..common.errors import SpectrimError
 from ..common.files import save_json, save_text
 from ..common.markdown import table
+from ..common.paths import FOLDER, PROBLEMS, SPECIAL, kind_at
 from ..common.text import significant, with_error
 from ..experiments.definition import Experiment
 from ..experiments.pooled import Entry, Numbers, reference_of
@@ -55,8 +56,10 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
     and the names of the cells that are missing.
 
     Raises:
-        SpectrimError: no cell is finished.
+        SpectrimError: no cell is finished, or the page cannot be written there.
     """
+    if (kind := kind_at(page)) in (FOLDER, SPECIAL):  # before the figure beside it is written
+        raise SpectrimError(f"cannot write {page}: it {PROBLEMS[kind]}. Name another file.")
     results = ResultFolder(folder)
     if not any(results.result(cell) for cell in grid.cells):
         raise SpectrimError(
