@@ -123,5 +123,7 @@ def test_a_path_that_the_system_refuses_is_a_sentence(run, place, command, param
     assert "Traceback" not in done.stderr
     assert BAD[kind].partition("/x")[0].strip("~")[:100] in text, done.stderr
     after = sorted(path.name for path in place.iterdir())
-    written = set(after) - set(before) - {"g", "runs", "e.csv", "e.csv.job"}  # the default folders for results
+    written = (
+        set(after) - set(before) - {"g", "runs", "e.csv", "e.csv.job"}
+    )  # the default folders for results
     assert all(name.startswith("spectrim-") for name in written)
