@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..common.errors import SpectrimError
+from ..common.text import duration
 from .options import (
     DEFAULT_MODEL,
     LoadingWithCompile,
@@ -188,7 +189,7 @@ class TableJob:
                 "table once.",
             )
         if watcher.num_done:
-            complain("note", f"{verb} took {time.monotonic() - begun:.0f} s: {watcher.text()}.")
+            complain("note", f"{verb} took {duration(time.monotonic() - begun)}: {watcher.text()}.")
         return summary
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import numpy as np
 import pytest
 import soundfile
 
 from loudness import RATE, Loudness, run_job
 from spectrim.audio.windows import windows
-from spectrim.common.errors import SpectrimError
+from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.deploy.recordings.tables import EmbeddingTable, TagTable, WideTable
 from written_tables import COLUMNS, expected_rows, read_table, skip_without_pyarrow
 
@@ -116,3 +119,36 @@ def test_each_recording_is_in_the_table_once(folder, tmp_path):
     files = list(dict.fromkeys(row["file"] for row in read_table(out)))
     assert files[0] == str(folder / "x.wav") and len(files) == len(set(files)) == 11
     assert summary.num_repeated == 2
+
+
+def test_a_file_that_is_cut_while_it_is_read_does_not_stop_the_others(tmp_path):
+    """Threads are at most three windows ahead, so the cut comes before most of the file is read."""
+    long, short = tmp_path / "a.wav", tmp_path / "b.wav"
+    soundfile.write(long, np.zeros(100 * RATE), RATE)
+    soundfile.write(short, np.zeros(RATE), RATE)
+
+    class Cuts(Loudness):
+        def probabilities(self, waveforms):
+            os.truncate(long, RATE * 2 * 50)  # 50 s of 16 bits
+            return super().probabilities(waveforms)
+
+    out = tmp_path / "tags.csv"
+    with pytest.warns(SpectrimNotice, match=r"a\.wav: only 50\.0 s of the 100\.0 s"):
+        run_job(tmp_path, out, runner=Cuts(), inputs=[long, short], batch_size=1)
+    ends = {row["file"]: row["end"] for row in read_table(out)}
+    assert ends == {str(long): pytest.approx(50, abs=0.01), str(short): 1.0}
+
+
+def test_threads_end_with_the_job(folder, tmp_path, monkeypatch):
+    """Whatever ends it: the end of the recordings, or an error of the model."""
+    before = threading.active_count()
+    run_job(folder, tmp_path / "tags.csv")
+    assert threading.active_count() == before
+
+    class Fails(Loudness):
+        def probabilities(self, waveforms):
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_job(folder, tmp_path / "fails.csv", runner=Fails(), batch_size=1)
+    assert threading.active_count() == before

@@ -17,14 +17,14 @@ def test_files_audio_speed_and_time_left():
     recordings = [Recording(f"{n}.wav", weight=weight) for n, weight in enumerate((10, 20, 50, 20))]
     progress.start(recordings)
     assert progress.seconds_left is None
-    progress.advance("0.wav", 3600.0)
+    progress.advance("0.wav", 7200.0)
     progress.done(recordings[0], None)
     progress.done(recordings[1], "no sound")
     now[0] += 60
     # 30 of 100 bytes took 60 s, so 70 bytes take 140 s.
     assert progress.seconds_left == pytest.approx(140)
     assert progress.text() == (
-        "2 of 4 files, 1 failed, 1.0 h of audio, 60.0 times real time, 2 min left"
+        "2 of 4 files, 1 failed, 2.0 h of audio, 120 times real time, 2 min left"
     )
     progress.done(recordings[2], None)
     progress.done(recordings[3], None)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from threading import Condition, Thread
 
 from ...audio.channels import Channel
@@ -39,7 +39,7 @@ def decoded_ahead(
     *,
     workers: int,
     max_windows: int,
-) -> Iterator[Item]:
+) -> Generator[Item]:
     """Windows of recordings, in the order of the recordings.
 
     Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from .journal import Journal
 from .tables import Table
 
 BATCHES_AHEAD = 2  # decoded windows that wait, in batches
-SHARED_BY_MODELS = ("batch_size", "threads", "device", "versions", "compile_s")
-"""Keys of a runner's context that may change when a job is resumed."""
+MAY_CHANGE = ("batch_size", "threads", "device", "versions", "compile_s")
+"""Keys of a runner's context that may differ when a job is resumed."""
 
 
 class Watcher:
@@ -68,7 +69,7 @@ def outputs_of(
     batch_size: int = 8,
     workers: int | None = None,
     watcher: Watcher | None = None,
-) -> Iterator[tuple[Recording, SoundOutput]]:
+) -> Generator[tuple[Recording, SoundOutput]]:
     """The outputs of a model on recordings, in their order, decoded ahead in threads.
 
     Args:
@@ -93,10 +94,11 @@ def outputs_of(
         workers=workers or default_workers(),
         max_windows=BATCHES_AHEAD * batch_size,
     )
-    for output in outputs_by_sound(items, table.compute, batch_size, watcher.advance):
-        recording = recordings[output.number]
-        watcher.done(recording, None if output.error is None else str(output.error))
-        yield recording, output
+    with contextlib.closing(items):  # ends the threads whatever happens here
+        for output in outputs_by_sound(items, table.compute, batch_size, watcher.advance):
+            recording = recordings[output.number]
+            watcher.done(recording, None if output.error is None else str(output.error))
+            yield recording, output
 
 
 def write_table(
@@ -142,16 +144,17 @@ def write_table(
         if num_resumed:
             note(f"{out}: {num_resumed:,} of {len(chosen):,} recordings are done already.")
         if remaining or not journal.is_finished:
-            with journal.opened() as add:
-                for recording, output in outputs_of(
-                    runner,
-                    table,
-                    remaining,
-                    hop=hop,
-                    batch_size=batch_size,
-                    workers=workers,
-                    watcher=watcher,
-                ):
+            outputs = outputs_of(
+                runner,
+                table,
+                remaining,
+                hop=hop,
+                batch_size=batch_size,
+                workers=workers,
+                watcher=watcher,
+            )
+            with journal.opened() as add, contextlib.closing(outputs):
+                for recording, output in outputs:
                     error = None if output.error is None else str(output.error)
                     add(recording, table.rows(recording, output), output.seconds, error)
             journal.finish()
@@ -166,9 +169,9 @@ def write_table(
 
 def _settings(runner: Runner, table: Table, step: int, context: dict[str, Any]) -> dict[str, Any]:
     """What the rows depend on; `model` is a digest, since a name may come to mean another model."""
-    shared = {key: value for key, value in context.items() if key not in SHARED_BY_MODELS}
+    fixed = {key: value for key, value in context.items() if key not in MAY_CHANGE}
     return (
-        shared
+        fixed
         | {
             "table": table.kind,
             "model": runner.fingerprint(),

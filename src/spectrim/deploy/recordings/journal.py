@@ -105,12 +105,15 @@ class Journal:
         Raises:
             SpectrimError: the disk is full, or the files cannot be written for another reason.
         """
-        with self._explained(self.out):
+        with self._explained(self.out), contextlib.ExitStack() as stack:
             self._begin()
-            with self.rows_path.open("r+b", 0) as rows_file, self.path.open("ab", 0) as journal:
-                self._cut(rows_file)
-                self._files = rows_file, journal
-                yield self._add
+            rows_file = stack.enter_context(self.rows_path.open("r+b", 0))
+            journal = stack.enter_context(self.path.open("ab", 0))
+            self._cut(rows_file)
+            files = stack.pop_all()
+        with files:
+            self._files = rows_file, journal
+            yield self._add
         self._files = None
 
     def finish(self) -> None:
@@ -167,10 +170,11 @@ class Journal:
     ) -> None:
         assert self._files is not None
         rows_file, journal = self._files
-        _write_all(rows_file, self.format.encode(rows))
-        pass_point("table:rows")
-        entry = Entry(recording.key, seconds, error, rows_file.tell())
-        _write_all(journal, _entry_line(entry))
+        with self._explained(self.out):
+            _write_all(rows_file, self.format.encode(rows))
+            pass_point("table:rows")
+            entry = Entry(recording.key, seconds, error, rows_file.tell())
+            _write_all(journal, _entry_line(entry))
         self.entries[entry.key] = entry
         pass_point("table:files")
 

@@ -91,12 +91,16 @@ class JobProgress(Watcher):
         texts.append(f"{audio_length(self.seconds)} of audio")
         elapsed = self.clock() - self.started
         if self.seconds and elapsed > 0:
-            texts.append(f"{significant(self.seconds / elapsed)} times real time")
+            speed = self.seconds / elapsed
+            number = f"{speed:,.0f}" if speed >= 100 else significant(speed)
+            texts.append(f"{number} times real time")
         if (left := self.seconds_left) is not None and self.num_done < self.num_recordings:
             texts.append(f"{duration(left)} left")
         return ", ".join(texts)
 
 
 def audio_length(seconds: float) -> str:
-    """A length of audio, in hours from six minutes on."""
-    return f"{seconds / 3600:,.1f} h" if seconds >= 360 else f"{seconds:.0f} s"
+    """A length of audio, such as "8 s", "4 min" and "1,234.5 h"."""
+    if seconds < 0.5:
+        return "0 s"
+    return duration(seconds) if seconds < 5400 else f"{seconds / 3600:,.1f} h"
