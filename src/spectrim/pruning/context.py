@@ -189,7 +189,12 @@ class Context:
         return self.carry(self.clips.grid.hold_sound(self.valid))
 
     def class_row(self) -> Tensor:
-        """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32."""
+        """(batch, patches) attention of the class token, mean over heads (eq. 2b), float32.
+
+        Raises:
+            SpectrimError: the model has no prefix token.
+        """
+        self._check_class_token()
         return class_row(self.attention, self.tokens)
 
     def column_mean(self) -> Tensor:
@@ -207,8 +212,20 @@ class Context:
         return self.class_row() if self.clips.has_class_token else self.column_mean()
 
     def class_rows(self) -> Tensor:
-        """(batch, heads, patches) attention of the class token in each head, at least float32."""
+        """(batch, heads, patches) attention of the class token in each head, at least float32.
+
+        Raises:
+            SpectrimError: the model has no prefix token.
+        """
+        self._check_class_token()
         return class_rows(self.attention, self.tokens)
+
+    def _check_class_token(self) -> None:
+        if self.tokens.num_prefix_tokens == 0:
+            raise SpectrimError(
+                "the score reads the attention of a class token, and the model has none. Use "
+                "context.attention_received(), or the score 'attention'."
+            )
 
     def attention_map(self) -> Tensor:
         """(batch, heads, tokens, tokens) softmaxed attention, queries first, at least float32.

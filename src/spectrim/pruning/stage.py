@@ -183,6 +183,9 @@ class Stage:
         if not self.is_adaptive:
             count = min(count, tokens.count)
         left = self._reduced(tokens, context.scores, count, context)
+        wrong = left.disagreement(tokens, context.clips.grid.count)
+        if wrong is not None:
+            raise SpectrimError(f"reduction {part_name(self.reduction)} returned {wrong}")
         expected = self.leaves(tokens.count, prefix)
         if left.count != expected and not (self.is_adaptive and left.count < expected):
             raise SpectrimError(
@@ -190,9 +193,6 @@ class Stage:
                 f"{tokens.count}, but {expected} were expected; declare "
                 "tokens_after(arriving, count) on it."
             )
-        wrong = left.disagreement(tokens, context.clips.grid.count)
-        if wrong is not None:
-            raise SpectrimError(f"reduction {part_name(self.reduction)} returned {wrong}")
         if self.is_adaptive:
             return left.trimmed()
         if context.counts is not None and tokens.present is not None:
@@ -216,7 +216,7 @@ class Stage:
     def _scores(self, tokens: Tokens, context: Context) -> Tensor | None:
         if self.rank is None or self.score is None:
             return None
-        if isinstance(self.score, str) and self.score in SCORES:
+        if isinstance(self.score, str) and self.score in SCORES and not self.score_options:
             scores = self.rank(context)
         else:
             with naming_errors("score", self.score):
@@ -231,7 +231,8 @@ class Stage:
     def _reduced(
         self, tokens: Tokens, scores: Tensor | None, count: int, context: Context
     ) -> Tokens:
-        if isinstance(self.reduction, str) and self.reduction in REDUCTIONS:
+        is_known = isinstance(self.reduction, str) and self.reduction in REDUCTIONS
+        if is_known and not self.reduction_options:  # an option may be of a wrong type
             return self.reduce(tokens, scores, count, context)
         with naming_errors("reduction", self.reduction):
             return self.reduce(tokens, scores, count, context)

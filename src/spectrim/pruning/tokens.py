@@ -118,8 +118,13 @@ class Tokens:
     def disagreement(self, arriving: Tokens, num_input_patches: int) -> str | None:
         """Which field has a wrong shape, given the tokens before a reduction; None if none has."""
         batch, width = arriving.x.shape[0], arriving.x.shape[2]
+        if self.origin.dim() == 2 and self.origin.shape[1] != self.count:
+            return (
+                f"x of shape {tuple(self.x.shape)}, which holds {self.count} patches, and origin "
+                f"of shape {tuple(self.origin.shape)}; expected as many in both."
+            )
         expected = {
-            "x": (batch, self.num_prefix_tokens + self.origin.shape[1], width),
+            "x": (batch, self.num_prefix_tokens + self.count, width),
             "origin": (batch, self.count),
             "sizes": (batch, self.count),
             "present": (batch, self.count),
@@ -184,7 +189,8 @@ class Tokens:
         """Drop the patches whose origin `keep` (batch, input patches) bool does not hold.
 
         If clips keep different numbers, the largest is gathered for all, and the surplus tokens of
-        the other clips are marked absent.
+        the other clips are marked absent. The number of tokens depends on the values of `keep`, so
+        this waits for the device, and a CUDA graph cannot hold it.
 
         Raises:
             SpectrimError: a clip would have no patch left.
