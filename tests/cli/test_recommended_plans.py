@@ -276,3 +276,20 @@ def test_bench_without_options_times_the_recommended_plan(run, measured, monkeyp
     run("bench", "--model", str(measured), "--keep-rates", "0.5")
     assert [settings["recommended"] for settings in given] == [PLAN, None]
     assert [settings["keep_rates"] for settings in given] == [[1.0, 0.7, 0.5], [0.5]]
+
+
+def test_analyze_without_options_shows_the_recommended_plan_first(
+    run, measured, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("spectrim.analysis.results.draw_all", lambda *_: [])
+    words = ("analyze", "--model", str(measured), "--data", "clips.csv", "--out", str(tmp_path))
+    done = run(*words, "--examples", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["score"] for row in rows] == ["recommended", "attention", "intensity", "variation"]
+    assert rows[0]["plan"] == plan_record(PLAN) and rows[0]["reduction"] == "segments"
+    pruned = spectrim.prune(spectrim.load(measured), plan=PLAN)
+    left = pruned.plan.counts(pruned.grid.count, 12, 2)[-1][1]
+    assert rows[0]["patches_left"] == left
+    done = run(*words, "--examples", "0", "--scores", "intensity")
+    assert "recommended" not in done.stdout + done.stderr

@@ -16,7 +16,7 @@ from ..data.manifest import Manifest
 from ..metrics.jackknife import deal
 from ..models.build import prune
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.defaults import DEFAULT_REDUCTION
+from ..pruning.defaults import DEFAULT_REDUCTION, RECOMMENDED
 from ..pruning.parts import declared, part_name, resolve
 from ..pruning.reductions import REDUCTIONS
 from .counts.base import BatchStats
@@ -43,6 +43,8 @@ class Settings:
             itself.
         blocks: the blocks that prune, counted from 0, or "input"; None: the reduction's own.
         reduction: how patches are reduced; ignored if `keep_rate` is None.
+        with_recommended: whether each model's recommended plan is analysed as well; ignored if
+            `keep_rate` is None.
         batch_size: clips at a time.
         sample: patches that K-means clusters.
         seed: of that sample, of the jackknife groups, of random scores, and of the choice of
@@ -58,6 +60,7 @@ class Settings:
     scores: Sequence[str] = SCORES
     blocks: Sequence[int | str] | str | None = None
     reduction: str = DEFAULT_REDUCTION
+    with_recommended: bool = False
     batch_size: int = BATCH_SIZE
     sample: int = SAMPLE
     seed: int = 0
@@ -138,7 +141,7 @@ def analyze(
 def pruned_by_score(
     model: SpectrogramTransformer, settings: Settings
 ) -> dict[str, SpectrogramTransformer]:
-    """The model pruned by each score of the settings, or by its own plan.
+    """The model pruned by its recommended plan and by each score, or by its own plan.
 
     Raises:
         SpectrimError: its own plan is asked for, and it has none.
@@ -147,7 +150,10 @@ def pruned_by_score(
         reduce = resolve("reduction", settings.reduction, REDUCTIONS, {})
         ranks = declared(reduce, "needs_scores", True)
         scores = list(dict.fromkeys(settings.scores)) if ranks else [None]
-        return {
+        recommended = {}
+        if settings.with_recommended:
+            recommended[RECOMMENDED] = prune(model, plan=model.recommended_plan)
+        return recommended | {
             part_name(score): prune(
                 model,
                 settings.keep_rate,

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..common.errors import not_finite
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
-from ..pruning.defaults import DEFAULT_REDUCTION
+from ..pruning.defaults import DEFAULT_REDUCTION, RECOMMENDED
 from ..pruning.parts import part_name
 from ..pruning.plan import Plan
 from ..pruning.stage import Stage
@@ -28,7 +28,7 @@ class PrunedModel:
 
     Attributes:
         score: the score that ranks, "none" for a reduction that ranks by itself; for a model's
-            own plan, the score of its first stage.
+            own plan, the score of its first stage; "recommended" for its recommended plan.
         reduction: of the first stage.
         model: with its plan.
         blocks: where its stages stand, from 0, or "input".
@@ -60,6 +60,8 @@ class PrunedModel:
         """In figures: "attention" for keep-top, "evit by attention", "tome"."""
         if self.reduction == DEFAULT_REDUCTION:
             return self.score
+        if self.score == RECOMMENDED:
+            return f"{self.reduction} ({RECOMMENDED})"
         return self.reduction if self.score == "none" else f"{self.reduction} by {self.score}"
 
     @property

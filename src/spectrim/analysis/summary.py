@@ -6,7 +6,7 @@ from typing import Any
 
 from ..assets.published import paper_file
 from ..common.text import with_error
-from ..pruning.defaults import DEFAULT_REDUCTION
+from ..pruning.defaults import DEFAULT_REDUCTION, RECOMMENDED
 
 Row = dict[str, Any]
 Table = tuple[str, list[str], list[list[str]]]
@@ -30,6 +30,8 @@ def method(row: Row) -> str:
     is_default = row.get("reduction") in (None, DEFAULT_REDUCTION)
     if is_default:
         return str(row["score"])
+    if row["score"] == RECOMMENDED:
+        return f"{row['reduction']} ({RECOMMENDED})"
     return row["reduction"] if row["score"] == "none" else f"{row['reduction']} by {row['score']}"
 
 

@@ -23,10 +23,12 @@ from .options import (
     pruning_option,
 )
 from .output import Output, begins_anew, complain, end_with_failures, progress, this_call
+from .plan_options import recommended_plan
 from .tables import print_table, print_text
 
 EXAMPLE = "Example: spectrim analyze --model ast-digits --data clips.csv --keep-rate 0.5 --out DIR"
 SCORES = comma_separated([score for score in SWEEP_SCORES if score != "random"])
+KEEP_RATE = 0.5
 TEXT_COLUMNS = ("data", "score", "against", "definition")
 
 
@@ -37,26 +39,31 @@ def command(
     model: Models = None,
     data: ManifestPaths = None,
     keep_rate: Annotated[
-        float,
+        float | None,
         pruning_option(
-            help="Fraction of patches that each of --blocks keeps, above 0 and at most 1."
+            help="Fraction of patches that each of --blocks keeps, above 0 and at most 1. Default: "
+            f"{KEEP_RATE}. Without pruning options, the recommended plan of each model is shown "
+            "too."
         ),
-    ] = 0.5,
+    ] = None,
     saved_plan: Annotated[
         bool,
         pruning_option("--saved-plan", help="Prune with the plan saved with each model instead."),
     ] = False,
     scores: Annotated[
-        str,
-        pruning_option(help="Scores, comma-separated; a score of your own is package.module:name."),
-    ] = SCORES,
+        str | None,
+        pruning_option(
+            help="Scores, comma-separated; a score of your own is package.module:name. "
+            f"Default: {SCORES}."
+        ),
+    ] = None,
     reduction: Annotated[
-        str,
+        str | None,
         pruning_option(
             help="How patches are reduced, such as keep-top, evit or tome. Reductions that rank by "
-            "themselves ignore --scores."
+            f"themselves ignore --scores. Default: {DEFAULT_REDUCTION}."
         ),
-    ] = DEFAULT_REDUCTION,
+    ] = None,
     blocks: Annotated[
         str | None,
         pruning_option(
@@ -92,19 +99,25 @@ def command(
     from ..common.files import make_folder
     from ..pruning.stage import check_keep_rate
 
+    is_default = (keep_rate, scores, reduction, blocks) == (None,) * 4 and not saved_plan
+    keep_rate = KEEP_RATE if keep_rate is None else keep_rate
+    reduction = reduction or DEFAULT_REDUCTION
     check_keep_rate(keep_rate)
-    score_names = listed(scores, str, "--scores")
+    score_names = listed(scores or SCORES, str, "--scores")
     allow_trusted_code(*score_names, reduction)
     sets = manifests(data or [], data_part.split, data_part.fold)
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     names = short_names(sources)
     models = {name: loading.model(source) for name, source in zip(names, sources, strict=True)}
+    for name, loaded in models.items() if is_default else ():
+        recommended_plan(name, loaded.recommendation)
     settings = Settings(
         keep_rate=None if saved_plan else keep_rate,
         scores=score_names,
         blocks=None if blocks is None else blocks_of(blocks),
         reduction=reduction,
+        with_recommended=is_default,
         batch_size=batch_size,
         sample=sample,
         seed=seed,

@@ -19,6 +19,7 @@ SWEEP_KEEP_RATES = (1.0, 0.9, 0.7, 0.5)  # few enough that the table fits a scre
 PAPER_SCORES = ("attention", "intensity-padded", "variation-padded")
 SWEEP_SCORES = ("attention", "intensity", "variation", "random")
 BENCH_KEEP_RATES = (1.0, 0.7, 0.5)
+RECOMMENDED = "recommended"  # name of the recommended plan where others are named by their score
 # The plan that is recommended for a model on which none was measured: `tome` in every block.
 GENERIC_REDUCTION = "tome"
 GENERIC_KEEP_RATE = 0.9

@@ -18,11 +18,11 @@ from ...deploy.torch_runner import TorchRunner
 from ...models.build import prune
 from ...models.provenance import RESULT_VERSION, plan_record, versions
 from ...models.transformer import SpectrogramTransformer
-from ...pruning.defaults import BENCH_KEEP_RATES
+from ...pruning.defaults import BENCH_KEEP_RATES, RECOMMENDED
 from ...pruning.plan import Plan
 from ...pruning.saved_plans import plan_columns
 from ..timing import Timing, interleaved
-from .candidates import RECOMMENDED, Candidate, Key, PlannedModel, Steps, exported, groups_of
+from .candidates import Candidate, Key, PlannedModel, Steps, exported, groups_of
 from .machine import MATMUL_SIZE, matrix_product, stages
 from .memory import noise, peak_memory
 

@@ -16,11 +16,11 @@ from ...deploy.runner import Runner
 from ...deploy.torch_runner import TorchRunner
 from ...models.build import macs
 from ...models.transformer import SpectrogramTransformer
+from ...pruning.defaults import RECOMMENDED
 
 Steps = Callable[[str], None]
 """Progress: the name of the current step."""
 Key = tuple[str, str, str]  # backend, quantization, name of the plan
-RECOMMENDED = "recommended"
 
 
 @dataclass(frozen=True)
