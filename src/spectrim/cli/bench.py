@@ -164,7 +164,7 @@ def _preset_or_checkpoint(
             raise SpectrimError(f"--stride applies to presets only; {model} has its own stride.")
         return loading.model(model)
     loading.set_threads()
-    created = create(model, frames=loading.frames or 1024, stride=stride or 16)
+    created = create(model, frames=loading.num_frames or 1024, stride=stride or 16)
     return to_device(created, loading.device, loading.dtype)
 
 

@@ -217,6 +217,20 @@ def _print_parity(result: dict[str, Any]) -> None:
     print_text(_parity(result["parity"]))
 
 
+def _print_lengths(result: dict[str, Any]) -> None:
+    lengths = result["lengths"]
+    text = (
+        f"Length: 95 % of your clips are at most {lengths['clip_seconds']:.3g} s of a "
+        f"{lengths['window_seconds']:.3g} s window."
+    )
+    for row in lengths["rows"]:
+        text += (
+            f" --frames {row['frames']} does {100 * row['work']:.0f} % of the work and keeps the "
+            f"top class of {same_interval(row)} of the clips."
+        )
+    print_text(f"{text} --frames auto applies to tag and embed.")
+
+
 def _print_rows(result: dict[str, Any]) -> None:
     rows = result["rows"]
     first = rows[0]
@@ -257,6 +271,7 @@ def _print_recommendation(result: dict[str, Any]) -> None:
 _SECTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
     "model": _print_model,
     "parity": _print_parity,
+    "lengths": _print_lengths,
     "rows": _print_rows,
     "recommendation": _print_recommendation,
 }
@@ -325,7 +340,7 @@ def _command(
     if pruning is None:
         return None
     words = ["spectrim", "export", model, *pruning]
-    words += ["--frames", str(loading.frames)] if loading.frames else []
+    words += ["--frames", loading.frames] if loading.frames else []
     for setting in loading.load or []:
         words += ["--load", setting]
     method = (best["score"] or best["reduction"]).rpartition(":")[2]

@@ -124,7 +124,7 @@ def _config(
     from ..models.config import PRESETS, preset
 
     if model in PRESETS:
-        changes = {"frames": settings.frames, "stride": stride}
+        changes = {"frames": settings.num_frames, "stride": stride}
         created = preset(
             model,
             default_labels(527 if classes is None else classes),

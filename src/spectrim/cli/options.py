@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..deploy.onnx_model import OnnxModel
     from ..models.transformer import SpectrogramTransformer
 
+PATCH = 16  # frames; as `pruning.patches.PATCH`, whose module imports torch
 DEFAULT_MODEL = "ast-digits"
 DEFAULT_MODELS = (DEFAULT_MODEL, "audiomae-digits")
 Value = TypeVar("Value")
@@ -53,8 +54,12 @@ Models = Annotated[
     model_option("--model", help=f"{MODEL_HELP} Repeatable. Default: {DEFAULT_MODEL}."),
 ]
 ModelFrames = Annotated[
-    int | None,
-    model_option(min=16, help="Input length in frames of 10 ms. Default: the length of the model."),
+    str | None,
+    model_option(
+        metavar="INTEGER",
+        help="Input length in frames of 10 ms; in `tag` and `embed` also auto: the shortest of "
+        "four lengths that holds each clip. Default: the length of the model.",
+    ),
 ]
 ModelLoad = Annotated[
     list[str] | None,
@@ -132,9 +137,14 @@ class ModelSettings:
     frames: ModelFrames = None
     load: ModelLoad = None
 
+    @property
+    def num_frames(self) -> int | None:
+        """The length of the input; None: that of the model."""
+        return None if self.frames is None else _whole_number(self.frames)
+
     def model(self, name: str) -> SpectrogramTransformer:
         """Load a model, with or without classes, on the CPU."""
-        return _load(name, self)
+        return _load(name, self, frames=self.num_frames)
 
     def classifier(self, name: str) -> SpectrogramTransformer:
         """Load a model that has classes."""
@@ -152,7 +162,7 @@ class Loading(ModelSettings):
     def model(self, name: str) -> SpectrogramTransformer:
         """Load a model, with or without classes."""
         self.set_threads()
-        return _load(name, self, device=self.device, dtype=self.dtype)
+        return _load(name, self, frames=self.num_frames, device=self.device, dtype=self.dtype)
 
     def set_threads(self) -> None:
         """Let torch use as many threads as --threads says."""
@@ -182,6 +192,17 @@ class LoadingWithCompile(Loading):
 
     compile: Compile = False
 
+    def model_of_any_length(self, name: str) -> SpectrogramTransformer:
+        """As `model`; --frames auto lets the model choose the length of each clip."""
+        if self.frames != "auto":
+            return self.model(name)
+        self.set_threads()
+        return _load(name, self, frames="auto", device=self.device, dtype=self.dtype)
+
+    def classifier_of_any_length(self, name: str) -> SpectrogramTransformer:
+        """As `classifier`; --frames auto lets the model choose the length of each clip."""
+        return _with_classes(self.model_of_any_length(name), name)
+
     def note_compilation(self, seconds: float) -> None:
         """Print how long compilation took."""
         if self.compile:
@@ -193,13 +214,21 @@ class LoadingWithCompile(Loading):
         return super().onnx_model(name, backend)
 
 
+def _whole_number(frames: str) -> int:
+    if frames == "auto":
+        raise SpectrimError("--frames auto applies to tag and embed. Give a number of frames.")
+    if not frames.isdecimal() or int(frames) < PATCH:
+        raise SpectrimError(f"--frames {frames}; expected a number of at least {PATCH}.")
+    return int(frames)
+
+
 def _load(name: str, settings: ModelSettings, **placement: Any) -> SpectrogramTransformer:
     from ..models.loading.load import load
 
     options = load_options(settings.load)
     if options.get("trust_code"):
         allow_trusted_code(":")
-    return load(name, frames=settings.frames, **placement, **options)
+    return load(name, **placement, **options)
 
 
 def _with_classes(model: SpectrogramTransformer, name: str) -> SpectrogramTransformer:

@@ -89,13 +89,13 @@ def loaded_runner(
         return model, loading.onnx_model(model, backend)
     if backend is not None:
         raise SpectrimError(f"--backend is for ONNX files; {model} runs with PyTorch.")
-    from ..deploy.torch_runner import TorchRunner
+    from ..deploy.by_length import torch_runner
 
-    loaded = loading.classifier(model) if needs_classes else loading.model(model)
-    loaded = new_plan.apply(loaded)
+    load = loading.classifier_of_any_length if needs_classes else loading.model_of_any_length
+    loaded = new_plan.apply(load(model))
     if loading.compile:
         loaded.compile()
-    return model, TorchRunner(loaded)
+    return model, torch_runner(loaded)
 
 
 @contextmanager
@@ -162,6 +162,7 @@ class TableJob:
                 workers=self.workers,
                 watcher=watcher,
             )
+        self._note_short_clips(watcher)
 
     def write(self, table: Table, recordings: Sequence[Recording], out: Path, verb: str) -> Summary:
         """Write a table, or continue it, with progress and notes on stderr."""
@@ -188,9 +189,20 @@ class TableJob:
                 f"{summary.num_repeated:,} recordings are listed more than once; each is in the "
                 "table once.",
             )
+        self._note_short_clips(watcher)
         if watcher.num_done:
             complain("note", f"{verb} took {duration(time.monotonic() - begun)}: {watcher.text()}.")
         return summary
+
+    def _note_short_clips(self, watcher: JobProgress) -> None:
+        """Print a note if the clips are much shorter than the window."""
+        from ..deploy.torch_runner import TorchRunner
+
+        if isinstance(self.runner, TorchRunner):
+            from ..deploy.by_length import length_of_most, short_clips_note
+
+            if text := short_clips_note(self.runner.model, length_of_most(watcher.windows)):
+                complain("note", text)
 
 
 def print_summary(summary: Summary, context: dict[str, Any], output: Output) -> None:

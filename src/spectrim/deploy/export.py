@@ -69,6 +69,10 @@ def export(
     """
     if input not in INPUTS:
         raise SpectrimError(f"input is {input!r}.{nearest(input, INPUTS)}")
+    if model.lengths:
+        raise SpectrimError(
+            "an ONNX file has one length: load the model with frames=512 or another number."
+        )
     if quantize not in (None, *QUANTIZATIONS):
         raise SpectrimError(f"quantize is {quantize!r}.{nearest(str(quantize), QUANTIZATIONS)}")
     if quantize is None and calibration is not None:

@@ -142,9 +142,9 @@ def aggregated(
 
 
 def _torch_runner(model: SpectrogramTransformer) -> Runner:
-    from .torch_runner import TorchRunner  # here: an exported model runs without torch
+    from .by_length import torch_runner  # here: an exported model runs without torch
 
-    return TorchRunner(model)
+    return torch_runner(model)
 
 
 def labels_of(

@@ -26,6 +26,7 @@ from ..pruning.defaults import KEEP_RATES, SWEEP_SCORES
 from ..pruning.plan import Plan
 from ..pruning.saved_plans import is_unpruned, method_of
 from .predict import window_seconds
+from .short_clips import compare_lengths
 from .sweep import TIMING_BUDGET, Steps, Sweep, evaluate, with_times
 from .training_clips import training_clips
 from .variants import variants_of
@@ -65,7 +66,8 @@ def check(
 ) -> dict[str, Any]:
     """Compare with transformers, prune by several scores and keep rates, recommend a plan.
 
-    The sections are computed in the order of what a user needs first: "model", "parity", "rows".
+    The sections are computed in the order of what a user needs first: "model", "parity",
+    "lengths" if the clips are much shorter than the window (see `compare_lengths`), "rows".
     The plans that may be recommended are timed first.
 
     Args:
@@ -128,6 +130,9 @@ def check(
         report("model", result)
         result["parity"] = parity(model, name, manifest.clips)
         report("parity", result)
+        if (lengths := compare_lengths(model, manifest.clips, batch_size)) is not None:
+            result["lengths"] = lengths
+            report("lengths", result)
         measured = evaluate(variants, manifest, batch_size=batch_size, steps=steps)
         add(measured)
         order = order_of_timing(measured.rows, agreement)

@@ -33,11 +33,12 @@ class CompiledForward:
     `prepare` compiles a size of its own.
 
     Attributes:
+        options: of `torch.compile`.
         seconds: batch size to the seconds of its compilation.
     """
 
     def __init__(self, model: SpectrogramTransformer, options: dict[str, Any]) -> None:
-        self._model, self._options = model, options
+        self._model, self.options = model, options
         self._functions: dict[int, Callable[[Tensor, Tensor], Outputs]] = {}
         self.seconds: dict[int, float] = {}
 
@@ -63,7 +64,7 @@ class CompiledForward:
         if batch in self._functions:
             return self.seconds[batch]
         began = time.perf_counter()
-        function = torch.compile(self._fresh_function(), dynamic=False, **self._options)
+        function = torch.compile(self._fresh_function(), dynamic=False, **self.options)
         try:
             # A CUDA graph is recorded in the second call and replayed from the third.
             for _ in range(3 if features.is_cuda else 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..audio.channels import MIX, Channel
-from ..audio.constants import num_samples
+from ..audio.constants import num_frames, num_samples
 from ..audio.decode import Sound, as_sounds, blocks, check_length, sound_name
 from ..audio.filterbank import FilterBank, fit
 from ..audio.windows import padded
@@ -25,6 +25,8 @@ class FeatureExtraction:
 
     config: ModelConfig
     filterbank: FilterBank
+    lengths: tuple[int, ...]
+    length_for: Callable[[int], int]
 
     def features(
         self, sounds: Iterable[Sound] | Sound, channel: Channel = MIX
@@ -39,6 +41,8 @@ class FeatureExtraction:
 
         Returns:
             features: (batch, frames, mels) normalised log-mel, float32, on the model's device.
+                With `load(..., frames="auto")`, frames is the shortest of the model's lengths that
+                holds the longest sound; otherwise it is the model's window.
             valid: (batch,) number of frames that contain sound.
 
         Raises:
@@ -65,7 +69,10 @@ class FeatureExtraction:
         Waveforms are at most as long as the model's window.
         """
         features, valid = self.filterbank(waveforms, lengths)
-        features, valid = fit(features, valid, self.config.frames, self.config.padding)
+        frames = self.config.frames
+        if self.lengths:  # not while a graph is exported, where the number of samples is open
+            frames = self.length_for(num_frames(waveforms.shape[1]))
+        features, valid = fit(features, valid, frames, self.config.padding)
         return (features - self.config.mean) / (2 * self.config.std), valid
 
     def _beginning(self, sound: Sound, channel: Channel) -> np.ndarray:

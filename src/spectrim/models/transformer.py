@@ -25,6 +25,7 @@ from .block import Block
 from .compiled import CompiledForward, compiled_forward
 from .config import ModelConfig
 from .features import FeatureExtraction, checked_valid
+from .lengths import Lengths
 from .loading.native import save_native
 from .positions import sine_cosine
 from .recommended import Recommended, check_blocks
@@ -34,7 +35,7 @@ Watch = Callable[[Tokens, Context, Stage | None, Tokens], None]
 """Called at the input and in each block: tokens before the stage, context, stage, tokens after."""
 
 
-class SpectrogramTransformer(FeatureExtraction, Recommended, nn.Module):
+class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module):
     """An audio spectrogram transformer with an optional pruning plan.
 
     Attributes:
@@ -105,6 +106,8 @@ class SpectrogramTransformer(FeatureExtraction, Recommended, nn.Module):
         Raises:
             SpectrimError: a wrong shape; a clip without any patch left.
         """
+        if (model := self._of_features(features)) is not self:
+            return model(features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after)
         eager = self.training or keep_rate is not None or keep is not None
         if self.compiled is not None and not eager:
             return self.compiled(features, checked_valid(features, valid, self.config))[0]
@@ -131,7 +134,8 @@ class SpectrogramTransformer(FeatureExtraction, Recommended, nn.Module):
         """
         if not isinstance(features, Tensor):
             features, valid = self.features(features, channel)
-        return self.pool(self.encode(features, valid))
+        model = self._of_features(features)
+        return model.pool(model.encode(features, valid))
 
     def trace(
         self,
@@ -147,6 +151,8 @@ class SpectrogramTransformer(FeatureExtraction, Recommended, nn.Module):
             score: the score to record in every block. None: the score of the block's stage; in
                 blocks without one the first stage's score ("attention" for an empty plan).
         """
+        if (model := self._of_features(features)) is not self:
+            return model.trace(features, valid, score, keep, keep_after)
         trace = record(self.plan, self.grid, score)
         tokens = self.encode(
             features,
@@ -270,7 +276,7 @@ class SpectrogramTransformer(FeatureExtraction, Recommended, nn.Module):
         shared = [self.config, self.filterbank, *buffers, *self.parameters()]
         plans = [self.plan, self._recommendation]
         memo: dict[int, Any] = {id(value): value for value in [*plans, *shared]}
-        model = copy.deepcopy(self, memo | {id(self.compiled): None})
+        model = copy.deepcopy(self, memo | {id(self.compiled): None, id(self._shorter): None})
         learned = list(self.learned)
         if any(module in learned for module in plan.modules()):
             # The new plan uses a learned part of this model. The other model needs a module of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ...audio.decode import duration_of
@@ -33,6 +35,7 @@ class JobProgress(Watcher):
         self.changed, self.clock = changed, clock
         self.num_recordings = self.num_done = self.num_failed = 0
         self.seconds = 0.0  # of sound
+        self.windows: Counter[float] = Counter()  # seconds of a window to their number
         self.total_weight = self.done_weight = 0.0
         self.started = clock()
         self._weights: dict[str, float] = {}
@@ -55,6 +58,7 @@ class JobProgress(Watcher):
         before = self._current_seconds
         self._current_seconds += seconds
         self.seconds += seconds
+        self.windows[math.ceil(100 * seconds) / 100] += 1
         if before < LONG <= self._current_seconds:
             self._current_length = duration_of(path)
         self.changed()

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 
@@ -16,6 +16,7 @@ from ...common.paths import is_file
 from ..build import range_note
 from ..config import NO_CLASSES, ModelConfig, label_notes, stride_pair, with_overrides
 from ..device import to_device
+from ..lengths import is_automatic, lengths_of
 from ..positions import adapt
 from ..recommended import carried_over
 from ..transformer import SpectrogramTransformer
@@ -109,7 +110,7 @@ class LoadedModel:
 def load(
     source: str | os.PathLike[str],
     *,
-    frames: int | None = None,
+    frames: int | Literal["auto"] | None = None,
     stride: int | tuple[int, int] | None = None,
     mean: float | None = None,
     std: float | None = None,
@@ -129,7 +130,8 @@ def load(
         source: a built-in name (`builtin_names`); a folder that Spectrim, transformers (AST) or
             timm (AudioMAE) wrote; a .pth, .pt, .bin or .safetensors file of official AST,
             AudioMAE or the paper; or a hub id "owner/name".
-        frames: clip length, 10 ms each; the position embedding is adapted to it.
+        frames: clip length, 10 ms each; the position embedding is adapted to it. "auto": clips
+            run at the shortest of four lengths that holds them, see `models.lengths`.
         stride: of the patches, 16, 10 or (frequency, time), if their number does not imply it.
         mean, std, padding: of the features, instead of the file's. A file that stores none gets
             AudioSet's mean and std and "zero", and a `SpectrimNotice` says so.
@@ -151,11 +153,11 @@ def load(
         text = "load(own_code=...) is deprecated: write trust_code=... instead."
         warnings.warn(SpectrimNotice(text), stacklevel=2)
         trust_code = trust_code or own_code
-    options = LoadOptions(frames, stride, mean, std, padding, labels, activation, metric)
+    options = LoadOptions(_fixed(frames), stride, mean, std, padding, labels, activation, metric)
     loaded = load_with_assumptions(
         source, options, device=device, dtype=dtype, trust_code=trust_code
     )
-    model = _with_notes(loaded)
+    model = _with_lengths(_with_notes(loaded), frames)
     if compile:
         model.compile()
     return model
@@ -187,7 +189,7 @@ def load_with_assumptions(
 def from_transformers(
     hf_model: Any,
     *,
-    frames: int | None = None,
+    frames: int | Literal["auto"] | None = None,
     mean: float | None = None,
     std: float | None = None,
     padding: str | None = None,
@@ -216,13 +218,28 @@ def from_transformers(
             f"from_transformers takes an ASTForAudioClassification of transformers, not {kind}; "
             "spectrim.load takes names, folders and files."
         )
-    options = LoadOptions(frames, None, mean, std, padding, labels, activation, metric)
+    options = LoadOptions(_fixed(frames), None, mean, std, padding, labels, activation, metric)
     weights = Weights(hf_model.state_dict(), kind)
     converted = hugging_face.read(Checkpoint(weights, config.to_dict(), labels=labels))
     name = getattr(config, "_name_or_path", "") or kind
     converted = replace(converted, config=replace(converted.config, name=name))
     device = hf_model.device if device is None else device
-    return _with_notes(_build(converted, kind, options, device, dtype))
+    return _with_lengths(_with_notes(_build(converted, kind, options, device, dtype)), frames)
+
+
+def _fixed(frames: int | str | None) -> int | None:
+    """The length that a model is loaded with; with "auto", that of its file."""
+    return None if is_automatic(frames) else cast("int | None", frames)
+
+
+def _with_lengths(
+    model: SpectrogramTransformer, frames: int | str | None
+) -> SpectrogramTransformer:
+    if is_automatic(frames):
+        model.set_lengths(lengths_of(model.config))
+        if model.recommendation.measured is not None:  # at the full window
+            model.set_recommendation(replace(model.recommendation, measured=None))
+    return model
 
 
 def _with_notes(loaded: LoadedModel) -> SpectrogramTransformer:

@@ -1,0 +1,82 @@
+"""--frames auto, and the sentences of `tag` and `check` about clips shorter than the window."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+import spectrim
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """Four clips of 0.5 s; the window of the built-in models is 1.3 s."""
+    folder = tmp_path_factory.mktemp("short")
+    for number in range(4):
+        samples = np.random.default_rng(number).normal(0, 0.1, RATE // 2)
+        soundfile.write(folder / f"{number}.wav", samples, RATE)
+    return folder
+
+
+def test_tag_says_it_and_auto_does_it(run, short, tmp_path):
+    model = spectrim.load("ast-digits")
+    work = spectrim.macs(model.with_frames(48)) / spectrim.macs(model)
+    sentence = f"at most 0.5 s of a 1.29 s window: --frames 48 does {100 * work:.0f} % of the work"
+    for more in ((), ("--out", tmp_path / "tags.csv")):
+        done = run("tag", short, "--model", "ast-digits", *more)
+        assert done.returncode == 0 and sentence in done.stderr
+    done = run("tag", short, "--model", "ast-digits", "--frames", "auto", "--format", "json")
+    assert "window" not in done.stderr
+    result = json.loads(done.stdout)
+    assert result["lengths"] == [32, 64, 96, 128]
+    files = sorted(short.glob("*.wav"))
+    expected = spectrim.tag(spectrim.load("ast-digits", frames="auto"), files)
+    assert [row["labels"] for row in result["rows"]] == [row["labels"] for row in expected]
+    by_number = run("tag", short, "--model", "ast-digits", "--frames", "48", "--format", "json")
+    assert json.loads(by_number.stdout)["frames"] == 48
+
+
+def test_a_table_of_another_length_is_another_job(run, short, tmp_path):
+    out = tmp_path / "tags.csv"
+    assert run("tag", short, "--model", "ast-digits", "--out", out).returncode == 0
+    done = run("tag", short, "--model", "ast-digits", "--out", out, "--frames", "auto")
+    assert done.returncode == 2 and "lengths" in done.stderr
+
+
+def test_check_compares_the_shorter_models(run, short):
+    done = run("check", "ast-digits", "--data", short, "--no-timing", "--keep-rates", "1.0",
+               "--format", "json")  # fmt: skip
+    lengths = json.loads(done.stdout)["lengths"]
+    assert lengths["clip_seconds"] == 0.5
+    full, files = spectrim.load("ast-digits"), sorted(short.glob("*.wav"))
+    top = [row["labels"][0]["label"] for row in spectrim.tag(full, files)]
+    for row, frames in zip(lengths["rows"], (48, "auto"), strict=True):
+        other = spectrim.tag(spectrim.load("ast-digits", frames=frames), files)
+        same = np.mean(
+            [line["labels"][0]["label"] == top[index] for index, line in enumerate(other)]
+        )
+        assert row["frames"] == frames
+        assert row["agreement"]["top1"]["value"] == same
+        length = 48 if frames == 48 else 64  # 0.5 s are 48 frames
+        work = spectrim.macs(full.with_frames(length)) / spectrim.macs(full)
+        assert row["work"] == pytest.approx(work)
+    shown = run("check", "ast-digits", "--data", short, "--no-timing", "--keep-rates", "1.0")
+    assert "Length: 95 % of your clips are at most 0.5 s of a 1.29 s window." in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sweep", "--frames", "auto"), "--frames auto applies to tag and embed"),
+        (("macs", "ast-digits", "--frames", "9"), "--frames 9; expected a number of at least 16"),
+        (("tag", "a.wav", "--frames", "x"), "--frames x; expected a number"),
+    ],
+)
+def test_wrong_lengths(run, arguments, words):
+    done = run(*arguments)
+    assert done.returncode == 2 and words in done.stderr
