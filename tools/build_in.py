@@ -84,7 +84,10 @@ def main() -> None:
     results = build_in(args.run, args.name, origin, args.manifests, args.models, args.recommend)
     if args.models == MODELS:
         page = ROOT / "README.md"
-        save_text(page, with_row(page.read_text(encoding="utf-8"), args.name, results[0]))
+        measured = spectrim.load(MODELS / args.name).recommendation.measured
+        recommended = None if measured is None else measured.pruned
+        text = with_row(page.read_text(encoding="utf-8"), args.name, results[0], recommended)
+        save_text(page, text)
 
 
 def build_in(
@@ -238,10 +241,15 @@ def card_text(
     )
 
 
-def with_row(page: str, name: str, result: Accuracies) -> str:
-    """README with the model's row in the table of built-in models; a new row is the last."""
-    values = " | ".join(f"{result.percent['attention'][rate]:.1f} %" for rate in (1.0, 0.7, 0.5))
-    row = f"| `{name}` | {result.title} | {values} |\n"
+def with_row(page: str, name: str, result: Accuracies, recommended: float | None) -> str:
+    """README with the model's row in the table of built-in models; a new row is the last.
+
+    Args:
+        recommended: accuracy under the recommended plan, from 0 to 1.
+    """
+    unpruned, dropped = (f"{result.percent['attention'][rate]:.1f} %" for rate in (1.0, 0.5))
+    merged = "-" if recommended is None else f"{recommended:.1%}".replace("%", " %")
+    row = f"| `{name}` | {result.title} | {unpruned} | {merged} | {dropped} |\n"
     old = re.compile(rf"^\| `{re.escape(name)}` \| .*\n", re.MULTILINE)
     if old.search(page):
         return old.sub(lambda _: row, page, count=1)
