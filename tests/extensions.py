@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spectrim.pruning.context import Context
+from spectrim.pruning.reductions import merged, ranked
 from spectrim.pruning.tokens import Tokens
 
 
@@ -107,6 +108,46 @@ def fuse_leaves(arriving: int, count: int) -> int:
 
 
 fuse.tokens_after = fuse_leaves  # type: ignore[attr-defined]
+
+
+def distinct(context: Context) -> Tensor:
+    """A score that handles absent tokens: keys that differ most from the clip's mean key."""
+    tokens = context.tokens
+    keys = context.k[:, :, tokens.num_prefix_tokens :].mean(1)
+    present = torch.ones_like(tokens.origin) if tokens.present is None else tokens.present
+    weights = present[..., None].to(keys.dtype)
+    mean = (keys * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+    return (keys - mean).norm(dim=-1)
+
+
+distinct.needs_block = True  # type: ignore[attr-defined]
+
+
+def join(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
+    """A reduction that handles absent tokens: patches join the most similar of the best ones."""
+    order = ranked(tokens, scores)  # absent tokens come last
+    best = order[:, :count]
+    values = nn.functional.normalize(tokens.patches, dim=-1)
+    width = values.shape[2]
+    cosines = values.gather(1, _wide(order, width)) @ values.gather(1, _wide(best, width)).mT
+    # A clip with absent tokens keeps its own number of patches, as if it were alone.
+    places = torch.arange(tokens.count, device=order.device)
+    counts = count if context.counts is None else context.counts[:, None]
+    is_best = (places < counts).expand_as(order)
+    is_merged = ~is_best
+    if tokens.present is not None:
+        is_merged = is_merged & tokens.present.gather(1, order)
+    cosines = cosines.masked_fill(~is_best[:, None, :count], -torch.inf)
+    into = torch.where(is_merged, best.gather(1, cosines.argmax(2)), order)
+    return merged(
+        tokens,
+        leaving=order,
+        into=into,
+        order=best,
+        num_input_patches=context.clips.grid.count,
+        is_merged=is_merged,
+        present=None if tokens.present is None else is_best[:, :count],
+    )
 
 
 def _wide(index: Tensor, width: int) -> Tensor:

@@ -30,6 +30,7 @@ OWN = {
     "peak": {"score": "extensions:peak"},
     "peak by callable": {"score": extensions.peak},
     "learned": {"score": "extensions:Learned"},
+    "join": {"score": "extensions:distinct", "reduction": "extensions:join"},
 }
 each_own = pytest.mark.parametrize("own", OWN)
 each_family = pytest.mark.parametrize("family", FAMILIES)
@@ -61,11 +62,11 @@ def test_own_parts_are_traced_and_counted(make, heard, family, own):
     for block in (1, 2):
         members, kept = trace.members[block], trace.kept[block]
         assert members.max() == kept.shape[1] - 1
-        if own.startswith(("merge", "fuse")):  # a partition: nothing is lost
+        if own.startswith(("merge", "fuse", "join")):  # a partition: nothing is lost
             assert (members >= 0).all()
 
 
-@pytest.mark.parametrize("own", ["merge", "fuse", "peak", "learned"])
+@pytest.mark.parametrize("own", ["merge", "fuse", "peak", "learned", "join"])
 @each_family
 def test_own_parts_compile_whole(make, heard, family, own):
     pruned = prune(make(family, depth=2), 0.6, blocks=(0, 1), **OWN[own])

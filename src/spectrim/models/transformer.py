@@ -98,8 +98,8 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
             valid: (batch,) number of frames that contain sound; None: all of them.
             keep_rate: replaces the plan's keep rates in this pass; one, or one per stage.
             keep: (batch, patches) bool: drop all other patches, in addition to the plan. If the
-                clips keep different numbers, the surplus tokens are masked. Waits for the device, see
-                `Tokens.only`.
+                clips keep different numbers, the surplus tokens are masked. This waits for the
+                device; see `Tokens.only`.
             keep_after: number of blocks that process every patch before `keep` is applied;
                 0 applies it before the first block.
 

@@ -1,6 +1,7 @@
 """Reductions by name; one file for each kind, and one line here."""
 
-from ..ranking import ranked as ranked  # for reductions of your own
+from ..merging import merged as merged  # this and `ranked` serve reductions of your own
+from ..ranking import ranked as ranked
 from . import adjacent as adjacent
 from . import ats as ats
 from . import diffrate as diffrate
