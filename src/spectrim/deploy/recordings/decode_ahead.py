@@ -153,7 +153,9 @@ class _Buffers:
             self.changed.notify_all()
 
     def _has_room(self, number: int) -> bool:
-        at_reader = len(self.items.get(self.reader, ()))
+        items = self.items.get(self.reader, deque())
+        is_read = bool(items) and not isinstance(items[-1], Window)  # its end is an item, too
+        at_reader = len(items) - is_read
         if number == self.reader:
             return at_reader < self.max_windows
         return self.num_windows - at_reader < self.max_windows
