@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 
@@ -107,9 +108,22 @@ def test_the_list_of_models_has_accuracy_and_cost_under_the_plan(run, tmp_path, 
     assert with_plan["recommended_plan"] == "tome 0.9"
     assert with_plan["measured"] == MEASURED.to_dict()
     assert without["recommended_plan"] is without["measured"] is None
-    lines = run("models").stdout.splitlines()
-    assert "98.3%  tome 0.9             94.0%   67%  FSDD test, 300 clips" in lines[2]
-    assert "99.3%  -                        -     -  FSDD test, 300 clips" in lines[3]
+    lines = [re.split(r"\s{2,}", line.strip()) for line in run("models").stdout.splitlines()]
+    assert lines[2][3:] == ["98.3%", "tome 0.9", "94.0%", "67%", "FSDD test, 300 clips"]
+    assert lines[3][3:] == ["99.3%", "-", "-", "-", "FSDD test, 300 clips"]
+
+
+def test_the_list_of_models_fits_100_columns(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("spectrim.cli.tables.terminal_width", lambda: 100)
+    name = "audiomae-digits"
+    shutil.copytree(builtin.builtin_root() / name, tmp_path / name)
+    path = tmp_path / name / "config.json"
+    recommended = Recommendation(paper_plan(0.9, reduction="tome"), MEASURED).to_dict()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"recommended_plan": recommended}))
+    monkeypatch.setattr(builtin, "builtin_root", lambda: tmp_path)
+    table = run("models").stdout
+    assert "Not shown" not in table and "tested on" in table and "audiomae-digits" in table
+    assert max(map(len, table.splitlines())) <= 100
 
 
 NO_TIMES = ("--no-timing", "--json")

@@ -31,25 +31,22 @@ def command(
             typer.echo(cards[0].text.rstrip())
             return
         print_table(
-            ["model", "task", "classes", "window s", "MB", "unpruned", "recommended plan",
+            ["model", "task", "window s", "unpruned", "plan",
              "accuracy", "MACs", "tested on"],
             [
                 [
                     card.name,
                     card.task,
-                    str(card.classes),
                     f"{num_samples(card.frames) / SAMPLE_RATE:.2f}",
-                    f"{card.bytes / 1e6:.1f}",
                     f"{card.accuracy['1.0']:.1f}%",
                     *_recommended(card),
                     card.held_out,
                 ]
                 for card in cards
             ],
-            "unpruned: accuracy without pruning. accuracy: under the recommended plan; MACs: of "
-            "unpruned.\n"
+            "unpruned: accuracy without pruning. plan: the recommended one, its accuracy and MACs.\n"
             "`spectrim models NAME` shows a card: data, licence, training, limits.",
-            wrapped={"task": " ", "recommended plan": " ", "tested on": " "},
+            wrapped={"task": " ", "plan": " ", "tested on": " "},
         )  # fmt: skip
 
     output.emit({"rows": [asdict(card) for card in cards]}, print_cards)
