@@ -312,6 +312,7 @@ def test_the_old_name_of_trust_code_is_read_with_a_note(recipe, part):
         "keep_rate=-1",
         "optim.lr=0",
         "optim.lr=-1",
+        'init="\\ud83d"',  # PyYAML takes half of a character, OmegaConf's parser does not
         "epochs=${epoch}",  # names what is not found, not the key that asks for it
     ],
 )

@@ -14,6 +14,7 @@ and what one step of each is:
     file:rename     a result file whose temporary file is complete and not yet renamed
     file:renamed    a result file after its temporary file is renamed
     state:write     a state of a training run before its folder is written
+    state:part      one of the three files of a state, complete in a temporary folder
     state:rename    a state whose folder is complete and not yet renamed
     state:renamed   a state after its folder is renamed, with the older state beside it
     table:rows      rows of a recording that are appended and not yet in the journal
@@ -37,6 +38,7 @@ POINTS = (
     "file:rename",
     "file:renamed",
     "state:write",
+    "state:part",
     "state:rename",
     "state:renamed",
     "table:rows",

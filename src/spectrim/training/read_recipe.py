@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
 from ..common.parse import MAX_DEPTH, parse_yaml, read_yaml
@@ -42,6 +43,9 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
         parse_yaml(value, repr(change))  # refuses what OmegaConf would expand or resolve
         try:
             single = OmegaConf.from_dotlist([change])
+        except YAMLError as error:  # libyaml, which OmegaConf uses, refuses more than PyYAML
+            reason = " ".join(str(error).split())
+            raise SpectrimError(f"{change!r}: not YAML ({reason}).") from error
         except (ValueError, OmegaConfBaseException) as error:
             raise SpectrimError(f"{change!r}: {_first_line(error)}") from error
         recipe = _merged(recipe, single, change, kind)
