@@ -45,6 +45,7 @@ from .plan_options import options_of
 from .sweep_table import (
     Column,
     keep_text,
+    lengths_text,
     method_header,
     same_interval,
     time_columns,
@@ -218,17 +219,7 @@ def _print_parity(result: dict[str, Any]) -> None:
 
 
 def _print_lengths(result: dict[str, Any]) -> None:
-    lengths = result["lengths"]
-    text = (
-        f"Length: 95 % of your clips are at most {lengths['clip_seconds']:.3g} s of a "
-        f"{lengths['window_seconds']:.3g} s window."
-    )
-    for row in lengths["rows"]:
-        text += (
-            f" --frames {row['frames']} does {100 * row['work']:.0f} % of the work and keeps the "
-            f"top class of {same_interval(row)} of the clips."
-        )
-    print_text(f"{text} --frames auto applies to tag and embed.")
+    print_text(lengths_text(result["lengths"]))
 
 
 def _print_rows(result: dict[str, Any]) -> None:

@@ -123,6 +123,20 @@ def same_interval(row: Row) -> str:
     return f"{top1['value']:.1%} ({top1['low']:.0%} to {top1['high']:.0%})"
 
 
+def lengths_text(lengths: dict[str, Any]) -> str:
+    """What shorter lengths save and change, from `evaluation.short_clips.compare_lengths`."""
+    text = (
+        f"Length: 95 % of your clips are at most {lengths['clip_seconds']:.3g} s of a "
+        f"{lengths['window_seconds']:.3g} s window."
+    )
+    for row in lengths["rows"]:
+        text += (
+            f" --frames {row['frames']} does {100 * row['work']:.0f} % of the work and keeps the "
+            f"top class of {same_interval(row)} of the clips."
+        )
+    return f"{text} --frames auto applies to tag and embed."
+
+
 def time_columns(rows: Sequence[Row]) -> list[Column]:
     """The columns of measured time; none if no row was timed."""
     if all(row["ms_per_clip"] is None for row in rows):
