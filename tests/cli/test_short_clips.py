@@ -11,6 +11,7 @@ import soundfile
 import spectrim
 
 RATE = 16_000
+MODEL = ("--model", "ast-digits", "--keep-rate", "1")
 
 
 @pytest.fixture(scope="module")
@@ -28,23 +29,23 @@ def test_tag_says_it_and_auto_does_it(run, short, tmp_path):
     work = spectrim.macs(model.with_frames(48)) / spectrim.macs(model)
     sentence = f"at most 0.5 s of a 1.29 s window: --frames 48 does {100 * work:.0f} % of the work"
     for more in ((), ("--out", tmp_path / "tags.csv")):
-        done = run("tag", short, "--model", "ast-digits", *more)
+        done = run("tag", short, *MODEL, *more)
         assert done.returncode == 0 and sentence in done.stderr
-    done = run("tag", short, "--model", "ast-digits", "--frames", "auto", "--format", "json")
+    done = run("tag", short, *MODEL, "--frames", "auto", "--format", "json")
     assert "window" not in done.stderr
     result = json.loads(done.stdout)
     assert result["lengths"] == [32, 64, 96, 128]
     files = sorted(short.glob("*.wav"))
     expected = spectrim.tag(spectrim.load("ast-digits", frames="auto"), files)
     assert [row["labels"] for row in result["rows"]] == [row["labels"] for row in expected]
-    by_number = run("tag", short, "--model", "ast-digits", "--frames", "48", "--format", "json")
+    by_number = run("tag", short, *MODEL, "--frames", "48", "--format", "json")
     assert json.loads(by_number.stdout)["frames"] == 48
 
 
 def test_a_table_of_another_length_is_another_job(run, short, tmp_path):
     out = tmp_path / "tags.csv"
-    assert run("tag", short, "--model", "ast-digits", "--out", out).returncode == 0
-    done = run("tag", short, "--model", "ast-digits", "--out", out, "--frames", "auto")
+    assert run("tag", short, *MODEL, "--out", out).returncode == 0
+    done = run("tag", short, *MODEL, "--out", out, "--frames", "auto")
     assert done.returncode == 2 and "lengths" in done.stderr
 
 

@@ -98,8 +98,7 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
             valid: (batch,) number of frames that contain sound; None: all of them.
             keep_rate: replaces the plan's keep rates in this pass; one, or one per stage.
             keep: (batch, patches) bool: drop all other patches, in addition to the plan. If the
-                clips keep different numbers, the surplus tokens are masked. This waits for the
-                device; see `Tokens.only`.
+                clips keep different numbers, surplus tokens are masked (see `Tokens.only`).
             keep_after: number of blocks that process every patch before `keep` is applied;
                 0 applies it before the first block.
 
@@ -108,8 +107,8 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         """
         if (model := self._of_features(features)) is not self:
             return model(features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after)
-        eager = self.training or keep_rate is not None or keep is not None
-        if self.compiled is not None and not eager:
+        is_eager = self.training or keep_rate is not None or keep is not None
+        if self.compiled is not None and not is_eager:
             return self.compiled(features, checked_valid(features, valid, self.config))[0]
         tokens = self.encode(features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after)
         return self.head(self.pool(tokens)).float()
@@ -128,8 +127,7 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         """Features or sounds to (batch, width), the input of the linear head.
 
         Args:
-            features: (batch, frames, mels) as `features` returns them; or what `features` takes:
-                one or several sounds, of which the first window is used.
+            features: as `features` returns them, or sounds as it takes them.
             valid: of features, as for `forward`; channel: of sounds, as for `features`.
         """
         if not isinstance(features, Tensor):
@@ -269,9 +267,8 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         Parameters are shared: a move to another device or dtype affects both models. Modules are
         not shared: each model has its own train or eval mode.
         """
-        # deepcopy takes an object that its memo already holds for the copy of that object. With
-        # memo[id(x)] = x for every parameter, the modules are new and the parameters are not.
-        # Buffers of learned parts lie in a dict per module; the dict is shared as a whole.
+        # deepcopy takes what its memo holds for the copy: with memo[id(x)] = x for every parameter,
+        # modules are new and parameters are not. Buffers of learned parts lie in a shared dict.
         buffers = [module._buffers for module in self.learned.modules()]
         shared = [self.config, self.filterbank, *buffers, *self.parameters()]
         plans = [self.plan, self._recommendation]
@@ -279,9 +276,8 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         model = copy.deepcopy(self, memo | {id(self.compiled): None, id(self._shorter): None})
         learned = list(self.learned)
         if any(module in learned for module in plan.modules()):
-            # The new plan uses a learned part of this model. The other model needs a module of
-            # its own (train and eval mode) over the same parameters; parts that this model does
-            # not hold are taken as they are.
+            # The new plan uses a learned part of this model: the other model needs a module of its
+            # own over the same parameters. Parts that this model does not hold stay as they are.
             others = [module for module in plan.modules() if module not in learned]
             plan = copy.deepcopy(plan, {id(value): value for value in [*others, *shared]})
         model._adopt(plan)
