@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..common.interruption import Stopped
 from ..pruning.defaults import BENCH_KEEP_RATES
 from ..pruning.saved_plans import plan_label
 from .options import (
@@ -22,7 +23,7 @@ from .options import (
     pruning_option,
     rates_of,
 )
-from .output import Output, begins_anew, complain, progress
+from .output import Output, announce, complain, progress, shows_results_so_far
 from .plan_options import Pruning, recommended_plan
 from .tables import print_table
 from .timing_options import Rounds, timing_option
@@ -98,7 +99,7 @@ def command(
     """Time keep rates and backends side by side, and each stage. Run it on an idle machine."""
     from ..common.files import make_folder, save_json
     from ..deploy.calibration import calibration_batches
-    from ..evaluation.bench.bench import bench
+    from ..evaluation.bench.bench import bench, num_timings
     from ..evaluation.predict import window_seconds
 
     rates = rates_of(keep_rates or KEEP_RATES)
@@ -121,34 +122,45 @@ def command(
     recommended = None
     if not pruning.is_given(keep_rates):
         recommended = recommended_plan(model, timed.recommendation)
-    with begins_anew(), progress() as bar:
-        task = bar.add_task("preparing", total=None)
-        result = bench(
-            timed,
-            model,
-            backends=chosen,
-            keep_rates=rates,
-            score=pruning.score,
-            blocks=pruning.blocks,
-            reduction=pruning.reduction,
-            recommended=recommended,
-            quantize=quantizations,
-            calibration=clips,
-            against=against,
-            batch_sizes=sizes,
-            rounds=rounds,
-            budget=budget,
-            threads=loading.threads,
-            memory=memory,
-            matmul_size=matmul_size,
-            compile=loading.compile,
-            steps=lambda step: bar.update(task, description=step),
-        )
+
+    timings = num_timings(timed, chosen, quantizations, sizes, against)
+    announce((timings * budget, f"up to {timings} timings of at most {budget:g} s, after exports"))
+
+    def finish(result: dict[str, Any]) -> None:
+        path = save_json(out / "bench.json", result) if out else None
+        output.emit(result, lambda: _print(result))
+        if path:
+            complain("written", str(path))
+
+    try:
+        with shows_results_so_far(out), progress() as bar:
+            task = bar.add_task("preparing", total=None)
+            result = bench(
+                timed,
+                model,
+                backends=chosen,
+                keep_rates=rates,
+                score=pruning.score,
+                blocks=pruning.blocks,
+                reduction=pruning.reduction,
+                recommended=recommended,
+                quantize=quantizations,
+                calibration=clips,
+                against=against,
+                batch_sizes=sizes,
+                rounds=rounds,
+                budget=budget,
+                threads=loading.threads,
+                memory=memory,
+                matmul_size=matmul_size,
+                compile=loading.compile,
+                steps=lambda step: bar.update(task, description=step),
+            )
+    except Stopped as stopped:
+        finish(stopped.result)
+        raise
     loading.note_compilation(sum(row.get("compile_s", 0.0) for row in result["rows"]))
-    path = save_json(out / "bench.json", result) if out else None
-    output.emit(result, lambda: _print(result))
-    if path:
-        complain("written", str(path))
+    finish(result)
 
 
 def _preset_or_checkpoint(

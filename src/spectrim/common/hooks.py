@@ -9,6 +9,7 @@ and what one step of each is:
 
     sweep:clips     a clip evaluated, over all models of the sweep
     sweep:rounds    a timed pair, over all models of the sweep
+    bench:timings   a backend and batch size timed
     train:steps     a step of the optimiser
     file:write      a result file before its temporary file is written
     file:rename     a result file whose temporary file is complete and not yet renamed
@@ -33,6 +34,7 @@ from .errors import SpectrimError
 POINTS = (
     "sweep:clips",
     "sweep:rounds",
+    "bench:timings",
     "train:steps",
     "file:write",
     "file:rename",

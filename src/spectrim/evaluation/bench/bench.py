@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from ...common.errors import SpectrimError, missing_package, nearest
+from ...common.hooks import pass_point
+from ...common.interruption import Stopped
 from ...deploy.onnx_model import BACKENDS as EXPORTED
 from ...deploy.torch_runner import TorchRunner
 from ...models.build import prune
@@ -84,6 +86,7 @@ def bench(
     Raises:
         SpectrimError: a backend is unknown, not installed, or cannot run on the model's device;
             `against` names a model that transformers does not have.
+        Stopped: Ctrl-C; its result holds the rows so far, with "stopped": True.
     """
     chosen, threads = _chosen(backends, model), threads or torch.get_num_threads()
     for kind in quantize:
@@ -121,60 +124,89 @@ def bench(
     window = TorchRunner(plain).window
     context = TorchRunner(plain).context(name, max(batch_sizes))
     context.pop("plan")
-    with tempfile.TemporaryDirectory() as folder:
-        # Export first, so that a model that cannot be exported fails before anything is timed.
-        to_export = [
-            planned
-            for planned in (models if runtimes else ())
-            if exported(planned, Path(folder), steps)
-        ]
-        steps("stages")
-        stage_rows = stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
-        groups = groups_of(
-            models, to_export, chosen, quantize, calibration, Path(folder), threads, steps
-        )
-        for group in groups:
-            for batch_size in batch_sizes:
-                steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
-                waveforms = noise(batch_size, window)
-                rows += _timed(
-                    group,
-                    waveforms,
-                    reference,
-                    rounds,
-                    budget,
-                    matmul_size,
-                    model.device,
-                    model.dtype,
-                )
-            sources |= {candidate.key: candidate.source for candidate in group}
+    stage_rows: list[dict[str, Any]] = []
+
+    def result() -> dict[str, Any]:
+        for row in rows:
+            row["model"] = name
         rows.sort(key=lambda row: batch_sizes.index(row["batch_size"]))
-        for row in rows if memory else ():
-            if "compile_s" in row:
-                continue  # a fresh process would measure the compiler's memory
-            steps(f"memory of {row['backend']} {row['quantization']}, batch {row['batch_size']}")
-            source, batch_size = sources[_key(row)], row["batch_size"]
-            row["peak_mb"] = peak_memory(
-                source, row["backend"], window, batch_size, threads,
-                context["device"], context["dtype"],
-            )  # fmt: skip
-    for row in rows:
-        row["model"] = name
-    return context | {
-        "machine_gmac_per_s": statistics.median(row["machine_gmac_per_s"] for row in rows),
-        "machine_product": matmul_size,
-        "sound": "noise of the window's length",
-        "timed": "waveforms to probabilities",
-        "rounds": rounds,
-        "budget_s": budget,
-        "score": next((stage.score for one in pruned for stage in one.plan.stages), score),
-        "blocks": [stage.at for one in pruned[:1] for stage in one.plan.stages],
-        "against": None if reference is None else reference.description,
-        "rows": rows,
-        "stages": stage_rows,
-        "versions": versions(*(name for name in chosen if name != "torch"), "transformers"),
-        "format_version": RESULT_VERSION,
-    }
+        return context | {
+            "machine_gmac_per_s": statistics.median(row["machine_gmac_per_s"] for row in rows),
+            "machine_product": matmul_size,
+            "sound": "noise of the window's length",
+            "timed": "waveforms to probabilities",
+            "rounds": rounds,
+            "budget_s": budget,
+            "score": next((stage.score for one in pruned for stage in one.plan.stages), score),
+            "blocks": [stage.at for one in pruned[:1] for stage in one.plan.stages],
+            "against": None if reference is None else reference.description,
+            "rows": rows,
+            "stages": stage_rows,
+            "versions": versions(*(name for name in chosen if name != "torch"), "transformers"),
+            "format_version": RESULT_VERSION,
+        }
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            # Export first, so that a model that cannot be exported fails before anything is timed.
+            to_export = [
+                planned
+                for planned in (models if runtimes else ())
+                if exported(planned, Path(folder), steps)
+            ]
+            steps("stages")
+            stage_rows += stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
+            groups = groups_of(
+                models, to_export, chosen, quantize, calibration, Path(folder), threads, steps
+            )
+            for group in groups:
+                for batch_size in batch_sizes:
+                    steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
+                    waveforms = noise(batch_size, window)
+                    rows += _timed(
+                        group,
+                        waveforms,
+                        reference,
+                        rounds,
+                        budget,
+                        matmul_size,
+                        model.device,
+                        model.dtype,
+                    )
+                    pass_point("bench:timings")
+                sources |= {candidate.key: candidate.source for candidate in group}
+            for row in rows if memory else ():
+                if "compile_s" in row:
+                    continue  # a fresh process would measure the compiler's memory
+                steps(
+                    f"memory of {row['backend']} {row['quantization']}, batch {row['batch_size']}"
+                )
+                source, batch_size = sources[_key(row)], row["batch_size"]
+                row["peak_mb"] = peak_memory(
+                    source, row["backend"], window, batch_size, threads,
+                    context["device"], context["dtype"],
+                )  # fmt: skip
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        raise Stopped(result() | {"stopped": True}) from None
+    return result()
+
+
+def num_timings(
+    model: SpectrogramTransformer,
+    backends: Sequence[str] | None,
+    quantize: Sequence[str],
+    batch_sizes: Sequence[int],
+    against: str | None,
+) -> int:
+    """The largest number of timings of `bench`, each of which takes at most its budget.
+
+    Each backend, quantisation and batch size has one, with a reference two; one more times stages.
+    """
+    per_backend = {name: 1 if name == "torch" else len(quantize) for name in BACKENDS}
+    groups = sum(per_backend[name] for name in _chosen(backends, model))
+    return 1 + groups * len(batch_sizes) * (1 if against is None else 2)
 
 
 def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> list[str]:

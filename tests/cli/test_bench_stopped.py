@@ -1,0 +1,29 @@
+"""Ctrl-C in `bench`: the rows so far are printed and written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+
+def test_rows_so_far_are_printed_and_written(folder, tmp_path):
+    """The hook sends the signal after the first of two batch sizes, so no step depends on time."""
+    words = ["bench", "--model", str(folder / "model"), "--backends", "torch", "--rounds", "2",
+             "--batch-sizes", "2,1", "--keep-rates", "0.5", "--no-memory", "--matmul-size", "64",
+             "--budget", "5", "--out", "results", "--json"]  # fmt: skip
+    stopped = subprocess.run(
+        [sys.executable, "-m", "spectrim", *words],
+        cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"SPECTRIM_STOP_AT": "bench:timings:1"},
+    )  # fmt: skip
+    assert stopped.returncode == 130 and "Traceback" not in stopped.stderr, stopped.stderr
+    notes = " ".join(stopped.stderr.split())
+    assert "estimate: about 15 s for up to 3 timings of at most 5 s" in notes
+    assert "the results so far are printed and in results" in notes
+    printed = json.loads(stopped.stdout)
+    assert printed["stopped"] is True
+    rows = [(row["batch_size"], row["keep_rate"]) for row in printed["rows"]]
+    assert rows == [(2, 1.0), (2, 0.5)]
+    assert json.loads((tmp_path / "results" / "bench.json").read_text()) == printed
