@@ -54,7 +54,7 @@ COMMANDS = {
 FEW = {
     "save": ("file:rename:1", "file:renamed:1", "file:renamed:2"),
     "sweep": ("sweep:clips:9", "file:rename:2"),
-    "train": ("state:part:2",),
+    "train": ("file:write:18",),  # after the last state, before the last line of epochs.jsonl
 }
 Server = Callable[..., dict[str, Any]]
 

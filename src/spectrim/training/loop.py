@@ -54,6 +54,8 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     folder = out / "tensorboard" if main and run.tensorboard else None
     board = Board(folder, progress.step)
     steps, total = loader.steps, loader.steps * job.epochs
+    if main and restored:  # a process killed after its last state has not written them
+        write_lines(out, progress.rows)
     if progress.step == total:
         reporter.note("is finished: nothing is left to train.")
     else:
