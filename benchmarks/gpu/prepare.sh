@@ -50,10 +50,10 @@ if [ -n "${TRAINING:-}" ]; then
   cat <<END
 The checkout travels with each folder. On a throwaway branch, remove what training does not read:
   git checkout -b gpu-run && git rm -rq results docs tests grids && git commit -qm "for the GPU"
-  now $(git -C "$root" ls-files -z | (cd "$root" && xargs -0 cat) | wc -c | awk '{ print int($1 / 2^20) }') MiB
-An idle machine is given back with all files on it. So the first call runs alone, and it is enough
-for ESC-50. Send a second one only after the answer to the first one; start every call with
-"[ -d /root/w ]" and end it there if that fails.
+  its size now: $(git -C "$root" ls-files -z | (cd "$root" && xargs -0 cat) | wc -c | awk '{ print int($1 / 2^20) }') MiB
+An idle machine is released, and all files on it are lost. Run the first call alone. It is enough for
+ESC-50. Send the second call only after the first one has answered. Start each later call with
+"[ -d /root/w ] &&", which ends the call at once on a new machine.
 .gpu-1 (ESC-50), alone:
   ENTRIES=training_queue:$((MINUTES * 60 - 25)) MINUTES=$MINUTES bash benchmarks/gpu/agenda.sh
 All three, on one machine:

@@ -91,7 +91,7 @@ def test_rows_that_are_not_decoded_and_decoders_of_torchcodec(tmp_path):
     ("row", "words"),
     [
         ({"audio": {"array": MONO, "sampling_rate": RATE}, "label": 3}, r"Pass row\['audio'\]"),
-        ({"array": MONO}, r"keys 'array' is no sound\. Expected \{'array', 'sampling_rate'\}"),
+        ({"array": MONO}, r"keys 'array' is not a sound\. Expected \{'array', 'sampling_rate'\}"),
         ({"array": MONO, "sampling_rate": 0}, "rate of 100 to"),
         ({"array": [[1.0], [1.0, 2.0]], "sampling_rate": RATE}, "cannot be converted"),
         ({"array": np.zeros((2, 2, 2)), "sampling_rate": RATE}, r"shape \(2, 2, 2\)"),

@@ -233,7 +233,9 @@ def test_damaged_files_are_sentences(encoded, tmp_path, capfd):
     assert duration_of(cut) is None
     text = tmp_path / "text.m4a"
     text.write_text("this is no sound " * 99)
-    with pytest.raises(SpectrimError, match=r"text\.m4a: a file of type \.m4a that cannot"):
+    with pytest.raises(
+        SpectrimError, match=r"text\.m4a: cannot be decoded as a file of type \.m4a"
+    ):
         read(text)
     front = encoded("front.m4a", [*AAC, "-movflags", "+faststart"])
     cut.write_bytes(front.read_bytes()[: front.stat().st_size * 3 // 4])
@@ -276,7 +278,7 @@ HEADER = "sys.stdout.buffer.write(struct.pack('>4s5I', b'.snd', 24, 0xffffffff, 
 def test_an_ffmpeg_that_hangs_is_stopped(tmp_path, monkeypatch, text):
     monkeypatch.setattr(ffmpeg, "TIME_LIMIT", 0.5)
     path = program(tmp_path, monkeypatch, text)
-    with pytest.raises(SpectrimError, match=r"a\.m4a: .*gave no sound for 0.5 s and was stopped"):
+    with pytest.raises(SpectrimError, match=r"a\.m4a: .*gave no output for 0.5 s and was stopped"):
         read(path)
     assert duration_of(path) is None
 
@@ -286,7 +288,7 @@ def test_an_ffmpeg_that_hangs_is_stopped(tmp_path, monkeypatch, text):
     [
         ("sys.exit(3)", "status 3"),
         ("print('[mov @ 0x5] bad atom', file=sys.stderr); sys.exit(1)", r"ffmpeg: bad atom\)"),
-        ("print('x' * 999); sys.exit(0)", "no sound"),
+        ("print('x' * 999); sys.exit(0)", "is not sound"),
         (f"{HEADER}; sys.stdout.buffer.write(bytes(64000)); sys.stdout.flush(); os.abort()", "-6"),
     ],
 )

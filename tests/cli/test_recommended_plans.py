@@ -50,7 +50,7 @@ def test_tag_uses_a_measured_plan_and_says_so(run, folder, measured):
     result, notes = tagged(run, folder, measured)
     assert result["rows"][0]["labels"] == labels_of(pruned, folder)
     assert result["plan"] == plan_record(PLAN)
-    assert f"pruned by the model's recommended plan: {model.recommendation}. Pass" in notes
+    assert f"pruned with the model's recommended plan: {model.recommendation}. Pass" in notes
     result, notes = tagged(run, folder, measured, "--keep-rate", "1")
     assert result["rows"][0]["labels"] == labels_of(model, folder)
     assert "recommended" not in notes

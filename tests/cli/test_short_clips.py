@@ -27,7 +27,7 @@ def short(tmp_path_factory):
 def test_tag_says_it_and_auto_does_it(run, short, tmp_path):
     model = spectrim.load("ast-digits")
     work = spectrim.macs(model.with_frames(48)) / spectrim.macs(model)
-    sentence = f"at most 0.5 s of a 1.29 s window: --frames 48 does {100 * work:.0f} % of the work"
+    sentence = f"at most 0.5 s of a 1.29 s window: --frames 48 needs {100 * work:.0f} % of the MACs"
     for more in ((), ("--out", tmp_path / "tags.csv")):
         done = run("tag", short, *MODEL, *more)
         assert done.returncode == 0 and sentence in done.stderr
@@ -73,7 +73,7 @@ def test_check_compares_the_shorter_models(run, short):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("sweep", "--frames", "auto"), "--frames auto applies to tag and embed"),
+        (("sweep", "--frames", "auto"), "--frames auto works in tag and embed only"),
         (("macs", "ast-digits", "--frames", "9"), "--frames 9; expected a number of at least 16"),
         (("tag", "a.wav", "--frames", "x"), "--frames x; expected a number"),
     ],

@@ -99,7 +99,7 @@ def test_without_pyarrow_the_ways_out_are_named(run, clips, monkeypatch):
 def test_another_model_or_plan_does_not_continue_a_table(run, clips):
     run("tag", "clips", *MODEL, "--out", "tags.csv", cwd=clips)
     done = run("tag", "clips", *MODEL, "--out", "tags.csv", "--keep-rate", "0.5", cwd=clips)
-    assert done.returncode == 2 and "begun with other settings (another plan" in done.stderr
+    assert done.returncode == 2 and "started with other settings (another plan" in done.stderr
     spectrim.create("ast-tiny", frames=64, labels=["low", "high"]).save(clips / "model")
     done = run("tag", "clips", *MODEL, "--out", "tags.csv", cwd=clips)
     assert done.returncode == 2 and "another model" in done.stderr

@@ -148,7 +148,7 @@ def test_the_work_of_a_shorter_length_is_counted_by_macs():
         )
         note = short_clips_note(model, 5.0)
         assert note.startswith("95 % of your clips are at most 5 s of a 10.3 s window:")
-        assert f"--frames 512 does {percent} of the work" in note
+        assert f"--frames 512 needs {percent} of the MACs" in note
         assert short_clips_note(model, 9.0) is short_clips_note(model, 30.0) is None
         assert shorter_length(model, 0.0) is None
 

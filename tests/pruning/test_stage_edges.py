@@ -151,7 +151,7 @@ def test_a_score_that_needs_a_class_token_where_there_is_none():
     for score in (lambda c: c.class_row(), lambda c: c.class_rows().amax(1)):
         for reduction in ("evit", "diffrate"):
             stage = Stage(1, 0.5, score=score, reduction=reduction)
-            with pytest.raises(SpectrimError, match=r"class token, and the model has none.*Use"):
+            with pytest.raises(SpectrimError, match=r"class token, but the model has none.*Use"):
                 batch.run(stage)
 
 

@@ -184,7 +184,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def _late() -> str:
-    return f"ffmpeg gave no sound for {TIME_LIMIT:g} s and was stopped"
+    return f"ffmpeg gave no output for {TIME_LIMIT:g} s and was stopped"
 
 
 def _au_header(process: subprocess.Popen[bytes]) -> tuple[int, int] | None:
@@ -194,7 +194,7 @@ def _au_header(process: subprocess.Popen[bytes]) -> tuple[int, int] | None:
         return None
     offset, _, encoding, rate, channels = struct.unpack(">5I", data[4:])
     if data[:4] != AU_MAGIC or encoding != AU_FLOAT or not rate or not channels:
-        raise DecodingFailed("the output of ffmpeg is no sound")
+        raise DecodingFailed("the output of ffmpeg is not sound")
     _read(process, offset - AU_HEADER)  # a text
     return rate, channels
 

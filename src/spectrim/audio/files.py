@@ -117,8 +117,8 @@ def _decode_foreign(
         raise error
     kind = content_kind(head) or f"a file of type {os.path.splitext(name)[1]}"
     raise SpectrimError(
-        f"{name}: {kind} that cannot be decoded ({'; '.join(failures)}). The file may be damaged, "
-        "incomplete, or not what its name says."
+        f"{name}: cannot be decoded as {kind} ({'; '.join(failures)}). The file may be damaged, "
+        "incomplete, or of another format than its name says."
     ) from None
 
 

@@ -20,10 +20,7 @@ OTHER_SUFFIXES = (
     ".awb", ".3gp", ".3g2", ".ape", ".wv", ".tta", ".mpc", ".dsf", ".dff", ".ra", ".rm", ".spx",
     ".aax", ".gsm",
 )  # fmt: skip
-INSTALL = (
-    "Install ffmpeg (apt-get install ffmpeg, brew install ffmpeg or winget install ffmpeg), or "
-    "torchcodec (pip install torchcodec)"
-)
+INSTALL = "Install ffmpeg (apt-get install ffmpeg, brew install ffmpeg or winget install ffmpeg)"
 _CONTENT = (
     (4, b"ftyp", "MPEG-4 (m4a, mp4, mov)"),
     (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),

@@ -66,7 +66,7 @@ def from_library(sound: Any) -> Any:
         if inner is not None
         else "Expected {'array', 'sampling_rate'} or {'raw', 'sampling_rate'}"
     )
-    raise SpectrimError(f"a dictionary with the keys {keys} is no sound. {way_out}.")
+    raise SpectrimError(f"a dictionary with the keys {keys} is not a sound. {way_out}.")
 
 
 def name_in(sound: Mapping[Any, Any]) -> str | None:

@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Count multiply-accumulates (MACs) per clip and the patches left at each keep rate.
 
-    Where clips keep different numbers of patches (--reduction ats), both are the most for any
-    clip. `spectrim sweep` measures the mean of your clips.
+    If clips keep different numbers of patches (--reduction ats), both are the maximum for any
+    clip. `spectrim sweep` measures the mean over your clips.
     """
     from ..models.build import shape_of
     from ..models.provenance import RESULT_VERSION, plan_record, versions

@@ -44,7 +44,7 @@ def command(
                 ]
                 for card in cards
             ],
-            "unpruned: accuracy. plan: the recommended plan, with its accuracy and MACs.\n"
+            "unpruned: accuracy. plan: the recommended plan, followed by its accuracy and MACs.\n"
             "`spectrim models NAME` shows a card: data, licence, training, limits.",
             wrapped={"task": " ", "plan": " ", "tested on": " "},
         )  # fmt: skip

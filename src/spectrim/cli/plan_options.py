@@ -68,9 +68,9 @@ class NewPlan:
     keep_rate: Annotated[
         float | None,
         pruning_option(
-            help="Fraction of patches that each of --blocks keeps, above 0 and at most 1; 1 does "
-            "not prune. Default: the plan saved with the model, else its recommended plan if that "
-            "was measured on the model, else no pruning."
+            help="Fraction of patches that each of --blocks keeps, above 0 and at most 1; 1 "
+            "disables pruning. Default: the plan saved with the model, else its recommended plan "
+            "if it was measured on the model, else no pruning."
         ),
     ] = None
     score: Annotated[
@@ -129,7 +129,7 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
         return model
     complain(
         "note",
-        f"pruned by the model's recommended plan: {recommendation}. Pass --keep-rate 1 for the "
+        f"pruned with the model's recommended plan: {recommendation}. Pass --keep-rate 1 for the "
         "unpruned model.",
     )
     return prune(model, plan=recommendation.plan)

@@ -69,7 +69,9 @@ ModelOrOnnx = Annotated[
 ]
 Hop = Annotated[
     float | None,
-    typer.Option(help="Seconds between the starts of two windows. Default: one window."),
+    typer.Option(
+        help="Seconds between the starts of two windows. Default: the length of a window."
+    ),
 ]
 
 
@@ -186,8 +188,8 @@ class TableJob:
         if summary.num_repeated:
             complain(
                 "note",
-                f"{summary.num_repeated:,} recordings are listed more than once; each is in the "
-                "table once.",
+                f"{summary.num_repeated:,} repeated recordings are skipped; the table contains "
+                "each recording once.",
             )
         self._note_short_clips(watcher)
         if watcher.num_done:
@@ -231,6 +233,6 @@ def end_with_unreadable(failures: Sequence[tuple[str, str]], tolerate: bool, out
         complain("failed", message)
     if len(failures) > SHOWN_FAILURES:
         rest = len(failures) - SHOWN_FAILURES
-        complain("failed", f"{rest:,} more; {out} has all of them, with status failed.")
+        complain("failed", f"{rest:,} more; {out} lists all with status failed.")
     if failures and not tolerate:
         raise typer.Exit(1)

@@ -131,10 +131,10 @@ def lengths_text(lengths: dict[str, Any]) -> str:
     )
     for row in lengths["rows"]:
         text += (
-            f" --frames {row['frames']} does {100 * row['work']:.0f} % of the work and keeps the "
+            f" --frames {row['frames']} needs {100 * row['work']:.0f} % of the MACs and keeps the "
             f"top class of {same_interval(row)} of the clips."
         )
-    return f"{text} --frames auto applies to tag and embed."
+    return f"{text} --frames auto works in tag and embed only."
 
 
 def time_columns(rows: Sequence[Row]) -> list[Column]:

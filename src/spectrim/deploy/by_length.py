@@ -101,6 +101,6 @@ def short_clips_note(model: SpectrogramTransformer, seconds: float) -> str | Non
     window = num_samples(model.config.frames) / SAMPLE_RATE
     return (
         f"{100 * MOST:.0f} % of your clips are at most {seconds:.3g} s of a {window:.3g} s window: "
-        f"--frames {frames} does {100 * work:.0f} % of the work, and --frames auto chooses a "
+        f"--frames {frames} needs {100 * work:.0f} % of the MACs, and --frames auto chooses a "
         "length for each clip. spectrim check compares them."
     )

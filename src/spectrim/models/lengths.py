@@ -138,7 +138,7 @@ class Lengths:
         if not PATCH <= frames <= self.config.frames:
             raise SpectrimError(
                 f"a length of {frames} frames; expected {PATCH} to {self.config.frames}, the "
-                "window of the model. For a longer window, load it with frames=..."
+                "window of the model. For a longer window, load the model with frames=..."
             )
 
 

@@ -223,7 +223,7 @@ class Context:
     def _check_class_token(self) -> None:
         if self.tokens.num_prefix_tokens == 0:
             raise SpectrimError(
-                "the score reads the attention of a class token, and the model has none. Use "
+                "the score reads the attention of a class token, but the model has none. Use "
                 "context.attention_received(), or the score 'attention'."
             )
 

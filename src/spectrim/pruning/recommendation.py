@@ -33,7 +33,7 @@ class Recommendation:
     def __post_init__(self) -> None:
         if self.plan.modules():
             raise SpectrimError(
-                f"a recommended plan has no learned scores or reductions, but this one has: "
+                f"a recommended plan cannot contain learned scores or reductions, as in "
                 f"{self.plan}. Save the model with the plan instead."
             )
 

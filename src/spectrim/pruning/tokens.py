@@ -121,7 +121,7 @@ class Tokens:
         if self.origin.dim() == 2 and self.origin.shape[1] != self.count:
             return (
                 f"x of shape {tuple(self.x.shape)}, which holds {self.count} patches, and origin "
-                f"of shape {tuple(self.origin.shape)}; expected as many in both."
+                f"of shape {tuple(self.origin.shape)}; expected the same number in both."
             )
         expected = {
             "x": (batch, self.num_prefix_tokens + self.count, width),

@@ -129,7 +129,7 @@ def test_other_settings_or_another_model_are_refused(folder, tmp_path):
         ({"table": EmbeddingTable(Loudness(), None, "mix")}, "table was tag and is now embed"),
         ({"runner": other}, "another model"),
     ):
-        with pytest.raises(SpectrimError, match=rf"begun with other settings.*{reason}"):
+        with pytest.raises(SpectrimError, match=rf"started with other settings.*{reason}"):
             run_job(folder, out, **options)
     assert out.read_bytes() == before
     run_job(folder, out, batch_size=2)  # batches change nothing
@@ -140,7 +140,7 @@ def test_a_file_of_another_program_is_not_touched(folder, tmp_path):
         out = tmp_path / f"mine.{suffix}"
         skip_without_pyarrow(out)
         out.write_text("my own table\n")
-        with pytest.raises(SpectrimError, match=r"exists, and no mine\..* is beside it"):
+        with pytest.raises(SpectrimError, match=r"exists without mine\..*, so another program"):
             run_job(folder, out)
         assert out.read_text() == "my own table\n"
 
@@ -217,7 +217,7 @@ def test_two_processes_do_not_write_one_table(folder, tmp_path):
     out = tmp_path / "tags.csv"
     with claim(tmp_path / ".tags.csv.lock") as is_mine:
         assert is_mine
-        with pytest.raises(SpectrimError, match="another process writes"):
+        with pytest.raises(SpectrimError, match="another process is writing"):
             run_job(folder, out)
 
 

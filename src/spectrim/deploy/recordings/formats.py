@@ -128,7 +128,7 @@ def format_of(out: Path) -> type[TableFormat]:
     formats: dict[str, type[TableFormat]] = {".csv": Csv, ".jsonl": JsonLines}
     if suffix not in formats:
         raise SpectrimError(
-            f"--out {out}: the suffix names no format of a table. Give a name that ends in .csv, "
-            ".jsonl or .parquet."
+            f"--out {out}: unknown table format. Use a file name that ends in .csv, .jsonl or "
+            ".parquet."
         )
     return formats[suffix]

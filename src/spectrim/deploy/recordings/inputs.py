@@ -89,7 +89,7 @@ def _listed_in(path: Path) -> list[Recording]:
     lines = [line.strip() for line in read_text(path, "a list of sound files").splitlines()]
     recordings = [Recording(str(path.parent / line)) for line in lines if line]
     if not recordings:
-        raise SpectrimError(f"{path}: lists no file. Write one path per line.")
+        raise SpectrimError(f"{path}: contains no path. Write one path per line.")
     return recordings
 
 

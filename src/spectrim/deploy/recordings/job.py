@@ -131,11 +131,12 @@ def write_table(
     chosen = without_repeated(recordings)
     if not any(recording.problem is None for recording in chosen):
         problems = [recording.problem for recording in chosen if recording.problem is not None]
-        raise SpectrimError(problems[0] if problems else "there is no recording.")
+        problems.append("no recording given. Pass sound files, folders, patterns or manifests.")
+        raise SpectrimError(problems[0])
     make_folder(out.parent)
     with claim(out.with_name(f".{out.name}.lock")) as is_mine:
         if not is_mine:
-            raise SpectrimError(f"another process writes {out}. Wait for it, or stop it.")
+            raise SpectrimError(f"another process is writing {out}. Wait for it, or stop it.")
         context = runner.context(model, batch_size)
         settings = _settings(runner, table, step, context)
         journal = Journal(out, table_format, settings, context)

@@ -87,8 +87,8 @@ class Journal:
         if not self.path.exists():
             if out.exists():
                 raise SpectrimError(
-                    f"{out} exists, and no {self.path.name} is beside it, so another program wrote "
-                    "it. Choose another --out, or delete the file."
+                    f"{out} exists without {self.path.name}, so another program wrote it. Choose "
+                    "another --out, or delete the file."
                 )
         elif self.rows_path.exists() or out.exists():
             self._read(settings)
@@ -194,7 +194,7 @@ class Journal:
             self.is_finished = True
         elif not rows_exist:
             raise SpectrimError(
-                f"{self.out} cannot be resumed, because {self.rows_path.name} is gone. Choose "
+                f"{self.out} cannot be resumed, because {self.rows_path.name} is missing. Choose "
                 f"another --out, or delete it together with {self.path.name}."
             )
         try:
@@ -233,7 +233,7 @@ class Journal:
         except OSError as error:
             raise SpectrimError(
                 f"cannot write {path}: {error.strerror or error}. The rows of "
-                f"{len(self.entries):,} recordings are kept. Run the same command again to go on."
+                f"{len(self.entries):,} recordings are kept. Run the command again to continue."
             ) from error
 
 
@@ -249,7 +249,7 @@ def _check_settings(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -
         else:
             texts.append(f"{key} was {old.get(key)} and is now {new.get(key)}")
     raise SpectrimError(
-        f"{out} was begun with other settings ({'; '.join(texts)}). Repeat the settings of the "
+        f"{out} was started with other settings ({'; '.join(texts)}). Repeat the settings of the "
         "first call to continue, or choose another --out."
     )
 
