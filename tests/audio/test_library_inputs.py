@@ -95,7 +95,7 @@ def test_rows_that_are_not_decoded_and_decoders_of_torchcodec(tmp_path):
         ({"array": MONO, "sampling_rate": 0}, "rate of 100 to"),
         ({"array": [[1.0], [1.0, 2.0]], "sampling_rate": RATE}, "cannot be converted"),
         ({"array": np.zeros((2, 2, 2)), "sampling_rate": RATE}, r"shape \(2, 2, 2\)"),
-        ({}, "no sound"),
+        ({}, "an empty dictionary is not a sound"),
         ("https://host/a.wav", "addresses are not fetched. Download"),
     ],
 )

@@ -66,7 +66,8 @@ def from_library(sound: Any) -> Any:
         if inner is not None
         else "Expected {'array', 'sampling_rate'} or {'raw', 'sampling_rate'}"
     )
-    raise SpectrimError(f"a dictionary with the keys {keys} is not a sound. {way_out}.")
+    named = f"a dictionary with the keys {keys}" if sound else "an empty dictionary"
+    raise SpectrimError(f"{named} is not a sound. {way_out}.")
 
 
 def name_in(sound: Mapping[Any, Any]) -> str | None:
