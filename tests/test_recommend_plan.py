@@ -106,3 +106,8 @@ def test_other_clips_or_models_than_the_card_names(models, results, monkeypatch,
     other.write_text(results.read_text().replace("ast-digits", "ast-words"))
     with pytest.raises(SpectrimError, match="no unpruned row of ast-digits"):
         call(monkeypatch, models, PLAN, other)
+
+
+def test_a_plan_may_name_its_blocks():
+    plan = recommend_plan.plan_from("tome 0.7 at 1, 3, 5", 12)
+    assert plan == paper_plan(0.7, blocks=[1, 3, 5], reduction="tome", depth=12)

@@ -3,8 +3,9 @@
     spectrim sweep --model ast-digits --data fsdd-digit.csv --reductions tome --out DIR
     python tools/recommend_plan.py ast-digits "tome 0.868" DIR/results.json
 
-A plan is REDUCTION [by SCORE] RATE, such as "tome 0.9" or "keep-top by attention 0.7", in the
-blocks of the reduction. Several rates are those of its blocks. The sweep must have measured exactly
+A plan is REDUCTION [by SCORE] RATE [at BLOCKS], such as "tome 0.9", "keep-top by attention 0.7" or
+"tome 0.7 at 1, 3, 5". Without blocks it acts in those of the reduction. Several rates are those of
+the blocks. The sweep must have measured exactly
 this plan on the clips that the model's card names. A sweep without options measures the present
 recommended plan. Writes config.json and README.md of the model.
 """
@@ -28,7 +29,10 @@ from spectrim.pruning.recommendation import Recommendation
 from spectrim.pruning.saved_plans import Measured, is_unpruned, plan_label
 
 MODELS = Path(__file__).resolve().parents[1] / "src" / "spectrim" / "assets" / "models"
-PLAN = re.compile(r"(?P<reduction>\S+)(?: by (?P<score>\S+))? (?P<rates>[\d.]+(?: [\d.]+)*)")
+PLAN = re.compile(
+    r"(?P<reduction>\S+)(?: by (?P<score>\S+))? (?P<rates>[\d.]+(?: [\d.]+)*)"
+    r"(?: at (?P<blocks>\d+(?:, ?\d+)*))?"
+)
 LINE = 108  # characters of a line of a card
 
 
@@ -58,11 +62,13 @@ def plan_from(text: str, depth: int) -> Plan:
     match = PLAN.fullmatch(" ".join(text.split()))
     if match is None:
         raise SpectrimError(
-            f"the plan {text!r}; expected REDUCTION [by SCORE] RATE, as 'tome 0.9'."
+            f"the plan {text!r}; expected REDUCTION [by SCORE] RATE [at BLOCKS], as "
+            "'tome 0.7 at 1, 3, 5'."
         )
     rates = [float(rate) for rate in match["rates"].split()]
     rate = rates[0] if len(rates) == 1 else rates
-    return paper_plan(rate, match["score"], reduction=match["reduction"], depth=depth)
+    blocks = match["blocks"] and [int(block) for block in match["blocks"].split(",")]
+    return paper_plan(rate, match["score"], blocks, match["reduction"], depth=depth)
 
 
 def measured_in(results: dict[str, Any], name: str, plan: Plan, held_out: str) -> Measured:

@@ -23,8 +23,6 @@ SPEEDS = (1.5, 2.0)
 KINDS = {
     "torch-1": "PyTorch, batch 1",
     "torch-8": "PyTorch, batch 8",
-    "onnx-1": "ONNX, batch 1",
-    "onnx-8": "ONNX, batch 8",
 }
 RATES = (0.7, 0.5, 0.4)  # of keep-top, in the table of accuracies
 COLOURS = {

@@ -82,7 +82,7 @@ Compile = Annotated[
         "size, and requires a C++ compiler.",
     ),
 ]
-Threads = Annotated[int | None, model_option(min=1, help="Number of CPU threads.")]
+Threads = Annotated[int | None, model_option(min=1, max=4096, help="Number of CPU threads.")]
 Backend = Annotated[
     str | None,
     model_option(help="Backend for ONNX files: onnxruntime or openvino. Default: onnxruntime."),

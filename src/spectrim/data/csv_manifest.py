@@ -69,7 +69,8 @@ def _text_of(path: Path) -> str:
             "sound file needs a suffix such as .wav."
         )
     try:
-        return data.decode(encoding)
+        # csv.reader refuses a carriage return alone, which ends lines in files of old programs.
+        return re.sub(r"\r\n?", "\n", data.decode(encoding))
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise SpectrimError(

@@ -13,7 +13,7 @@ import torch
 
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, save_arrays, save_json
-from ..common.locks import claim
+from ..common.locks import claim, holder
 from ..common.parse import read_json
 from ..data.clip import clip_names
 from ..evaluation.predict import predict
@@ -97,6 +97,7 @@ def run_grid(
                     progressed = True
                     break  # restart: a cell that was waiting may now come first
         if not left:
+            _remove_stale_claims(requested, results)
             return Ran(finished, failed)
         if not progressed:
             try:
@@ -107,6 +108,14 @@ def run_grid(
                 failed[left[0].name] = str(error)  # in addition to the earlier failures
                 return Ran(finished, failed)
             time.sleep(WAIT)
+
+
+def _remove_stale_claims(cells: Sequence[Cell], results: ResultFolder) -> None:
+    """Remove the claims of finished cells whose process was killed before it released them."""
+    for cell in cells:
+        claim_file = results.claim_of(cell)
+        if claim_file.is_file() and holder(claim_file) is None and results.result(cell):
+            claim_file.unlink(missing_ok=True)
 
 
 def starts_of(grid: Experiment, cell: Cell) -> list[str]:

@@ -56,6 +56,7 @@ def fit(job: Job, accelerator: Accelerator, out: Path, reporter: Reporter) -> Pr
     steps, total = loader.steps, loader.steps * job.epochs
     if main and restored:  # a process killed after its last state has not written them
         write_lines(out, progress.rows)
+        states.remove_older()
     if progress.step == total:
         reporter.note("is finished: nothing is left to train.")
     else:

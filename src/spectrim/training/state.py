@@ -97,10 +97,15 @@ class StateFolder:
                 f"cannot save the state in {final}: {reason}. The last good one, "
                 f"{kept.name if kept else 'none'}, is intact: make room, and run the same command."
             ) from error
-        for other in self.folder.iterdir():
-            if other != final:
-                shutil.rmtree(other, ignore_errors=True)
+        self.remove_older()
         return final
+
+    def remove_older(self) -> None:
+        """Remove all states but the newest, and unfinished ones."""
+        newest = self.newest()
+        for other in self.folder.iterdir():
+            if other != newest:
+                shutil.rmtree(other, ignore_errors=True)
 
     def _free(self, step: int) -> Path:
         """A name that sorts after all others; the same step may be saved again."""
