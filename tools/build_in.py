@@ -247,7 +247,7 @@ def with_row(page: str, name: str, result: Accuracies, recommended: float | None
     Args:
         recommended: accuracy under the recommended plan, from 0 to 1.
     """
-    unpruned, dropped = (f"{result.percent['attention'][rate]:.1f} %" for rate in (1.0, 0.5))
+    unpruned, dropped = (f"{result.percent['attention'][rate]:.1f} %" for rate in (1.0, 0.7))
     merged = "-" if recommended is None else f"{recommended:.1%}".replace("%", " %")
     row = f"| `{name}` | {result.title} | {unpruned} | {merged} | {dropped} |\n"
     old = re.compile(rf"^\| `{re.escape(name)}` \| .*\n", re.MULTILINE)

@@ -239,7 +239,9 @@ class Queue:
                 process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)  # it writes what it has
-                process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE)
+                process.kill()
             keep_top_classes(self.runs / "sweeps" / name)
             print(f"training_queue: evaluation {name}, status {process.returncode}", flush=True)
 

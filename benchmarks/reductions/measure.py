@@ -3,7 +3,6 @@
     python benchmarks/reductions/measure.py accuracy MODEL --data MANIFEST --out FILE.json
     python benchmarks/reductions/measure.py time FILE.json --threads 2
     python benchmarks/reductions/measure.py cost --threads 2 --out FILE.json
-    python benchmarks/reductions/page.py results/reductions
 
 Accuracy does not depend on the machine, so it may be measured on a busy one; time may not. Every
 keep rate is that of keep-top; the other reductions get the plan of nearest MACs, as in `spectrim
@@ -14,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,25 +22,23 @@ import numpy as np
 import torch
 
 import spectrim
-from spectrim.common.errors import SpectrimError
+from spectrim.audio.constants import num_samples
 from spectrim.common.files import save_json
 from spectrim.data.cache import Waveforms
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import read_data
-from spectrim.deploy.export import export
-from spectrim.deploy.onnx_model import load_onnx
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import predict, window_seconds
 from spectrim.evaluation.sweep import truth_of
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.build import shape_of
+from spectrim.models.provenance import versions
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.defaults import REDUCTION_NAMES
 from spectrim.pruning.matching import comparable_plan
 from spectrim.pruning.plan import Plan
 
 KEEP_RATES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-ONNX_RATES = (0.7, 0.4)
 BATCH_SIZES = (1, 8)
 LOUD = 40 * np.log(10) / 10  # 40 dB as a difference of log power
 FULL = 0.9  # fraction of frames within 40 dB of the loudest, for a clip that fills its window
@@ -103,7 +98,6 @@ def accuracy(args: argparse.Namespace) -> None:
                 "reduction": reduction,
                 "keep_rate": rate,
                 "plan": str(plan),
-                "stage_keep_rate": plan.stages[0].keep_rate if plan.stages else 1.0,
                 "macs": spectrim.macs(runner.model) / macs,
                 "accuracy": float((top == truth).mean()),
                 "correct": packed(top == truth),
@@ -120,13 +114,13 @@ def packed(flags: np.ndarray) -> str:
 
 
 def times(args: argparse.Namespace) -> None:
-    """Time the rows of a file: PyTorch without feature extraction, ONNX from waveforms."""
+    """Time the rows of a file in PyTorch, without feature extraction."""
     torch.set_num_threads(args.threads)
     result = json.loads(args.file.read_text(encoding="utf-8"))
     model = spectrim.load(args.model or result["model"])
     plans = {(reduction, rate): plan for reduction, rate, plan in plans_of(model, KEEP_RATES)}
     rows = result["rows"]
-    samples = round(model.config.frames * 160)
+    samples = num_samples(model.config.frames)
     rng = np.random.default_rng(0)
     waveforms = [rng.normal(0, 0.1, samples).astype(np.float32) for _ in range(max(BATCH_SIZES))]
     runners = [
@@ -137,33 +131,9 @@ def times(args: argparse.Namespace) -> None:
         inputs = runners[0].shared_inputs(waveforms[:size])
         calls = [partial(call, runner.timed_predict, inputs) for runner in runners]
         store(rows, f"torch-{size}", timings(calls, size, args.rounds))
-    if args.onnx:
-        onnx_times(rows, runners, waveforms, args)
-    result["machine"] = machine(args.threads)
+    result |= {"threads": args.threads, "versions": versions()}
     save_json(args.file, result)
     print(args.file)
-
-
-def onnx_times(
-    rows: list[dict[str, Any]],
-    runners: list[TorchRunner],
-    waveforms: list[np.ndarray],
-    args: argparse.Namespace,
-) -> None:
-    """Export and time the rows at `ONNX_RATES`; a row that cannot be exported gets the reason."""
-    with tempfile.TemporaryDirectory() as folder:
-        exported = []
-        for number, row in enumerate(rows):
-            if row["keep_rate"] not in (1.0, *ONNX_RATES):
-                continue
-            try:
-                path = export(runners[number].model, Path(folder) / f"{number}.onnx")
-                exported.append((row, load_onnx(path, threads=args.threads)))
-            except SpectrimError as error:
-                row["onnx"] = str(error)
-        for size in BATCH_SIZES:
-            calls = [partial(call, file.probabilities, waveforms[:size]) for _, file in exported]
-            store([row for row, _ in exported], f"onnx-{size}", timings(calls, size, args.rounds))
 
 
 def call(function: Callable[[Any], object], inputs: Any) -> object:
@@ -197,7 +167,7 @@ def cost(args: argparse.Namespace) -> None:
         runners = [TorchRunner(spectrim.prune(model, plan=plan).eval()) for _, _, plan in rows]
         size = args.batch_size if stride == 16 else max(1, args.batch_size // 2)
         rng = np.random.default_rng(0)
-        noise = [rng.normal(0, 0.1, 163_840).astype(np.float32) for _ in range(size)]
+        noise = [rng.normal(0, 0.1, num_samples(1024)).astype(np.float32) for _ in range(size)]
         inputs = runners[0].shared_inputs(noise)
         calls = [partial(call, runner.timed_predict, inputs) for runner in runners]
         columns = timings(calls, size, args.rounds)
@@ -211,21 +181,8 @@ def cost(args: argparse.Namespace) -> None:
             for (reduction, _, plan), runner, column in zip(rows, runners, columns, strict=True)
         ]
         tables.append({"model": preset, "stride": stride, "batch_size": size, "rows": table})
-        save_json(args.out, {"tables": tables, "machine": machine(args.threads)})
+        save_json(args.out, {"tables": tables, "threads": args.threads, "versions": versions()})
         print(preset)
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """Hardware and versions."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.split(":")[1].strip() for line in info.splitlines() if "model name" in line]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "threads": threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "spectrim": spectrim.__version__,
-    }
 
 
 def main() -> None:
@@ -242,7 +199,6 @@ def main() -> None:
     one.set_defaults(run=accuracy)
     two = commands.add_parser("time")
     two.add_argument("file", type=Path)
-    two.add_argument("--onnx", action="store_true", help="Time exported files too.")
     two.add_argument("--model", help="Folder, where the name in the file is only a title.")
     two.set_defaults(run=times)
     three = commands.add_parser("cost")

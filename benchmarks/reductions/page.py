@@ -1,6 +1,9 @@
-"""Write results/reductions: the page, and one figure, from the records of `measure.py`.
+"""Fill the tables of results/reductions/README.md, and draw its figure, from the records there.
 
-python benchmarks/reductions/page.py results/reductions
+    PYTHONPATH=benchmarks python benchmarks/reductions/page.py results/reductions
+
+`NAME.json` and `cost.json` are records of `measure.py`, and `few-stages/NAME/results.json` of
+`spectrim sweep`. The page names the commands.
 """
 
 from __future__ import annotations
@@ -16,197 +19,205 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from fill_page import filled
 from spectrim.common.files import save_text
-from spectrim.metrics.intervals import difference_interval
+from spectrim.common.markdown import table
+from spectrim.common.palette import GREY, series_styles
+from spectrim.metrics.intervals import Interval, difference_interval
+from spectrim.models.provenance import machine_of
+from spectrim.pruning.defaults import DEFAULT_REDUCTION, REDUCTION_NAMES
 
-SPEEDS = (1.5, 2.0)
-KINDS = {
-    "torch-1": "PyTorch, batch 1",
-    "torch-8": "PyTorch, batch 8",
-}
-RATES = (0.7, 0.5, 0.4)  # of keep-top, in the table of accuracies
-COLOURS = {
-    "keep-top": "#000000",
-    "evit": "#7f7f7f",
-    "tome": "#0072b2",
-    "pitome": "#56b4e9",
-    "diffrate": "#009e73",
-    "ats": "#cc79a7",
-    "segments": "#e69f00",
-    "adjacent": "#d55e00",
-}
+SPEEDUPS = (1.5, 2.0)
+BATCHES = {"torch-1": "1", "torch-8": "8"}  # column of a record to batch size
+DEFAULT_BATCH = "torch-8"
+RATES = (0.7, 0.5, 0.4)  # keep-top's, in the tables at equal MACs
+OTHERS = [name for name in REDUCTION_NAMES if name != DEFAULT_REDUCTION]
+
 Row = dict[str, Any]
 
 
-def flags(text: str, count: int) -> np.ndarray:
+def unpacked(text: str, count: int) -> np.ndarray:
     """(clips,) bool from the hexadecimal text of a record."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))[:count].astype(bool)
 
 
-def change(record: Row, row: Row, base: Row) -> str:
-    """Points between two rows with the paired 95 % interval."""
+def difference(record: Row, row: Row, base: Row) -> Interval:
+    """The paired difference in accuracy of two rows."""
     count = record["clips"]
-    difference = flags(row["correct"], count).astype(int) - flags(base["correct"], count)
-    interval = difference_interval(difference)
-    return f"{100 * interval.value:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    changes = unpacked(row["correct"], count).astype(int) - unpacked(base["correct"], count)
+    return difference_interval(changes)
 
 
-def is_above(record: Row, row: Row, base: Row) -> int:
-    """1: the interval of the difference lies above 0; -1: below; 0: it contains 0."""
-    count = record["clips"]
-    difference = flags(row["correct"], count).astype(int) - flags(base["correct"], count)
-    interval = difference_interval(difference)
-    return int(interval.low > 0) - int(interval.high < 0)
+def fast_enough(record: Row, reduction: str, batch: str, speedup: float) -> Row | None:
+    """Of the rows of a reduction that reach this speed-up, the one that removes the fewest patches.
 
-
-def slowest_that_reaches(record: Row, reduction: str, kind: str, speed: float) -> Row | None:
-    """The row of a reduction that prunes least among those of this speed-up.
-
-    It is chosen by time alone, so that accuracies of several rows do not compete.
+    It is chosen by time only, so that the accuracies of several rows do not compete.
     """
     rows = [
         row
         for row in record["rows"]
-        if row["reduction"] == reduction and row.get(kind, {}).get("speedup", 0) >= speed
+        if row["reduction"] == reduction and row[batch]["speedup"] >= speedup
     ]
     return max(rows, key=lambda row: row["macs"], default=None)
 
 
-def accuracy_table(records: list[Row]) -> list[str]:
-    """Accuracy and unchanged top classes by reduction, at keep-top's MACs."""
+def equal_macs(record: Row) -> str:
+    """Accuracy and unchanged top classes of each reduction at keep-top's MACs."""
+    count, unpruned = record["clips"], record["rows"][0]
+    full = unpacked(record["full"], count)
+    rows = {(row["reduction"], row["keep_rate"]): row for row in record["rows"]}
+    lines = []
+    for reduction in REDUCTION_NAMES:
+        cells: list[str] = [reduction]
+        for rate in RATES:
+            row = rows[reduction, rate]
+            same = unpacked(row["same"], count)
+            cells += [
+                f"{row['macs']:.2f}",
+                percent(row["accuracy"]),
+                percent(same.mean()),
+                percent(same[full].mean()) if full.any() else "-",
+            ]
+        lines.append(cells)
+    header = ["reduction", *(["MACs", "accuracy", "same", "same, full"] * len(RATES))]
+    title = (
+        f"### {record['model']}\n\n{count} clips, unpruned {percent(unpruned['accuracy'])} %; "
+        f"{int(full.sum())} clips fill their window.\n\n"
+    )
+    return title + table(lines, header, "-" + "r" * (len(header) - 1))
+
+
+def equal_time(records: list[Row]) -> str:
+    """For each model, batch size and speed-up, keep-top beside the most accurate other one."""
     lines = []
     for record in records:
-        count, full = record["clips"], flags(record["full"], record["clips"])
-        unpruned = record["rows"][0]
-        lines += [
-            f"### {record['model']}",
-            "",
-            f"{count} clips. Unpruned: {100 * unpruned['accuracy']:.1f} %. Clips that fill their "
-            f"window: {int(full.sum())}.",
-            "",
-            "| reduction | "
-            + " | ".join("MACs | accuracy | same | same, full" for _ in RATES)
-            + " |",
-            "| --- |" + " ---: |" * (4 * len(RATES)),
-        ]
-        for reduction in COLOURS:
-            cells = []
-            for rate in RATES:
-                row = next(
-                    row
-                    for row in record["rows"]
-                    if (row["reduction"], row["keep_rate"]) == (reduction, rate)
-                )
-                same = flags(row["same"], count)
-                full_cell = f"{100 * same[full].mean():.1f}" if full.any() else "-"
-                cells += [
-                    f"{row['macs']:.2f}",
-                    f"{100 * row['accuracy']:.1f}",
-                    f"{100 * same.mean():.1f}",
-                    full_cell,
-                ]
-            lines.append(f"| {reduction} | " + " | ".join(cells) + " |")
-        lines.append("")
-    return lines
-
-
-def speed_table(records: list[Row]) -> list[str]:
-    """Per model, kind and speed: every reduction beside keep-top at equal time."""
-    lines = []
-    for speed in SPEEDS:
-        lines += [
-            f"### At least {speed:g} times as fast as unpruned",
-            "",
-            "| model | time of | keep-top | best other | points against keep-top (95 % interval) |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        for record in records:
-            for kind, title in KINDS.items():
-                base = slowest_that_reaches(record, "keep-top", kind, speed)
-                others = {
-                    reduction: row
-                    for reduction in COLOURS
-                    if reduction != "keep-top"
-                    and (row := slowest_that_reaches(record, reduction, kind, speed))
-                }
+        for batch, size in BATCHES.items():
+            for speedup in SPEEDUPS:
+                base = fast_enough(record, DEFAULT_REDUCTION, batch, speedup)
+                chosen = (fast_enough(record, name, batch, speedup) for name in OTHERS)
+                others = [row for row in chosen if row is not None]
                 if base is None or not others:
                     continue
-                best = max(others, key=lambda name: others[name]["accuracy"])
+                best = max(others, key=lambda row: row["accuracy"])
                 lines.append(
-                    f"| {record['model']} | {title} | {100 * base['accuracy']:.1f} % at "
-                    f"{base[kind]['speedup']:.2f}x | {best} {100 * others[best]['accuracy']:.1f} % "
-                    f"at {others[best][kind]['speedup']:.2f}x | "
-                    f"{change(record, others[best], base)} |"
+                    [
+                        record["model"],
+                        size,
+                        f"{speedup:g}x",
+                        f"{percent(base['accuracy'])} % at {base[batch]['speedup']:.2f}x",
+                        f"{best['reduction']}: {percent(best['accuracy'])} % at "
+                        f"{best[batch]['speedup']:.2f}x",
+                        points(difference(record, best, base)),
+                    ]
                 )
-        lines.append("")
-    return lines
+    header = ["model", "batch", "at least", "keep-top", "best other", "points (95 % interval)"]
+    return table(lines, header)
 
 
-def verdicts(records: list[Row]) -> list[str]:
-    """For every reduction: on how many models its interval lies above keep-top's, or below."""
-    lines = [
-        "| reduction | speed-up | above keep-top | cannot tell | below keep-top |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for reduction in COLOURS:
-        if reduction == "keep-top":
-            continue
-        for speed in SPEEDS:
-            groups: dict[int, list[str]] = {1: [], 0: [], -1: []}
+def verdicts(records: list[Row]) -> str:
+    """For each reduction and speed-up, the models on which its interval lies above 0, or below."""
+    lines = []
+    for reduction in OTHERS:
+        for speedup in SPEEDUPS:
+            models: dict[str, list[str]] = {"above": [], "cannot tell": [], "below": []}
             for record in records:
-                row = slowest_that_reaches(record, reduction, "torch-8", speed)
-                base = slowest_that_reaches(record, "keep-top", "torch-8", speed)
-                if row is not None and base is not None:
-                    groups[is_above(record, row, base)].append(record["model"])
-            cells = [", ".join(groups[sign]) or "-" for sign in (1, 0, -1)]
-            lines.append(f"| {reduction} | {speed:g}x | " + " | ".join(cells) + " |")
-    return lines
+                row = fast_enough(record, reduction, DEFAULT_BATCH, speedup)
+                base = fast_enough(record, DEFAULT_REDUCTION, DEFAULT_BATCH, speedup)
+                if row is None or base is None:
+                    continue
+                interval = difference(record, row, base)
+                is_clear = interval.low > 0 or interval.high < 0
+                verdict = (
+                    "cannot tell" if not is_clear else "above" if interval.low > 0 else "below"
+                )
+                models[verdict].append(record["model"])
+            cells = [", ".join(names) or "-" for names in models.values()]
+            lines.append([reduction, f"{speedup:g}x", *cells])
+    return table(
+        lines, ["reduction", "at least", "above keep-top", "cannot tell", "below keep-top"]
+    )
 
 
-def cost_table(cost: Row) -> list[str]:
-    """Time of the reductions on ViT-B at keep-top's MACs."""
-    lines = ["| model | batch | reduction | plan | MACs | ms per clip | speed-up |"]
-    lines.append("| --- | ---: | --- | --- | ---: | ---: | ---: |")
-    for table in cost["tables"]:
-        for row in table["rows"]:
-            lines.append(
-                f"| {table['model']}, stride {table['stride']} | {table['batch_size']} | "
-                f"{row['reduction']} | {row['plan']} | {row['macs']:.2f} | {row['ms']:.0f} | "
-                f"{row['speedup']:.2f}x |"
-            )
-    return lines
+def few_stages(folder: Path, names: list[str]) -> str:
+    """What sweeps of one plan with few stages measured."""
+    lines = []
+    for name in names:
+        unpruned, row = json.loads((folder / name / "results.json").read_text("utf-8"))["rows"]
+        lines.append(
+            [
+                name,
+                row["clips"],
+                percent(unpruned["value"]),
+                percent(row["value"]),
+                points(Interval(**row["difference"])),
+                percent(row["agreement"]["top1"]["value"]),
+                f"{row['gmacs'] / unpruned['gmacs']:.2f}",
+                f"{row['speedup']:.2f}x",
+            ]
+        )
+    header = ["model", "clips", "unpruned", "merged", "points (95 % interval)", "same", "MACs"]
+    return table(lines, [*header, "speed-up"], "-rrrlrrr")
+
+
+def cost(record: Row) -> str:
+    """Time of each reduction on ViT-B at keep-top's MACs."""
+    lines = [
+        [
+            f"{group['model']}, stride {group['stride']}",
+            group["batch_size"],
+            row["reduction"],
+            row["plan"],
+            f"{row['macs']:.2f}",
+            f"{row['ms']:.0f}",
+            f"{row['speedup']:.2f}x",
+        ]
+        for group in record["tables"]
+        for row in group["rows"]
+    ]
+    header = ["model", "batch", "reduction", "plan", "MACs", "ms per clip", "speed-up"]
+    return table(lines, header, "-r--rrr")
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent without the unit."""
+    return f"{100 * fraction:.1f}"
+
+
+def points(interval: Interval) -> str:
+    """A difference of fractions in percentage points, with its interval."""
+    value, low, high = (100 * v for v in (interval.value, interval.low, interval.high))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def figure(records: list[Row], path: Path) -> None:
-    """Accuracy against measured time, one panel per model."""
+    """Accuracy against measured time, one panel for each model."""
     columns = 2
-    count = -(-len(records) // columns)
+    height = -(-len(records) // columns)
     _, panels = plt.subplots(
-        count, columns, figsize=(10, 3.6 * count), squeeze=False, layout="constrained"
+        height, columns, figsize=(10, 3.6 * height), squeeze=False, layout="constrained"
     )
+    # Six colours; a reduction that keeps the same patches as keep-top is grey.
+    styles = series_styles(name for name in OTHERS if name != "evit")
+    styles |= {DEFAULT_REDUCTION: ("black", "o"), "evit": (GREY, "x")}
     for panel, record in zip(panels.flat, records, strict=False):
-        for reduction, colour in COLOURS.items():
+        for reduction in REDUCTION_NAMES:
+            colour, marker = styles[reduction]
             rows = [row for row in record["rows"] if row["reduction"] == reduction]
-            rows = sorted(
-                (row for row in rows if "torch-8" in row), key=lambda r: r["torch-8"]["ms"]
-            )
+            rows.sort(key=lambda row: row[DEFAULT_BATCH]["ms"])
             panel.plot(
-                [row["torch-8"]["ms"] for row in rows],
+                [row[DEFAULT_BATCH]["ms"] for row in rows],
                 [100 * row["accuracy"] for row in rows],
-                marker="o",
-                markersize=3,
-                linewidth=2 if reduction == "keep-top" else 1,
-                color=colour,
-                label=reduction,
-            )
+                color=colour, marker=marker, markersize=3, label=reduction,
+                linewidth=2 if reduction == DEFAULT_REDUCTION else 1,
+            )  # fmt: skip
         unpruned = record["rows"][0]
-        panel.plot(unpruned["torch-8"]["ms"], 100 * unpruned["accuracy"], "k*", markersize=10)
-        panel.axhline(100 * unpruned["accuracy"], color="0.8", linewidth=0.8, zorder=0)
+        accuracy = 100 * unpruned["accuracy"]
+        panel.plot(unpruned[DEFAULT_BATCH]["ms"], accuracy, "k*", markersize=10)
+        panel.axhline(accuracy, color="0.8", linewidth=0.8, zorder=0)
         panel.set_title(f"{record['model']} ({record['clips']} clips; star: unpruned)")
         panel.set_xlabel("ms per clip, PyTorch, batch 8")
         panel.set_ylabel("accuracy (%)")
-        low = 100 * unpruned["accuracy"] - 25
-        panel.set_ylim(bottom=max(panel.get_ylim()[0], low))
+        panel.set_ylim(bottom=max(panel.get_ylim()[0], accuracy - 25))
     for panel in panels.flat[len(records) :]:
         panel.set_axis_off()
     panels.flat[0].legend(fontsize=7, ncols=2)
@@ -214,30 +225,28 @@ def figure(records: list[Row], path: Path) -> None:
 
 
 def main() -> None:
-    """Read the records of a folder, and write its page and figure."""
+    """Read the records of a folder, fill its page and draw its figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     records = [
-        json.loads(path.read_text(encoding="utf-8"))
+        json.loads(path.read_text("utf-8"))
         for path in sorted(folder.glob("*.json"))
         if path.name != "cost.json"
     ]
-    cost = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
-    text = (folder / "text.md").read_text(encoding="utf-8")
-    tables = {
-        "ACCURACY": accuracy_table(records),
-        "SPEED": speed_table(records),
-        "VERDICTS": verdicts(records),
-        "COST": cost_table(cost),
-        "MACHINE": [
-            f"{cost['machine']['processor']}, {cost['machine']['threads']} threads, Python "
-            f"{cost['machine']['python']}, torch {cost['machine']['torch']}"
-        ],
+    cost_record = json.loads((folder / "cost.json").read_text("utf-8"))
+    texts = {
+        "equal-macs": "\n\n".join(equal_macs(record) for record in records),
+        "equal-time": equal_time(records),
+        "verdicts": verdicts(records),
+        "few-stages": few_stages(folder / "few-stages", [record["model"] for record in records]),
+        "cost": cost(cost_record),
+        "machine": f"{machine_of(cost_record)}, torch {cost_record['versions']['torch']}.",
     }
-    for name, lines in tables.items():
-        text = text.replace(f"<!-- {name} -->", "\n".join(lines).rstrip())
-    save_text(folder / "README.md", text)
+    page = (folder / "README.md").read_text("utf-8")
+    for name, text in texts.items():
+        page = filled(page, text, name)
+    save_text(folder / "README.md", page)
     figure(records, folder / "accuracy-time.png")
 
 

@@ -9,11 +9,15 @@ import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu" / "training_queue.py"
 sys.path.insert(0, str(SCRIPT.parent))
+
+from training_queue import keep_top_classes, with_seeds  # noqa: E402
 
 # Notes its start, works so many seconds, and ends with a status; after a signal it saves first.
 JOB = """
@@ -128,3 +132,46 @@ def test_every_job_of_the_queue_exists_and_needs_jobs_before_it():
         assert all(start.split("/")[1] in job["needs"] for start in starts)
         seen.add(job["name"])
     assert set(content["rehearsal_jobs"]) <= seen
+
+
+def test_a_job_waits_for_audio_that_arrives_later_and_reads_it_as_wav(tmp_path):
+    late = tmp_path / "late"
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    bring = f"""
+import pathlib, soundfile, numpy as np, os
+aside = pathlib.Path({str(tmp_path / "aside")!r})
+aside.mkdir()
+samples = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+soundfile.write(aside / "a.flac", samples, 16_000, "PCM_24")
+(aside / "words.csv").write_text("path,label,split\\na.flac,x,train\\n")
+os.rename(aside, {str(late)!r})
+"""
+    (tmp_path / "bring.py").write_text(bring)
+    (tmp_path / "read.py").write_text("import sys; print(open(sys.argv[1]).read())")
+    jobs = [
+        {"name": "reader", "command": [str(tmp_path / "read.py"), "{words}"], "minutes": 1},
+        {"name": "bringer", "command": [str(tmp_path / "bring.py")], "minutes": 1},
+    ]
+    (tmp_path / "queue.yaml").write_text(yaml.safe_dump({"changes": [], "jobs": jobs}))
+    line = [sys.executable, SCRIPT, "--queue", tmp_path / "queue.yaml", "--out", tmp_path / "out"]
+    line += ["--runs", tmp_path / "runs", "--scratch", tmp_path / "scratch", "--audio", late]
+    subprocess.run([str(word) for word in line], check=True, capture_output=True)
+    assert str(tmp_path / "scratch" / "a.wav") in (tmp_path / "runs/reader/log.txt").read_text()
+    decoded = soundfile.read(tmp_path / "scratch" / "a.wav", dtype="float32")[0]
+    assert np.abs(decoded - samples).max() < 2**-23
+
+
+def test_further_seeds_run_last_with_a_seed_of_their_own():
+    jobs = with_seeds([{"name": "a", "changes": ["x=1"], "seeds": 3}, {"name": "b"}])
+    assert [job["name"] for job in jobs] == ["a", "b", "a-seed-1", "a-seed-2"]
+    assert jobs[3]["changes"] == ["x=1", "seed=2"] and jobs[0]["changes"] == ["x=1"]
+
+
+def test_a_sweep_keeps_the_top_class_of_every_clip(tmp_path):
+    values = np.random.default_rng(0).random((5, 7)).astype(np.float32)
+    np.savez(tmp_path / "probabilities-m.npz", names=np.array(list("abcde")), unpruned=values)
+    keep_top_classes(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["classes-m.npz"]
+    with np.load(tmp_path / "classes-m.npz") as content:
+        assert content["unpruned"].tolist() == [row.tolist().index(max(row)) for row in values]
+        assert content["names"].tolist() == list("abcde")

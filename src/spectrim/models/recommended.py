@@ -1,4 +1,4 @@
-"""The part of a model that knows which plan is recommended for it."""
+"""The recommended plan of a model, and what loading does to it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from ..common.errors import SpectrimError
 from ..pruning.plan import Plan
-from ..pruning.recommendation import Recommendation, generic
+from ..pruning.recommendation import Recommendation, generic, missing_block
 from .config import ModelConfig
 
 
 class Recommended:
-    """The part of a model that knows which plan is recommended for it."""
+    """The recommended plan of a model; `SpectrogramTransformer` inherits from it."""
 
     config: ModelConfig
     plan: Plan
@@ -54,12 +54,11 @@ def prunes(plan: Plan) -> bool:
 
 def check_blocks(plan: Plan, depth: int) -> None:
     """Refuse a plan with a stage at a block that a model of `depth` blocks does not have."""
-    for stage in plan.stages:
-        if stage.at != "input" and int(stage.at) >= depth:
-            raise SpectrimError(
-                f"a stage at block {stage.at}; the model's {depth} blocks count from 0 to "
-                f"{depth - 1}. Choose others: blocks=, --blocks."
-            )
+    if (block := missing_block(plan, depth)) is not None:
+        raise SpectrimError(
+            f"a stage at block {block}; the model's {depth} blocks count from 0 to {depth - 1}. "
+            "Choose others: blocks=, --blocks."
+        )
 
 
 def carried_over(

@@ -91,9 +91,10 @@ def _plan_inside(trained_range: TrainedRange, depth: int) -> Plan | None:
         plan = paper_plan(rate, score, trained_range.blocks, reduction, depth=depth)
     except SpectrimError:  # a damaged file: blocks or names that do not go together
         return None
-    return plan if has_blocks(plan, depth) else None
+    return plan if missing_block(plan, depth) is None else None
 
 
-def has_blocks(plan: Plan, depth: int) -> bool:
-    """Whether a model of `depth` blocks has all blocks that a plan prunes."""
-    return all(stage.at == "input" or int(stage.at) < depth for stage in plan.stages)
+def missing_block(plan: Plan, depth: int) -> int | None:
+    """The first block of a plan that a model of `depth` blocks does not have, or None."""
+    blocks = (int(stage.at) for stage in plan.stages if stage.at != "input")
+    return next((block for block in blocks if block >= depth), None)

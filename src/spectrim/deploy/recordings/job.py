@@ -27,7 +27,7 @@ MAY_CHANGE = ("batch_size", "threads", "device", "versions", "compile_s")
 
 
 class Watcher:
-    """Learns how a job proceeds; see `progress.JobProgress`."""
+    """Receives the progress of a job; see `progress.JobProgress`."""
 
     def start(self, recordings: Sequence[Recording]) -> None:
         """The recordings that are left."""
@@ -76,7 +76,7 @@ def outputs_of(
         hop: seconds between the starts of two windows; None: a window's length.
         batch_size: windows of one or several recordings that are computed together.
         workers: decoding threads; None: one per core.
-        watcher: is told what is done.
+        watcher: receives the progress.
 
     Raises:
         SpectrimError: a hop or batch size out of range.
