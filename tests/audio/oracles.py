@@ -25,22 +25,22 @@ def recordings(corpus: str, every: int = 1) -> list[Path]:
     return sorted(sample_pack().parent.glob("*.ogg"))[::every]
 
 
-def by_kaldi(waveform: np.ndarray) -> np.ndarray:
-    """(frames, 128) from (samples,) at 16 kHz, by kaldi-native-fbank."""
+def by_kaldi(waveform: np.ndarray, mels: int = 128) -> np.ndarray:
+    """(frames, mels) from (samples,) at 16 kHz, by kaldi-native-fbank."""
     fbank = pytest.importorskip("kaldi_native_fbank")
     options = fbank.FbankOptions()
     options.frame_opts.samp_freq = 16000
     options.frame_opts.dither = 0
     options.frame_opts.window_type = "hanning"
     options.frame_opts.snip_edges = True
-    options.mel_opts.num_bins = 128
+    options.mel_opts.num_bins = mels
     options.use_energy = False
     options.htk_compat = True
     computer = fbank.OnlineFbank(options)
     computer.accept_waveform(16000, waveform - waveform.mean())
     computer.input_finished()
     frames = [computer.get_frame(i) for i in range(computer.num_frames_ready)]
-    return np.array(frames).reshape(-1, 128)
+    return np.array(frames).reshape(-1, mels)
 
 
 def by_definition(waveform: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from torch import nn
 
 from spectrim.audio.constants import LOG_FLOOR, num_frames, num_samples
 from spectrim.audio.decode import read
-from spectrim.audio.filterbank import CACHED, FilterBank
+from spectrim.audio.filterbank import FilterBank
+from spectrim.audio.log_mel import CACHED
 
 ROUNDING = 2e-3  # of float32 sums in another order, in bins 60 dB and more under the loudest
 

@@ -1,4 +1,4 @@
-"""The filter bank exported to ONNX gives the same numbers in ONNX Runtime and OpenVINO."""
+"""Front ends exported to ONNX give the same numbers in ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from spectrim.audio.filterbank import FilterBank
+from spectrim.audio.front_ends import FRONT_ENDS
+from spectrim.audio.log_mel import LogMel
 
 SHAPES = ((3, 16000), (1, 16000), (5, 5555), (1, 400), (2, 560))  # batch and samples, both free
 ROUNDING = 2e-3
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+@pytest.fixture(scope="module", params=["kaldi", "htk-mel", "slaney-mel", "passt-mel"])
+def exported(request, tmp_path_factory):
+    """A front end and its ONNX file."""
+    bank = FRONT_ENDS[request.param].filter_bank(64).eval()
     for needed in ("onnx", "onnxscript"):
         pytest.importorskip(needed, reason=f"export needs {needed}: pip install {needed}")
     path = tmp_path_factory.mktemp("export") / "filterbank.onnx"
     samples = torch.export.Dim("samples", min=400)
     batch = torch.export.Dim("batch")
     torch.onnx.export(
-        FilterBank().eval(),
+        bank,
         (torch.randn(3, 16000), torch.tensor([16000, 9000, 400])),
         path,
         input_names=["waveforms", "lengths"],
@@ -30,11 +33,10 @@ def exported(tmp_path_factory):
         external_data=False,
         verbose=False,
     )
-    return path
+    return bank, path
 
 
-def assert_same(run) -> None:
-    bank = FilterBank()
+def assert_same(bank: LogMel, run) -> None:
     torch.manual_seed(1)
     for batch, samples in SHAPES:
         waveforms = torch.randn(batch, samples) * 0.1
@@ -53,10 +55,11 @@ def test_onnx_runtime_gives_the_same_numbers(exported):
     runtime = pytest.importorskip(
         "onnxruntime", reason="running ONNX needs onnxruntime: pip install onnxruntime"
     )
+    bank, path = exported
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-    assert_same(lambda w, n: session.run(None, {"waveforms": w, "lengths": n}))
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert_same(bank, lambda w, n: session.run(None, {"waveforms": w, "lengths": n}))
 
 
 @pytest.mark.slow
@@ -64,11 +67,12 @@ def test_openvino_gives_the_same_numbers(exported):
     openvino = pytest.importorskip(
         "openvino", reason="running in OpenVINO needs openvino: pip install openvino"
     )
+    bank, path = exported
     hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(str(exported), "CPU", hints)
+    model = openvino.Core().compile_model(str(path), "CPU", hints)
 
     def run(waveforms, lengths):
         result = model([waveforms, lengths])
         return result[0], result[1]
 
-    assert_same(run)
+    assert_same(bank, run)

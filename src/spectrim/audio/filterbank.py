@@ -1,76 +1,48 @@
 """Log-mel filter bank: waveforms in, Kaldi-compatible features out, batched, on any device.
 
-The same numbers as Kaldi's `compute-fbank-feats` with 128 mel bins, 25 ms "hanning" window,
-10 ms shift, pre-emphasis 0.97, per-frame DC removal, 512-point FFT, 20 Hz to Nyquist, snip
-edges, no dither, no energy. PyTorch on a CPU uses an FFT, which is faster there. Elsewhere the
-Fourier transform is a matrix product: not every runtime has an FFT (ONNX Runtime, OpenVINO).
+The same numbers as Kaldi's `compute-fbank-feats` with 25 ms "hanning" window, 10 ms shift,
+pre-emphasis 0.97, per-frame DC removal, 512-point FFT, 20 Hz to Nyquist, snip edges, no dither, no
+energy, and any number of mel bins. PyTorch on a CPU uses an FFT, which is faster there. Elsewhere
+the Fourier transform is a matrix product: not every runtime has an FFT (ONNX Runtime, OpenVINO).
 `benchmarks/filterbank.py` times both.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from .constants import FFT, LOG_FLOOR, LOW_HZ, MELS, PRE_EMPHASIS, SAMPLE_RATE, SHIFT, WINDOW
+from .log_mel import LogMel, product
+from .mel_filters import mel_filters
 from .precision import float32_product
 
-CACHED = 20 * SAMPLE_RATE  # samples that a CPU processes at a time: frames and spectra fill 8 MiB
-FEW_ROWS = 16  # of a matrix product
 
+class FilterBank(LogMel):
+    """Kaldi's log-mel: natural logarithms of mel energies. `mels` is the number of bins."""
 
-class FilterBank(nn.Module):
-    """Waveforms to log-mel features; always in float32, also in a model of another dtype."""
+    shortest = WINDOW
 
-    def __init__(self) -> None:
+    def __init__(self, mels: int = MELS) -> None:
+        self.mels = mels
         super().__init__()
-        self.register_buffer("fourier", fourier_matrix(), persistent=False)
-        self.register_buffer("window", hann_window().float(), persistent=False)
-        self.register_buffer("mel", mel_matrix(), persistent=False)
 
-    fourier: Tensor
-    window: Tensor
-    mel: Tensor
+    def matrices(self) -> dict[str, Tensor]:
+        """The buffers, float32."""
+        return {
+            "fourier": fourier_matrix(),
+            "window": hann_window().float(),
+            "mel": mel_matrix(self.mels),
+        }
 
-    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Compute log-mel features.
-
-        Args:
-            waveforms: (batch, samples) float, 16 kHz mono, within about -1 to 1; samples past
-                a clip's length are ignored.
-            lengths: (batch,) number of samples of each clip; None: all of them.
-
-        Returns:
-            features: (batch, frames, 128) natural logarithm of mel energies, float32. Frames
-                past a clip's own are not meaningful; `fit` replaces them.
-            valid: (batch,) number of frames that contain sound.
-        """
-        if torch.is_autocast_enabled(waveforms.device.type):
-            with torch.autocast(waveforms.device.type, enabled=False):
-                return self(waveforms, lengths)
-        waveforms = waveforms.float()
-        if lengths is None:
-            batch, samples = waveforms.shape  # not len(): an exporter would fix the batch
-            lengths = waveforms.new_full((batch,), samples, dtype=torch.long)
-        valid = ((lengths - WINDOW) // SHIFT + 1).clamp(min=0)
-        if waveforms.device.type != "cpu" or torch.compiler.is_compiling():
-            return self._log_mel(_silenced(waveforms, lengths), lengths), valid
-        # On a CPU, process a few clips at a time: allocating the frames of a whole batch takes
-        # longer than the computation. Silence samples only if a clip is shorter than the batch.
-        if bool((lengths < waveforms.shape[1]).any()):
-            waveforms = _silenced(waveforms, lengths)
-        few = max(1, CACHED // max(1, waveforms.shape[1]))
-        chunks = zip(waveforms.split(few), lengths.split(few), strict=True)
-        empty = len(waveforms) == 0 or waveforms.shape[1] < WINDOW
-        plain = empty or (torch.is_grad_enabled() and waveforms.requires_grad)
-        log_mel = self._log_mel if plain else self._log_mel_by_fft
-        return torch.cat([log_mel(*chunk) for chunk in chunks]), valid
+    def frames_of(self, lengths: Tensor) -> Tensor:
+        """Whole windows only (Kaldi's snip edges)."""
+        return ((lengths - WINDOW) // SHIFT + 1).clamp(min=0)
 
     def _log_mel(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, samples), silent past the (batch,) lengths, to (batch, frames, 128)."""
+        """(batch, samples), silent past the (batch,) lengths, to (batch, frames, mels)."""
         front, back = self._halves(_centred(waveforms, lengths))
         real = float32_product(front + back, self.fourier[0])
         imaginary = float32_product(front.sub_(back), self.fourier[1])
@@ -93,7 +65,7 @@ class FilterBank(nn.Module):
         torch.sub(rises.unfold(1, WINDOW, SHIFT), means, alpha=1 - PRE_EMPHASIS, out=inside)
         inside.mul_(self.window)
         power = torch.view_as_real(torch.fft.rfft(frames)).square_()[..., : FFT // 2, :]
-        energy = _product(power[..., 0] + power[..., 1], self.mel)
+        energy = product(power[..., 0] + power[..., 1], self.mel)
         return energy.clamp_(min=LOG_FLOOR).log_()
 
     @staticmethod
@@ -129,39 +101,11 @@ class FilterBank(nn.Module):
         back = [torch.zeros_like(mean), turned[:, 2:, 1 - last :], turned[:, 1:-1, : half - last]]
         return torch.cat(front, -1), torch.cat(back, -1)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FilterBank:
-        # Follow a move to another device, but no change of dtype: in bfloat16, log-mel would be
-        # wrong by up to 1.7.
-        device = fn(torch.empty(0, device=self.mel.device)).device
-        if device != self.mel.device:
-            self.fourier = fourier_matrix().to(device)
-            self.window = hann_window().float().to(device)
-            self.mel = mel_matrix().to(device)
-        return self
-
-
-def _silenced(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Set samples past each clip's length to 0."""
-    inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
-    return torch.where(inside, waveforms, 0.0)
-
 
 def _centred(waveforms: Tensor, lengths: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Subtract each clip's mean. Frames subtract their own mean later; this reduces rounding."""
     means = waveforms.sum(1, keepdim=True, dtype=dtype) / lengths[:, None].clamp(min=1)
     return waveforms - means.to(waveforms.dtype)
-
-
-def _product(rows: Tensor, matrix: Tensor) -> Tensor:
-    """The product of (batch, frames, n) and (n, m), each row with the same bits in any batch.
-
-    Libraries multiply one to three rows by another routine, which rounds differently. So a few
-    rows of zeros are added to a clip of one to three frames.
-    """
-    flat = rows.flatten(0, 1)
-    missing = max(0, FEW_ROWS - len(flat))
-    product = float32_product(nn.functional.pad(flat, (0, 0, 0, missing)), matrix)
-    return product[: len(flat)].unflatten(0, rows.shape[:2])
 
 
 def fit(features: Tensor, valid: Tensor, frames: int, padding: str) -> tuple[Tensor, Tensor]:
@@ -224,16 +168,9 @@ def fourier_matrix() -> Tensor:
     return matrix.float()
 
 
-def mel_matrix() -> Tensor:
-    """(256, 128) triangular filters, equally spaced in mel (Kaldi's `MelBanks`).
+def mel_matrix(mels: int = MELS) -> Tensor:
+    """(256, mels) triangular filters, equally spaced in mel (Kaldi's `MelBanks`).
 
     There is no row for the bin at Nyquist, because Kaldi's filters ignore it.
     """
-
-    low, high = (1127.0 * math.log1p(hz / 700.0) for hz in (LOW_HZ, SAMPLE_RATE / 2))
-    edges = torch.linspace(low, high, MELS + 2, dtype=torch.float64)
-    hz = torch.arange(FFT // 2, dtype=torch.float64) * SAMPLE_RATE / FFT
-    bins = 1127.0 * torch.log1p(hz / 700.0)[:, None]
-    rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rise, fall).clamp(min=0).float()
+    return mel_filters("kaldi", mels, SAMPLE_RATE, FFT, LOW_HZ, SAMPLE_RATE / 2)[:-1].float()
