@@ -22,7 +22,7 @@ import soundfile
 import spectrim
 from spectrim.audio.decode import read
 from spectrim.common.files import save_json
-from spectrim.models.config import PRESETS
+from spectrim.models.presets import PRESETS
 from spectrim.models.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]

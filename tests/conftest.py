@@ -19,7 +19,7 @@ from calls import call_spectrim
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import read_data
 from spectrim.models import transformer
-from spectrim.models.config import from_family
+from spectrim.models.presets import from_family
 from spectrim.models.transformer import SpectrogramTransformer
 
 TESTS = Path(__file__).parent

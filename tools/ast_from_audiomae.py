@@ -18,7 +18,7 @@ import torch
 
 import spectrim
 from spectrim.common.errors import SpectrimError
-from spectrim.models.config import FAMILIES
+from spectrim.models.presets import FAMILIES
 from spectrim.models.transformer import SpectrogramTransformer
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from spectrim.models.config import preset
+from spectrim.models.presets import preset
 from spectrim.models.transformer import SpectrogramTransformer
 
 

@@ -18,8 +18,9 @@ from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models import builtin
 from spectrim.models.build import prune
 from spectrim.models.builtin import builtin_names
-from spectrim.models.config import AUDIOSET_MEAN, from_family
+from spectrim.models.config import AUDIOSET_MEAN
 from spectrim.models.loading.load import LoadOptions, load, load_with_assumptions
+from spectrim.models.presets import from_family
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage

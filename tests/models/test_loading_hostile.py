@@ -13,8 +13,9 @@ import torch
 
 from spectrim import create
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.models.config import ModelConfig, from_family
+from spectrim.models.config import ModelConfig
 from spectrim.models.loading.load import load
+from spectrim.models.presets import from_family
 
 pytestmark = pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
 

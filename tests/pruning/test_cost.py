@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import spectrim
 from spectrim.assets.published import paper_file
 from spectrim.models.build import macs, prune, shape_of
-from spectrim.models.config import from_family
+from spectrim.models.presets import from_family
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.cost import Shape, ranking_macs
 from spectrim.pruning.cost import macs as macs_of

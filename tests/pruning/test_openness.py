@@ -14,7 +14,7 @@ from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.deploy.export import _check
 from spectrim.models import block as block_module
 from spectrim.models.build import macs, prune
-from spectrim.models.config import from_family
+from spectrim.models.presets import from_family
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning import context
 from spectrim.pruning.plan import Plan

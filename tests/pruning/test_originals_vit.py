@@ -13,7 +13,7 @@ import torch
 from originals import array, tensor
 from safetensors.torch import load_file
 
-from spectrim.models.config import from_family
+from spectrim.models.presets import from_family
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage

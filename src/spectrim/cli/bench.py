@@ -168,15 +168,15 @@ def _preset_or_checkpoint(
 ) -> SpectrogramTransformer:
     from ..common.errors import SpectrimError
     from ..models.build import create
-    from ..models.config import PRESETS
     from ..models.device import to_device
+    from ..models.presets import PRESETS
 
     if model not in PRESETS:
         if stride is not None:
             raise SpectrimError(f"--stride applies to presets only; {model} has its own stride.")
         return loading.model(model)
     loading.set_threads()
-    created = create(model, frames=loading.num_frames or 1024, stride=stride or 16)
+    created = create(model, frames=loading.num_frames, stride=stride)
     return to_device(created, loading.device, loading.dtype)
 
 

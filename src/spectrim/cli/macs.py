@@ -121,7 +121,7 @@ def _config(
     from ..common.errors import SpectrimError, nearest
     from ..models.build import default_labels
     from ..models.builtin import builtin_names, check_retired
-    from ..models.config import PRESETS, preset
+    from ..models.presets import PRESETS, preset
 
     if model in PRESETS:
         changes = {"frames": settings.num_frames, "stride": stride}

@@ -1,4 +1,4 @@
-"""A pre-norm transformer block as two halves; tokens are pruned between them."""
+"""A transformer block as two halves; tokens are pruned between them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from ..pruning.tokens import Tokens
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block as two halves; tokens are pruned between them."""
+    """A transformer block as two halves; tokens are pruned between them.
 
-    def __init__(self, width: int, heads: int, eps: float) -> None:
+    Pre-norm (AST): x = x + attention(norm1(x)), then x = x + mlp(norm2(x)).
+    Post-norm (EAT): x = norm1(x + attention(x)), then x = norm2(x + mlp(x)).
+    """
+
+    def __init__(self, width: int, heads: int, eps: float, norm_first: bool = True) -> None:
         super().__init__()
         self.heads = heads
+        self.norm_first = norm_first
         self.norm1 = nn.LayerNorm(width, eps)
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
@@ -28,13 +33,16 @@ class Block(nn.Module):
     def attend(
         self, tokens: Tokens, clips: Clips, index: int, explicit: bool
     ) -> tuple[Tokens, Context]:
-        """Self-attention and residual; returns the tokens and the context for a ranking.
+        """Self-attention, residual and (post-norm) `norm1`.
+
+        Returns the tokens and the context for a ranking.
 
         Args:
             explicit: compute the softmaxed attention map, because a ranking needs it, and use
                 it for the output too; otherwise attention is fused and has no map.
         """
-        qkv = self.qkv(self.norm1(tokens.x)).unflatten(2, (3, self.heads, -1))
+        x = self.norm1(tokens.x) if self.norm_first else tokens.x
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         attention = Attention(q, k, v, tokens.bias())
         if explicit:
@@ -42,13 +50,15 @@ class Block(nn.Module):
         else:
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attention.bias)
         mixed = self.proj(mixed.transpose(1, 2).flatten(2))
-        tokens = tokens.with_x(tokens.x + self._dropped(mixed))
+        x = tokens.x + self._dropped(mixed)
+        tokens = tokens.with_x(x if self.norm_first else self.norm1(x))
         return tokens, Context(clips, tokens, index, attention)
 
     def transform(self, tokens: Tokens) -> Tokens:
-        """MLP and residual."""
-        hidden = functional.gelu(self.fc1(self.norm2(tokens.x)))
-        return tokens.with_x(tokens.x + self._dropped(self.fc2(hidden)))
+        """MLP, residual and (post-norm) `norm2`."""
+        x = self.norm2(tokens.x) if self.norm_first else tokens.x
+        x = tokens.x + self._dropped(self.fc2(functional.gelu(self.fc1(x))))
+        return tokens.with_x(x if self.norm_first else self.norm2(x))
 
     def _dropped(self, residual: Tensor) -> Tensor:
         """Drop path (arXiv 1603.09382): in training, drop the residual of random clips."""

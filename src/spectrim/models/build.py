@@ -18,20 +18,20 @@ from .config import (
     ModelConfig,
     activation_of,
     label_notes,
-    preset,
     with_overrides,
 )
 from .labels import audioset_labels, numbered
+from .presets import preset
 from .transformer import SpectrogramTransformer
 
 
 def create(
     name: str,
     *,
-    frames: int = 1024,
+    frames: int | None = None,
     classes: int | None = None,
     labels: Sequence[str] | None = None,
-    stride: int | tuple[int, int] = 16,
+    stride: int | tuple[int, int] | None = None,
     activation: str | None = None,
     metric: str | None = None,
     mean: float | None = None,
@@ -41,12 +41,12 @@ def create(
     """Create a model with random weights from a preset.
 
     Args:
-        name: a preset: "ast-base", "ast-small", "ast-tiny", "audiomae-base", ...
-        frames: length of a clip in frames of 10 ms.
+        name: a preset, such as "ast-base" or "ced-tiny"; `models.presets.PRESETS` has them all.
+        frames: length of a clip in frames; default: the preset's, about 10 s for most.
         classes: number of classes, instead of `labels`; 527 (the default) are AudioSet's.
-        stride: of the patches, 16, 10 or (frequency, time).
+        stride: of the patches, 16, 10 or (frequency, time); default: the preset's.
         activation, metric: default: sigmoid and mAP for 527 classes, else softmax and accuracy.
-        mean, std: of the log-mel features; default: AudioSet's.
+        mean, std: of the log-mel features; default: the preset's, measured on AudioSet.
         padding: "minimum" (default) or "zero".
 
     A `SpectrimNotice` names labels that occur twice or that a manifest cannot hold.
@@ -58,8 +58,9 @@ def create(
         labels = default_labels(AUDIOSET_CLASSES if classes is None else classes)
     elif classes not in (None, len(labels)):
         raise SpectrimError(f"{classes} classes and {len(labels)} labels; give one of the two.")
-    values = activation_of(len(labels))
-    config = preset(name, tuple(labels), frames=frames, stride=stride, **values)
+    sizes = {"frames": frames, "stride": stride}
+    values = activation_of(len(labels)) | {k: v for k, v in sizes.items() if v is not None}
+    config = preset(name, tuple(labels), **values)
     for note in label_notes(config.labels):
         warnings.warn(SpectrimNotice(note), stacklevel=2)
     overrides = {"activation": activation, "metric": metric, "mean": mean, "std": std}

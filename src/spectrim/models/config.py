@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -19,6 +20,11 @@ MAX_WIDTH, MAX_DEPTH, MAX_MELS, MAX_PREFIX_TOKENS = 65_536, 1_024, 4_096, 1_024
 MAX_FRAMES = 10_000_000  # 28 hours
 LABEL_SEPARATOR = ";"  # between the labels of a clip in a manifest
 NO_CLASSES = "no classes: pre-trained"  # the one label of a model that was only pre-trained
+NEW_KEYS = (
+    *("norm_first", "norm_after_embedding", "positions_kept", "head_norm", "front_end"),
+    *("sample_rate", "std_factor", "mel_scale", "mel_shift", "trained_range"),
+)
+"""Keys that the first files did not have; written only where a value differs from its default."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +33,31 @@ class ModelConfig:
 
     Attributes:
         name: preset or source, for messages and result rows.
-        family: "ast" or "audiomae"; the published results that the model is compared with.
+        family: a key of `presets.FAMILIES`, such as "ast"; the published results that the model
+            is compared with.
         width, depth, heads: of the transformer; the MLP is 4 times as wide.
         frames, mels, stride: of the features and patches; stride is (frequency, time).
         num_prefix_tokens: prefix tokens in front; 2 for AST (class, distillation), 1 for AudioMAE.
+            A model whose prefix tokens have no position (EAT) stores zeros as their positions.
         frequency_major: order of patches, see `PatchGrid`.
-        pool: "prefix" (AST: LayerNorm, mean of the prefix tokens) or "patches" (AudioMAE:
-            mean of the patches).
+        norm_first: whether a block normalises the input of attention and MLP (pre-norm). False
+            (EAT): it normalises the sum after each residual (post-norm).
+        norm_after_embedding: whether a LayerNorm follows the embedding (EAT).
+        pool: "prefix" (AST: mean of the prefix tokens), "patches" (AudioMAE: mean of the patches)
+            or "normalised-patches" (CED: the same after a last LayerNorm). A pre-norm model with
+            "prefix" normalises the prefix tokens too.
         learned_positions: False (AudioMAE): fixed 2-D sine and cosine.
-        eps, head_eps: of the LayerNorms in the blocks, and of the one before the head.
+        positions_kept: for a shorter window, the "middle" columns (AST) or the "first" ones.
+        eps, head_eps: of the norms in the blocks, and of the one before the head.
+        head_norm: "layer" or "batch": the norm before the head, a LayerNorm or a BatchNorm
+            without scale and shift.
         labels: names of the classes, in the order of the logits.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy".
-        mean, std: features are normalised as (x - mean) / (2 * std).
+        front_end: name of the feature extractor, a key of `audio.front_ends`.
+        sample_rate: of the waveforms, in Hz.
+        mean, std, std_factor: features are normalised as (x - mean) / (std_factor * std).
+        mel_scale, mel_shift: one number per mel bin, which multiply the normalised features and
+            are added to them (CED: a BatchNorm over bins); empty: neither.
         padding: "minimum" or "zero": value of the features after the end of a clip.
         trained_range: the plans that the model was trained for by elastic training; None: it was
             not.
@@ -55,21 +74,30 @@ class ModelConfig:
     stride: tuple[int, int] = (16, 16)
     num_prefix_tokens: int = number(2, least=0, most=MAX_PREFIX_TOKENS)
     frequency_major: bool = True
-    pool: str = one_of("prefix", "patches")
+    norm_first: bool = True
+    norm_after_embedding: bool = False
+    pool: str = one_of("prefix", "patches", "normalised-patches")
     learned_positions: bool = True
+    positions_kept: str = one_of("middle", "first")
     eps: float = number(1e-6, least=0)
     head_eps: float = number(1e-6, least=0)
+    head_norm: str = one_of("layer", "batch")
     activation: str = one_of("sigmoid", "softmax")
     metric: str = one_of("mAP", "accuracy")
+    front_end: str = "kaldi"
+    sample_rate: int = number(16_000, least=1_000, most=384_000)
     mean: float = AUDIOSET_MEAN
     std: float = number(AUDIOSET_STD, above=0)
+    std_factor: float = number(2.0, above=0)
+    mel_scale: tuple[float, ...] = ()
+    mel_shift: tuple[float, ...] = ()
     padding: str = one_of("minimum", "zero")
     trained_range: TrainedRange | None = None
 
     def __post_init__(self) -> None:
-        labels: object = self.labels
-        if isinstance(labels, list):
-            object.__setattr__(self, "labels", tuple(labels))
+        for key in ("labels", "mel_scale", "mel_shift"):
+            if isinstance(getattr(self, key), list):
+                object.__setattr__(self, key, tuple(getattr(self, key)))
         object.__setattr__(self, "stride", stride_pair(self.stride))
         check_values(self)
         if not self.labels:
@@ -78,6 +106,12 @@ class ModelConfig:
             raise SpectrimError(f"width {self.width} is not divisible by {self.heads} heads.")
         if self.has_class_token and not self.num_prefix_tokens:
             raise SpectrimError("num_prefix_tokens is 0, but pool is 'prefix'. Use pool 'patches'.")
+        for key in ("mel_scale", "mel_shift"):
+            values = getattr(self, key)
+            if len(values) not in (0, self.mels) or not all(map(math.isfinite, values)):
+                raise SpectrimError(
+                    f"{key} has {len(values)} numbers; expected {self.mels}, finite."
+                )
         _ = self.grid  # raises where no patch fits
 
     @property
@@ -90,13 +124,22 @@ class ModelConfig:
         """Whether the head reads prefix tokens (AST) rather than patches (AudioMAE)."""
         return self.pool == "prefix"
 
+    @property
+    def has_last_norm(self) -> bool:
+        """Whether a LayerNorm follows the last block; a post-norm block ends in its own."""
+        return self.norm_first and self.pool != "patches"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        data = asdict(self) | {"labels": list(self.labels), "stride": list(self.stride)}
-        # Left out without a value: earlier versions refuse keys that they do not know.
-        del data["trained_range"]
+        data = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
         if self.trained_range is not None:
             data["trained_range"] = self.trained_range.to_dict()
+        # Earlier versions refuse keys that they do not know.
+        implied = _implied_positions_kept(data)
+        new = {field.name: field.default for field in fields(self) if field.name in NEW_KEYS}
+        for key, default in (new | {"positions_kept": implied}).items():
+            if getattr(self, key) == default:
+                del data[key]
         return data
 
     @classmethod
@@ -126,7 +169,14 @@ def _with_current_keys(data: Mapping[str, Any]) -> dict[str, Any]:
         data["pool"] = "prefix"
     if "family" not in data:  # 0.1 had two families, which the pooling tells apart
         data["family"] = "ast" if data.get("pool", "prefix") == "prefix" else "audiomae"
+    if "positions_kept" not in data:
+        data["positions_kept"] = _implied_positions_kept(data)
     return data
+
+
+def _implied_positions_kept(data: Mapping[str, Any]) -> str:
+    """The value of `positions_kept` in a file that has no such key: AST's or AudioMAE's."""
+    return "middle" if data.get("frequency_major", True) else "first"
 
 
 def stride_pair(stride: Any) -> tuple[int, int]:
@@ -135,45 +185,6 @@ def stride_pair(stride: Any) -> tuple[int, int]:
     if not has_type(pair, tuple[int, int]) or not all(1 <= s <= PATCH for s in pair):
         raise SpectrimError(f"a stride of {stride!r}; expected 1 to 16, or (frequency, time).")
     return pair
-
-
-SIZES: dict[str, dict[str, int]] = {
-    "base": {"width": 768, "depth": 12, "heads": 12},
-    "small": {"width": 384, "depth": 12, "heads": 6},
-    "tiny": {"width": 128, "depth": 12, "heads": 2},
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "ast": {
-        "num_prefix_tokens": 2,
-        "frequency_major": True,
-        "pool": "prefix",
-        "learned_positions": True,
-    },
-    "audiomae": {
-        "num_prefix_tokens": 1,
-        "frequency_major": False,
-        "pool": "patches",
-        "learned_positions": False,
-    },
-}
-PRESETS = tuple(f"{family}-{size}" for family in FAMILIES for size in SIZES)
-
-
-def preset(name: str, labels: tuple[str, ...], **changes: Any) -> ModelConfig:
-    """The config of "ast-base", "ast-small", "ast-tiny", "audiomae-base", ...
-
-    Raises:
-        SpectrimError: no such preset (the nearest are offered) or a value out of range.
-    """
-    if name not in PRESETS:
-        raise SpectrimError(f"no preset is called {name!r}.{nearest(name, PRESETS)}")
-    family, size = name.split("-")
-    return from_family(family, name=name, labels=labels, **(SIZES[size] | changes))
-
-
-def from_family(family: str, **values: Any) -> ModelConfig:
-    """A config with the settings that all models of a family ("ast", "audiomae") share."""
-    return ModelConfig(family=family, **(FAMILIES[family] | values))
 
 
 def activation_of(classes: int) -> dict[str, Any]:

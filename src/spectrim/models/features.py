@@ -18,6 +18,7 @@ from ..common.errors import SpectrimError
 
 if TYPE_CHECKING:
     from .config import ModelConfig
+    from .normalise import Normalise
 
 
 class FeatureExtraction:
@@ -25,6 +26,7 @@ class FeatureExtraction:
 
     config: ModelConfig
     filterbank: FilterBank
+    normalise: Normalise
     lengths: tuple[int, ...]
     length_for: Callable[[int], int]
 
@@ -73,7 +75,7 @@ class FeatureExtraction:
         if self.lengths:  # not while a graph is exported, where the number of samples is open
             frames = self.length_for(num_frames(waveforms.shape[1]))
         features, valid = fit(features, valid, frames, self.config.padding)
-        return (features - self.config.mean) / (2 * self.config.std), valid
+        return self.normalise(features), valid
 
     def _beginning(self, sound: Sound, channel: Channel) -> np.ndarray:
         """The samples of the model's window; the rest of a long sound is not decoded."""

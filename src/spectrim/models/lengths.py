@@ -8,7 +8,7 @@ that it has in the full window, so the result is that of the padded clip without
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -16,15 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from ..common.errors import SpectrimError
-from ..pruning.patches import PATCH, PatchGrid
+from ..pruning.patches import PATCH
 from .config import ModelConfig
 from .positions import adapt
 
 if TYPE_CHECKING:
     from .transformer import SpectrogramTransformer
-
-PositionsOf = Callable[[Tensor, int, PatchGrid, PatchGrid], Tensor]
-"""Positions, number of prefix tokens, old and new grid to the positions of the new grid."""
 
 AUTO = "auto"
 NUM_LENGTHS = 4
@@ -89,11 +86,11 @@ class Lengths:
         Raises:
             SpectrimError: a length below one patch or above the window.
         """
-        return self._resized(frames, _first_columns)
+        return self._resized(frames, "first")
 
     def adapted(self, frames: int) -> SpectrogramTransformer:
         """As `with_frames`, with the positions that `load(..., frames=frames)` gives."""
-        return self._resized(frames, adapt)
+        return self._resized(frames, self.config.positions_kept)
 
     def of_length(self, frames: int) -> SpectrogramTransformer:
         """The model that takes features of one of `lengths`, made once; for the window, itself."""
@@ -120,7 +117,7 @@ class Lengths:
         frames = features.shape[1] if self.lengths and features.ndim == 3 else self.config.frames
         return self.of_length(frames if frames in self.lengths else self.config.frames)
 
-    def _resized(self, frames: int, positions_of: PositionsOf) -> SpectrogramTransformer:
+    def _resized(self, frames: int, kept: str) -> SpectrogramTransformer:
         self._check_length(frames)
         config = replace(self.config, frames=frames)
         model = cast("SpectrogramTransformer", self)
@@ -128,8 +125,12 @@ class Lengths:
         resized.lengths, resized._shorter = (), None
         resized.config, resized.grid = config, config.grid
         with torch.inference_mode(False), torch.no_grad():
-            positions = positions_of(
-                model.positions.detach(), config.num_prefix_tokens, self.config.grid, config.grid
+            positions = adapt(
+                model.positions.detach(),
+                config.num_prefix_tokens,
+                self.config.grid,
+                config.grid,
+                kept,
             )
             resized.positions = nn.Parameter(positions.clone(), requires_grad=False)
         return resized
@@ -140,12 +141,3 @@ class Lengths:
                 f"a length of {frames} frames; expected {PATCH} to {self.config.frames}, the "
                 "window of the model. For a longer window, load the model with frames=..."
             )
-
-
-def _first_columns(
-    positions: Tensor, num_prefix_tokens: int, old: PatchGrid, new: PatchGrid
-) -> Tensor:
-    """(1, num_prefix_tokens + old patches, width) of the patches at the beginning of the window."""
-    kept = old.locate(torch.arange(old.count))[:, 0] < new.columns
-    prefix, table = positions[:, :num_prefix_tokens], positions[:, num_prefix_tokens:]
-    return torch.cat([prefix, table[:, kept.to(table.device)]], 1)

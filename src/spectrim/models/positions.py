@@ -24,13 +24,17 @@ def sine_cosine(grid: PatchGrid, width: int, num_prefix_tokens: int) -> Tensor:
     return nn.functional.pad(table, (0, width - table.shape[1], num_prefix_tokens, 0)).float()[None]
 
 
-def adapt(positions: Tensor, num_prefix_tokens: int, old: PatchGrid, new: PatchGrid) -> Tensor:
+def adapt(
+    positions: Tensor, num_prefix_tokens: int, old: PatchGrid, new: PatchGrid, kept: str
+) -> Tensor:
     """(1, num_prefix_tokens + old patches, width) to another number of time columns.
 
-    Shorter, frequency-major (AST): the middle columns are kept. Shorter, time-major (AudioMAE):
-    the first rows of the flat table are kept, so each token keeps the embedding of its
-    pre-training. Longer: linear interpolation along time, as in AST. AudioMAE defines no longer
-    length; each of its frequency rows is interpolated in the same way.
+    Shorter: the "middle" columns (AST) or the "first" ones are kept. Longer: linear interpolation
+    along time, as in AST. Other models define no longer length; each frequency row of their table
+    is interpolated in the same way.
+
+    Args:
+        kept: "middle" or "first", as `ModelConfig.positions_kept`.
     """
     if old.columns == new.columns:
         return positions
@@ -41,7 +45,7 @@ def adapt(positions: Tensor, num_prefix_tokens: int, old: PatchGrid, new: PatchG
     if not old.frequency_major:
         grid = grid.transpose(0, 1)  # (rows, columns, width)
     if new.columns < old.columns:
-        first = old.columns // 2 - new.columns // 2 if old.frequency_major else 0
+        first = old.columns // 2 - new.columns // 2 if kept == "middle" else 0
         grid = grid[:, first : first + new.columns]
     else:
         grid = nn.functional.interpolate(

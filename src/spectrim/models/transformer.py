@@ -1,4 +1,4 @@
-"""One transformer for AST and AudioMAE, with the loop that prunes tokens."""
+"""One transformer for every backbone, with the loop that prunes tokens."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from .block import Block
 from .compiled import CompiledForward, compiled_forward
 from .config import ModelConfig
 from .features import FeatureExtraction, checked_valid
+from .layers import head_norm, initialise, layer_norm
 from .lengths import Lengths
 from .loading.native import save_native
-from .positions import sine_cosine
+from .normalise import Normalise
 from .recommended import Recommended, check_blocks
 from .trace import Trace, record
 
@@ -51,20 +52,23 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         self.config = config
         self.grid = config.grid
         self.filterbank = FilterBank()
+        self.normalise = Normalise(config)
         self.patch = nn.Conv2d(1, config.width, PATCH, stride=(config.stride[1], config.stride[0]))
         count = config.num_prefix_tokens + self.grid.count
         self.prefix_tokens = nn.Parameter(torch.zeros(1, config.num_prefix_tokens, config.width))
         self.positions = nn.Parameter(
             torch.zeros(1, count, config.width), requires_grad=config.learned_positions
         )
-        blocks = [Block(config.width, config.heads, config.eps) for _ in range(config.depth)]
+        self.embedding_norm = layer_norm(config) if config.norm_after_embedding else nn.Identity()
+        blocks = [
+            Block(config.width, config.heads, config.eps, config.norm_first)
+            for _ in range(config.depth)
+        ]
         self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))
-        self.norm = (
-            nn.LayerNorm(config.width, config.eps) if config.has_class_token else nn.Identity()
-        )
-        self.head_norm = nn.LayerNorm(config.width, config.head_eps)
+        self.norm = layer_norm(config) if config.has_last_norm else nn.Identity()
+        self.head_norm = head_norm(config)
         self.head = nn.Linear(config.width, len(config.labels))
-        self._initialise()
+        initialise(self)
         self._adopt(plan or Plan())
 
     @property
@@ -247,19 +251,19 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
             patches = self.grid.flatten(self.patch(features[:, None]).permute(0, 2, 3, 1))
         # shape[0] rather than len(), here and below: an exporter would fix the batch.
         prefix_tokens = self.prefix_tokens.expand(features.shape[0], -1, -1)
-        x = torch.cat([prefix_tokens, patches], 1) + self.positions
+        x = self.embedding_norm(torch.cat([prefix_tokens, patches], 1) + self.positions)
         origin = torch.arange(self.grid.count, device=x.device).expand(features.shape[0], -1)
         return Tokens(x, self.config.num_prefix_tokens, origin)
 
     def pool(self, tokens: Tokens) -> Tensor:
         """Tokens to (batch, width), normalised: the input of the linear head."""
         if self.config.has_class_token:
-            pooled = self.norm(tokens.x[:, : tokens.num_prefix_tokens]).mean(1)
-        elif (weights := tokens.weights()) is None:
-            pooled = tokens.patches.mean(1)
-        else:
-            pooled = (tokens.patches * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
-        return self.head_norm(pooled)
+            return self.head_norm(self.norm(tokens.x[:, : tokens.num_prefix_tokens]).mean(1))
+        patches = self.norm(tokens.patches)
+        if (weights := tokens.weights()) is None:
+            return self.head_norm(patches.mean(1))
+        weighted = (patches * weights[..., None]).sum(1)
+        return self.head_norm(weighted / weights.sum(1, keepdim=True))
 
     def with_plan(self, plan: Plan) -> SpectrogramTransformer:
         """Return a model with the same weights and another plan; this model keeps its own.
@@ -335,16 +339,3 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
             raise SpectrimError(
                 f"keep_after is {keep_after}; expected 0 to {self.config.depth} blocks."
             )
-
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.prefix_tokens, std=0.02)
-        if self.config.learned_positions:
-            nn.init.trunc_normal_(self.positions, std=0.02)
-        else:
-            with torch.no_grad():
-                table = sine_cosine(self.grid, self.config.width, self.config.num_prefix_tokens)
-                self.positions.copy_(table)

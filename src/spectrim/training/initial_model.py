@@ -10,8 +10,9 @@ from torch import nn
 
 from ..common.errors import SpectrimError
 from ..models.build import prune
-from ..models.config import NO_CLASSES, ModelConfig, preset, with_overrides
+from ..models.config import NO_CLASSES, ModelConfig, with_overrides
 from ..models.loading.load import LoadOptions, load_with_assumptions
+from ..models.presets import preset
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import Plan
 from .recipe import ModelPart, PretrainRecipe, Recipe
@@ -76,7 +77,8 @@ def _adapted(
     settings = settings | {"padding": part.padding}
     features: dict[str, Any] = {"frames": task.frames, "mean": task.mean, "std": task.std}
     if init is None:
-        config = preset(part.preset, labels, stride=part.stride or 16, **features, **settings)
+        stride = {} if part.stride is None else {"stride": part.stride}
+        config = preset(part.preset, labels, **stride, **features, **settings)
         model = SpectrogramTransformer(config)
         _renew_head(model, part.head_std)
         return model, [f"{part.preset} with random weights."]
@@ -130,9 +132,8 @@ def _changes(old: ModelConfig, new: ModelConfig) -> list[str]:
 
 
 def _renew_head(model: SpectrogramTransformer, std: float) -> None:
-    """Initialise the LayerNorm and the Linear before the logits."""
-    nn.init.ones_(model.head_norm.weight)
-    nn.init.zeros_(model.head_norm.bias)
+    """Initialise the norm and the Linear before the logits."""
+    model.head_norm.reset_parameters()
     nn.init.trunc_normal_(model.head.weight, std=std)
     nn.init.zeros_(model.head.bias)
 

@@ -11,7 +11,8 @@ from ...audio.constants import MELS
 from ...common.errors import SpectrimError
 from ...common.values import from_mapping, number
 from ...pruning.patches import PATCH, PatchGrid
-from ..config import MAX_DEPTH, MAX_FRAMES, MAX_WIDTH, activation_of, from_family
+from ..config import MAX_DEPTH, MAX_FRAMES, MAX_WIDTH, activation_of
+from ..presets import from_family
 from .checkpoint import FRESH_HEAD, Checkpoint, Converted, State, Weights, fresh_head
 from .infer import assumed_labels, labels_for, normalisation_of
 

@@ -333,8 +333,13 @@ def _build(
         name: value.detach().to(torch.float32 if value.is_floating_point() else None, copy=True)
         for name, value in converted.state.items()
     }
-    positions = adapt(state["positions"], config.num_prefix_tokens, stored.grid, config.grid)
-    state["positions"] = positions
+    state["positions"] = adapt(
+        state["positions"],
+        config.num_prefix_tokens,
+        stored.grid,
+        config.grid,
+        config.positions_kept,
+    )
     state = {name: value.contiguous() for name, value in state.items()}
     model.load_state_dict(state, assign=True)
     assumed = {

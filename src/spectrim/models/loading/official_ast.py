@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from ...pruning.patches import PATCH
-from ..config import activation_of, from_family
+from ..config import activation_of
+from ..presets import from_family
 from . import timm_names as timm
 from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Weights, fresh_head
 from .infer import infer_grid, labels_for

@@ -11,7 +11,7 @@ from typing import Any
 from ...common.errors import SpectrimError, SpectrimNotice, nearest
 from ...common.paths import ABSENT, PROBLEMS, SPECIAL, is_folder, kind_at, user_path
 from ..builtin import builtin_names, builtin_root, check_retired
-from ..config import PRESETS
+from ..presets import PRESETS
 from .checkpoint_files import INDICES, SUFFIXES
 
 HUB_FILES = ["config.json", "preprocessor_config.json", *INDICES]

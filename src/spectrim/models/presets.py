@@ -1,0 +1,59 @@
+"""Families of models and presets: the sizes in which models are created or known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..common.errors import SpectrimError, nearest
+from .config import ModelConfig
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "ast": {
+        "num_prefix_tokens": 2,
+        "frequency_major": True,
+        "pool": "prefix",
+        "learned_positions": True,
+    },
+    "audiomae": {
+        "num_prefix_tokens": 1,
+        "frequency_major": False,
+        "pool": "patches",
+        "learned_positions": False,
+        "positions_kept": "first",
+    },
+}
+"""Settings that all models of a family share."""
+
+BASE = {"width": 768, "depth": 12, "heads": 12}
+SMALL = {"width": 384, "depth": 12, "heads": 6}
+TINY = {"width": 128, "depth": 12, "heads": 2}
+PRESETS: dict[str, dict[str, Any]] = {
+    "ast-base": {"family": "ast", **BASE},
+    "ast-small": {"family": "ast", **SMALL},
+    "ast-tiny": {"family": "ast", **TINY},
+    "audiomae-base": {"family": "audiomae", **BASE},
+    "audiomae-small": {"family": "audiomae", **SMALL},
+    "audiomae-tiny": {"family": "audiomae", **TINY},
+}
+"""Name of a preset to its family and the settings that differ within the family."""
+
+
+def preset(name: str, labels: tuple[str, ...], **changes: Any) -> ModelConfig:
+    """The config of a preset, such as "ast-base" or "ced-tiny".
+
+    Args:
+        name: a key of `PRESETS`.
+        labels: names of the classes.
+        changes: other settings, instead of the preset's.
+
+    Raises:
+        SpectrimError: no such preset (the nearest are offered) or a value out of range.
+    """
+    if name not in PRESETS:
+        raise SpectrimError(f"no preset is called {name!r}.{nearest(name, PRESETS)}")
+    return from_family(**(PRESETS[name] | {"name": name, "labels": labels} | changes))
+
+
+def from_family(family: str, **values: Any) -> ModelConfig:
+    """A config with the settings that all models of a family, such as "ast", share."""
+    return ModelConfig(family=family, **(FAMILIES[family] | values))
