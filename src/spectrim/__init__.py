@@ -9,9 +9,10 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .common.errors import SpectrimError, SpectrimNotice
+    from .deploy.events import find_events
     from .deploy.export import export
     from .deploy.onnx_model import load_onnx
-    from .deploy.tag import tag
+    from .deploy.tag import tag, tag_events
     from .models.build import create, macs, prune
     from .models.loading.load import from_transformers, load
     from .pruning.plan import Plan
@@ -25,12 +26,14 @@ _FACE = {
     "Stage": "pruning.stage",
     "create": "models.build",
     "export": "deploy.export",
+    "find_events": "deploy.events",
     "from_transformers": "models.loading.load",
     "load": "models.loading.load",
     "load_onnx": "deploy.onnx_model",
     "macs": "models.build",
     "prune": "models.build",
     "tag": "deploy.tag",
+    "tag_events": "deploy.tag",
 }
 __all__ = [
     "Plan",
@@ -40,12 +43,14 @@ __all__ = [
     "__version__",
     "create",
     "export",
+    "find_events",
     "from_transformers",
     "load",
     "load_onnx",
     "macs",
     "prune",
     "tag",
+    "tag_events",
 ]
 
 

@@ -203,7 +203,10 @@ class TableJob:
         if isinstance(self.runner, TorchRunner):
             from ..deploy.by_length import length_of_most, short_clips_note
 
-            if text := short_clips_note(self.runner.model, length_of_most(watcher.windows)):
+            seconds = length_of_most(watcher.windows)
+            # A window of a long recording adds no more than a hop, so it says nothing about clips.
+            is_short = self.hop is None or seconds < self.hop
+            if is_short and (text := short_clips_note(self.runner.model, seconds)):
                 complain("note", text)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..common.errors import SpectrimError
+from .events import EventOptions, report_events
 from .options import Backend, BatchSize, ChannelOption, LoadingWithCompile, output_option
 from .output import OutputWithCsv, end_with_failures
 from .plan_options import NewPlan
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ..deploy.recordings.tables import TagTable
     from ..deploy.tag import Failure
 
+DEFAULT_THRESHOLD = 0.5  # as `deploy.thresholds.DEFAULT_THRESHOLD`, whose module imports numpy
 SEPARATOR = "; "  # labels contain commas, such as "Vehicle horn, car horn, honking"
 TOP = 5
 EXAMPLE = "Example: spectrim tag street.wav --keep-rate 0.7 --top 3 --format json"
@@ -39,15 +42,31 @@ def command(
     files: Inputs,
     loading: LoadingWithCompile,
     new_plan: NewPlan,
+    events: EventOptions,
     output: OutputWithCsv,
     model: ModelOrOnnx = None,
     backend: Backend = None,
     batch_size: BatchSize = 8,
     channel: ChannelOption = "mix",
-    top: Annotated[int, typer.Option(min=1, help="Number of labels per row.")] = TOP,
+    top: Annotated[
+        int | None, typer.Option(min=1, help=f"Number of labels per row. Default: {TOP}.")
+    ] = None,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Minimum probability of a label, from 0 to 1.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Minimum probability of a label, from 0 to 1. Default: 0; with --events: "
+            f"{DEFAULT_THRESHOLD}.",
+        ),
+    ] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or JSON file with a threshold for each label, as `spectrim thresholds` "
+            "writes it. --threshold applies to labels that it does not contain."
+        ),
+    ] = None,
     hop: Hop = None,
     aggregate: Annotated[
         str | None,
@@ -64,25 +83,43 @@ def command(
     ] = False,
     tolerate_failures: Tolerate = False,
 ) -> None:
-    """Print the most probable labels of sound files, for each window of a long file.
+    """Print the most probable labels of sound files, for each window of a long file, or --events.
 
-    With --out, write them to a table, file by file.
+    With --out, write them to a table, file by file. Events of one recording can also be written to
+    an Audacity label track (.txt) or a Raven selection table (.selections.txt).
     """
+    from ..deploy.event_files import event_text_of
     from ..deploy.recordings.formats import format_of
     from ..deploy.recordings.inputs import recordings_of
-    from ..deploy.recordings.tables import TagTable, WideTable
+    from ..deploy.recordings.tables import EventTable, TagTable, WideTable
+    from ..deploy.tag import event_hop
+    from ..deploy.thresholds import class_thresholds, read_thresholds
 
+    events.check(
+        out, {"--top": top is not None, "--aggregate": aggregate is not None, "--wide": wide}
+    )
     if wide and out is None:
         raise SpectrimError("--wide requires --out, such as --out tags.parquet.")
-    if wide and (top, threshold) != (TOP, 0.0):
-        raise SpectrimError("--wide writes all classes: leave out --top and --threshold.")
+    if wide and (top, threshold, thresholds) != (None, None, None):
+        raise SpectrimError("--wide writes all classes: leave out --top and --threshold(s).")
     if out is not None:
-        format_of(out)  # before the model is loaded
+        if event_text_of(out) is None:
+            format_of(out)  # before the model is loaded
         if output.format.value == "csv":
             raise SpectrimError(f"--format csv prints rows, but --out writes them to {out}.")
+    by_label = {} if thresholds is None else read_thresholds(thresholds)
+    if threshold is None:
+        threshold = DEFAULT_THRESHOLD if events.events else 0.0
+    events.rule(threshold)  # raises for values out of range before the model is loaded
     name, runner = loaded_runner(model, backend, loading, new_plan)
-    labels = TagTable(runner, aggregate, channel, top, threshold)
+    minimum = class_thresholds(by_label, runner.labels, threshold, str(thresholds))
     recordings = recordings_of(files)
+    if events.events:
+        job = TableJob(runner, name, event_hop(runner, hop), batch_size, workers)
+        event_table = EventTable(runner, channel, events.rule(minimum))
+        report_events(job, event_table, recordings, events, out, output, tolerate_failures)
+        return
+    labels = TagTable(runner, aggregate, channel, top or TOP, minimum)
     job = TableJob(runner, name, hop, batch_size, workers)
     if out is None:
         rows, failures = _tagged(job, labels, recordings)
@@ -109,7 +146,7 @@ def _tagged(
         if result.error is not None:
             failures.append((result.name, str(result.error)))
         rows += rows_of(
-            result, job.runner.labels, table.top, table.threshold, table.one_row, table.channel
+            result, job.runner.labels, table.top, table.thresholds, table.one_row, table.channel
         )
     return rows, failures
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from ..audio.constants import SAMPLE_RATE
 from ..audio.decode import Sound, as_sounds, sound_name
 from ..audio.windows import check_hop, windows
 from ..common.errors import SpectrimError
+from .events import EventRule
 from .runner import Runner
+from .thresholds import DEFAULT_THRESHOLD, Thresholds, class_thresholds
 from .windowed import Item, SoundOutput, outputs_by_sound
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def tag(
     sounds: Iterable[Sound] | Sound,
     *,
     top: int = 5,
-    threshold: float = 0.0,
+    threshold: Thresholds = 0.0,
     hop: float | None = None,
     one_row: str | None = None,
     batch_size: int = 8,
@@ -42,7 +45,8 @@ def tag(
         model: a PyTorch model, or an exported one from `load_onnx("model.onnx")`.
         sounds: one or several paths, bytes, open files, (samples, rate), or rows of datasets
             {"array", "sampling_rate"}. Torch tensors are channels first.
-        top: labels per row, most probable first; threshold: minimum probability.
+        top: labels per row, most probable first.
+        threshold: minimum probability of a label; one number, or as for `find_events`.
         hop: seconds between the starts of two windows; None: a window's length. With a tail
             shorter than half a window, the last window moves back and ends with the sound.
         one_row: one row per sound: "maximum" or "mean" of the probabilities over its windows;
@@ -60,39 +64,76 @@ def tag(
             or for which the model's output is not finite.
     """
     check_aggregate(one_row)
-    check_labels(top, threshold)
-    if batch_size < 1:
-        raise SpectrimError(f"batch size {batch_size}; expected at least 1.")
+    check_top(top)
     runner = model if isinstance(model, Runner) else _torch_runner(model)
-    size, step = runner.window, hop_samples(runner, hop)
+    thresholds = class_thresholds(threshold, runner.labels)
     channel = check_channel(channel)
-    items = _items(as_sounds(sounds), size, step, channel)
     rows: list[dict[str, Any]] = []
-    for output in outputs_by_sound(items, runner.probabilities, batch_size, tick):
-        if output.error is not None:
-            if failures is None:
-                raise output.error
-            failures.append((output.name, str(output.error)))
-        rows += rows_of(output, runner.labels, top, threshold, one_row, channel)
+    for output in _outputs(runner, sounds, hop, batch_size, channel, failures, tick):
+        rows += rows_of(output, runner.labels, top, thresholds, one_row, channel)
     return rows
+
+
+def tag_events(
+    model: SpectrogramTransformer | Runner,
+    sounds: Iterable[Sound] | Sound,
+    *,
+    thresholds: Thresholds = DEFAULT_THRESHOLD,
+    release: float = 1.0,
+    merge_gap: float = 0.0,
+    min_duration: float = 0.0,
+    hop: float | None = None,
+    batch_size: int = 8,
+    channel: Channel = MIX,
+    failures: list[Failure] | None = None,
+    tick: Callable[[str, float], None] = lambda name, seconds: None,
+) -> list[dict[str, Any]]:
+    """Find the events of sounds: where each class stays above its threshold.
+
+    Args:
+        model, sounds, batch_size, channel, failures, tick: as for `tag`.
+        thresholds, release, merge_gap, min_duration: as for `events.find_events`.
+        hop: seconds between the starts of two windows; None: half a window.
+
+    Returns:
+        Rows {"file", "label", "start", "end", "peak", "mean"}, times in seconds.
+
+    Raises:
+        SpectrimError: as `tag` and `find_events`.
+    """
+    rule = EventRule(thresholds, release, merge_gap, min_duration)
+    runner = model if isinstance(model, Runner) else _torch_runner(model)
+    class_thresholds(thresholds, runner.labels)  # before the sounds are read
+    channel, hop = check_channel(channel), event_hop(runner, hop)
+    rows: list[dict[str, Any]] = []
+    for output in _outputs(runner, sounds, hop, batch_size, channel, failures, tick):
+        events = rule.events(output.starts, output.ends, output.values, runner.labels)
+        rows += [{"file": output.name} | asdict(event) for event in events]
+    return rows
+
+
+def event_hop(runner: Runner, hop: float | None) -> float:
+    """Seconds between the starts of two windows for events; None: half a window."""
+    return runner.window / 2 / SAMPLE_RATE if hop is None else hop
 
 
 def rows_of(
     output: SoundOutput,
     labels: Sequence[str],
     top: int,
-    threshold: float,
+    threshold: Thresholds,
     one_row: str | None,
     channel: Channel,
 ) -> list[dict[str, Any]]:
     """The rows of one sound, from the probabilities of its windows; arguments as `tag`."""
+    thresholds = class_thresholds(threshold, labels)
     return [
         {
             "file": output.name,
             "start": start,
             "end": end,
             "channel": channel,
-            "labels": labels_of(labels, values, top, threshold),
+            "labels": labels_of(labels, values, top, thresholds),
         }
         for start, end, values in aggregated(output, one_row)
     ]
@@ -104,10 +145,10 @@ def check_aggregate(one_row: str | None) -> None:
         raise SpectrimError(f"one_row is {one_row!r}; expected 'maximum', 'mean' or None.")
 
 
-def check_labels(top: int, threshold: float) -> None:
-    """Refuse a number of labels below 1, and a threshold that is no probability."""
-    if top < 1 or not 0 <= threshold <= 1:
-        raise SpectrimError(f"top {top}, threshold {threshold}; expected at least 1, and 0 to 1.")
+def check_top(top: int) -> None:
+    """Refuse a number of labels below 1."""
+    if top < 1:
+        raise SpectrimError(f"top is {top}; expected at least 1 label.")
 
 
 def hop_samples(runner: Runner, hop: float | None) -> int:
@@ -148,15 +189,36 @@ def _torch_runner(model: SpectrogramTransformer) -> Runner:
 
 
 def labels_of(
-    labels: Sequence[str], values: np.ndarray, top: int, threshold: float
+    labels: Sequence[str], values: np.ndarray, top: int, thresholds: np.ndarray
 ) -> list[dict[str, Any]]:
-    """The most probable labels of (classes,) probabilities."""
+    """The most probable labels of (classes,) probabilities that reach (classes,) thresholds."""
     order = np.argsort(-values, kind="stable")[:top]
     return [
         {"label": labels[index], "probability": round(float(values[index]), 6)}
         for index in order
-        if values[index] >= threshold
+        if values[index] >= thresholds[index]
     ]
+
+
+def _outputs(
+    runner: Runner,
+    sounds: Iterable[Sound] | Sound,
+    hop: float | None,
+    batch_size: int,
+    channel: Channel,
+    failures: list[Failure] | None,
+    tick: Callable[[str, float], None],
+) -> Iterator[SoundOutput]:
+    """The probabilities of the windows of each sound; arguments as `tag`."""
+    if batch_size < 1:
+        raise SpectrimError(f"batch size {batch_size}; expected at least 1.")
+    items = _items(as_sounds(sounds), runner.window, hop_samples(runner, hop), channel)
+    for output in outputs_by_sound(items, runner.probabilities, batch_size, tick):
+        if output.error is not None:
+            if failures is None:
+                raise output.error
+            failures.append((output.name, str(output.error)))
+        yield output
 
 
 def _items(sounds: Iterable[Sound], size: int, hop: int, channel: Channel) -> Iterator[Item]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from ...audio.channels import Channel, check_channel
 from ...common.errors import SpectrimError
+from ..events import EventRule
 from ..runner import Runner
-from ..tag import aggregated, check_aggregate, check_labels, labels_of
+from ..tag import aggregated, check_aggregate, check_top, labels_of
+from ..thresholds import Thresholds, class_thresholds, plain_thresholds
 from ..windowed import Compute, SoundOutput
 from .inputs import Recording
 
 OK = "ok"
 NO_LABEL = "no label"  # no class reaches the threshold
+NO_EVENT = "no event"
 FAILED = "failed"
 
 Row = dict[str, Any]
@@ -44,8 +47,8 @@ OUTCOME = (Column("channel", "text"), Column("status", "text"), Column("error", 
 class Table(ABC):
     """What is written about each recording.
 
-    Every recording has at least one row. Its `status` is "ok", "no label" or "failed". A failed
-    row names the `error`; the windows before the damage have rows of their own.
+    Every recording has at least one row. Its `status` is "ok", "no label", "no event" or "failed".
+    A failed row names the `error`; the windows before the damage have rows of their own.
 
     Attributes:
         runner: the model.
@@ -74,8 +77,8 @@ class Table(ABC):
         """The function of the model whose outputs are written."""
 
     @abstractmethod
-    def cells(self, values: Any) -> Iterator[Row]:
-        """The cells of each row for the output of a window; the rest is added by `rows`."""
+    def cells_of(self, output: SoundOutput) -> Iterator[Row]:
+        """The cells of each row for a recording; the others are added by `rows`."""
 
     def settings(self) -> dict[str, Any]:
         """What rows depend on, by the names of the command's options."""
@@ -85,9 +88,7 @@ class Table(ABC):
         """The rows of a recording, without cells that are empty."""
         name = _storable(recording.path)
         rows: list[Row] = [
-            {"file": name, "start": start, "end": end, "channel": str(self.channel)} | cells
-            for start, end, values in aggregated(output, self.one_row)
-            for cells in self.cells(values)
+            {"file": name, "channel": str(self.channel)} | cells for cells in self.cells_of(output)
         ]
         if output.error is not None:
             failed: Row = {"file": name, "start": recording.start, "end": recording.end}
@@ -96,8 +97,22 @@ class Table(ABC):
         return rows
 
 
+class WindowTable(Table):
+    """A table whose rows belong to single windows, or to the aggregate of all of them."""
+
+    @abstractmethod
+    def cells(self, values: Any) -> Iterator[Row]:
+        """The cells of each row for the output of a window, except its place."""
+
+    def cells_of(self, output: SoundOutput) -> Iterator[Row]:
+        """The cells of each window, with start and end."""
+        for start, end, values in aggregated(output, self.one_row):
+            for cells in self.cells(values):
+                yield {"start": start, "end": end} | cells
+
+
 @dataclass
-class TagTable(Table):
+class TagTable(WindowTable):
     """One row per window and label, the most probable label first.
 
     Attributes:
@@ -105,11 +120,12 @@ class TagTable(Table):
     """
 
     top: int = 5
-    threshold: float = 0.0
+    threshold: Thresholds = 0.0
     kind: ClassVar[str] = "tag"
 
     def __post_init__(self) -> None:
-        check_labels(self.top, self.threshold)
+        check_top(self.top)
+        self.thresholds = class_thresholds(self.threshold, self.runner.labels)
         super().__post_init__()
 
     def make_columns(self) -> list[Column]:
@@ -123,11 +139,12 @@ class TagTable(Table):
 
     def settings(self) -> dict[str, Any]:
         """Also the number of labels and their threshold."""
-        return super().settings() | {"top": self.top, "threshold": self.threshold}
+        threshold = plain_thresholds(self.thresholds, self.runner.labels)
+        return super().settings() | {"top": self.top, "threshold": threshold}
 
     def cells(self, values: Any) -> Iterator[Row]:
         """A label and its probability; one row without them if there is no label."""
-        labels = labels_of(self.runner.labels, values, self.top, self.threshold)
+        labels = labels_of(self.runner.labels, values, self.top, self.thresholds)
         for label in labels:
             yield label | {"status": OK}
         if not labels:
@@ -135,7 +152,43 @@ class TagTable(Table):
 
 
 @dataclass
-class WideTable(Table):
+class EventTable(Table):
+    """One row per event, by start. A recording without an event has one row from start to end.
+
+    Attributes:
+        rule: how events follow from the probabilities of the windows.
+    """
+
+    one_row: str | None = field(init=False, default=None)
+    rule: EventRule = field(default_factory=EventRule)
+    kind: ClassVar[str] = "tag --events"
+
+    def make_columns(self) -> list[Column]:
+        """Place, label and probabilities."""
+        values = [Column(name, "float64") for name in ("peak", "mean")]
+        return [*PLACE, Column("label", "text"), *values, *OUTCOME]
+
+    @property
+    def compute(self) -> Compute:
+        """Probabilities."""
+        return self.runner.probabilities
+
+    def settings(self) -> dict[str, Any]:
+        """The channel and the rule."""
+        return {"channel": self.channel} | self.rule.settings(self.runner.labels)
+
+    def cells_of(self, output: SoundOutput) -> Iterator[Row]:
+        """An event; one row without a label if there is none."""
+        events = self.rule.events(output.starts, output.ends, output.values, self.runner.labels)
+        for event in events:
+            yield asdict(event) | {"status": OK}
+        if output.starts and not events:
+            start, end = round(output.starts[0], 3), round(output.ends[-1], 3)
+            yield {"start": start, "end": end, "status": NO_EVENT}
+
+
+@dataclass
+class WideTable(WindowTable):
     """One row per window, with the probability of each class in a column of its name."""
 
     kind: ClassVar[str] = "tag --wide"
@@ -168,7 +221,7 @@ class WideTable(Table):
 
 
 @dataclass
-class EmbeddingTable(Table):
+class EmbeddingTable(WindowTable):
     """One row per window, with the embedding in a column of lists."""
 
     kind: ClassVar[str] = "embed"

@@ -1,0 +1,224 @@
+"""`spectrim tag --events`: options, checks and output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..common.errors import SpectrimError
+from .output import OutputWithCsv, complain, end_with_failures
+from .recordings import TableJob, end_with_unreadable, print_summary
+from .tables import print_table
+
+if TYPE_CHECKING:
+    from ..audio.channels import Channel
+    from ..deploy.events import Event, EventRule
+    from ..deploy.recordings.inputs import Recording
+    from ..deploy.recordings.tables import EventTable
+    from ..deploy.thresholds import Thresholds
+    from ..deploy.windowed import SoundOutput
+
+event_option = partial(typer.Option, rich_help_panel="Events")
+COLUMNS = ("file", "label", "start", "end", "peak", "mean")
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+SHOWN_REASONS = 3  # recordings without an event that are named
+
+
+@dataclass(frozen=True)
+class EventOptions:
+    """What an event is, and the picture of a timeline."""
+
+    events: Annotated[
+        bool,
+        event_option(
+            "--events",
+            help="Report events instead of windows: each part of a recording in which a label "
+            "reaches its threshold, with the peak and mean probability. Default of --hop: half a "
+            "window.",
+        ),
+    ] = False
+    release: Annotated[
+        float | None,
+        event_option(
+            help="An event continues while the probability is at least this fraction of the "
+            "threshold. Default: 1."
+        ),
+    ] = None
+    merge_gap: Annotated[
+        float | None,
+        event_option(help="Merge events of one label that are at most this many seconds apart."),
+    ] = None
+    min_duration: Annotated[
+        float | None, event_option(help="Leave out events shorter than this many seconds.")
+    ] = None
+    plot: Annotated[
+        Path | None,
+        event_option(
+            help="Draw the log-mel spectrogram of a recording and its events into a .png, .pdf or "
+            ".svg file."
+        ),
+    ] = None
+
+    def rule(self, thresholds: Thresholds) -> EventRule:
+        """The rule that the options describe."""
+        from ..deploy.events import EventRule
+
+        values = {
+            name: value
+            for name in ("release", "merge_gap", "min_duration")
+            if (value := getattr(self, name)) is not None
+        }
+        return EventRule(thresholds, **values)
+
+    def check(self, out: Path | None, others: dict[str, bool]) -> None:
+        """Refuse combinations that have no meaning.
+
+        Args:
+            others: options of tags, and whether they are given.
+        """
+        from ..deploy.event_files import event_text_of, refuse_existing
+
+        is_event_file = out is not None and event_text_of(out) is not None
+        if not self.events:
+            for option in ("release", "merge_gap", "min_duration", "plot"):
+                if getattr(self, option) is not None:
+                    raise SpectrimError(f"--{option.replace('_', '-')} requires --events.")
+            if is_event_file:
+                raise SpectrimError(f"--out {out}: label tracks contain events. Add --events.")
+            return
+        for option, is_given in others.items():
+            if is_given:
+                raise SpectrimError(f"{option} applies to windows, not to --events. Leave it out.")
+        if is_event_file and out is not None:
+            refuse_existing(out)
+        if self.plot is None:
+            return
+        if self.plot.suffix.lower() not in PLOT_SUFFIXES:
+            raise SpectrimError(
+                f"--plot {self.plot}: expected a file name that ends in {', '.join(PLOT_SUFFIXES)}."
+            )
+        if out is not None and not is_event_file:
+            raise SpectrimError(
+                f"--plot does not work with --out {out}, which may be continued by another call. "
+                "Write the table first, then run the command with --plot and without --out."
+            )
+
+
+def report_events(
+    job: TableJob,
+    table: EventTable,
+    recordings: Sequence[Recording],
+    options: EventOptions,
+    out: Path | None,
+    output: OutputWithCsv,
+    tolerate_failures: bool,
+) -> None:
+    """Compute the events of recordings, and write or print them."""
+    from ..deploy.event_files import event_text_of
+
+    is_event_file = out is not None and event_text_of(out) is not None
+    _note_options_without_effect(job, table.rule)
+    if out is not None and not is_event_file:
+        summary = job.write(table, recordings, out, "tagging")
+        print_summary(summary, job.context(), output)
+        end_with_unreadable(summary.failures, tolerate_failures, out)
+        return
+    if len(recordings) != 1 and (is_event_file or options.plot is not None):
+        name, kind = ("--out", out) if is_event_file else ("--plot", options.plot)
+        raise SpectrimError(
+            f"{name} {kind} is for one recording; {len(recordings)} are given. Pass one, or write "
+            "the events of all to a table, such as --out events.csv."
+        )
+    labels, channel = job.runner.labels, table.channel
+    rows: list[dict[str, Any]] = []
+    failures: list[tuple[str, str]] = []
+    reasons: list[str] = []
+    for recording, result in job.outputs(table, recordings, "tagging"):
+        if result.error is not None:
+            failures.append((result.name, str(result.error)))
+        events = table.rule.events(result.starts, result.ends, result.values, labels)
+        rows += [{"file": recording.path} | asdict(event) for event in events]
+        if result.starts and not events:
+            reasons.append(_reason(result, table.rule, labels))
+        if result.starts:
+            _write_files(recording, result, events, options.plot, out, channel)
+    _note_reasons(reasons, len(recordings))
+    context = {"events": table.settings() | {"hop": job.hop}} | job.context()
+    failed = [{"file": name, "error": message} for name, message in failures]
+    output.emit(
+        {"rows": rows, "failures": failed} | context,
+        lambda: _print_events(rows),
+        COLUMNS,
+        ([row[column] for column in COLUMNS] for row in rows),
+    )
+    end_with_failures((message for _, message in failures), tolerate_failures)
+
+
+def _write_files(
+    recording: Recording,
+    result: SoundOutput,
+    events: Sequence[Event],
+    plot: Path | None,
+    out: Path | None,
+    channel: Channel,
+) -> None:
+    from ..common.files import make_folder
+
+    if out is not None:
+        from ..deploy.event_files import write_events
+
+        make_folder(out.parent)
+        complain("written", str(write_events(out, events, recording.path, channel)))
+    if plot is not None:
+        from ..analysis.figures.timeline import draw_timeline
+
+        make_folder(plot.parent)
+        span = (result.starts[0], result.ends[-1])
+        complain("written", str(draw_timeline(plot, recording.path, events, span, channel)))
+
+
+def _note_options_without_effect(job: TableJob, rule: EventRule) -> None:
+    """Print a note if gaps or events are always longer than an option allows for."""
+    hop = job.hop or 0.0
+    if 0 < rule.merge_gap < hop:
+        complain(
+            "note",
+            f"--merge-gap {rule.merge_gap:g} merges no events, because gaps last at least the hop "
+            f"of {hop:g} s. Use a shorter --hop or a longer gap.",
+        )
+    if 0 < rule.min_duration <= hop:
+        complain(
+            "note",
+            f"--min-duration {rule.min_duration:g} removes no events, because events last at least "
+            f"the hop of {hop:g} s. Use a shorter --hop or a longer duration.",
+        )
+
+
+def _reason(result: SoundOutput, rule: EventRule, labels: Sequence[str]) -> str:
+    from ..deploy.events import reason_for_no_event
+
+    reason = reason_for_no_event(rule, result.starts, result.values, labels)
+    return f"{result.name}: no event, because {reason}."
+
+
+def _note_reasons(reasons: Sequence[str], num_recordings: int) -> None:
+    for reason in reasons[:SHOWN_REASONS]:
+        complain("note", reason)
+    if len(reasons) > SHOWN_REASONS:
+        complain("note", f"{len(reasons):,} of {num_recordings:,} recordings have no event.")
+
+
+def _print_events(rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    lines = [
+        [row["file"], row["label"]]
+        + [f"{row[name]:.2f}" for name in ("start", "end", "peak", "mean")]
+        for row in rows
+    ]
+    print_table(["file", "label", "start s", "end s", "peak", "mean"], lines, left=["label"])
