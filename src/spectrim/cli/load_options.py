@@ -19,6 +19,8 @@ def load_options(texts: list[str] | None) -> dict[str, Any]:
         "stride": int,
         "activation": str,
         "metric": str,
+        "heads": int,
+        "pool": str,
         "labels": _labels,
         "trust_code": lambda text: {"true": True, "false": False}[text.lower()],
     }

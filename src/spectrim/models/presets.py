@@ -21,12 +21,28 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "learned_positions": False,
         "positions_kept": "first",
     },
+    "ced": {
+        "num_prefix_tokens": 0,
+        "frequency_major": True,
+        "pool": "normalised-patches",
+        "positions_kept": "first",
+        "front_end": "htk-mel",
+        "mels": 64,
+        "frames": 1012,
+        "head_eps": 1e-5,
+        "mean": -20.0,
+        "std": 20.0,
+        "padding": "minimum",
+        "activation": "sigmoid",
+        "metric": "mAP",
+    },
 }
 """Settings that all models of a family share."""
 
 BASE = {"width": 768, "depth": 12, "heads": 12}
 SMALL = {"width": 384, "depth": 12, "heads": 6}
 TINY = {"width": 128, "depth": 12, "heads": 2}
+DEIT_TINY = {"width": 192, "depth": 12, "heads": 3}
 PRESETS: dict[str, dict[str, Any]] = {
     "ast-base": {"family": "ast", **BASE},
     "ast-small": {"family": "ast", **SMALL},
@@ -34,6 +50,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "audiomae-base": {"family": "audiomae", **BASE},
     "audiomae-small": {"family": "audiomae", **SMALL},
     "audiomae-tiny": {"family": "audiomae", **TINY},
+    "ced-tiny": {"family": "ced", **DEIT_TINY},
+    "ced-mini": {"family": "ced", "width": 256, "depth": 12, "heads": 4},
+    "ced-small": {"family": "ced", **SMALL},
+    "ced-base": {"family": "ced", **BASE},
 }
 """Name of a preset to its family and the settings that differ within the family."""
 

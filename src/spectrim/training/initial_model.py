@@ -11,7 +11,8 @@ from torch import nn
 from ..common.errors import SpectrimError
 from ..models.build import prune
 from ..models.config import NO_CLASSES, ModelConfig, with_overrides
-from ..models.loading.load import LoadOptions, load_with_assumptions
+from ..models.loading.load import load_with_assumptions
+from ..models.loading.options import LoadOptions
 from ..models.presets import preset
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import Plan

@@ -12,7 +12,10 @@ from ..common.values import Range, number, one_of
 
 # Load options a recipe may give: keyword arguments of `spectrim.load`. Length, device and dtype
 # follow from the task and the run.
-LOAD_OPTIONS = ("stride", "mean", "std", "padding", "labels", "activation", "metric", "trust_code")
+LOAD_OPTIONS = (
+    *("stride", "mean", "std", "padding", "labels", "activation", "metric", "heads", "pool"),
+    "trust_code",
+)
 
 
 @dataclass

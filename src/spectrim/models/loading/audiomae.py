@@ -11,10 +11,19 @@ from ...pruning.patches import PATCH
 from ..config import activation_of
 from ..presets import from_family
 from . import timm_names as timm
-from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Weights, fresh_head
+from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Support, Weights, fresh_head
 from .infer import infer_grid, labels_for, normalisation_of
 
 NAME = "AudioMAE (official, timm)"
+SUPPORT = (
+    Support(
+        family="audiomae",
+        models="AudioMAE",
+        sources="official .pth, timm folders",
+        licence="CC-BY-NC 4.0",
+        verified="the reference implementation and recomputed tests",
+    ),
+)
 LEFTOVERS = ("norm.", "mask_token", "decoder_")  # of pre-training; fine-tuning never uses them
 
 
@@ -36,7 +45,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     # (width, 1, time, frequency) as ours: their input is (1, frames, mels) too.
     kernel = weights.take("patch_embed.proj.weight", None, 1, PATCH, PATCH)
     width = len(kernel)
-    heads = timm.heads_of(width, where)
+    heads = timm.heads_of(width, where, checkpoint.heads)
     positions = weights.take("pos_embed", 1, None, width)
     stored_frames = _frames(port)
     grid = infer_grid(positions.shape[1] - 1, checkpoint.stride, where, stored_frames)

@@ -111,6 +111,8 @@ class Checkpoint:
         preprocessor: content of preprocessor_config.json; None where there is none.
         stride: (frequency, time) that the user passes; None: the converter finds it.
         labels: class names that the user passes, or their number for a file without a head.
+        frames, heads, pool: as the user passes them. Most converters need none of them: frames
+            are adapted after the conversion.
     """
 
     weights: Weights
@@ -118,6 +120,9 @@ class Checkpoint:
     preprocessor: Mapping[str, Any] | None = None
     stride: tuple[int, int] | None = None
     labels: Labels | None = None
+    frames: int | None = None
+    heads: int | None = None
+    pool: str | None = None
 
     @property
     def where(self) -> str:
@@ -146,11 +151,33 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Support:
+    """Models that a format covers, for `spectrim models --formats`.
+
+    Attributes:
+        family: as `ModelConfig.family`.
+        models: names of the models; sources: what is loaded.
+        licence: of the published code and weights.
+        verified: what the logits and kept patches were compared with.
+    """
+
+    family: str
+    models: str
+    sources: str
+    licence: str
+    verified: str
+
+
 class CheckpointFormat(Protocol):
     """A checkpoint format; each is a module, listed in `load.FORMATS`."""
 
     NAME: str
     """For messages."""
+
+    @property
+    def SUPPORT(self) -> tuple[Support, ...]:
+        """The models in this format."""
 
     def fits(self, weights: Weights) -> bool:
         """Whether the names of these weights are those of this format."""

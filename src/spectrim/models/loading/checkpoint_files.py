@@ -31,6 +31,8 @@ TRAINING_STATE = frozenset(
         *("global_step", "pytorch-lightning_version", "optimizer_states", "lr_schedulers"),
         *("loops", "callbacks", "hparams_name", "hyper_parameters", "datamodule_hparams_name"),
         *("datamodule_hyper_parameters", "native_amp_scaling_state", "MixedPrecision"),
+        *("config", "cfg", "criterion", "optimizer_history", "task_state"),  # CED's, fairseq's
+        *("extra_state", "last_optimizer_state"),
     )
 )
 """Keys of training state beside the weights, which are dropped."""

@@ -13,10 +13,25 @@ from ...common.values import from_mapping, number
 from ...pruning.patches import PATCH, PatchGrid
 from ..config import MAX_DEPTH, MAX_FRAMES, MAX_WIDTH, activation_of
 from ..presets import from_family
-from .checkpoint import FRESH_HEAD, Checkpoint, Converted, State, Weights, fresh_head
-from .infer import assumed_labels, labels_for, normalisation_of
+from .checkpoint import FRESH_HEAD, Checkpoint, Converted, State, Support, Weights, fresh_head
+from .infer import (
+    assumed_labels,
+    check_supported,
+    labels_for,
+    normalisation_of,
+    stored_labels,
+)
 
 NAME = "AST (transformers)"
+SUPPORT = (
+    Support(
+        family="ast",
+        models="AST",
+        sources="folders of transformers, hub ids",
+        licence="BSD-3-Clause",
+        verified="transformers",
+    ),
+)
 MODEL_TYPE = "audio-spectrogram-transformer"
 PREFIX = "audio_spectrogram_transformer."
 ON_DISK = {  # and, up to transformers 4, in memory
@@ -120,7 +135,9 @@ def read(checkpoint: Checkpoint) -> Converted:
         head = weights.layer("head", "classifier.dense", None, width)
         state, classes = state | head, len(head["head.bias"])
     weights.close()
-    labels = labels_for(checkpoint.labels, classes, where, _labels(settings, classes, where))
+    labels = labels_for(
+        checkpoint.labels, classes, where, stored_labels(settings.id2label, classes, where)
+    )
     normalisation, assumed = normalisation_of(checkpoint.preprocessor, where)
     if not has_head:
         state |= fresh_head(width, len(labels))
@@ -159,37 +176,12 @@ def _block(weights: Weights, prefix: str, index: int, width: int, has_bias: bool
 def _check(settings: Settings, where: str) -> None:
     """Refuse settings that Spectrim's transformer does not support."""
     width, heads = settings.hidden_size, settings.num_attention_heads
-    supported = SUPPORTED | {"intermediate_size": (4 * width, None)}
-    for key, values in supported.items():
-        value = getattr(settings, key)
-        if value not in values:
-            raise SpectrimError(
-                f"{where}: {key} is {value!r} in config.json; Spectrim supports {values[0]!r} only."
-            )
+    check_supported(settings, SUPPORTED | {"intermediate_size": (4 * width, None)}, where)
     if width % heads:
         raise SpectrimError(
             f"{where}: in config.json, the hidden_size {width} does not divide into "
             f"num_attention_heads {heads!r}."
         )
-
-
-def _labels(settings: Settings, classes: int | None, where: str) -> tuple[str, ...] | None:
-    """Label names in the order of the logits; None without `id2label` or without a head."""
-    table = settings.id2label
-    if classes is None or table is None:
-        return None
-    named = {str(index): name for index, name in table.items()}
-    if set(named) != {str(index) for index in range(classes)}:
-        raise SpectrimError(
-            f"{where}: id2label in config.json has {len(named)} labels; the head has {classes} "
-            f"classes, so it needs the keys 0 to {classes - 1}."
-        )
-    for index, name in named.items():
-        if not isinstance(name, str):
-            raise SpectrimError(
-                f"{where}: id2label in config.json names class {index} {name!r}; expected a text."
-            )
-    return tuple(named[str(index)] for index in range(classes))
 
 
 def _probabilities(settings: Settings, classes: int, where: str) -> dict[str, str]:

@@ -105,6 +105,45 @@ def labels_for(
     return default_labels(next(n for n in (count, classes, AUDIOSET_CLASSES) if n is not None))
 
 
+def stored_labels(
+    table: Mapping[Any, Any] | None, classes: int | None, where: str
+) -> tuple[str, ...] | None:
+    """Label names of `id2label` in the order of the logits; None without a table or a head.
+
+    Raises:
+        SpectrimError: the table has another number of classes, or a name that is no text.
+    """
+    if classes is None or table is None:
+        return None
+    named = {str(index): name for index, name in table.items()}
+    if set(named) != {str(index) for index in range(classes)}:
+        raise SpectrimError(
+            f"{where}: id2label in config.json has {len(named)} labels; the head has {classes} "
+            f"classes, so it needs the keys 0 to {classes - 1}."
+        )
+    for index, name in named.items():
+        if not isinstance(name, str):
+            raise SpectrimError(
+                f"{where}: id2label in config.json names class {index} {name!r}; expected a text."
+            )
+    return tuple(named[str(index)] for index in range(classes))
+
+
+def check_supported(settings: Any, supported: Mapping[str, tuple[Any, ...]], where: str) -> None:
+    """Refuse values in config.json that Spectrim's transformer or front ends do not support.
+
+    Args:
+        settings: an object with the values as attributes.
+        supported: key to the values that are accepted; the first is named in the message.
+    """
+    for key, values in supported.items():
+        value = getattr(settings, key)
+        if value not in values:
+            raise SpectrimError(
+                f"{where}: {key} is {value!r} in config.json; Spectrim supports {values[0]!r} only."
+            )
+
+
 def assumed_labels(names: tuple[str, ...]) -> dict[str, str]:
     """For `Converted.assumed`: invented names, and the activation that their number suggests."""
     return {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,14 +13,14 @@ import torch
 from ...common.errors import SpectrimError, SpectrimNotice, out_of_memory
 from ...common.paths import is_file
 from ..build import range_note
-from ..config import NO_CLASSES, ModelConfig, label_notes, stride_pair, with_overrides
+from ..config import stride_pair, with_overrides
 from ..device import to_device
 from ..lengths import is_automatic, lengths_of
 from ..positions import adapt
 from ..recommended import carried_over
 from ..transformer import SpectrogramTransformer
-from . import audiomae, hugging_face, official_ast
-from .checkpoint import Checkpoint, CheckpointFormat, Converted, Labels, Weights
+from . import hugging_face
+from .checkpoint import Checkpoint, Converted, Labels, Weights
 from .checkpoint_files import (
     INDICES,
     PREFERRED,
@@ -30,81 +29,14 @@ from .checkpoint_files import (
     weights_file,
     without_attribute,
 )
+from .formats import format_of, unknown_format
 from .infer import labels_for
 from .native import CONFIG, WEIGHTS, check_sizes, is_native, load_native, load_recommendation
+from .options import LoadedModel, LoadOptions
 from .sources import locate
 from .unfilled import without_memory
 
-FORMATS: tuple[CheckpointFormat, ...] = (hugging_face, official_ast, audiomae)
-"""Every format of another project; a new one is a module with `NAME`, `fits` and `read`."""
-
 PREPROCESSOR = "preprocessor_config.json"
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """Settings that a file may not store, see `load`; None: the file's, or what is assumed."""
-
-    frames: int | None = None
-    stride: int | tuple[int, int] | None = None
-    mean: float | None = None
-    std: float | None = None
-    padding: str | None = None
-    labels: Labels | None = None
-    activation: str | None = None
-    metric: str | None = None
-
-    def overrides(self) -> dict[str, Any]:
-        """The values that replace those of a config once it is read."""
-        names = ("frames", "mean", "std", "padding", "activation", "metric")
-        return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model, and how it differs from its source.
-
-    Attributes:
-        model: in eval mode, with its load options applied.
-        stored: the config as the source describes it, before load options replace values.
-        assumed: load option to the value assumed, as text: neither the file stores it nor does
-            the user pass it. The key "head" means that the head is untrained.
-        where: the source, for messages.
-        remarks: on what the source holds and the model does not use.
-    """
-
-    model: SpectrogramTransformer
-    stored: ModelConfig
-    assumed: dict[str, str]
-    where: str
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def has_fresh_head(self) -> bool:
-        """Whether the source has no head; the model's head is then untrained."""
-        return "head" in self.assumed
-
-    def notes(self) -> list[str]:
-        """Notes for the user about what was assumed."""
-        values = {key: text for key, text in self.assumed.items() if key != "head"}
-        notes = list(self.remarks)
-        if self.has_fresh_head:
-            notes.append(f"{self.where} has no head; {self.assumed['head']} is created.")
-        if values:
-            options = ", ".join(f"{key}=" for key in values)
-            notes.append(
-                f"{self.where} does not store every setting; assumed: "
-                f"{', '.join(values.values())}. If one is wrong, pass {options}."
-            )
-        notes += [f"{self.where}: {text}" for text in label_notes(self.model.config.labels)]
-        config = self.model.config
-        is_detector = len(config.labels) == 1 and config.labels != (NO_CLASSES,)
-        if is_detector and config.activation == "softmax":
-            notes.append(
-                f"{self.where} has one class, whose softmax probability is always 1. Pass "
-                "activation='sigmoid' for a detector of this class."
-            )
-        return notes
 
 
 def load(
@@ -118,6 +50,8 @@ def load(
     labels: Labels | None = None,
     activation: str | None = None,
     metric: str | None = None,
+    heads: int | None = None,
+    pool: str | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     compile: bool = False,
@@ -127,17 +61,20 @@ def load(
     """Load a model, in eval mode.
 
     Args:
-        source: a built-in name (`builtin_names`); a folder that Spectrim, transformers (AST) or
-            timm (AudioMAE) wrote; a .pth, .pt, .bin or .safetensors file of official AST,
-            AudioMAE or the paper; or a hub id "owner/name".
-        frames: clip length, 10 ms each; the position embedding is adapted to it. "auto": clips
-            run at the shortest of four lengths that holds them, see `models.lengths`.
+        source: a built-in name (`builtin_names`); a folder or hub id "owner/name" with files of
+            Spectrim, transformers (AST) or timm (AudioMAE); a .pth, .pt, .bin or .safetensors
+            file. `spectrim models --formats` lists the models and formats.
+        frames: clip length in frames, 10 ms each for most models; the position embedding is
+            adapted to it. "auto": clips run at the shortest of four lengths that holds them, see
+            `models.lengths`.
         stride: of the patches, 16, 10 or (frequency, time), if their number does not imply it.
         mean, std, padding: of the features, instead of the file's. A file that stores none gets
             AudioSet's mean and std and "zero", and a `SpectrimNotice` says so.
         labels: names of the classes or, for a file without a head, their number; 527 are
             AudioSet's.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy", which follows it.
+        heads: number of attention heads, for a file that does not store it; None: 64 wide each.
+        pool: "prefix" or "normalised-patches", what the head of an SSAST reads.
         device: such as "cuda"; "auto": a GPU if there is one; None: the CPU.
         dtype: such as "bfloat16"; None: float32, whatever the file holds.
         compile: compile the model in its first forward pass, with CUDA graphs on a GPU; the same
@@ -153,7 +90,9 @@ def load(
         text = "load(own_code=...) is deprecated: write trust_code=... instead."
         warnings.warn(SpectrimNotice(text), stacklevel=2)
         trust_code = trust_code or own_code
-    options = LoadOptions(_fixed(frames), stride, mean, std, padding, labels, activation, metric)
+    options = LoadOptions(
+        _fixed(frames), stride, mean, std, padding, labels, activation, metric, heads, pool
+    )
     loaded = load_with_assumptions(
         source, options, device=device, dtype=dtype, trust_code=trust_code
     )
@@ -264,37 +203,18 @@ def _read(path: Path, source: str, options: LoadOptions, trust_code: bool) -> tu
             return _read_native(path, config, stride, options.labels, trust_code)
         file, preprocessor = weights_file(path), read_object(path / PREPROCESSOR)
     state = read_state(file)
-    checkpoint = Checkpoint(Weights(state, str(file)), config, preprocessor, stride, options.labels)
-    checkpoint_format = _format_of(checkpoint)
+    checkpoint = Checkpoint(
+        Weights(state, str(file)), config, preprocessor, stride, options.labels,
+        _fixed(options.frames), options.heads, options.pool,
+    )  # fmt: skip
+    checkpoint_format = format_of(checkpoint)
     if checkpoint_format is None and (inner := without_attribute(state)) is not None:
         checkpoint = replace(checkpoint, weights=Weights(inner, str(file)))
-        checkpoint_format = _format_of(checkpoint)
+        checkpoint_format = format_of(checkpoint)
     if checkpoint_format is None:
-        raise _unknown_format(state, str(file), config)
+        raise unknown_format(state, str(file), config)
     converted = checkpoint_format.read(checkpoint)
     return replace(converted, config=replace(converted.config, name=source)), str(file)
-
-
-def _format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
-    return next((known for known in FORMATS if known.fits(checkpoint.weights)), None)
-
-
-def _unknown_format(
-    state: Mapping[str, Any], where: str, config: Mapping[str, Any] | None
-) -> SpectrimError:
-    names = ", ".join(map(repr, list(state)[:3]))
-    formats = ", ".join(known.NAME for known in FORMATS)
-    kind = (config or {}).get("model_type")
-    if kind == hugging_face.MODEL_TYPE:
-        return SpectrimError(
-            f"{where}: config.json describes {hugging_face.NAME}, but the weights have other "
-            f"names: {names}. Save the model itself, without the module around it."
-        )
-    model = "an unknown model" if kind is None else f"a model of type {kind!r}"
-    return SpectrimError(
-        f"{where} holds {model}. Spectrim reads {formats} and its own folders. The first names in "
-        f"this file: {names}."
-    )
 
 
 def _read_native(
@@ -325,6 +245,12 @@ def _build(
 ) -> LoadedModel:
     """The model with the load options applied."""
     stored = converted.config
+    for key in ("heads", "pool"):
+        if getattr(options, key) not in (None, getattr(stored, key)):
+            raise SpectrimError(
+                f"{where}: its {key} is {getattr(stored, key)!r} and cannot become "
+                f"{getattr(options, key)!r}."
+            )
     config = with_overrides(stored, options.overrides())
     model = without_memory(config, converted.plan)
     model.set_recommendation(carried_over(converted.recommendation, stored, config))

@@ -8,10 +8,19 @@ from ...pruning.patches import PATCH
 from ..config import activation_of
 from ..presets import from_family
 from . import timm_names as timm
-from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Weights, fresh_head
+from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Support, Weights, fresh_head
 from .infer import infer_grid, labels_for
 
 NAME = "AST (official)"
+SUPPORT = (
+    Support(
+        family="ast",
+        models="AST",
+        sources="official .pth",
+        licence="BSD-3-Clause",
+        verified="the reference implementation and recomputed tests",
+    ),
+)
 HEAD_EPS = 1e-5  # PyTorch's default; the blocks use timm's
 LEFTOVERS = ("v.head.", "v.head_dist.")  # ImageNet's heads, which the official code never uses
 
@@ -27,7 +36,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     weights.drop(*LEFTOVERS)
     kernel = weights.take("v.patch_embed.proj.weight", None, 1, PATCH, PATCH)
     width = len(kernel)
-    heads = timm.heads_of(width, where)
+    heads = timm.heads_of(width, where, checkpoint.heads)
     prefix_tokens = [weights.take(f"v.{name}", 1, 1, width) for name in ("cls_token", "dist_token")]
     positions = weights.take("v.pos_embed", 1, None, width)
     grid = infer_grid(positions.shape[1] - len(prefix_tokens), checkpoint.stride, where)

@@ -13,13 +13,22 @@ EPS = 1e-6
 HEAD_WIDTH = 64
 
 
-def heads_of(width: int, where: str) -> int:
-    """Number of attention heads, 64 wide each; the files do not store it."""
-    if width % HEAD_WIDTH:
+def heads_of(width: int, where: str, heads: int | None = None) -> int:
+    """Number of attention heads, which the files do not store: as passed, else 64 wide each.
+
+    Raises:
+        SpectrimError: the width does not divide into them.
+    """
+    if heads is None and width % HEAD_WIDTH == 0:
+        return width // HEAD_WIDTH
+    if heads is None:
         raise SpectrimError(
-            f"{where}: width {width} is not divisible by the head width of {HEAD_WIDTH}."
+            f"{where}: width {width} is not divisible by the usual head width of {HEAD_WIDTH}. "
+            "Pass heads=."
         )
-    return width // HEAD_WIDTH
+    if heads < 1 or width % heads:
+        raise SpectrimError(f"{where}: width {width} is not divisible by {heads} heads.")
+    return heads
 
 
 def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
@@ -28,6 +37,7 @@ def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
     indices = [int(match[1]) for name in weights.names if (match := pattern.match(name))]
     depth = 1 + max(indices, default=0)  # without any block, the first one is reported missing
     state: State = {}
+    _check_mlp(weights, f"{prefix}blocks.0.mlp.fc1.weight", width)
     for index in range(depth):
         ours, theirs = f"blocks.{index}", f"{prefix}blocks.{index}"
         state |= weights.layer(f"{ours}.norm1", f"{theirs}.norm1", width)
@@ -37,6 +47,15 @@ def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
         state |= weights.layer(f"{ours}.fc1", f"{theirs}.mlp.fc1", 4 * width, width)
         state |= weights.layer(f"{ours}.fc2", f"{theirs}.mlp.fc2", width, 4 * width)
     return depth, state
+
+
+def _check_mlp(weights: Weights, name: str, width: int) -> None:
+    hidden = len(weights.require(name, None, width))
+    if hidden != 4 * width:
+        raise SpectrimError(
+            f"{weights.where}: its MLP is {hidden / width:g} times as wide as the model; Spectrim "
+            "supports 4 times only."
+        )
 
 
 def assumed(grid: PatchGrid, labels: tuple[str, ...]) -> dict[str, str]:

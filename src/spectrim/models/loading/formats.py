@@ -1,0 +1,54 @@
+"""The checkpoint formats of other projects, and recognising them by their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...common.errors import SpectrimError
+from . import audiomae, ced, hugging_face, official_ast
+from .checkpoint import Checkpoint, CheckpointFormat
+
+FORMATS: tuple[CheckpointFormat, ...] = (
+    hugging_face,
+    ced,
+    official_ast,
+    audiomae,
+)
+"""Every format; a new one is a module with `NAME`, `SUPPORT`, `fits` and `read`.
+
+The first that fits is used, so formats with names of their own stand before those whose names
+others share.
+"""
+UNSUPPORTED = {
+    "relative_position_bias_table": "attention within windows, as in HTS-AT or Swin. Spectrim "
+    "prunes models in which all patches form one sequence; see docs/prune-your-model.md.",
+}
+"""A part of a key of models that Spectrim cannot prune, to the reason."""
+
+
+def format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
+    """The first format that the names of a checkpoint fit; None if there is none."""
+    return next((known for known in FORMATS if known.fits(checkpoint.weights)), None)
+
+
+def unknown_format(
+    state: Mapping[str, Any], where: str, config: Mapping[str, Any] | None
+) -> SpectrimError:
+    """The refusal of a checkpoint that no format fits."""
+    for mark, reason in UNSUPPORTED.items():
+        if any(mark in name for name in state):
+            return SpectrimError(f"{where}: {reason}")
+    names = ", ".join(map(repr, list(state)[:3]))
+    formats = ", ".join(known.NAME for known in FORMATS)
+    kind = (config or {}).get("model_type")
+    if kind == hugging_face.MODEL_TYPE:
+        return SpectrimError(
+            f"{where}: config.json describes {hugging_face.NAME}, but the weights have other "
+            f"names: {names}. Save the model itself, without the module around it."
+        )
+    model = "an unknown model" if kind is None else f"a model of type {kind!r}"
+    return SpectrimError(
+        f"{where} holds {model}. Spectrim reads {formats} and its own folders. The first names in "
+        f"this file: {names}."
+    )
