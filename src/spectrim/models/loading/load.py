@@ -154,8 +154,9 @@ def from_transformers(
     config: Any = getattr(hf_model, "config", None)
     if getattr(config, "model_type", None) != hugging_face.MODEL_TYPE:
         raise SpectrimError(
-            f"from_transformers takes an ASTForAudioClassification of transformers, not {kind}; "
-            "spectrim.load takes names, folders and files."
+            f"from_transformers takes an ASTForAudioClassification of transformers, not {kind}. "
+            "spectrim.load takes names, folders and files. The attribute spectrogram_transformer "
+            "of a SpectrimForAudioClassification is a Spectrim model."
         )
     options = LoadOptions(_fixed(frames), None, mean, std, padding, labels, activation, metric)
     weights = Weights(hf_model.state_dict(), kind)

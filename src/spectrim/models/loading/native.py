@@ -29,6 +29,11 @@ RECOMMENDED = "recommended_plan"
 """Key of the recommended plan in the config. Versions that do not know it ignore it."""
 DIGEST = "weights_digest"
 """Key of the digest in the config and in the metadata of the weights."""
+TRANSFORMERS_TYPE = "spectrim.integrations.transformers"
+"""model_type in the config of a folder that transformers reads. Its error quotes this text if the
+module, whose import registers the type, was not imported."""
+TRANSFORMERS_PREFIX = "spectrogram_transformer."
+"""Of the names of weights in such a folder."""
 
 
 def save_native(
@@ -109,6 +114,7 @@ def load_native(
         raise SpectrimError(f"{where}: {error}") from error
     state = read_safetensors(folder / WEIGHTS)
     _check_pair(folder, config)
+    state = {name.removeprefix(TRANSFORMERS_PREFIX): value for name, value in state.items()}
     if "special" in state:  # the name that Spectrim 0.1 wrote
         state["prefix_tokens"] = state.pop("special")
     return ours, state, plan
