@@ -73,6 +73,10 @@ def test_a_folder_gives_the_same_logits_in_both_libraries(pruned, heard, tmp_pat
     assert transformer.positions.requires_grad == model.config.learned_positions
     sound = (np.random.default_rng(0).normal(size=9_000).astype(np.float32), 16_000)
     assert torch.equal(transformer.features([sound])[0], model.features([sound])[0])
+    half = transformers.AutoModelForAudioClassification.from_pretrained(tmp_path, dtype="bfloat16")
+    transformer = half.spectrogram_transformer  # tables stay float32
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(transformer.features([sound])[0], model.features([sound])[0])
 
 
 def test_hidden_states_and_attentions_are_those_of_the_blocks(pruned, heard):

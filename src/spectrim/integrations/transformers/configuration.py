@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from transformers import PretrainedConfig
 
 from ...common.errors import SpectrimError
-from ...models.config import ModelConfig, activation_of, preset
+from ...models.config import ModelConfig, activation_of
 from ...models.labels import numbered
 from ...models.loading.hugging_face import PROBLEMS
 from ...models.loading.native import FORMAT, FORMAT_VERSION, TRANSFORMERS_TYPE
+from ...models.presets import preset
 from ...pruning.plan import Plan
 
 DEFAULT_PRESET = "ast-base"

@@ -14,6 +14,7 @@ from ...audio.filterbank import FilterBank
 from ...common.errors import SpectrimError
 from ...models.config import ModelConfig
 from ...models.features import FeatureExtraction
+from ...models.normalise import Normalise
 
 # Keys of a model's config that do not concern features.
 OTHER_KEYS = ("labels", "name", "trained_range")
@@ -27,6 +28,7 @@ class _Extraction(FeatureExtraction):
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         self.filterbank = FilterBank()
+        self.normalise = Normalise(config)
 
 
 class SpectrimFeatureExtractor(FeatureExtractionMixin):

@@ -9,12 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ...audio.filterbank import FilterBank
 from ...common.errors import SpectrimError
 from ...models.build import prune
 from ...models.loading.native import TRANSFORMERS_PREFIX
@@ -22,6 +20,7 @@ from ...models.loading.unfilled import without_memory
 from ...models.transformer import SpectrogramTransformer
 from ...pruning.attention import attention_map
 from ...pruning.context import Context
+from ...pruning.plan import Plan
 from ...pruning.stage import Stage
 from ...pruning.tokens import Tokens
 from ..model_card import CARD, save_card
@@ -52,11 +51,12 @@ class SpectrimForAudioClassification(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers; fixed positions stay fixed."""
+        """As in transformers; fixed positions stay fixed, and tables of features are computed."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True
         transformer = model.spectrogram_transformer
         transformer.positions.requires_grad_(transformer.config.learned_positions)
+        _compute_tables(transformer)
         return loaded
 
     def forward(
@@ -172,16 +172,6 @@ class SpectrimForAudioClassification(PreTrainedModel):
                 create_pr=create_pr,
             )
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, FilterBank):
-            # from_pretrained creates modules without memory, and buffers that no file stores are
-            # empty afterwards.
-            for name, value in FilterBank().named_buffers():
-                init.copy_(getattr(module, name), value)
-        else:
-            super()._init_weights(module)
-
     def _loss(self, labels: Tensor, logits: Tensor) -> Tensor:
         is_multi_label = self.config.problem_type == "multi_label_classification"
         expected = logits.shape if is_multi_label else logits.shape[:1]
@@ -200,14 +190,24 @@ class SpectrimForAudioClassification(PreTrainedModel):
 def _empty_model(config: SpectrimConfig) -> SpectrogramTransformer:
     """A model that is not trained.
 
-    `from_pretrained` creates models on the "meta" device, where tensors have no values. There, the
-    tables of the filter bank are computed on the CPU, and the weights have no memory.
+    `from_pretrained` creates models on the "meta" device, where tensors have no values, and where
+    tables cannot be computed. There, weights have no memory and tables are computed on the CPU.
     """
     settings = config.model_config(), config.pruning_plan()
     if not torch.empty(0).is_meta:
         return SpectrogramTransformer(*settings)
     with torch.device("cpu"):
         return without_memory(*settings)
+
+
+def _compute_tables(model: SpectrogramTransformer) -> None:
+    """Give values to the buffers that no file stores, which `from_pretrained` leaves empty."""
+    fresh = without_memory(model.config, Plan())
+    stored = fresh.state_dict()
+    for name, value in fresh.named_buffers():
+        if name not in stored:
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, value.to(model.device))
 
 
 def _default(value: bool | None, default: bool | None) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..config import ModelConfig, from_family
+from ..config import ModelConfig
+from ..presets import from_family
 from .hugging_face import IN_MEMORY, ON_DISK, PREFIX
 
 # Values that an AST of transformers stores itself, or in the file of its feature extractor.
