@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Case:
         source: checkpoint file in the folder; None: the folder itself.
         options: of `load`.
         mels_first: whether stored features are (..., mels, frames).
+        features_file: of the features, where the file has none.
         near_tie: whether one kept patch may differ, see NOTES.md.
         logits: names of the unpruned and pruned logits.
     """
@@ -39,6 +40,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     mels_first: bool = True
     near_tie: bool = False
+    features_file: str = ""
     logits: tuple[str, str] = ("logits", "pruned_logits")
 
     def __str__(self) -> str:
@@ -57,6 +59,8 @@ class Case:
 
     def features(self, arrays: dict[str, Tensor]) -> Tensor:
         """(1, frames, mels), the frames that the model takes: whole columns of patches."""
+        if "features" not in arrays:
+            arrays = replace(self, file=self.features_file).arrays()
         features = arrays["features"].reshape(1, *arrays["features"].shape[-2:])
         return features.transpose(1, 2) if self.mels_first else features
 

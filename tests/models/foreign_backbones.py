@@ -33,6 +33,11 @@ def ced_on_the_hub(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def layer_norm(x: Tensor, state: dict[str, Tensor], name: str, eps: float) -> Tensor:
+    weight, bias = layer(state, name)
+    return functional.layer_norm(x, (WIDTH,), weight, bias, eps)
+
+
 def run_ced(state: dict[str, Tensor], decibels: Tensor) -> Tensor:
     """(batch, frames, 64) decibels to logits, one clip and one patch at a time."""
     rows = []
@@ -49,8 +54,8 @@ def run_ced(state: dict[str, Tensor], decibels: Tensor) -> Tensor:
                 token = token + state["time_pos_embed"][0, :, 0, column]
                 tokens.append(token + state["freq_pos_embed"][0, :, row, 0])
         x = run_blocks(state, torch.stack(tokens)[None])
-        x = functional.layer_norm(x, (WIDTH,), *layer(state, "norm"), 1e-6)[0]
-        x = functional.layer_norm(x.mean(0), (WIDTH,), *layer(state, "outputlayer.0"), 1e-5)
+        x = layer_norm(x, state, "norm", 1e-6)[0]
+        x = layer_norm(x.mean(0), state, "outputlayer.0", 1e-5)
         rows.append(functional.linear(x, *layer(state, "outputlayer.1")))
     return torch.stack(rows)
 

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from backbone_cases import HALF, Case, assert_same_set, blocks_of, kept_patches
+from backbone_cases import GOLDEN, HALF, Case, assert_same_set, blocks_of, kept_patches
 
 import spectrim
 from spectrim.common.errors import SpectrimNotice
@@ -16,7 +16,30 @@ CED = [
     for file, frames in (("full", 1001), ("short3", 301), ("short1", 101))
     for source, options in ((None, {}), ("ced_original.pt", {"heads": 3, "labels": 10}))
 ]
-CASES = [*CED]
+PASST = [
+    Case(
+        "passt", f"{size}_{file}", f"passt_{size}.pt", {"frames": frames, "heads": heads},
+        near_tie=(size, file) == ("s10", "full"), features_file=f"s10_{file}",
+    )
+    for size, heads in (("s10", 3), ("s16", 2))
+    for file, frames in (("full", 1000), ("short3", 300), ("short1", 100))
+]  # fmt: skip
+EAT = [
+    Case(
+        "eat", file, source, {"frames": frames} | options, mels_first=False,
+        near_tie=file == "full", logits=(f"logits{suffix}", f"pruned_logits{suffix}"),
+    )
+    for file, frames in (("full", 1024), ("short3", 1024), ("short1", 128))
+    for source, options, suffix in ((None, {}, "_hf"), ("eat_fairseq.pt", {"heads": 3}, ""))
+]  # fmt: skip
+SSAST = [
+    Case(
+        "ssast", file, "ssast_finetuned.pth",
+        {"frames": frames, "heads": 3, "pool": "normalised-patches"}, mels_first=False,
+    )
+    for file, frames in (("full", 1024), ("short3", 1024), ("short1", 128))
+]  # fmt: skip
+CASES = [*CED, *PASST, *EAT, *SSAST]
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +65,57 @@ def test_from_the_stored_features_logits_blocks_and_kept_patches_are_the_origina
         if "scores" in arrays:
             torch.testing.assert_close(trace.scores[1][0], arrays["scores"], atol=1e-6, rtol=1e-4)
         assert_same_set(kept_patches(pruned, trace), arrays["kept_sorted"].tolist(), case.near_tie)
-        if not case.near_tie:
+        if kept_patches(pruned, trace) == arrays["kept_sorted"].tolist():
             torch.testing.assert_close(trace.logits, pruned_logits, atol=5e-6, rtol=0)
         saved = spectrim.load(pruned.save(tmp_path / "saved"))
         assert saved.config == model.config
         torch.testing.assert_close(saved(features), trace.logits, atol=0, rtol=0)
         three = torch.cat([torch.zeros_like(features), features, features.flip(1)])
         torch.testing.assert_close(saved(three)[1:2], trace.logits, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("pool", "prefix"), [("prefix", "prunedcls_"), ("normalised-patches", "")])
+def test_a_pre_trained_ssast_gets_its_head_and_prunes_by_either_score(pool, prefix):
+    """NOTES.md: the pre-trained file is what the fine-tuned one was made from."""
+    case = SSAST[0]
+    arrays, features = case.arrays(), case.features(case.arrays())
+    model = spectrim.load(
+        GOLDEN / "ssast" / "ssast_pretrained_patch.pth", labels=10, heads=3, pool=pool
+    )
+    tuned = case.model()
+    model.head.load_state_dict(tuned.head.state_dict())
+    model.head_norm.load_state_dict(tuned.head_norm.state_dict())
+    expected = arrays["logits" if pool != "prefix" else "logits_ft_cls"]
+    with torch.no_grad():
+        torch.testing.assert_close(model(features), expected, atol=5e-6, rtol=0)
+        pruned = spectrim.prune(model, **HALF)
+        kept = kept_patches(pruned, pruned.trace(features))
+        assert_same_set(kept, arrays[f"{prefix}kept_sorted"].tolist(), near_tie=False)
+        if prefix:  # the class token ranks, the patches are pooled
+            scored = spectrim.prune(tuned, score=class_attention, **HALF)
+            torch.testing.assert_close(
+                scored(features), arrays["prunedcls_logits"], atol=5e-6, rtol=0
+            )
+
+
+def test_a_pre_trained_ssast_at_stride_10_stretches_its_positions():
+    """The official fine-tuning scripts use stride 10: 12 x 101 patches."""
+    tuned, arrays = SSAST[0].model(), Case("ssast", "stride10").arrays()
+    features = SSAST[0].features(SSAST[0].arrays())
+    model = spectrim.load(
+        GOLDEN / "ssast" / "ssast_pretrained_patch.pth", labels=10, heads=3, stride=10
+    )
+    model.head.load_state_dict(tuned.head.state_dict())
+    model.head_norm.load_state_dict(tuned.head_norm.state_dict())
+    rows = model.positions[:, ::10]
+    torch.testing.assert_close(rows, arrays["pos_embed_used_every_10th"], atol=1e-6, rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(model(features), arrays["logits"], atol=5e-6, rtol=0)
+        pruned = spectrim.prune(model, **HALF)
+        trace = pruned.trace(features)
+        assert_same_set(kept_patches(pruned, trace), arrays["kept_sorted"].tolist(), False)
+        torch.testing.assert_close(trace.logits, arrays["pruned_logits"], atol=5e-6, rtol=0)
+
+
+def class_attention(context):
+    return context.class_row()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ..audio.front_ends import front_end
 from ..common.errors import SpectrimError, nearest
 from ..common.text import shortened
 from ..common.values import check_values, duplicates, has_type, number, one_of
@@ -53,7 +54,7 @@ class ModelConfig:
             without scale and shift.
         labels: names of the classes, in the order of the logits.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy".
-        front_end: name of the feature extractor, a key of `audio.front_ends`.
+        front_end: name of the feature extractor, a key of `audio.front_ends.FRONT_ENDS`.
         sample_rate: of the waveforms, in Hz.
         mean, std, std_factor: features are normalised as (x - mean) / (std_factor * std).
         mel_scale, mel_shift: one number per mel bin, which multiply the normalised features and
@@ -112,6 +113,11 @@ class ModelConfig:
                 raise SpectrimError(
                     f"{key} has {len(values)} numbers; expected {self.mels}, finite."
                 )
+        if front_end(self.front_end).sample_rate != self.sample_rate:
+            raise SpectrimError(
+                f"sample_rate is {self.sample_rate}; the front end {self.front_end!r} computes at "
+                f"{front_end(self.front_end).sample_rate} Hz."
+            )
         _ = self.grid  # raises where no patch fits
 
     @property

@@ -54,3 +54,17 @@ def adapt(
     if not old.frequency_major:
         grid = grid.transpose(0, 1)
     return torch.cat([prefix, grid.flatten(0, 1)[None]], 1)
+
+
+def stretch(positions: Tensor, num_prefix_tokens: int, old: PatchGrid, new: PatchGrid) -> Tensor:
+    """(1, num_prefix_tokens + old patches, width) to another grid of the same spectrogram.
+
+    Bilinear, first along time, then along frequency, as SSAST's fine-tuning does for another
+    stride. Both grids are frequency-major.
+    """
+    prefix, table = positions[:, :num_prefix_tokens], positions[:, num_prefix_tokens:]
+    image = table.transpose(1, 2).unflatten(2, (old.rows, old.columns))
+    for size in ((old.rows, new.columns), (new.rows, new.columns)):
+        if image.shape[2:] != size:
+            image = nn.functional.interpolate(image, size, mode="bilinear", align_corners=False)
+    return torch.cat([prefix, image.flatten(2).transpose(1, 2)], 1)

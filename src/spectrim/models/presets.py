@@ -36,6 +36,39 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "activation": "sigmoid",
         "metric": "mAP",
     },
+    "eat": {
+        "num_prefix_tokens": 1,
+        "frequency_major": False,
+        "norm_first": False,
+        "norm_after_embedding": True,
+        "pool": "prefix",
+        "learned_positions": False,
+        "positions_kept": "first",
+        "mean": -4.268,
+        "std": 4.569,
+        "padding": "zero",
+    },
+    "passt": {
+        "num_prefix_tokens": 2,
+        "frequency_major": True,
+        "pool": "prefix",
+        "positions_kept": "first",
+        "stride": (10, 10),
+        "frames": 1000,
+        "head_eps": 1e-5,
+        "front_end": "passt-mel",
+        "sample_rate": 32_000,
+        "mean": -4.5,
+        "std": 2.5,
+        "padding": "minimum",
+    },
+    "ssast": {
+        "num_prefix_tokens": 2,
+        "frequency_major": True,
+        "pool": "normalised-patches",
+        "head_eps": 1e-5,
+        "padding": "zero",
+    },
 }
 """Settings that all models of a family share."""
 
@@ -54,6 +87,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ced-mini": {"family": "ced", "width": 256, "depth": 12, "heads": 4},
     "ced-small": {"family": "ced", **SMALL},
     "ced-base": {"family": "ced", **BASE},
+    "eat-base": {"family": "eat", **BASE},
+    "eat-large": {"family": "eat", "width": 1024, "depth": 24, "heads": 16},
+    "passt-s10": {"family": "passt", **BASE},
+    "passt-s12": {"family": "passt", **BASE, "stride": (12, 12)},
+    "passt-s14": {"family": "passt", **BASE, "stride": (14, 14)},
+    "passt-s16": {"family": "passt", **BASE, "stride": (16, 16)},
+    "ssast-tiny": {"family": "ssast", **DEIT_TINY},
+    "ssast-small": {"family": "ssast", **SMALL},
+    "ssast-base": {"family": "ssast", **BASE},
 }
 """Name of a preset to its family and the settings that differ within the family."""
 

@@ -11,7 +11,7 @@ from ...pruning.patches import PATCH
 from ..config import activation_of
 from ..presets import from_family
 from . import timm_names as timm
-from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Support, Weights, fresh_head
+from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Support, fresh_head
 from .infer import infer_grid, labels_for, normalisation_of
 
 NAME = "AudioMAE (official, timm)"
@@ -27,9 +27,9 @@ SUPPORT = (
 LEFTOVERS = ("norm.", "mask_token", "decoder_")  # of pre-training; fine-tuning never uses them
 
 
-def fits(weights: Weights) -> bool:
-    """Whether these names, without "module.", are of this format."""
-    return weights.has("patch_embed.")
+def fits(checkpoint: Checkpoint) -> bool:
+    """Whether the keys, without "module.", are of this format."""
+    return checkpoint.weights.has("patch_embed.")
 
 
 def read(checkpoint: Checkpoint) -> Converted:

@@ -71,11 +71,11 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def fits(weights: Weights) -> bool:
-    """Whether these names are of this format."""
-    return weights.has("time_pos_embed", "encoder.time_pos_embed") and weights.has(
-        "init_bn.", "encoder.init_bn."
-    )
+def fits(checkpoint: Checkpoint) -> bool:
+    """Whether the keys are of this format."""
+    return checkpoint.weights.has(
+        "time_pos_embed", "encoder.time_pos_embed"
+    ) and checkpoint.weights.has("init_bn.", "encoder.init_bn.")
 
 
 def read(checkpoint: Checkpoint) -> Converted:

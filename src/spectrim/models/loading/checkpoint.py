@@ -179,8 +179,8 @@ class CheckpointFormat(Protocol):
     def SUPPORT(self) -> tuple[Support, ...]:
         """The models in this format."""
 
-    def fits(self, weights: Weights) -> bool:
-        """Whether the names of these weights are those of this format."""
+    def fits(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint is of this format, by its keys."""
 
     def read(self, checkpoint: Checkpoint) -> Converted:
         """Convert a checkpoint to Spectrim's config and names.

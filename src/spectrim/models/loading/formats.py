@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...common.errors import SpectrimError
-from . import audiomae, ced, hugging_face, official_ast
+from . import audiomae, ced, eat, hugging_face, official_ast, passt, ssast
 from .checkpoint import Checkpoint, CheckpointFormat
 
 FORMATS: tuple[CheckpointFormat, ...] = (
     hugging_face,
     ced,
+    eat,
+    passt,
+    ssast,
     official_ast,
     audiomae,
 )
@@ -29,7 +32,7 @@ UNSUPPORTED = {
 
 def format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
     """The first format that the names of a checkpoint fit; None if there is none."""
-    return next((known for known in FORMATS if known.fits(checkpoint.weights)), None)
+    return next((known for known in FORMATS if known.fits(checkpoint)), None)
 
 
 def unknown_format(

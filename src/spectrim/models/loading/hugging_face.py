@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,11 +55,10 @@ IN_MEMORY = {  # from transformers 5 on
     "fc1": "layers.{}.mlp.fc1",
     "fc2": "layers.{}.mlp.fc2",
 }
-SUPPORTED: dict[str, tuple[Any, ...]] = {  # besides intermediate_size
+SUPPORTED: dict[str, tuple[Any, ...]] = {  # besides intermediate_size and num_mel_bins
     "model_type": (MODEL_TYPE,),
     "patch_size": (PATCH, [PATCH, PATCH], (PATCH, PATCH)),
     "hidden_act": ("gelu",),
-    "num_mel_bins": (MELS,),
 }
 PROBLEMS = {
     "multi_label_classification": {"activation": "sigmoid", "metric": "mAP"},
@@ -88,17 +88,34 @@ class Settings:
     id2label: dict[Any, Any] | None = None
 
 
-def fits(weights: Weights) -> bool:
-    """Whether these names are of this format."""
-    return weights.has(PREFIX, "embeddings.patch_embeddings.")
+def fits(checkpoint: Checkpoint) -> bool:
+    """Whether the keys are of this format."""
+    return checkpoint.weights.has(PREFIX, "embeddings.patch_embeddings.")
 
 
 def read(checkpoint: Checkpoint) -> Converted:
+    """An AST, whose features are Kaldi's."""
+    normalisation, assumed = normalisation_of(checkpoint.preprocessor, checkpoint.where)
+    return convert(checkpoint, "ast", MELS, normalisation, assumed)
+
+
+def convert(
+    checkpoint: Checkpoint,
+    family: str,
+    mels: int,
+    normalisation: Mapping[str, Any],
+    assumed: Mapping[str, str],
+) -> Converted:
     """Names `audio_spectrogram_transformer.*` and `classifier.*` to ours.
 
     An ASTModel, which has no classifier and no prefix, gets a fresh head. A `stride` of the user
     must be the config's own.
+
+    Args:
+        family, mels: of the model.
+        normalisation: mean, std and padding; assumed: which of them the checkpoint does not store.
     """
+    assumed = dict(assumed)
     weights, where, config = checkpoint.weights, checkpoint.where, checkpoint.config
     if config is None:
         raise SpectrimError(
@@ -107,13 +124,13 @@ def read(checkpoint: Checkpoint) -> Converted:
         )
     settings = from_mapping(Settings, config, where, "in config.json")
     width, depth = settings.hidden_size, settings.num_hidden_layers
-    _check(settings, where)
+    _check(settings, mels, where)
     stride = (settings.frequency_stride, settings.time_stride)
     if checkpoint.stride not in (None, stride):
         raise SpectrimError(
             f"{where}: the stride is {stride} in config.json and cannot become {checkpoint.stride}."
         )
-    count = PatchGrid(settings.max_length, MELS, stride).count
+    count = PatchGrid(settings.max_length, mels, stride).count
     prefix = PREFIX if weights.has(PREFIX) else ""
     inner = f"{prefix}embeddings."
     tokens = [
@@ -138,7 +155,6 @@ def read(checkpoint: Checkpoint) -> Converted:
     labels = labels_for(
         checkpoint.labels, classes, where, stored_labels(settings.id2label, classes, where)
     )
-    normalisation, assumed = normalisation_of(checkpoint.preprocessor, where)
     if not has_head:
         state |= fresh_head(width, len(labels))
         assumed |= assumed_labels(labels) | {"head": FRESH_HEAD}
@@ -146,9 +162,9 @@ def read(checkpoint: Checkpoint) -> Converted:
         assumed["activation"] = "activation sigmoid for its one class"
     eps = settings.layer_norm_eps
     ours = from_family(
-        "ast", name=where, labels=labels, width=width, depth=depth,
+        family, name=where, labels=labels, width=width, depth=depth,
         heads=settings.num_attention_heads, frames=settings.max_length, stride=stride, eps=eps,
-        head_eps=eps, **normalisation, **_probabilities(settings, len(labels), where),
+        mels=mels, head_eps=eps, **normalisation, **_probabilities(settings, len(labels), where),
     )  # fmt: skip
     return Converted(ours, state, assumed)
 
@@ -173,10 +189,11 @@ def _block(weights: Weights, prefix: str, index: int, width: int, has_bias: bool
     }
 
 
-def _check(settings: Settings, where: str) -> None:
+def _check(settings: Settings, mels: int, where: str) -> None:
     """Refuse settings that Spectrim's transformer does not support."""
     width, heads = settings.hidden_size, settings.num_attention_heads
-    check_supported(settings, SUPPORTED | {"intermediate_size": (4 * width, None)}, where)
+    sizes = {"intermediate_size": (4 * width, None), "num_mel_bins": (mels,)}
+    check_supported(settings, SUPPORTED | sizes, where)
     if width % heads:
         raise SpectrimError(
             f"{where}: in config.json, the hidden_size {width} does not divide into "

@@ -160,7 +160,8 @@ def from_transformers(
         )
     options = LoadOptions(_fixed(frames), None, mean, std, padding, labels, activation, metric)
     weights = Weights(hf_model.state_dict(), kind)
-    converted = hugging_face.read(Checkpoint(weights, config.to_dict(), labels=labels))
+    checkpoint = Checkpoint(weights, config.to_dict(), labels=labels)
+    converted = (format_of(checkpoint) or hugging_face).read(checkpoint)
     name = getattr(config, "_name_or_path", "") or kind
     converted = replace(converted, config=replace(converted.config, name=name))
     device = hf_model.device if device is None else device

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import torch
+from torch import Tensor
+
 from ...common.errors import SpectrimError
-from ...pruning.patches import PatchGrid
+from ...pruning.patches import PATCH, PatchGrid
 from .checkpoint import State, Weights
 from .infer import ASSUMED_NORMALISATION, assumed_labels
 
@@ -49,11 +52,32 @@ def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
     return depth, state
 
 
+def distilled(weights: Weights, prefix: str) -> tuple[State, Tensor, int, int]:
+    """Take a distilled DeiT: embedding, blocks and last norm, renamed to ours.
+
+    Returns:
+        state: all but the positions.
+        positions: (1, 2 + patches, width).
+        depth, width: of the transformer.
+    """
+    kernel = weights.take(f"{prefix}patch_embed.proj.weight", None, 1, PATCH, PATCH)
+    width = len(kernel)
+    tokens = [weights.take(f"{prefix}{name}", 1, 1, width) for name in ("cls_token", "dist_token")]
+    positions = weights.take(f"{prefix}pos_embed", 1, None, width)
+    depth, state = blocks(weights, prefix, width)
+    state |= {
+        "patch.weight": kernel.transpose(2, 3),  # theirs is (frequency, time)
+        "patch.bias": weights.take(f"{prefix}patch_embed.proj.bias", width),
+        "prefix_tokens": torch.cat(tokens, 1),
+    }
+    return state | weights.layer("norm", f"{prefix}norm", width), positions, depth, width
+
+
 def _check_mlp(weights: Weights, name: str, width: int) -> None:
-    hidden = len(weights.require(name, None, width))
-    if hidden != 4 * width:
+    ratio, rest = divmod(len(weights.require(name, None, width)), width)
+    if ratio not in (0, 4) and not rest:
         raise SpectrimError(
-            f"{weights.where}: its MLP is {hidden / width:g} times as wide as the model; Spectrim "
+            f"{weights.where}: its MLP is {ratio} times as wide as the model ({name}); Spectrim "
             "supports 4 times only."
         )
 
