@@ -6,11 +6,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import random
-import shutil
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -19,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import torch
+from fuzz_arguments import Refused, make_arguments, read_arguments
+from fuzz_changes import mutated
+from fuzz_checkpoints import make_checkpoint, read_checkpoint
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-import spectrim
+from spectrim.audio.decode import duration_of
 from spectrim.audio.decode import read as decode
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
@@ -34,39 +34,7 @@ FORMATS = [
     ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_24"),
     ("W64", "PCM_16"), ("CAF", "PCM_16"), ("AU", "ULAW"),
 ]  # fmt: skip
-NUMBERS = [0, 1, 0x7F, 0x80, 0xFF]
 Input = Any
-
-
-class Refused(Exception):
-    """A command ended with a sentence."""
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """A few changes of bytes: set, removed, repeated, inserted, cut; most near the beginning."""
-    values = bytearray(data)
-    for _ in range(rng.choice([1, 1, 2, 4, 16])):
-        if not values:
-            break
-        near = min(len(values), rng.choice([64, 1024, len(values)]))
-        start, length = rng.randrange(near), rng.choice([1, 1, 2, 4, 8, 200])
-        change = rng.randrange(6)
-        if change == 0:
-            values[start : start + length] = bytes(
-                rng.randrange(256) for _ in values[start : start + length]
-            )
-        elif change == 1:
-            del values[start : start + length]
-        elif change == 2:
-            values[start:start] = values[start : start + length]
-        elif change == 3:
-            del values[start if rng.random() < 0.3 else len(values) - start :]
-        elif change == 4:
-            filled = bytes([rng.choice(NUMBERS)]) * length
-            values[start : start + length] = filled[: len(values) - start]
-        else:
-            values[start] ^= 1 << rng.randrange(8)
-    return bytes(values)
 
 
 @cache
@@ -81,60 +49,25 @@ def sounds() -> list[bytes]:
 
 
 def make_sound(rng: random.Random, folder: Path) -> Input:
-    return mutated(rng.choice(sounds()), rng)
+    """A damaged sound as bytes or as a file, whole or joined with another; and a part of it."""
+    data = mutated(rng.choice(sounds()), rng)
+    if rng.random() < 0.15:
+        data += rng.choice(sounds())
+    start = rng.choice([None, None, 0.0, 0.1, 0.3, 5.0])
+    end = None if start is None or rng.random() < 0.5 else start + 0.2
+    channel = rng.choice(["mix", "mix", "loudest", 0, 1])
+    if rng.random() < 0.5:
+        return data, start, end, channel
+    path = folder / f"sound{rng.choice(['.wav', '.ogg', '.mp3', '.m4a', '.w64', ''])}"
+    path.write_bytes(data)
+    return path, start, end, channel
 
 
-def read_sound(data: Input) -> None:
-    samples = decode(data)
+def read_sound(part: Input) -> None:
+    sound, start, end, channel = part
+    duration_of(sound)
+    samples = decode(sound, start, end, channel)
     assert samples.dtype == np.float32 and samples.ndim == 1 and np.isfinite(samples).all()
-
-
-@cache
-def checkpoints(folder: Path) -> list[Path]:
-    """A checkpoint of every format: ours, Hugging Face's, a .pth, AudioMAE's, ONNX."""
-    import foreign
-
-    paths = []
-    torch.manual_seed(0)
-    model = spectrim.create("ast-tiny", frames=32, labels=["a", "b"])
-    model.blocks = model.blocks[:1]
-    paths.append(spectrim.create("audiomae-tiny", frames=32, labels=["a"]).save(folder / "ours"))
-    torch.save(foreign.official_ast(), folder / "ast.pth")
-    torch.save({"model": foreign.audiomae()}, folder / "mae.pth")
-    paths += [folder / "ast.pth", folder / "mae.pth"]
-    with contextlib.suppress(ImportError):
-        from transformers import ASTConfig, ASTForAudioClassification
-
-        config = ASTConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=2,
-                           intermediate_size=256, max_length=32, frequency_stride=16,
-                           time_stride=16)  # fmt: skip
-        ASTForAudioClassification(config).save_pretrained(folder / "hugging-face")
-        paths.append(folder / "hugging-face")
-    onnx = ROOT / "tests" / "golden" / "release-0.1" / "model-ast.onnx"
-    return [*paths, *([onnx] if onnx.exists() else [])]
-
-
-def make_checkpoint(rng: random.Random, folder: Path) -> Input:
-    """One file of one checkpoint changed: of a folder, often its config."""
-    (folder / "good").mkdir(exist_ok=True)
-    source = rng.choice(checkpoints(folder / "good"))
-    target = folder / f"changed{source.suffix}"
-    shutil.rmtree(folder / "changed", ignore_errors=True)
-    if source.is_dir():
-        shutil.copytree(source, target)
-        victim = rng.choice(sorted(target.iterdir()))
-    else:
-        shutil.copy(source, target)
-        victim = target
-    victim.write_bytes(mutated(victim.read_bytes(), rng))
-    return target
-
-
-def read_checkpoint(path: Input) -> None:
-    if path.suffix == ".onnx":
-        spectrim.load_onnx(path)
-    else:
-        spectrim.load(path)
 
 
 def example(strategy: st.SearchStrategy[Any], rng: random.Random) -> Any:
@@ -227,54 +160,6 @@ def read_recipe_or_grid(pair: Input) -> None:
     else:
         kind = PretrainRecipe if path.name.startswith("pretrain") else Recipe
         read_recipe(path, changes, kind)
-
-
-ODD = ["0", "-1", "1.5", "nan", "inf", "1e400", "", " ", ",", "0.5", "0.5,0.7", "3,6", "input",
-       "every", "attention", "random", "tome", "/dev/zero", "n" * 300, "~nosuchuser/x", "clips",
-       "clips.csv", "model", "a.wav", "é\u202e", "nowhere:x", "mix", "loudest", "json", "csv",
-       "max", "cpu", "cuda:9", "float16", "std=0", "labels=a", "mean=x", "-", "--", "--json",
-       "99999999999999999999"]  # fmt: skip
-OPTIONS = ["--model", "--data", "--keep-rate", "--keep-rates", "--score", "--scores", "--blocks",
-           "--reduction", "--reductions", "--channel", "--load", "--frames", "--dtype",
-           "--device", "--hop", "--aggregate", "--format", "--split", "--fold", "--batch-size",
-           "--threads", "--top", "--agreement"]  # fmt: skip
-COMMANDS = [
-    ["tag", "a.wav"], ["macs", "model"], ["macs"], ["models"], ["data", "stats"],
-    ["data", "stats", "clips.csv"], ["sweep", "--no-timing", "--data", "clips"],
-    ["check", "model", "--no-timing", "--data", "clips"], ["data", "prepare", "fsdd"],
-    ["train", "recipe.yaml", "--dry-run"], ["nothing"],
-]  # fmt: skip
-
-
-def make_arguments(rng: random.Random, folder: Path) -> Input:
-    """Words of a command, most of them odd, and the folder to run it in."""
-    place = folder / "place"
-    if not place.exists():
-        (place / "clips").mkdir(parents=True)
-        model = spectrim.create("ast-tiny", frames=32, labels=["low", "high"])
-        model.save(place / "model")
-        for name in ("a.wav", "clips/b.wav"):
-            soundfile.write(place / name, np.random.default_rng(0).normal(0, 0.1, 6000), 16_000)
-        (place / "clips.csv").write_text("path,label\na.wav,low\nclips/b.wav,high\n")
-        shutil.copy(ROOT / "recipes" / "finetune.yaml", place / "recipe.yaml")
-    words = list(rng.choice(COMMANDS))
-    for _ in range(rng.randrange(4)):
-        words += [rng.choice(OPTIONS), rng.choice(ODD)] if rng.random() < 0.8 else [rng.choice(ODD)]
-    if "--model" not in words and words[0] in ("tag", "sweep"):
-        words += ["--model", "model"]
-    return place, words
-
-
-def read_arguments(call: Input) -> None:
-    from calls import call_spectrim
-
-    place, words = call
-    done = call_spectrim(tuple(words), place)
-    assert done.returncode in (0, 1, 2), done.returncode
-    assert "Traceback" not in done.stderr, done.stderr
-    if done.returncode:
-        assert done.stderr.strip()
-        raise Refused
 
 
 KINDS: dict[str, tuple[Callable[[random.Random, Path], Input], Callable[[Input], None]]] = {
