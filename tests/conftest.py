@@ -38,6 +38,14 @@ CLIPS = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_exports(tmp_path_factory: pytest.TempPathFactory):
+    """Exported files are not cached in the user's home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECTRIM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests marked `gpu` where there is none."""
     if torch.cuda.is_available():

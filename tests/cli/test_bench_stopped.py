@@ -12,7 +12,7 @@ def test_rows_so_far_are_printed_and_written(folder, tmp_path):
     """The hook sends the signal after the first of two batch sizes, so no step depends on time."""
     words = ["bench", "--model", str(folder / "model"), "--backends", "torch", "--rounds", "2",
              "--batch-sizes", "2,1", "--keep-rates", "0.5", "--no-memory", "--matmul-size", "64",
-             "--budget", "5", "--out", "results", "--json"]  # fmt: skip
+             "--budget", "1000", "--out", "results", "--json"]  # fmt: skip
     stopped = subprocess.run(
         [sys.executable, "-m", "spectrim", *words],
         cwd=tmp_path, capture_output=True, text=True,
@@ -20,7 +20,7 @@ def test_rows_so_far_are_printed_and_written(folder, tmp_path):
     )  # fmt: skip
     assert stopped.returncode == 130 and "Traceback" not in stopped.stderr, stopped.stderr
     notes = " ".join(stopped.stderr.split())
-    assert "estimate: about 15 s for up to 3 timings of at most 5 s" in notes
+    assert "estimate: about 50 min for up to 3 measurements of at most 1000 s, exports inc" in notes
     assert "the results so far are printed and in results" in notes
     printed = json.loads(stopped.stdout)
     assert printed["stopped"] is True

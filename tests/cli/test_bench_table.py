@@ -31,3 +31,9 @@ def test_every_column_fits_100_columns(monkeypatch, capsys):
     assert " rec. " in printed and " 0.5 " in printed
     assert "rec.: the recommended plan, segments, intensity several." in printed
     assert all(len(line) <= 100 for line in printed.splitlines())
+    # Interrupted early: the matrix product and the stages were not timed.
+    for early in result["rows"]:
+        early |= {"share_of_machine": None, "speedup_against": None, "peak_mb": None}
+    _print(result | {"stages": [], "machine_gmac_per_s": None})
+    printed = capsys.readouterr().out
+    assert "not timed (a" in printed and "stage" not in printed

@@ -16,7 +16,8 @@ import torch
 import spectrim
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.evaluation.bench.bench import bench
-from spectrim.evaluation.bench.candidates import PlannedModel, exported
+from spectrim.evaluation.bench.candidates import PlannedModel
+from spectrim.evaluation.bench.exports import export_within, exportable
 from spectrim.evaluation.bench.machine import matrix_product
 from spectrim.evaluation.bench.memory import peak_memory
 from spectrim.evaluation.bench.transformers_ast import Transformers
@@ -26,7 +27,7 @@ from spectrim.models.provenance import plan_record
 from spectrim.pruning.plan import paper_plan
 
 MEASURED = ("ms_per_clip", "clips_per_s", "gmac_per_s", "machine_gmac_per_s", "speedup")
-QUICK = {"rounds": 1, "budget": 0.0, "matmul_size": 64, "memory": False, "threads": 1}
+QUICK = {"rounds": 1, "budget": 1e9, "matmul_size": 64, "memory": False, "threads": 1}
 
 
 def test_there_is_a_row_for_each_batch_size_and_keep_rate(make):
@@ -71,9 +72,9 @@ def test_rows_are_reckoned_from_what_was_timed(make, monkeypatch):
         def call(self, waveforms):
             return len(waveforms)
 
-    monkeypatch.setattr("spectrim.evaluation.bench.bench.interleaved", plant)
+    monkeypatch.setattr("spectrim.evaluation.bench.rows.interleaved_within", plant)
     monkeypatch.setattr("spectrim.evaluation.bench.bench.stages", lambda *words: [])
-    monkeypatch.setattr("spectrim.evaluation.bench.bench._reference", lambda *words: Reference())
+    monkeypatch.setattr("spectrim.evaluation.bench.bench.reference_of", lambda *words: Reference())
     model = make("ast", depth=1)
     result = bench(model, "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
                    batch_sizes=[2], against="another",
@@ -122,7 +123,9 @@ def test_every_backend_is_given_as_many_threads_as_torch_has(make, monkeypatch):
         given.append(threads)
         raise SpectrimError("enough")
 
-    monkeypatch.setattr("spectrim.evaluation.bench.candidates.export", lambda *given, **how: None)
+    monkeypatch.setattr(
+        "spectrim.evaluation.bench.bench.export_within", lambda *given: {"1.0": Path("file")}
+    )
     monkeypatch.setattr("spectrim.evaluation.bench.candidates.load_onnx", stop)
     with pytest.raises(SpectrimError, match="enough"):
         bench(make("ast", depth=1), "test", backends=["onnxruntime"], keep_rates=[1.0],
@@ -237,19 +240,27 @@ def test_the_recommended_plan_has_rows_of_its_own(make):
 
 
 def test_a_recommended_plan_that_cannot_be_exported_is_timed_with_torch(make, monkeypatch):
-    files = []
+    exports = []
 
     def fail(model, file, **options):
-        if any(stage.is_adaptive for stage in model.plan.stages):
+        if model is not plain:
             raise SpectrimError("it keeps different numbers of patches.")
-        files.append(file.name)
+        exports.append(file.name)
 
-    monkeypatch.setattr("spectrim.evaluation.bench.candidates.export", fail)
-    folder, model = Path(), make("ast", depth=1)
-    adaptive = spectrim.prune(model, 0.5, blocks=(0,), reduction="ats")
+    monkeypatch.setattr("spectrim.evaluation.bench.exports.export", fail)
+    monkeypatch.setattr("spectrim.evaluation.bench.exports.keep_in_cache", lambda key, file: None)
+    plain = make("ast", depth=1)
+    adaptive = spectrim.prune(plain, 0.5, blocks=(0,), reduction="ats")
+    models = [PlannedModel("1.0", 1.0, plain), PlannedModel("recommended", 0.5, adaptive)]
     with pytest.warns(SpectrimNotice, match="timed with torch only: it keeps different numbers"):
-        assert not exported(PlannedModel("recommended", 0.5, adaptive), folder, print)
-    assert exported(PlannedModel("recommended", 0.5, model), folder, print)
+        files = export_within(models, "none", None, Path(), 1e9, print)
+    assert list(files) == ["1.0"] and exports == ["1.0-none.onnx"]
+    others = [*models[:1], PlannedModel("0.5", 0.5, adaptive)]
     with pytest.raises(SpectrimError, match="different numbers"):
-        exported(PlannedModel("0.5", 0.5, adaptive), folder, print)
-    assert files == ["recommended-none.onnx"]
+        export_within(others, "none", None, Path(), 1e9, print)
+    # What declares that it cannot be exported is known before.
+    by_lot = spectrim.prune(plain, 0.5, "random", blocks=(0,))
+    with pytest.warns(SpectrimNotice, match="recommended plan is timed with torch only"):
+        assert exportable([*models[:1], PlannedModel("recommended", 0.5, by_lot)]) == models[:1]
+    with pytest.raises(SpectrimError, match="cannot be exported"):
+        exportable([PlannedModel("0.5", 0.5, by_lot)])

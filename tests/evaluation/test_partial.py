@@ -48,6 +48,15 @@ def test_a_score_of_ones_own_is_never_taken_up():
     assert key(pruned) != key(pruned)
 
 
+def test_a_reduction_that_ranks_by_itself_is_taken_up():
+    """As the recommended plan of a model, which a sweep has by default."""
+    pruned = spectrim.prune(
+        spectrim.create("ast-tiny", frames=32, classes=2), 0.5, reduction="tome"
+    )
+    assert pruned.plan.stages[0].score is None
+    assert key(pruned) == key(pruned)
+
+
 def test_what_was_saved_is_taken_up_as_it_was(tmp_path):
     """Each variant's own outputs, of two batches, with a clip that failed in between."""
     model = spectrim.create("ast-tiny", frames=32, classes=2)

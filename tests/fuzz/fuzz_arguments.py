@@ -39,7 +39,8 @@ COMMANDS = [
     ["train", "recipe.yaml", "--dry-run"], ["nothing"], ["embed", "a.wav", "--model", "model"],
     ["analyze", "--model", "model", "--data", "clips.csv", "--examples", "1"],
     ["ablate", "--model", "model", "--data", "clips.csv"],
-    ["export", "model", "--out", "new"], ["bench", "--model", "model", "--budget", "0"],
+    ["export", "model", "--out", "new"], ["grid", "list", "grid.yaml"],
+    ["bench", "--model", "model", "--budget", "0.5", "--no-memory", "--matmul-size", "64"],
     ["grid", "report", "grid.yaml"], ["tag", "clips", "--out", "tags.csv"],
 ]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """A child process that tries inputs one after another and says what became of each.
 
 Reads "KIND NUMBER" per line and answers "right", "sentence" or "fault: TEXT". A limit of memory
-holds for the process and a limit of time for each input.
+holds for the process and a limit of CPU time for each input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import traceback
 import warnings
 from pathlib import Path
 
-SECONDS = 60  # per input, on a busy machine
+SECONDS = 60  # of CPU time per input, so that a busy machine changes nothing
 GIBIBYTES = 4  # beyond what the imports take
 
 
@@ -33,7 +33,7 @@ def outcome(kind: str, number: int, folder: Path) -> str:
 
     make, read = KINDS[kind]
     value = make(random.Random(f"{kind} {number}"), folder)
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         read(value)
     except SENTENCES as error:
@@ -45,7 +45,7 @@ def outcome(kind: str, number: int, folder: Path) -> str:
         text = " ".join(str(error).split())[:300]
         return f"fault: {type(error).__name__} in {last.filename}:{last.lineno}: {text}"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return "right"
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + GIBIBYTES * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGALRM, too_long)
+    signal.signal(signal.SIGPROF, too_long)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with tempfile.TemporaryDirectory() as folder:

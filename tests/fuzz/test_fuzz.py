@@ -21,7 +21,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 WORKER = Path(__file__).with_name("fuzz_worker.py")
 SHORT = {"audio": 60, "checkpoint": 12, "table": 25, "recipe": 12, "arguments": 12}
-PATIENCE = 150  # seconds without an answer; the worker's own limit is lower
+PATIENCE = 600  # seconds without an answer; the worker limits CPU time, and a wait takes none
 PER_CHILD = 500  # inputs, after which a fresh child starts
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import extensions
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.deploy.export import _check
+from spectrim.deploy.export import check_exportable
 from spectrim.models import block as block_module
 from spectrim.models.build import macs, prune
 from spectrim.models.presets import from_family
@@ -309,4 +309,4 @@ def test_what_declares_that_it_cannot_be_exported_is_not(make, kind):
     fickle.exportable = False
     model = make("ast", depth=2).with_plan(Plan((Stage(1, 0.5, **{kind: fickle}),)))
     with pytest.raises(SpectrimError, match=f"{kind} 'fickle', which cannot be exported"):
-        _check(model)
+        check_exportable(model)

@@ -23,7 +23,14 @@ from .options import (
     pruning_option,
     rates_of,
 )
-from .output import Output, announce, complain, progress, shows_results_so_far
+from .output import (
+    Output,
+    announce,
+    complain,
+    end_with_failures,
+    progress,
+    shows_results_so_far,
+)
 from .plan_options import Pruning, recommended_plan
 from .tables import print_table
 from .timing_options import Rounds, timing_option
@@ -87,7 +94,11 @@ def command(
     rounds: Rounds = 20,
     budget: Annotated[
         float,
-        timing_option(min=0, help="Time limit in seconds for each backend and batch size."),
+        timing_option(
+            min=0,
+            help="Time limit in seconds for each backend and batch size, exports included. Exports "
+            "are cached.",
+        ),
     ] = 120.0,
     memory: Annotated[bool, timing_option(help="Measure peak memory.")] = True,
     matmul_size: Annotated[
@@ -123,8 +134,9 @@ def command(
     if not pruning.is_given(keep_rates):
         recommended = recommended_plan(model, timed.recommendation)
 
-    timings = num_timings(timed, chosen, quantizations, sizes, against)
-    announce((timings * budget, f"up to {timings} timings of at most {budget:g} s, after exports"))
+    timings = num_timings(timed, chosen, quantizations, sizes, against, clips, memory)
+    text = f"up to {timings} measurements of at most {budget:g} s, exports included"
+    announce((timings * budget, text + (", and compilation" if loading.compile else "")))
 
     def finish(result: dict[str, Any]) -> None:
         path = save_json(out / "bench.json", result) if out else None
@@ -161,6 +173,10 @@ def command(
         raise
     loading.note_compilation(sum(row.get("compile_s", 0.0) for row in result["rows"]))
     finish(result)
+    end_with_failures(
+        f"exported files ({failure['quantization']}): {failure['error']}"
+        for failure in result["failures"]
+    )
 
 
 def _preset_or_checkpoint(
@@ -204,23 +220,29 @@ def _print(result: dict[str, Any]) -> None:
             _ratio(row["speedup"], row["speedup_quartiles"]),
         ]
         if reference:
-            cells.append(f"{row['speedup_against']:.2f}x")
-        cells += [f"{row['mac_ratio']:.2f}x", f"{row['share_of_machine']:.0%}"]
+            faster = row["speedup_against"]
+            cells.append("-" if faster is None else f"{faster:.2f}x")
+        share = row["share_of_machine"]
+        cells += [f"{row['mac_ratio']:.2f}x", "-" if share is None else f"{share:.0%}"]
         if with_memory:
             peak = row.get("peak_mb")
             cells.append("-" if peak is None else f"{peak:.0f}")
         lines.append(cells)
     labels = [plan_label(row["plan"]) for row in rows if row.get("recommended")]
     plan = f" rec.: the recommended plan, {labels[0]}." if labels else ""
+    peak = result["machine_gmac_per_s"]
+    product = f"a matmul of size {result['machine_product']}"
+    of_peak = f"not timed ({product})" if peak is None else f"of {peak:.1f} GMAC/s in {product}"
     print_table(
         columns,
         lines,
         f"{result['model']}, {result['frames']} frames, {result['timed']}; {result['dtype']} on "
         f"{machine_of(result)}; medians of interleaved pairs against the unpruned model.\n"
         f"{f'vs ref.: speed-up over {reference}. ' if reference else ''}"
-        f"MACs: reduction against unpruned. % of peak: of {result['machine_gmac_per_s']:.1f} "
-        f"GMAC/s in a matmul of size {result['machine_product']}.{plan}",
+        f"MACs: reduction against unpruned. % of peak: {of_peak}.{plan}",
     )
+    if not result["stages"]:  # interrupted before
+        return
     print_table(
         ["stage", "ms/clip"],
         [[stage["stage"], f"{stage['ms_per_clip']:.2f}"] for stage in result["stages"]],

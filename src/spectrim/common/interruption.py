@@ -1,9 +1,10 @@
-"""Ctrl-C that keeps what was computed: results so far, and points at which it is safe to stop."""
+"""Ctrl-C that keeps what was computed, points at which it is safe to stop, and limits of time."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,40 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, result: Any) -> None:
         super().__init__()
         self.result = result
+
+
+class OutOfTime(BaseException):
+    """A block of `time_limit` has taken too long; no Exception, so that no library handles it."""
+
+
+REPEAT = 5.0  # seconds after which `time_limit` raises again: libraries lose errors in callbacks
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `OutOfTime` in the block once so many seconds have passed.
+
+    Without effect outside the main thread, and on systems without interval timers (Windows).
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise OutOfTime
+
+    previous = signal.signal(signal.SIGALRM, end)
+    began = time.monotonic()
+    left, interval = signal.setitimer(signal.ITIMER_REAL, min(max(seconds, 1e-3), 1e6), REPEAT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        if left:  # the caller's own timer goes on
+            left = max(left - (time.monotonic() - began), 1e-3)
+            signal.setitimer(signal.ITIMER_REAL, left, interval)
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 
 RESULT_VERSION = 1
 PACKAGES = ("torch", "numpy", "scikit-learn", "soundfile", "soxr")
@@ -27,6 +29,16 @@ def versions(*more: str) -> dict[str, str]:
         **packages,
         "processor": processor(),
     }
+
+
+@cache
+def code_digest() -> str:
+    """A digest of Spectrim's own code, which changes between releases without its version."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def processor() -> str:

@@ -79,7 +79,7 @@ def export(
         raise SpectrimError("calibration requires quantize='int8' (--quantize int8).")
     if calibration is not None and not (calibration := list(calibration)):
         raise SpectrimError("`calibration` holds no batch. Pass None for dynamic int8.")
-    _check(model)
+    check_exportable(model)
     _needed()
     kind = "none" if quantize is None else f"int8 {'static' if calibration else 'dynamic'}"
     metadata = metadata_of(model, input, kind, name)
@@ -127,7 +127,12 @@ def metadata_of(
     )
 
 
-def _check(model: SpectrogramTransformer) -> None:
+def check_exportable(model: SpectrogramTransformer) -> None:
+    """Refuse what declares that it cannot be exported, without trying.
+
+    Raises:
+        SpectrimError: a score or reduction of the plan; a device or dtype.
+    """
     for stage in model.plan.stages:
         parts: dict[str, Any] = {"score": stage.rank, "reduction": stage.reduce}
         for kind, part in parts.items():

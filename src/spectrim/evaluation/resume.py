@@ -20,8 +20,6 @@ from ..common.hooks import seconds_between_saves
 from ..data.clip import Clip
 from ..models.provenance import plan_record, versions, weights_digest
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.reductions import REDUCTIONS
-from ..pruning.scores import SCORES
 from .predict import Predictions
 
 
@@ -91,9 +89,7 @@ def _key(models: Sequence[SpectrogramTransformer], clips: Sequence[Clip]) -> str
     settings += [
         [str(c.path), c.start, c.end, c.target_start, c.target_end, c.channel] for c in clips
     ]
-    stages = [stage for variant in models for stage in variant.plan.stages]
-    names = [name for stage in stages for name in (stage.score, stage.reduction)]
-    if not all(isinstance(name, str) and name in {*SCORES, *REDUCTIONS} for name in names):
+    if not all(variant.plan.is_built_in for variant in models):
         # The user's own code may have changed since, so such a run never resumes.
         settings.append(secrets.token_hex(16))
     return hashlib.blake2b(json.dumps(settings).encode(), digest_size=16).hexdigest()

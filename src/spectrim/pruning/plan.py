@@ -16,7 +16,7 @@ from .parts import declared, part_name, resolve
 from .reductions import REDUCTIONS, Reduction
 from .reductions.registry import papers_blocks
 from .saved_plans import PLAN_VERSION, upgrade
-from .scores import Score
+from .scores import SCORES, Score
 from .stage import PLACES, Stage, is_int
 
 
@@ -51,6 +51,16 @@ class Plan:
                 f"stages at {[s.at for s in self.stages]}; expected each block at most once, in "
                 "order, 'input' first (or once for each place in a block)."
             )
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether Spectrim itself has all scores and reductions; a user's own code may change."""
+        return all(
+            isinstance(stage.reduction, str)
+            and stage.reduction in REDUCTIONS
+            and (stage.score is None or (isinstance(stage.score, str) and stage.score in SCORES))
+            for stage in self.stages
+        )
 
     def at(self, block: int | str, place: str = "between") -> Stage | None:
         """The stage at a block, or at "input"."""

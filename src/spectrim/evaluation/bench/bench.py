@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,18 @@ from ...models.transformer import SpectrogramTransformer
 from ...pruning.defaults import BENCH_KEEP_RATES, RECOMMENDED
 from ...pruning.plan import Plan
 from ...pruning.saved_plans import plan_columns
-from ..timing import Timing, interleaved
-from .candidates import Candidate, Key, PlannedModel, Steps, exported, groups_of
-from .machine import MATMUL_SIZE, matrix_product, stages
-from .memory import noise, peak_memory
+from .candidates import (
+    Candidate,
+    Key,
+    PlannedModel,
+    exported_candidates,
+    torch_candidates,
+)
+from .exports import Steps, export_within, exportable
+from .machine import MATMUL_SIZE, stages
+from .memory import noise
+from .rows import Shares, add_memory, median_speed, timed_rows
+from .transformers_ast import reference_of
 
 BACKENDS = ("torch", *EXPORTED)
 
@@ -72,20 +79,24 @@ def bench(
         calibration: batches of waveforms that set the ranges of int8; None: dynamic int8, which
             OpenVINO would compute in float32, so it gets no such rows.
         against: "transformers": its AST of the same shape, with its own feature extractor.
-        rounds: maximum number of pairs; budget: seconds for the pairs of one backend and batch
-            size.
+        rounds: maximum number of pairs; budget: seconds for one backend and batch size, warm-ups
+            and exports included. Half of the time of exported files may go to exports, which are
+            cached. Compilation comes on top.
         threads: threads of every backend; None: torch's current number.
-        memory: measure peak memory, in a fresh process per row; on a GPU, the GPU's memory.
+        memory: measure peak memory, in a fresh process per row; on a GPU, the GPU's memory. All
+            rows together have `budget` seconds; the rows after that have None.
         matmul_size: matrix size used to measure the peak matmul throughput.
         compile: compile the models that PyTorch runs, for each batch size. Their rows have
             "compile_s", the seconds it took, and no memory.
 
     Returns:
-        {"machine_gmac_per_s": GMAC/s, "stages": rows, "rows": rows, ...}, plain data.
+        {"machine_gmac_per_s": GMAC/s, "stages": rows, "rows": rows, "failures": of exports, ...},
+        plain data.
 
     Raises:
         SpectrimError: a backend is unknown, not installed, or cannot run on the model's device;
-            `against` names a model that transformers does not have.
+            a plan cannot be exported; `against` names a model that transformers does not have;
+            the budget is too short for any row.
         Stopped: Ctrl-C; its result holds the rows so far, with "stopped": True.
     """
     chosen, threads = _chosen(backends, model), threads or torch.get_num_threads()
@@ -106,7 +117,7 @@ def bench(
             "Add --calibrate, or choose --backends onnxruntime."
         )
     _need(chosen)  # last: report what to install only if the call is valid
-    reference = None if against is None else _reference(against, model)
+    reference = None if against is None else reference_of(against, model)
     rates = [1.0, *(rate for rate in dict.fromkeys(keep_rates) if rate != 1.0)]
     plain = model.with_plan(Plan())
     pruned = [prune(plain, rate, score, blocks, reduction=reduction) for rate in rates[1:]]
@@ -117,6 +128,7 @@ def bench(
     if recommended is not None:
         rate = plan_columns(plan_record(recommended))["keep_rate"]
         models.insert(1, PlannedModel(RECOMMENDED, rate, prune(plain, plan=recommended)))
+    to_export = exportable(models) if runtimes else []
     for planned in models if compile else ():
         planned.model.compile()
     rows: list[dict[str, Any]] = []
@@ -125,13 +137,14 @@ def bench(
     context = TorchRunner(plain).context(name, max(batch_sizes))
     context.pop("plan")
     stage_rows: list[dict[str, Any]] = []
+    failures: list[dict[str, str]] = []
 
     def result() -> dict[str, Any]:
         for row in rows:
             row["model"] = name
         rows.sort(key=lambda row: batch_sizes.index(row["batch_size"]))
         return context | {
-            "machine_gmac_per_s": statistics.median(row["machine_gmac_per_s"] for row in rows),
+            "machine_gmac_per_s": median_speed(rows),
             "machine_product": matmul_size,
             "sound": "noise of the window's length",
             "timed": "waveforms to probabilities",
@@ -142,54 +155,60 @@ def bench(
             "against": None if reference is None else reference.description,
             "rows": rows,
             "stages": stage_rows,
+            "failures": failures,
             "versions": versions(*(name for name in chosen if name != "torch"), "transformers"),
             "format_version": RESULT_VERSION,
         }
 
+    def add(group: Sequence[Candidate], shares: Shares) -> None:
+        sources.update({candidate.key: candidate.source for candidate in group})
+        for batch_size in batch_sizes:
+            steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
+            waveforms = noise(batch_size, window)
+            seconds = shares.next()
+            rows.extend(timed_rows(group, waveforms, reference, rounds, seconds, matmul_size))
+            pass_point("bench:timings")
+
+    # Seconds of a backend at a batch size.
+    each = budget if reference is None else 2 * budget
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            # Export first, so that a model that cannot be exported fails before anything is timed.
-            to_export = [
-                planned
-                for planned in (models if runtimes else ())
-                if exported(planned, Path(folder), steps)
-            ]
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            # Torch runs first. It needs no export, so it answers early; and next to another
+            # runtime's threads and memory, it runs up to 5 % slower than alone.
+            if "torch" in chosen:
+                add(torch_candidates(models, folder), Shares(len(batch_sizes), each))
             steps("stages")
             stage_rows += stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
-            groups = groups_of(
-                models, to_export, chosen, quantize, calibration, Path(folder), threads, steps
-            )
-            for group in groups:
-                for batch_size in batch_sizes:
-                    steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
-                    waveforms = noise(batch_size, window)
-                    rows += _timed(
-                        group,
-                        waveforms,
-                        reference,
-                        rounds,
-                        budget,
-                        matmul_size,
-                        model.device,
-                        model.dtype,
+            for kind in quantize if runtimes else ():
+                fitting = backends_of(kind, runtimes, calibration)
+                timings = len(fitting) * len(batch_sizes)
+                shares = Shares(timings, each)
+                try:
+                    files = export_within(
+                        to_export, kind, calibration, folder, timings * each / 2, steps
                     )
-                    pass_point("bench:timings")
-                sources |= {candidate.key: candidate.source for candidate in group}
-            for row in rows if memory else ():
-                if "compile_s" in row:
-                    continue  # a fresh process would measure the compiler's memory
-                steps(
-                    f"memory of {row['backend']} {row['quantization']}, batch {row['batch_size']}"
+                except SpectrimError as error:  # keep the rows so far
+                    if not rows:
+                        raise
+                    failures.append({"quantization": kind, "error": str(error)})
+                    continue
+                for backend in fitting if models[0].name in files else ():
+                    add(exported_candidates(to_export, files, backend, kind, threads), shares)
+            if memory:
+                steps("memory")
+                add_memory(
+                    rows, sources, window, threads, budget, context["device"], context["dtype"]
                 )
-                source, batch_size = sources[_key(row)], row["batch_size"]
-                row["peak_mb"] = peak_memory(
-                    source, row["backend"], window, batch_size, threads,
-                    context["device"], context["dtype"],
-                )  # fmt: skip
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        rows += interrupt.result if isinstance(interrupt, Stopped) else []
         if not rows:
             raise
         raise Stopped(result() | {"stopped": True}) from None
+    if not rows:
+        raise SpectrimError(
+            f"a budget of {budget:g} s is too short to time anything. Use a larger --budget."
+        )
     return result()
 
 
@@ -199,14 +218,30 @@ def num_timings(
     quantize: Sequence[str],
     batch_sizes: Sequence[int],
     against: str | None,
+    calibration: Sequence[Sequence[np.ndarray]] | None = None,
+    memory: bool = False,
 ) -> int:
-    """The largest number of timings of `bench`, each of which takes at most its budget.
+    """How often the budget of `bench` is spent at most; exports are included.
 
-    Each backend, quantisation and batch size has one, with a reference two; one more times stages.
+    Once for each backend, quantisation and batch size, with a reference twice; once for the
+    stages, and once for the memory of all rows.
     """
-    per_backend = {name: 1 if name == "torch" else len(quantize) for name in BACKENDS}
-    groups = sum(per_backend[name] for name in _chosen(backends, model))
-    return 1 + groups * len(batch_sizes) * (1 if against is None else 2)
+    chosen = _chosen(backends, model)
+    runtimes = [backend for backend in chosen if backend != "torch"]
+    groups = len(chosen) - len(runtimes)
+    groups += sum(len(backends_of(kind, runtimes, calibration)) for kind in quantize)
+    return 1 + memory + groups * len(batch_sizes) * (1 if against is None else 2)
+
+
+def backends_of(
+    quantization: str,
+    runtimes: Sequence[str],
+    calibration: Sequence[Sequence[np.ndarray]] | None,
+) -> list[str]:
+    """The backends of exported files that run a quantisation."""
+    if quantization == "none" or calibration is not None:
+        return list(runtimes)
+    return [name for name in runtimes if name == "onnxruntime"]  # OpenVINO would run float32
 
 
 def _chosen(backends: Sequence[str] | None, model: SpectrogramTransformer) -> list[str]:
@@ -235,77 +270,3 @@ def _need(backends: Sequence[str]) -> None:
 
 def _installed() -> list[str]:
     return [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
-
-
-def _key(row: Mapping[str, Any]) -> Key:
-    name = RECOMMENDED if row.get("recommended") else str(row["keep_rate"])
-    return row["backend"], row["quantization"], name
-
-
-def _timed(
-    group: Sequence[Candidate],
-    waveforms: list[np.ndarray],
-    reference: Any,
-    rounds: int,
-    budget: float,
-    matmul_size: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> list[dict[str, Any]]:
-    """Rows of one backend at one batch size.
-
-    The matrix product that measures the machine is timed in turn with them, because the speed of
-    a shared machine changes from one minute to the next.
-    """
-    compile_seconds = [
-        candidate.runner.compile_for(waveforms)
-        if isinstance(candidate.runner, TorchRunner)
-        else 0.0
-        for candidate in group
-    ]
-    calls = [candidate.call(waveforms) for candidate in group]
-    multiply = matrix_product(matmul_size, device, dtype)
-    *timings, product = interleaved([*calls, multiply], rounds, budget, device=device)
-    machine = matmul_size**3 / product.seconds / 1e9
-    against: list[Timing | None] = [None] * len(group)
-    if reference is not None:
-        paired = [reference.call(waveforms), *calls]
-        against = list(interleaved(paired, rounds, budget, device=device)[1:])
-    batch_size = len(waveforms)
-    rows = []
-    for candidate, timing, paired_timing, seconds in zip(
-        group, timings, against, compile_seconds, strict=True
-    ):
-        row: dict[str, Any] = {
-            "backend": candidate.backend,
-            "quantization": candidate.quantization,
-            "keep_rate": candidate.planned.keep_rate,
-            "batch_size": batch_size,
-            "ms_per_clip": timing.seconds / batch_size * 1000,
-            "clips_per_s": batch_size / timing.seconds,
-            "gmacs": candidate.gmacs,
-            "gmac_per_s": candidate.gmacs * batch_size / timing.seconds,
-            "machine_gmac_per_s": machine,
-            "share_of_machine": candidate.gmacs * batch_size / timing.seconds / machine,
-            "speedup": timing.speedup,
-            "speedup_quartiles": [timing.low, timing.high],
-            "mac_ratio": group[0].gmacs / candidate.gmacs,
-            "pairs": timing.rounds,
-        }
-        if candidate.planned.name == RECOMMENDED:
-            row |= {"recommended": True, "plan": plan_record(candidate.planned.model.plan)}
-        if seconds:
-            row["compile_s"] = round(seconds, 3)
-        if paired_timing is not None:
-            row["speedup_against"] = paired_timing.speedup
-            row["speedup_against_quartiles"] = [paired_timing.low, paired_timing.high]
-        rows.append(row)
-    return rows
-
-
-def _reference(against: str, model: SpectrogramTransformer) -> Any:
-    if against != "transformers":
-        raise SpectrimError(f"against is {against!r}; expected 'transformers'.")
-    from .transformers_ast import Transformers
-
-    return Transformers(model)

@@ -13,7 +13,7 @@ import torch
 from ...audio.decode import read
 from ...deploy.runner import Runner
 from ...models.transformer import SpectrogramTransformer
-from ..timing import interleaved
+from ..timing import interleaved_within
 from .memory import noise
 
 MATMUL_SIZE = 4096  # large enough that the product runs at the peak rate
@@ -35,6 +35,7 @@ def stages(
 ) -> list[dict[str, Any]]:
     """Time of each stage from a file to probabilities: ms per clip, medians.
 
+    `budget` is for all of them, in seconds.
     The files are 44.1 kHz WAV of the window's length. The filter bank and the model run on batches.
     """
     clips = noise(batch_size, runner.window, FILE_RATE)
@@ -52,8 +53,10 @@ def stages(
         ]
         with torch.inference_mode():
             with_decoding, resampling, filter_bank, forward = (
-                interleaved([call], rounds, budget, device=model.device)[0].seconds
+                timing.seconds
                 for call in calls
+                for timing in interleaved_within([call], rounds, budget / len(calls), model.device)
+                if timing is not None
             )
     seconds = {
         "decode": max(0.0, with_decoding - resampling),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ def peak_memory(
     threads: int | None,
     device: str = "cpu",
     dtype: str = "float32",
+    seconds: float = math.inf,
 ) -> float | None:
     """Peak memory in MB of a fresh process that loads a model and runs a batch twice.
 
@@ -37,18 +39,42 @@ def peak_memory(
     Args:
         source: a folder saved by Spectrim ("torch"), or an ONNX file (any other backend).
         window: samples per clip.
+        seconds: after which the process is ended.
 
     Returns:
-        None if the system or the device does not report it, or if the process was killed, for
-        example because memory ran out.
+        None if the system or the device does not report it, if the process took too long, or if
+        it was killed, for example because memory ran out.
     """
+    if seconds <= 0:
+        return None
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        task = str(source), backend, window, batch_size, threads, device, dtype
-        try:
-            return pool.submit(_peak, *task).result()
-        except BrokenProcessPool:
+    receiver, sender = spawn.Pipe(duplex=False)
+    task = str(source), backend, window, batch_size, threads, device, dtype
+    process = spawn.Process(target=_send, args=(sender, _peak, task), daemon=True)
+    process.start()
+    sender.close()  # so that the end of the process ends the pipe
+    try:
+        if not receiver.poll(None if seconds == math.inf else seconds):
             return None
+        answer = receiver.recv()
+    except EOFError:
+        return None
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _send(sender: Connection, function: Callable[..., float | None], task: tuple[Any, ...]) -> None:
+    """Send what a function returns or raises."""
+    answer: float | Exception | None
+    try:
+        answer = function(*task)
+    except Exception as error:
+        answer = error
+    sender.send(answer)
 
 
 def _peak(

@@ -71,3 +71,14 @@ class Transformers:
                 return self.model(features).logits.float().sigmoid().cpu().numpy()
 
         return run
+
+
+def reference_of(against: str, model: SpectrogramTransformer) -> Transformers:
+    """The implementation to compare with, by its name.
+
+    Raises:
+        SpectrimError: there is none of this name, or it does not have the model.
+    """
+    if against != "transformers":
+        raise SpectrimError(f"against is {against!r}; expected 'transformers'.")
+    return Transformers(model)
