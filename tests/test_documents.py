@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import typer
 
 import spectrim
@@ -178,6 +179,30 @@ def test_the_python_in_it_runs(name, tmp_path, monkeypatch):
         assert spectrim.macs(pruned) < spectrim.macs(model)
 
 
+def python_blocks(*contents: str) -> list[str]:
+    """The blocks of Python in docs/deploy.md that contain these texts."""
+    blocks = re.findall(r"```python\n(.*?)```", text_of("docs/deploy.md"), re.DOTALL)
+    return [next(block for block in blocks if content in block) for content in contents]
+
+
+def test_the_python_about_events_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("long.wav", np.tile(RAMP, 2), 16_000)
+    labels, starts, ends = ["Dog bark", "Rain"], [0.0, 1.0], [2.0, 3.0]
+    names = {"starts": starts, "ends": ends, "labels": labels, "probabilities": [[0.6, 0.1]] * 2}
+    names["model"] = spectrim.create("ast-tiny", frames=128, labels=labels)
+    events, written = python_blocks("find_events", "write_events")
+    exec(compile(events, "docs/deploy.md", "exec"), names)
+    assert [event.label for event in names["events"]] == ["Dog bark"]
+    Path("events.csv").write_text(
+        "file,start,end,label,peak,mean,channel,status,error\n"
+        "long.wav,0.0,3.0,Dog bark,0.6,0.6,mix,ok,\nb.wav,0.0,3.0,,,,mix,no event,\n"
+    )
+    exec(compile(written, "docs/deploy.md", "exec"), {})
+    assert Path("long.wav.txt").read_text() == "0.000000\t3.000000\tDog bark\n"
+    assert not Path("b.wav.txt").exists()
+
+
 @pytest.mark.slow
 def test_the_python_about_export_runs(tmp_path, monkeypatch):
     """numpy and onnxruntime alone give what `load_onnx` gives. Three blocks keep it quick."""
@@ -187,7 +212,7 @@ def test_the_python_about_export_runs(tmp_path, monkeypatch):
     config = replace(spectrim.load("ast-digits").config, depth=3)
     monkeypatch.setattr(spectrim, "load", lambda name: SpectrogramTransformer(config))
     monkeypatch.setattr(spectrim, "prune", partial(spectrim.prune, blocks=(0, 1)))
-    ours, theirs = re.findall(r"```python\n(.*?)```", text_of("docs/deploy.md"), re.DOTALL)
+    ours, theirs = python_blocks("spectrim.export(", "import onnxruntime")
     names = {"sound": np.tile(RAMP, 2)}
     exec(compile(ours, "docs/deploy.md", "exec"), names)
     assert names["rows"][0]["labels"] and names["values"].shape == (1, 10)

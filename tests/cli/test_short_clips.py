@@ -73,7 +73,7 @@ def test_check_compares_the_shorter_models(run, short):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("sweep", "--frames", "auto"), "--frames auto works in tag and embed only"),
+        (("sweep", "--frames", "auto"), "--frames auto works in tag, embed and thresholds only"),
         (("macs", "ast-digits", "--frames", "9"), "--frames 9; expected a number of at least 16"),
         (("tag", "a.wav", "--frames", "x"), "--frames x; expected a number"),
     ],

@@ -164,7 +164,7 @@ def test_the_reason_names_the_class_that_comes_closest():
 
 
 def test_planted_bursts_are_reported_where_they_are(tmp_path):
-    """`Loudness` gives the largest magnitude of a window of 1 s: bursts of known level and place."""
+    """`Loudness` gives the largest magnitude of a window of 1 s, here of bursts of known level."""
     samples = np.zeros(20 * RATE, np.float32)
     for start, level in ((5.0, 0.8), (11.5, 0.6)):
         samples[round(start * RATE) : round((start + 2) * RATE)] = level
@@ -201,7 +201,7 @@ def test_digits_of_the_sample_pack_are_reported_where_they_were_planted():
 
 def test_failures_and_the_default_hop(tmp_path):
     (tmp_path / "bad.wav").write_text("no sound")
-    with pytest.raises(SpectrimError, match="bad.wav"):
+    with pytest.raises(SpectrimError, match=r"bad\.wav"):
         spectrim.tag_events(Loudness(), tmp_path / "bad.wav")
     failures = []
     assert spectrim.tag_events(Loudness(), tmp_path / "bad.wav", failures=failures) == []

@@ -22,6 +22,7 @@ COMMANDS = (
     "sweep",
     "tag",
     "embed",
+    "thresholds",
     "check",
     "analyze",
     "ablate",

@@ -57,8 +57,8 @@ ModelFrames = Annotated[
     str | None,
     model_option(
         metavar="INTEGER",
-        help="Input length in frames of 10 ms. In `tag` and `embed`, auto uses the shortest of "
-        "four lengths that holds each clip. Default: the length of the model.",
+        help="Input length in frames of 10 ms. In `tag`, `embed` and `thresholds`, auto uses the "
+        "shortest of four lengths that holds each clip. Default: the length of the model.",
     ),
 ]
 ModelLoad = Annotated[
@@ -216,7 +216,9 @@ class LoadingWithCompile(Loading):
 
 def _whole_number(frames: str) -> int:
     if frames == "auto":
-        raise SpectrimError("--frames auto works in tag and embed only. Pass a number of frames.")
+        raise SpectrimError(
+            "--frames auto works in tag, embed and thresholds only. Pass a number of frames."
+        )
     if not frames.isdecimal() or int(frames) < PATCH:
         raise SpectrimError(f"--frames {frames}; expected a number of at least {PATCH}.")
     return int(frames)

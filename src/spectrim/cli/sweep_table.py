@@ -134,7 +134,7 @@ def lengths_text(lengths: dict[str, Any]) -> str:
             f" --frames {row['frames']} needs {100 * row['work']:.0f} % of the MACs and keeps the "
             f"top class of {same_interval(row)} of the clips."
         )
-    return f"{text} --frames auto works in tag and embed only."
+    return f"{text} --frames auto works in tag, embed and thresholds only."
 
 
 def time_columns(rows: Sequence[Row]) -> list[Column]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ..audio.channels import Channel
+from ..audio.channels import MIX, Channel
 from ..audio.constants import SAMPLE_RATE
 from ..common.errors import SpectrimError
 from ..common.files import save_text
@@ -62,7 +63,10 @@ def event_text_of(out: Path) -> EventText | None:
 
 
 def write_events(
-    out: Path, events: Sequence[Event], recording: str, channel: Channel = "mix"
+    out: str | os.PathLike[str],
+    events: Sequence[Event],
+    recording: str,
+    channel: Channel = MIX,
 ) -> Path:
     """Write the events of one recording as a label track (.txt) or selection table.
 
@@ -74,6 +78,7 @@ def write_events(
     Raises:
         SpectrimError: another suffix; the file exists.
     """
+    out = Path(out)
     text = event_text_of(out)
     if text is None:
         raise SpectrimError(

@@ -9,21 +9,22 @@ from ..data.manifest import Manifest
 
 
 def clips_to_evaluate(
-    manifest: Manifest, split: str | None = None, fold: str | None = None
+    manifest: Manifest, split: str | None = None, fold: str | None = None, default: str = "test"
 ) -> Manifest:
     """Rows of a split and a fold; a note reports a default choice.
 
     Args:
-        split: a split's name, "all" for all rows, or None: 'test' if there is one, else all rows.
+        split: a split's name, "all" for all rows, or None: `default` if there is one, else all
+            rows.
         fold: a fold's name; None: all.
     """
     splits = sorted({clip.split for clip in manifest.clips if clip.split})
-    if split is None and "test" in splits:
-        split = "test"
-        _note(f"{manifest.source}: using split 'test' only; --split all uses all rows.")
+    if split is None and default in splits:
+        split = default
+        _note(f"{manifest.source}: using split {default!r} only; --split all uses all rows.")
     elif split is None and splits:
         _note(
-            f"{manifest.source}: no split is called 'test', so all rows are used "
+            f"{manifest.source}: no split is called {default!r}, so all rows are used "
             f"({', '.join(splits)}), perhaps also those that the model was trained on. Choose one "
             "with --split."
         )

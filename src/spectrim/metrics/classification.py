@@ -86,7 +86,7 @@ def standard_error(
 
 def resampled_map(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(resamples,) mAP over bootstrap resamples of the clips, with a fixed seed."""
-    return _weighted_map(outputs, truth, _draws(len(truth)))
+    return _weighted_map(outputs, truth, resampling_weights(len(truth)))
 
 
 def weighted_metric(
@@ -102,7 +102,7 @@ def _right(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return truth[np.arange(len(truth)), outputs.argmax(1)]
 
 
-def _draws(clips: int) -> np.ndarray:
+def resampling_weights(clips: int) -> np.ndarray:
     """(resamples, clips) how often a bootstrap draws each clip."""
     return np.random.default_rng(0).multinomial(clips, np.full(clips, 1 / clips), RESAMPLES)
 
