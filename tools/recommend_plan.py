@@ -22,6 +22,7 @@ import spectrim
 from spectrim.common.errors import SpectrimError
 from spectrim.common.files import save_json, save_text
 from spectrim.common.parse import read_json
+from spectrim.evaluation.measured import measured_of
 from spectrim.models.loading.native import CONFIG, RECOMMENDED
 from spectrim.models.provenance import plan_record
 from spectrim.pruning.plan import Plan, paper_plan
@@ -94,22 +95,6 @@ def measured_in(results: dict[str, Any], name: str, plan: Plan, held_out: str) -
             f"{name} names {held_out!r}."
         )
     return measured_of(rows[0], row, held_out)
-
-
-def measured_of(unpruned: dict[str, Any], pruned: dict[str, Any], title: str) -> Measured:
-    """What two rows of a sweep say about the plan of the second.
-
-    Where clips keep different numbers of patches, MACs are the mean of the clips.
-    """
-    return Measured(
-        data=title,
-        clips=pruned["clips"],
-        metric=pruned["metric"],
-        unpruned=unpruned["value"],
-        pruned=pruned["value"],
-        agreement=pruned["agreement"]["top1"]["value"],
-        mac_ratio=unpruned["gmacs"] / pruned.get("mean_gmacs", pruned["gmacs"]),
-    )
 
 
 def store(folder: Path, recommendation: Recommendation) -> None:

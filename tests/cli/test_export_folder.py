@@ -28,7 +28,7 @@ def test_a_folder_holds_the_model_with_its_plan(run, folder, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--out", "model.pth"], "ends in .onnx, or the name of a folder"),
+        (["--out", "model.pth"], "For a folder, use spectrim convert"),
         (["--out", "clips.csv"], "is not an .onnx file"),
         (["--out", "new", "--quantize", "int8"], "--quantize is for ONNX files"),
     ],

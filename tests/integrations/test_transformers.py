@@ -265,7 +265,7 @@ def test_what_a_plain_ast_cannot_compute_is_named(pruned, make):
         bridge.to_ast(pruned("ast"))
     with pytest.raises(SpectrimError, match="padding 'minimum', not 'zero'"):
         bridge.to_ast(make("ast", depth=2))
-    with pytest.raises(SpectrimError, match="pool 'patches', not 'prefix'"):
+    with pytest.raises(SpectrimError, match="family is 'audiomae', not 'ast'"):
         bridge.to_ast(make("audiomae", depth=2))
 
 

@@ -330,7 +330,7 @@ def _command(
     """The command that writes the recommended model; None if there is none."""
     if pruning is None:
         return None
-    words = ["spectrim", "export", model, *pruning]
+    words = ["spectrim", "convert", model, *pruning]
     words += ["--frames", loading.frames] if loading.frames else []
     for setting in loading.load or []:
         words += ["--load", setting]

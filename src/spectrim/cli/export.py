@@ -1,4 +1,4 @@
-"""`spectrim export`: a model as one ONNX file, or as a folder that Spectrim loads."""
+"""`spectrim export`: a model as one ONNX file; a folder is deprecated, see `convert`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def command(
     model: ModelName,
     out: Annotated[
         Path,
-        typer.Option(
-            help="The ONNX file to write, or a folder for a Spectrim model with its plan."
-        ),
+        typer.Option(help="The ONNX file to write. For a folder, use spectrim convert."),
     ],
     settings: ModelSettings,
     new_plan: NewPlan,
@@ -53,7 +51,7 @@ def command(
         typer.Option(min=1, help="Maximum number of clips of --calibrate, evenly spaced."),
     ] = CALIBRATION_CLIPS,
 ) -> None:
-    """Export a model with its pruning to an ONNX file, or to a folder that Spectrim loads."""
+    """Export a model with its pruning to an ONNX file."""
     from ..common.errors import SpectrimError
     from ..common.files import make_folder
     from ..common.versions import RESULT_VERSION, versions
@@ -70,6 +68,7 @@ def command(
     make_folder(out.parent)
     loaded = new_plan.apply(settings.classifier(model))
     if is_folder:
+        complain("note", "export to a folder is deprecated: use spectrim convert.")
         _save_folder(loaded, model, out, output)
         return
     if calibrate is not None and quantize is None:
@@ -111,8 +110,8 @@ def _is_onnx_file(out: Path) -> bool:
     suffix = out.suffix.removeprefix(".")
     if (suffix and not suffix.isdecimal() and not out.is_dir()) or out.is_file():
         raise SpectrimError(
-            f"--out {out} is not an .onnx file. Give a name that ends in .onnx, or the name of a "
-            "folder for a Spectrim model."
+            f"--out {out} is not an .onnx file. Give a name that ends in .onnx. For a folder, use "
+            "spectrim convert."
         )
     return False
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "check",
     "analyze",
     "ablate",
+    "convert",
     "export",
     "bench",
     "macs",

@@ -51,10 +51,12 @@ class CardFormat:
     Attributes:
         library: for the hub.
         use: Markdown.
+        needs_spectrim: whether the folder is read with Spectrim only.
     """
 
     library: str
     use: str
+    needs_spectrim: bool = True
 
 
 def _pipeline(imports: str) -> str:
@@ -63,7 +65,7 @@ def _pipeline(imports: str) -> str:
 
 SPECTRIM = CardFormat("spectrim", SPECTRIM_USE)
 TRANSFORMERS = CardFormat("transformers", f"{NEEDS_IMPORT}\n{_pipeline(REGISTRATION)}")
-PLAIN_AST = CardFormat("transformers", _pipeline(""))
+PLAIN_AST = CardFormat("transformers", _pipeline(""), needs_spectrim=False)
 
 
 def save_card(
@@ -71,21 +73,25 @@ def save_card(
     model: SpectrogramTransformer,
     card_format: CardFormat = TRANSFORMERS,
     source: str | None = None,
+    licence: str | None = None,
     measured: Measured | None = None,
 ) -> Path:
     """Write the card of a model as README.md.
 
     Args:
         source: the name that the model was loaded by; None: unknown.
+        licence: of the training recordings; None: unknown.
         measured: what the model gave on clips; None: it was not measured.
     """
-    return save_text(folder / CARD, card_text(model, card_format, source, measured))
+    text = card_text(model, card_format, source, licence, measured)
+    return save_text(folder / CARD, text)
 
 
 def card_text(
     model: SpectrogramTransformer,
     card_format: CardFormat = TRANSFORMERS,
     source: str | None = None,
+    licence: str | None = None,
     measured: Measured | None = None,
 ) -> str:
     """The card of a model in Markdown; arguments as `save_card`."""
@@ -100,8 +106,10 @@ def card_text(
         ("MACs per clip", f"{significant(cost)} G, {cost / unpruned:.0%} of the unpruned model"),
         ("window", f"{seconds:.2f} s ({config.frames} frames), {config.padding} padding"),
         ("classes", f"{len(config.labels)}, {config.activation}"),
-        (config.metric, "not measured" if measured is None else str(measured)),
+        ("measured", "no" if measured is None else str(measured)),
     ]
+    if licence is not None:
+        rows.append(("licence of the training recordings", licence))
     body = (
         f"# {title}\n\nAn audio spectrogram transformer, written by "
         f"[Spectrim](https://pypi.org/project/spectrim/).\n\n"
@@ -129,7 +137,7 @@ def _metadata(
         base_model=base if base and "/" in base else None,
         tags=["audio-classification", "spectrim", "token-pruning"],
     )
-    if measured is not None:
+    if measured is not None and measured.metric != "agreement":
         result = EvalResult(
             task_type="audio-classification",
             dataset_type=measured.data,

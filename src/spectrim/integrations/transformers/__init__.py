@@ -15,7 +15,7 @@ except ImportError as error:
     raise missing_package(__name__, "transformers", "transformers") from error
 
 from .configuration import SpectrimConfig
-from .convert import to_ast, to_transformers
+from .convert import quiet, to_ast, to_transformers
 from .feature_extraction import SpectrimFeatureExtractor
 from .modeling import SpectrimForAudioClassification
 from .schedule import KeepRateSchedule
@@ -25,6 +25,7 @@ __all__ = [
     "SpectrimConfig",
     "SpectrimFeatureExtractor",
     "SpectrimForAudioClassification",
+    "quiet",
     "to_ast",
     "to_transformers",
 ]

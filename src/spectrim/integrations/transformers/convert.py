@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+from transformers.utils import logging
 
 from ...common.errors import SpectrimError
 from ...models.config import ModelConfig, activation_of
@@ -67,6 +70,20 @@ def to_ast(
     frames, mean, std = model.config.frames, model.config.mean, model.config.std
     extractor = ASTFeatureExtractor(max_length=frames, mean=mean, std=std)
     return theirs.eval(), extractor
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Context in which transformers shows no progress bars, and no warnings of its mel filters."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="At least one mel filter")
+            yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _classes(config: ModelConfig) -> dict[str, Any]:

@@ -23,6 +23,8 @@ SAME = ("norm1", "proj", "norm2", "fc1", "fc2")  # layers of a block that only c
 
 def ast_differences(config: ModelConfig) -> list[str]:
     """What of a config an AST of transformers cannot compute, such as "padding 'minimum'"."""
+    if config.family != "ast":
+        return [f"its family is {config.family!r}, not 'ast'"]
     plain = from_family(
         "ast",
         **{name: getattr(config, name) for name in FREE},

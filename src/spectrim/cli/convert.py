@@ -1,0 +1,110 @@
+"""`spectrim convert`: a model as a folder, of Spectrim or of Hugging Face transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..common.text import significant
+from .options import BatchSize, DataPart, ModelName, ModelSettings, data_option
+from .output import Output, begins_anew, complain, end_with_failures, sweep_progress
+from .plan_options import NewPlan
+from .tables import print_text
+
+if TYPE_CHECKING:
+    from ..models.transformer import SpectrogramTransformer
+    from ..pruning.saved_plans import Measured
+
+EXAMPLE = "Example: spectrim convert ast-digits --to transformers --keep-rate 0.7 --out digits"
+
+
+def command(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="The folder to write. It must be new or empty.")],
+    settings: ModelSettings,
+    new_plan: NewPlan,
+    data_part: DataPart,
+    output: Output,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="spectrim: a folder that Spectrim loads. transformers: a folder for Hugging Face "
+            "transformers."
+        ),
+    ] = "spectrim",
+    data: Annotated[
+        Path | None,
+        data_option(
+            help="Manifest or folder of sound files on which the model is measured for its model "
+            "card. Default: not measured."
+        ),
+    ] = None,
+    batch_size: BatchSize = 16,
+) -> None:
+    """Write a model with its plan and a model card to a folder.
+
+    transformers reads an unpruned AST without Spectrim. Other models need one line before:
+    import spectrim.integrations.transformers.
+    """
+    from ..common.errors import SpectrimError
+    from ..common.versions import RESULT_VERSION, versions
+    from ..integrations.folders import check_format, check_new_folder, not_plain, save_folder
+    from ..integrations.model_card import TRANSFORMERS
+    from ..models.build import macs
+    from ..models.builtin import builtin_names, card
+    from ..models.provenance import plan_record
+    from ..models.recommended import prunes
+    from ..pruning.plan import Plan
+
+    check_format(to)
+    check_new_folder(out)
+    if data is None and (data_part.split or data_part.fold):
+        raise SpectrimError("--split and --fold require --data.")
+    load = settings.model if to == "spectrim" else settings.classifier
+    loaded = new_plan.apply(load(model))
+    if not prunes(loaded.plan):
+        loaded = loaded.with_plan(Plan())  # stages at keep rate 1.0 would look like pruning
+    with begins_anew():
+        measured, failures = (
+            (None, []) if data is None else _measure(loaded, model, data, data_part, batch_size)
+        )
+        licence = card(model).licence if model in builtin_names() else None
+        written = save_folder(loaded, out, to, source=model, licence=licence, measured=measured)
+    if written is TRANSFORMERS and not prunes(loaded.plan):
+        complain("note", f"a plain AST of transformers cannot hold this model: "
+                 f"{', '.join(not_plain(loaded))}.")  # fmt: skip
+    cost = macs(loaded) / 1e9
+    row = {
+        "folder": str(out),
+        "to": to,
+        "needs_spectrim": written.needs_spectrim,
+        "model": model,
+        "plan": plan_record(loaded.plan),
+        "frames": loaded.config.frames,
+        "gmacs": cost,
+        "measured": None if measured is None else measured.to_dict(),
+        "versions": versions("transformers") if to == "transformers" else versions(),
+        "format_version": RESULT_VERSION,
+    }
+    text = (
+        f"{out}: {len(loaded.labels)} classes; {loaded.plan}; {significant(cost)} GMACs per clip."
+    )
+    if measured is not None:
+        text += f" {measured}."
+    output.emit({"rows": [row]}, lambda: print_text(text))
+    complain("note", f"{out / 'README.md'} shows how to use the folder.")
+    end_with_failures(f"{path}: {message}" for path, message in failures)
+
+
+def _measure(
+    model: SpectrogramTransformer, name: str, data: Path, data_part: DataPart, batch_size: int
+) -> tuple[Measured, list[tuple[str, str]]]:
+    from ..data.manifest import read_data
+    from ..evaluation.clips import clips_to_evaluate
+    from ..evaluation.measured import measure
+
+    manifest = clips_to_evaluate(read_data(data), data_part.split, data_part.fold)
+    with sweep_progress(name, len(manifest.clips), 0) as steps:
+        return measure(model, name, manifest, batch_size, steps)
