@@ -1,7 +1,8 @@
 """Accuracy and time of every reduction on one model, and the cost of each on ViT-B.
 
     python benchmarks/reductions/measure.py accuracy MODEL --data MANIFEST --out FILE.json
-    python benchmarks/reductions/measure.py time FILE.json --threads 2
+    python benchmarks/reductions/measure.py export FILE.json --files FOLDER
+    python benchmarks/reductions/measure.py time FILE.json --data MANIFEST --files FOLDER
     python benchmarks/reductions/measure.py cost --threads 2 --out FILE.json
 
 Accuracy does not depend on the machine, so it may be measured on a busy one; time may not. Every
@@ -27,6 +28,7 @@ from spectrim.common.files import save_json
 from spectrim.data.cache import Waveforms
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import read_data
+from spectrim.deploy.onnx_model import OnnxModel
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import predict, window_seconds
 from spectrim.evaluation.sweep import truth_of
@@ -43,6 +45,7 @@ BATCH_SIZES = (1, 8)
 LOUD = 40 * np.log(10) / 10  # 40 dB as a difference of log power
 FULL = 0.9  # fraction of frames within 40 dB of the loudest, for a clip that fills its window
 COST_RATES = (0.6,)  # of keep-top, on ViT-B
+EXPORTED_RATES = (0.7, 0.5)  # of keep-top, for the rows timed in ONNX Runtime
 
 
 def plans_of(
@@ -89,8 +92,8 @@ def accuracy(args: argparse.Namespace) -> None:
         "full": packed(full),
         "rows": [],
     }
-    for (reduction, rate, plan), runner, outputs in zip(
-        rows, runners, predictions.outputs, strict=True
+    for (reduction, rate, plan), outputs, macs_of_clips in zip(
+        rows, predictions.outputs, predictions.macs, strict=True
     ):
         top = np.concatenate(outputs).argmax(1)
         result["rows"].append(
@@ -98,7 +101,8 @@ def accuracy(args: argparse.Namespace) -> None:
                 "reduction": reduction,
                 "keep_rate": rate,
                 "plan": str(plan),
-                "macs": spectrim.macs(runner.model) / macs,
+                # The mean over the clips: some reductions keep different numbers of patches.
+                "macs": float(np.concatenate(macs_of_clips).mean()) / macs,
                 "accuracy": float((top == truth).mean()),
                 "correct": packed(top == truth),
                 "same": packed(top == unpruned),
@@ -113,25 +117,62 @@ def packed(flags: np.ndarray) -> str:
     return bytes(np.packbits(flags)).hex()
 
 
+def export_rows(args: argparse.Namespace) -> None:
+    """Export the rows of a file that can be exported, at some keep rates; keep what is there."""
+    result = json.loads(args.file.read_text(encoding="utf-8"))
+    model = spectrim.load(args.model or result["model"])
+    for reduction, rate, plan in plans_of(model, KEEP_RATES):
+        path = exported_path(args.files, args.file, reduction, rate)
+        if rate not in (1.0, *EXPORTED_RATES) or path.exists():
+            continue
+        try:
+            spectrim.export(spectrim.prune(model, plan=plan).eval(), path, input="features")
+        except spectrim.SpectrimError as error:
+            print(f"{reduction}: not exported: {error}")
+
+
+def exported_path(folder: Path, record: Path, reduction: str, rate: float) -> Path:
+    """The ONNX file of a row."""
+    return folder / f"{record.stem}-{reduction}-{rate:g}.onnx"
+
+
 def times(args: argparse.Namespace) -> None:
-    """Time the rows of a file in PyTorch, without feature extraction."""
+    """Time the rows of a file, without feature extraction, on real clips.
+
+    Clips matter to reductions that keep different numbers of patches.
+    """
     torch.set_num_threads(args.threads)
     result = json.loads(args.file.read_text(encoding="utf-8"))
     model = spectrim.load(args.model or result["model"])
     plans = {(reduction, rate): plan for reduction, rate, plan in plans_of(model, KEEP_RATES)}
     rows = result["rows"]
-    samples = num_samples(model.config.frames)
-    rng = np.random.default_rng(0)
-    waveforms = [rng.normal(0, 0.1, samples).astype(np.float32) for _ in range(max(BATCH_SIZES))]
+    clips = read_data(args.data).select(args.split, args.fold).clips
+    evenly = np.linspace(0, len(clips) - 1, max(BATCH_SIZES)).astype(int)
+    waveforms = list(Waveforms([clips[i] for i in evenly], seconds=window_seconds(model)))
     runners = [
         TorchRunner(spectrim.prune(model, plan=plans[row["reduction"], row["keep_rate"]]).eval())
         for row in rows
     ]
+    exported = {}
+    if args.files:
+        paths = [
+            exported_path(args.files, args.file, row["reduction"], row["keep_rate"]) for row in rows
+        ]
+        exported = {
+            position: OnnxModel(path, threads=args.threads)
+            for position, path in enumerate(paths)
+            if path.exists()
+        }
     for size in BATCH_SIZES:
         inputs = runners[0].shared_inputs(waveforms[:size])
         calls = [partial(call, runner.timed_predict, inputs) for runner in runners]
         store(rows, f"torch-{size}", timings(calls, size, args.rounds))
-    result |= {"threads": args.threads, "versions": versions()}
+        if exported:
+            features, valid = inputs.features.numpy(), inputs.valid.numpy()
+            graphs = [partial(graph.run, features, valid) for graph in exported.values()]
+            exported_rows = [rows[position] for position in exported]
+            store(exported_rows, f"onnx-{size}", timings(graphs, size, args.rounds))
+    result |= {"threads": args.threads, "versions": versions("onnxruntime")}
     save_json(args.file, result)
     print(args.file)
 
@@ -142,11 +183,13 @@ def call(function: Callable[[Any], object], inputs: Any) -> object:
         return function(inputs)
 
 
-def timings(calls: list[Callable[[], object]], size: int, rounds: int) -> list[dict[str, float]]:
+def timings(
+    calls: Sequence[Callable[[], object]], size: int, rounds: int
+) -> list[dict[str, float]]:
     """Milliseconds per clip and speed-up over the first call, medians of interleaved pairs."""
     return [
         {"ms": 1000 * timing.seconds / size, "speedup": timing.speedup}
-        for timing in interleaved(calls, rounds, budget=1e9)
+        for timing in interleaved(list(calls), rounds, budget=1e9)
     ]
 
 
@@ -191,16 +234,23 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("accuracy")
     one.add_argument("model")
-    one.add_argument("--data", required=True)
-    one.add_argument("--split")
-    one.add_argument("--fold")
     one.add_argument("--title", help="Name of the model in the results.")
     one.add_argument("--out", type=Path, required=True)
     one.set_defaults(run=accuracy)
+    export = commands.add_parser("export")
+    export.set_defaults(run=export_rows)
     two = commands.add_parser("time")
-    two.add_argument("file", type=Path)
-    two.add_argument("--model", help="Folder, where the name in the file is only a title.")
     two.set_defaults(run=times)
+    for command in (one, two):
+        command.add_argument("--data", required=True)
+        command.add_argument("--split")
+        command.add_argument("--fold")
+    for command in (export, two):
+        command.add_argument("file", type=Path)
+        command.add_argument("--model", help="Folder, where the name in the file is only a title.")
+        command.add_argument(
+            "--files", type=Path, required=command is export, help="Folder of the ONNX files."
+        )
     three = commands.add_parser("cost")
     three.add_argument("--out", type=Path, required=True)
     three.add_argument("--batch-size", type=int, default=8)

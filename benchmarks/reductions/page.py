@@ -159,6 +159,41 @@ def few_stages(folder: Path, names: list[str]) -> str:
     return table(lines, [*header, "speed-up"], "-rrrlrrr")
 
 
+def two_sounds(folder: Path) -> str:
+    """On scenes of two sounds: whether both are recognised, and how the last tokens are shared."""
+    lines = []
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text("utf-8"))
+        for row in record["rows"]:
+            lines.append(
+                [
+                    record["model"],
+                    row["reduction"],
+                    f"{row['keep_rate']:g}",
+                    percent(row["both"]),
+                    percent(row["weaker_share"]),
+                    percent(row["nearly_dropped"]),
+                ]
+            )
+    header = ["model", "reduction", "keep rate", "both recognised", "share of the smaller"]
+    return table(lines, [*header, "under a tenth"], "--rrrr")
+
+
+def exported(records: list[Row]) -> str:
+    """Time of the exported rows in ONNX Runtime."""
+    lines = []
+    for record in records:
+        for row in record["rows"]:
+            if "onnx-8" not in row:
+                continue
+            cells = [f"{row[key]['ms']:.2f}" for key in ("onnx-1", "onnx-8")]
+            cells += [f"{row[key]['speedup']:.2f}x" for key in ("onnx-1", "onnx-8")]
+            name = [record["model"], row["reduction"], f"{row['keep_rate']:g}"]
+            lines.append([*name, f"{row['macs']:.2f}", percent(row["accuracy"]), *cells])
+    header = ["model", "reduction", "keep rate", "MACs", "accuracy", "ms, batch 1", "ms, batch 8"]
+    return table(lines, [*header, "speed-up, batch 1", "batch 8"], "--rrrrrrr")
+
+
 def cost(record: Row) -> str:
     """Time of each reduction on ViT-B at keep-top's MACs."""
     lines = [
@@ -240,6 +275,8 @@ def main() -> None:
         "equal-time": equal_time(records),
         "verdicts": verdicts(records),
         "few-stages": few_stages(folder / "few-stages", [record["model"] for record in records]),
+        "two-sounds": two_sounds(folder / "two-sounds"),
+        "exported": exported(records),
         "cost": cost(cost_record),
         "machine": f"{machine_of(cost_record)}, torch {cost_record['versions']['torch']}.",
     }

@@ -14,13 +14,8 @@ from ..tokens import Tokens, at_least_float32
 from .registry import register
 
 
-def _from_the_fourth(depth: int) -> tuple[int, ...]:
-    return tuple(range(3, depth))
-
-
 @register(
     "ats",
-    blocks=_from_the_fourth,
     default_score="value-attention",
     needs_positive_scores=True,
     adaptive=True,
@@ -29,6 +24,9 @@ def _from_the_fourth(depth: int) -> tuple[int, ...]:
 )
 def ats(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
     """Sample `count` times from the patches; repeated draws count once, so fewer may be left.
+
+    The authors act in every block from 3 on. There, small transformers keep one or two patches
+    (`results/reductions`), so the default is the paper's three blocks, as for keep-top.
 
     The points of the samples are spaced evenly over the cumulative distribution of the scores.
     The original takes as many points as the network has input patches, in every block: pass a
