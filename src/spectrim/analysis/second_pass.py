@@ -107,9 +107,9 @@ class PrunedModel:
 
     def _held(self, tokens: Tokens) -> np.ndarray:
         """(clips, patches) bool in the order of the view: a token holds the patch."""
-        held = tokens.holders(self.view.grid.count).cpu().numpy() >= 0
-        in_view = np.empty_like(held)
-        in_view[:, self._order] = held
+        is_held = tokens.holders(self.view.grid.count).cpu().numpy() >= 0
+        in_view = np.empty_like(is_held)
+        in_view[:, self._order] = is_held
         return in_view
 
     def _count(self, stage: int, stats: BatchStats, kept: np.ndarray) -> None:

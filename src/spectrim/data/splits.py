@@ -65,9 +65,9 @@ def split(
     else:
         train, valid, test = clips, (), ()
     if holdout and not valid:
-        held = _held_out(train, holdout, seed)
-        valid = tuple(clip for index, clip in enumerate(train) if index in held)
-        train = tuple(clip for index, clip in enumerate(train) if index not in held)
+        held_out = _held_out(train, holdout, seed)
+        valid = tuple(clip for index, clip in enumerate(train) if index in held_out)
+        train = tuple(clip for index, clip in enumerate(train) if index not in held_out)
     if not train:
         known = sorted({clip.split for clip in clips if clip.split})
         raise SpectrimError(
@@ -81,7 +81,7 @@ def _held_out(clips: Sequence[Clip], share: float, seed: int) -> set[int]:
     by_class: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, clip in enumerate(clips):
         by_class[clip.labels[:1]].append(index)
-    held: set[int] = set()
+    held_out: set[int] = set()
     generator = np.random.default_rng(seed)
     small: list[np.ndarray] = []  # classes whose share is less than one clip
     for label in sorted(by_class):
@@ -90,12 +90,12 @@ def _held_out(clips: Sequence[Clip], share: float, seed: int) -> set[int]:
             small.append(order)
             continue
         count = min(round(share * len(order)), len(order) - 1)  # at least one is left for training
-        held |= set(order[:count].tolist())
+        held_out |= set(order[:count].tolist())
     # Rounded class by class, all of them would give no clip, or all would give one. So their
     # shares are added up, and randomly chosen classes give one clip each. Example: 30 classes of
     # 3 clips and a share of 0.1 give 9 clips.
     count = round(share * sum(map(len, small)))
     divisible = [order for order in small if len(order) > 1]
     for index in generator.permutation(len(divisible))[:count]:
-        held.add(int(divisible[index][0]))
-    return held
+        held_out.add(int(divisible[index][0]))
+    return held_out

@@ -217,8 +217,8 @@ def reference_of(grid: Experiment, kind: str) -> str:
 def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
     column, kind, score, rate = key
     name = runs[0].metric
-    held = [run for run in runs if run.reference is not None]
-    pooled, paired = _figure(runs), _figure(held or runs)
+    with_reference = [run for run in runs if run.reference is not None]
+    pooled, paired = _figure(runs), _figure(with_reference or runs)
     if name == "accuracy":
         chosen = np.mean([_right(run.best, run.truth).mean() for run in runs])
     else:
@@ -227,7 +227,7 @@ def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
         column, kind, score, rate, name, runs[0].gmacs, pooled.value, pooled.error, float(chosen),
         runs[0].chosen_on, sum(run.early for run in runs), paired.value, paired.error,
         None if gap is None else gap.value, None if gap is None else gap.error,
-        len(runs), len(held),
+        len(runs), len(with_reference),
         len({path for run in runs for path in run.paths.tolist()}),
     )  # fmt: skip
 

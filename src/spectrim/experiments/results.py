@@ -124,18 +124,18 @@ def _plan_version(result: Mapping[str, Any]) -> int:
 
 def differs(cell: Cell, result: Mapping[str, Any]) -> str | None:
     """Describe how the settings of a result and of the cell differ; None if they agree."""
-    then = [result["recipe"], *result["changes"], f"from {result['start']}"]
-    now = [cell.recipe, *cell.changes, f"from {cell.start}"]
+    stored = [result["recipe"], *result["changes"], f"from {result['start']}"]
+    current = [cell.recipe, *cell.changes, f"from {cell.start}"]
     if "recipe_says" in result and Path(cell.recipe).is_file():
-        then += _flat(result["recipe_says"])
-        now += _flat(recipe_says(cell))
-    if sorted(then) == sorted(now):
+        stored += _flat(result["recipe_says"])
+        current += _flat(recipe_says(cell))
+    if sorted(stored) == sorted(current):
         rows = {(row["score"], row["keep_rate"]) for row in result.get("rows", ())}
         lacking = [f"{score}-{rate}" for score, rate in cell.pairs if (score, rate) not in rows]
         return f"without {', '.join(lacking)}" if lacking else None
     old, new = (
         ", ".join(text for text in ours if text not in theirs) or "nothing else"
-        for ours, theirs in ((then, now), (now, then))
+        for ours, theirs in ((stored, current), (current, stored))
     )
     return f"{old} there; {new} in the grid"
 

@@ -172,7 +172,7 @@ def _check_runnable(grid: Experiment, left: Sequence[Cell], results: ResultFolde
 def _run(
     grid: Experiment, cell: Cell, results: ResultFolder, reporter: Reporter, changes: Sequence[str]
 ) -> None:
-    began, says = time.time(), recipe_says(cell)  # which may change while it runs
+    began, recipe_text = time.time(), recipe_says(cell)  # which may change while it runs
     cache = f"data.cache={results.folder / 'waveforms'}"
     # Keep the head trained by the baseline, even if the recipe replaces the heads of other models.
     trained_on = cell.kind in ("tuned", "control") and str(cell.start).startswith("baseline/")
@@ -193,7 +193,7 @@ def _run(
         "keep_rate": cell.keep_rate,
         "plan_version": PLAN_VERSION,
         "recipe": cell.recipe,
-        "recipe_says": says,
+        "recipe_says": recipe_text,
         "changes": list(cell.changes),
         "run_changes": list(changes),
         "start": cell.start,

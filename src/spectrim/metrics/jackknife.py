@@ -49,12 +49,12 @@ def estimate(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) ->
         clip, or where the statistic is undefined without one of the groups.
     """
     total = sums.sum(0)
-    held = [group for group in sums if group.any()]
+    nonempty = [group for group in sums if group.any()]
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.asarray(statistic(total), float)
-        if len(held) < 2:
+        if len(nonempty) < 2:
             return Estimate(value, np.full(value.shape, np.nan))
-        left_out = np.stack([np.asarray(statistic(total - group), float) for group in held])
+        left_out = np.stack([np.asarray(statistic(total - group), float) for group in nonempty])
     return from_left_out(value, left_out)
 
 

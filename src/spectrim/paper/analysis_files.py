@@ -40,8 +40,8 @@ def save_figures(beside: Path, analysis: Path, ablation: Path) -> dict[str, str]
     Of Figure 3 that with most to see, hence the largest, that need not be drawn smaller.
     """
     examples = sorted(analysis.glob("fig3-*.png"), key=lambda path: -path.stat().st_size)
-    whole = (path for path in examples if _reduced(path, 1.0, FIGURE_LIMIT))
-    example = next(whole, examples[-1] if examples else None)
+    document = (path for path in examples if _reduced(path, 1.0, FIGURE_LIMIT))
+    example = next(document, examples[-1] if examples else None)
     chosen = [("fig3.png", example, EXAMPLE)] if example else []
     for name, caption in FIGURES.items():
         path = (ablation if name == "ablation.png" else analysis) / name
@@ -85,10 +85,10 @@ def save_tables(beside: Path, material: Material, findings: Sequence[Finding]) -
     Raises:
         SpectrimError: they are too large for a repository.
     """
-    whole = {"commands": [material.analysis["command"], material.ablation["command"]],
+    document = {"commands": [material.analysis["command"], material.ablation["command"]],
              "versions": material.analysis["versions"],
              "findings": [rounded(one.record()) for one in findings]}  # fmt: skip
-    written = [save_json(beside / "findings.json", whole)]
+    written = [save_json(beside / "findings.json", document)]
     rows = material.analysis["rows"]
     last = {id(row): row["retention"][-1]["after"] for row in rows if row["retention"]}
     head = ("model", "data", "score")

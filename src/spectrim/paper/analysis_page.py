@@ -55,9 +55,9 @@ def write(analysis: Path, ablation: Path, page: Path, speech: frozenset[str]) ->
     beside = make_folder(page.with_suffix(""))
     results = findings(material)
     save_tables(beside, material, results)
-    shown = save_figures(beside, analysis, ablation)
+    captions = save_figures(beside, analysis, ablation)
     command = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *sys.argv[1:]])
-    save_text(page, text_of(material, results, shown, command, page.stem))
+    save_text(page, text_of(material, results, captions, command, page.stem))
 
 
 def findings(material: Material) -> list[Finding]:
@@ -102,7 +102,11 @@ def check(material: Material) -> None:
 
 
 def text_of(
-    material: Material, results: Sequence[Finding], shown: dict[str, str], command: str, folder: str
+    material: Material,
+    results: Sequence[Finding],
+    captions: dict[str, str],
+    command: str,
+    folder: str,
 ) -> str:
     """The page."""
     commands = [material.analysis["command"], material.ablation["command"], command]
@@ -135,14 +139,14 @@ def text_of(
         "## In short",
         table([[one.title, one.verdict] for one in results], ["finding", "here"]),
     ]  # fmt: skip
-    paragraphs += [*figure(shown, folder, "fig3.png"), "## One by one"]
-    joint = [name for name in shown if name.startswith("fig6-")]
+    paragraphs += [*figure(captions, folder, "fig3.png"), "## One by one"]
+    joint = [name for name in captions if name.startswith("fig6-")]
     places = {1: ["ablation.png"], 5: ["fig5-clusters.png"], 6: ["retention.png", *joint],
               9: ["fig4-paper.png", "fig4-tau-b.png"], 10: ["received.png"]}  # fmt: skip
     for number, one in enumerate(results, 1):
         paragraphs += _section(number, one)
         for name in places.get(number - 1, []):
-            paragraphs += figure(shown, folder, name)
+            paragraphs += figure(captions, folder, name)
     paragraphs += [
         "## Not put to the test here",
         "Three findings are about models trained with pruning (Table I), which this analysis does "
@@ -216,10 +220,10 @@ def _first(material: Material) -> int:
     return min(row["after_blocks"] for row in material.ablation["rows"] if row["dropped"])
 
 
-def figure(shown: dict[str, str], folder: str, name: str) -> list[str]:
+def figure(captions: dict[str, str], folder: str, name: str) -> list[str]:
     """A figure and its caption; nothing where there is none."""
     alt = name.removesuffix(".png")
-    return [f"![{alt}]({folder}/{name})", f"*{shown[name]}*"] if name in shown else []
+    return [f"![{alt}]({folder}/{name})", f"*{captions[name]}*"] if name in captions else []
 
 
 if __name__ == "__main__":

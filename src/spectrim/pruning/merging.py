@@ -66,7 +66,7 @@ def merged(
     places = places.scatter(1, leaving, places.gather(1, into))
     holders = tokens.holders(num_input_patches)
     members = torch.where(holders < 0, -1, places.gather(1, holders.clamp(min=0)))
-    left = replace(
+    merged = replace(
         tokens,
         x=torch.cat([tokens.x[:, : tokens.num_prefix_tokens], averages], 1),
         origin=tokens.origin.gather(1, order),
@@ -75,7 +75,7 @@ def merged(
         members=members,
         proportional=proportional,
     )
-    return left if present is None else left.with_present(present)
+    return merged if present is None else merged.with_present(present)
 
 
 def merged_pairs(
@@ -103,8 +103,8 @@ def merged_pairs(
         is_merged = torch.arange(pairs, device=leaving.device) < numbers[:, None]
         into = torch.where(is_merged, into, leaving)
         stays = tokens.present
-    gone = torch.ones_like(leaving, dtype=torch.bool) if is_merged is None else is_merged
-    stays = stays & ~torch.zeros_like(stays).scatter(1, leaving, gone)
+    is_leaving = torch.ones_like(leaving, dtype=torch.bool) if is_merged is None else is_merged
+    stays = stays & ~torch.zeros_like(stays).scatter(1, leaving, is_leaving)
     # Those that stay first, in the order of the sequence.
     behind = ~stays.gather(1, sequence)
     count = tokens.count - pairs

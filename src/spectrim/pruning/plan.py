@@ -84,12 +84,12 @@ class Plan:
         def after(stage: Stage | None, arriving: int) -> int:
             return stage.leaves(arriving, num_prefix_tokens) if stage else arriving
 
-        left = after(self.at("input"), patches)
+        remaining = after(self.at("input"), patches)
         for block in range(depth):
-            attended = after(self.at(block, "before"), left)
+            attended = after(self.at(block, "before"), remaining)
             transformed = after(self.at(block), attended)
             counts.append((attended, transformed))
-            left = after(self.at(block, "after"), transformed)
+            remaining = after(self.at(block, "after"), transformed)
         return counts
 
     @property

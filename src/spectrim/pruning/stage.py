@@ -182,24 +182,24 @@ class Stage:
         count = self.requested(tokens.count, prefix)
         if not self.is_adaptive:
             count = min(count, tokens.count)
-        left = self._reduced(tokens, context.scores, count, context)
-        wrong = left.disagreement(tokens, context.clips.grid.count)
-        if wrong is not None:
-            raise SpectrimError(f"reduction {part_name(self.reduction)} returned {wrong}")
+        remaining = self._reduced(tokens, context.scores, count, context)
+        problem = remaining.disagreement(tokens, context.clips.grid.count)
+        if problem is not None:
+            raise SpectrimError(f"reduction {part_name(self.reduction)} returned {problem}")
         expected = self.leaves(tokens.count, prefix)
-        if left.count != expected and not (self.is_adaptive and left.count < expected):
+        if remaining.count != expected and not (self.is_adaptive and remaining.count < expected):
             raise SpectrimError(
-                f"reduction {part_name(self.reduction)} left {left.count} tokens of "
+                f"reduction {part_name(self.reduction)} left {remaining.count} tokens of "
                 f"{tokens.count}, but {expected} were expected; declare "
                 "tokens_after(arriving, count) on it."
             )
         if self.is_adaptive:
-            return left.trimmed()
+            return remaining.trimmed()
         if context.counts is not None and tokens.present is not None:
             # As when it is alone, a clip whose patches all stay keeps their order too.
             stays_whole = context.counts == tokens.present.sum(1)
-            left = left.restored(stays_whole, tokens, context.clips.grid.count)
-        return left
+            remaining = remaining.restored(stays_whole, tokens, context.clips.grid.count)
+        return remaining
 
     def _counts(self, tokens: Tokens, of: Callable[[int, int], int]) -> Tensor | None:
         """(batch,) patches that each clip keeps, as if it were alone; None if all clips are equal.

@@ -195,17 +195,17 @@ class Tokens:
         Raises:
             SpectrimError: a clip would have no patch left.
         """
-        here = keep.to(self.origin.device).gather(1, self.origin)
+        is_kept = keep.to(self.origin.device).gather(1, self.origin)
         if self.present is not None:
-            here = here & self.present
-        counts = here.sum(1)
+            is_kept = is_kept & self.present
+        counts = is_kept.sum(1)
         fewest, most = int(counts.min()), int(counts.max())
         if fewest == 0:
             empty = torch.nonzero(counts == 0).flatten().tolist()
             raise SpectrimError(
                 f"keep leaves no patch in clips {empty} of the batch. Omit these clips."
             )
-        index = here.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        index = is_kept.int().argsort(dim=1, descending=True, stable=True)[:, :most]
         present = torch.arange(most, device=counts.device) < counts[:, None]
         kept = self.take(index)
         return kept.with_present(present) if fewest < most else replace(kept, present=None)

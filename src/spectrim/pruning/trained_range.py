@@ -44,9 +44,9 @@ class TrainedRange:
         Args:
             patches: of a clip, at the input.
         """
-        left = patches
+        remaining = patches
         for stage in plan.stages:
-            arriving, left = left, stage.leaves(left)
+            arriving, remaining = remaining, stage.leaves(remaining)
             count = stage.stays(arriving)
             if count == arriving:
                 continue

@@ -215,8 +215,8 @@ def finish_epoch(
         evaluations = job.evaluate(accelerator, reporter.evaluated)
         for name, evaluation in evaluations.items():
             row[name] = round(evaluation.value, 6)
-            if left := evaluation.left_out:
-                reporter.note(f"{left} clips of {name} cannot be read and are left out.")
+            if left_out := evaluation.left_out:
+                reporter.note(f"{left_out} clips of {name} cannot be read and are left out.")
         split = row["selected_by"] = job.selected_by(row)
         best = progress.best
         is_better = split and (best is None or job.value(row, split) > job.value(best, split))

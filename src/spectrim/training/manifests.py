@@ -51,11 +51,11 @@ def splits_of(data: DataPart, seed: int) -> list[Splits]:
             )
         )
         used = {id(clip) for clip in divided[-1].all()}
-        left = [clip for clip in manifest.clips if id(clip) not in used]
-        if left:
-            unused = ", ".join(sorted({str(clip.split) for clip in left}))
+        others = [clip for clip in manifest.clips if id(clip) not in used]
+        if others:
+            unused = ", ".join(sorted({str(clip.split) for clip in others}))
             text = (
-                f"{name}: {len(left)} clips of split {unused} are not used; data.train_split, "
+                f"{name}: {len(others)} clips of split {unused} are not used; data.train_split, "
                 "data.valid_split and data.test_split name the splits in use."
             )
             warnings.warn(SpectrimNotice(text), stacklevel=2)

@@ -70,7 +70,7 @@ class Supervised(nn.Module):
         """(batch, classes) logits of a pass, float32, and its auxiliary losses."""
         auxiliary: list[Tensor] = []
 
-        def watch(tokens: Tokens, context: Context, stage: Stage | None, left: Tokens) -> None:
+        def watch(tokens: Tokens, context: Context, stage: Stage | None, remaining: Tokens) -> None:
             auxiliary.extend(context.losses)
 
         tokens = self.model.encode(features, valid, keep=keep, watch=watch, plan=plan)
@@ -226,10 +226,10 @@ class MaskedAutoEncoder(nn.Module):
     def guess(self, features: Tensor, valid: Tensor, keep: Tensor) -> Tensor:
         """(batch, patches, 256) normalised values of all patches, float32."""
         tokens = self.model.encode(features, valid, keep=keep)
-        seen = self.embed(self.norm(tokens.x))
-        width, num_prefix_tokens = seen.shape[2], tokens.num_prefix_tokens
-        patches = self.mask_token.expand(len(seen), keep.shape[1], -1).to(seen.dtype)
+        visible = self.embed(self.norm(tokens.x))
+        width, num_prefix_tokens = visible.shape[2], tokens.num_prefix_tokens
+        patches = self.mask_token.expand(len(visible), keep.shape[1], -1).to(visible.dtype)
         places = tokens.origin[..., None].expand(-1, -1, width)
-        patches = patches.scatter(1, places, seen[:, num_prefix_tokens:])
-        x = torch.cat([seen[:, :num_prefix_tokens], patches], 1) + self.positions
+        patches = patches.scatter(1, places, visible[:, num_prefix_tokens:])
+        x = torch.cat([visible[:, :num_prefix_tokens], patches], 1) + self.positions
         return self.predict(self.decoder_norm(self.decoder(x)))[:, num_prefix_tokens:].float()

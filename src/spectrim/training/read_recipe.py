@@ -105,10 +105,10 @@ def to_dict(recipe: Recipe | PretrainRecipe) -> dict[str, Any]:
 
 def folder_of(path: Path, changes: Sequence[str]) -> Path:
     """The default folder of a run's results; the same command gives the same folder."""
-    whole = ",".join([path.stem, *changes])
-    name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", whole)
-    if name != whole or len(name) > 120:  # file systems limit names to 255 bytes
-        digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
+    text = ",".join([path.stem, *changes])
+    name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", text)
+    if name != text or len(name) > 120:  # file systems limit names to 255 bytes
+        digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         name = f"{name[:100]}-{digest}"
     return Path("runs") / name
 

@@ -67,8 +67,10 @@ def train(
     make_folder(out)
     with claim(out / ".running") if main else nullcontext(True) as mine:
         if not mine:
-            who = holder(out / ".running")
-            raise SpectrimError(f"{out}: a process trains there already ({who}). Wait, or stop it.")
+            process = holder(out / ".running")
+            raise SpectrimError(
+                f"{out}: a process trains there already ({process}). Wait, or stop it."
+            )
         return _train(recipe, out, reporter, tick, accelerator)
 
 
@@ -208,8 +210,8 @@ def same_run(recipe: Recipe | PretrainRecipe, out: Path) -> dict[str, Any] | Non
     known = read_json(out / SETTLED)
     # Keys that are newer than the run have their default.
     stored = with_new_names(OmegaConf.create(known["recipe"]), None)
-    whole = OmegaConf.merge(to_dict(type(recipe)()), stored)
-    old, new = _leaves(OmegaConf.to_container(whole)), _leaves(to_dict(recipe))
+    complete = OmegaConf.merge(to_dict(type(recipe)()), stored)
+    old, new = _leaves(OmegaConf.to_container(complete)), _leaves(to_dict(recipe))
     changed = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())

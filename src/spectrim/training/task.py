@@ -109,12 +109,12 @@ def resolve(
     """
     divided = splits_of(recipe.data, recipe.seed)
     labels, aliases = classes_of(recipe.data.labels, divided)
-    loss, activation, metric, why = _objective(recipe.loss, recipe.select, divided)
+    loss, activation, metric, reason = _objective(recipe.loss, recipe.select, divided)
     shown = ", ".join(labels[:CLASSES_SHOWN]) + (", ..." if len(labels) > CLASSES_SHOWN else "")
     notes = [
         _split_sizes(divided),
         *_unused_folds(recipe.data, divided),
-        f"{len(labels)} classes ({shown}), {why}: loss {loss}, {activation}, {metric}.",
+        f"{len(labels)} classes ({shown}), {reason}: loss {loss}, {activation}, {metric}.",
         *_rare_classes(labels, divided),
         *_unlearnable_classes(labels),
     ]
@@ -178,9 +178,9 @@ def classes_of(labels: Any, divided: Sequence[Splits]) -> tuple[tuple[str, ...],
                 "one name per line."
             )
         labels = labels_in(file)
-    if wrong := [name for name in labels if isinstance(name, bool) or name is None]:
+    if unusable := [name for name in labels if isinstance(name, bool) or name is None]:
         raise SpectrimError(
-            f"data.labels holds {wrong[0]!r}, because YAML reads yes, no, on, off and null so. "
+            f"data.labels holds {unusable[0]!r}, because YAML reads yes, no, on, off and null so. "
             "Put such names in quotes."
         )
     names = tuple(str(name) for name in labels)

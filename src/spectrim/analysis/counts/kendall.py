@@ -34,9 +34,9 @@ def pair_counts(
     # Absent patches go last, where no counted patch follows them.
     scores = np.where(present, scores, np.inf)
     order = np.argsort(scores, axis=1, kind="stable")
-    scores, ranks, here = (np.take_along_axis(a, order, 1) for a in (scores, ranks, present))
+    scores, ranks, is_present = (np.take_along_axis(a, order, 1) for a in (scores, ranks, present))
     levels = np.arange(int(ranks.max(initial=0)) + 1)
-    is_level = (ranks[..., None] == levels) & here[..., None]
+    is_level = (ranks[..., None] == levels) & is_present[..., None]
     running = np.zeros((clips, patches + 1, len(levels)), np.int64)
     running[:, 1:] = is_level.cumsum(1)
     # Patches of equal score count only the patches before the first of them.
@@ -47,14 +47,14 @@ def pair_counts(
     before = np.take_along_axis(running, first[..., None], 1)
     lower = (before * (levels < ranks[..., None])).sum(2)
     higher = (before * (levels > ranks[..., None])).sum(2)
-    of_level, count = running[:, -1], here.sum(1)
+    of_level, count = running[:, -1], is_present.sum(1)
     return np.stack(
         [
             count * (count - 1) // 2,
-            (lower * here).sum(1),
-            (higher * here).sum(1),
+            (lower * is_present).sum(1),
+            (higher * is_present).sum(1),
             (of_level * (of_level - 1) // 2).sum(1),
-            ((places - first) * here).sum(1),
+            ((places - first) * is_present).sum(1),
         ],
         1,
     )

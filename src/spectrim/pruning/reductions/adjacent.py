@@ -55,8 +55,8 @@ def adjacent(
     similarity = (keys[:, :-1] * keys[:, 1:]).sum(-1)
     is_link = rows[:, :-1] == rows[:, 1:]
     if present is not None:
-        here = present.gather(1, sequence)
-        is_link = is_link & here[:, :-1] & here[:, 1:]
+        is_present = present.gather(1, sequence)
+        is_link = is_link & is_present[:, :-1] & is_present[:, 1:]
     similarity = similarity.masked_fill(~is_link, -torch.inf)
 
     most, numbers = num_merged(tokens, count, context.counts)
@@ -85,10 +85,10 @@ def _chosen(similarity: Tensor, is_link: Tensor, most: int, numbers: Tensor | No
     group = torch.where(is_link, torch.where(is_greedy, 0, 1), 2)
     in_groups = group.gather(1, by_similarity).argsort(dim=1, stable=True)
     order = by_similarity.gather(1, in_groups)[:, :most]
-    taken = torch.ones_like(order, dtype=torch.bool)
+    is_taken = torch.ones_like(order, dtype=torch.bool)
     if numbers is not None:
-        taken = torch.arange(most, device=order.device) < numbers[:, None]
-    return torch.zeros_like(is_link).scatter(1, order, taken)
+        is_taken = torch.arange(most, device=order.device) < numbers[:, None]
+    return torch.zeros_like(is_link).scatter(1, order, is_taken)
 
 
 def matching(similarity: Tensor) -> Tensor:

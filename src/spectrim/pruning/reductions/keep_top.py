@@ -22,9 +22,9 @@ def first_of(tokens: Tokens, order: Tensor, context: Context) -> Tokens:
 
     A clip with absent tokens keeps its own number of them, `context.counts`.
     """
-    left = tokens.take(order)
-    if left.present is None or context.counts is None:
-        return left
+    kept = tokens.take(order)
+    if kept.present is None or context.counts is None:
+        return kept
     # A clip with fewer patches than the others keeps the same number as if it were alone.
-    places = torch.arange(left.count, device=left.x.device)
-    return left.with_present(left.present & (places < context.counts[:, None]))
+    places = torch.arange(kept.count, device=kept.x.device)
+    return kept.with_present(kept.present & (places < context.counts[:, None]))

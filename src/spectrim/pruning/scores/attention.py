@@ -85,16 +85,16 @@ def pagerank(context: Context, *, iterations: int | None = None) -> Tensor:
         iterations = ITERATIONS[min(2, block * 3 // depth)]
     attention = context.attention_map()
     prefix, present = context.tokens.num_prefix_tokens, context.tokens.present
-    here = attention.new_ones(attention.shape[0], attention.shape[2])
+    presence = attention.new_ones(attention.shape[0], attention.shape[2])
     if present is not None:
-        here[:, prefix:] = present.to(here.dtype)
-    numbers = here.sum(1)[:, None, None]
-    importance = (here[:, None] / numbers).expand(-1, attention.shape[1], -1)
+        presence[:, prefix:] = present.to(presence.dtype)
+    numbers = presence.sum(1)[:, None, None]
+    importance = (presence[:, None] / numbers).expand(-1, attention.shape[1], -1)
     for _ in range(iterations):
         importance = (importance[:, :, None] @ attention)[:, :, 0]
     scaled = importance * numbers
     mean = scaled.sum(2, keepdim=True) / numbers
-    variance = ((scaled - mean).square() * here[:, None]).sum(2) / (numbers[..., 0] - 1).clamp(
+    variance = ((scaled - mean).square() * presence[:, None]).sum(2) / (numbers[..., 0] - 1).clamp(
         min=1
     )
     low, high = VARIANCES
