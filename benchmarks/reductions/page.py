@@ -159,6 +159,20 @@ def few_stages(folder: Path, names: list[str]) -> str:
     return table(lines, [*header, "speed-up"], "-rrrlrrr")
 
 
+def early(folder: Path) -> str:
+    """What sweeps of merging in the first four blocks found."""
+    lines = []
+    for path in sorted(folder.glob("*/results.json")):
+        unpruned, row = json.loads(path.read_text("utf-8"))["rows"]
+        rate = f"{row['keep_rate']:g}"
+        macs = f"{row['gmacs'] / unpruned['gmacs']:.2f}"
+        accuracies = [percent(unpruned["value"]), percent(row["value"])]
+        same = percent(row["agreement"]["top1"]["value"])
+        lines.append([path.parent.name, row["clips"], rate, macs, *accuracies, same])
+    header = ["model", "clips", "keep rate", "MACs", "unpruned", "merged", "same"]
+    return table(lines, header, "-" + "r" * (len(header) - 1))
+
+
 def two_sounds(folder: Path) -> str:
     """On scenes of two sounds: whether both are recognised, and how the last tokens are shared."""
     lines = []
@@ -275,6 +289,7 @@ def main() -> None:
         "equal-time": equal_time(records),
         "verdicts": verdicts(records),
         "few-stages": few_stages(folder / "few-stages", [record["model"] for record in records]),
+        "early": early(folder / "early"),
         "two-sounds": two_sounds(folder / "two-sounds"),
         "exported": exported(records),
         "cost": cost(cost_record),
