@@ -129,8 +129,13 @@ def stored_labels(
     return tuple(named[str(index)] for index in range(classes))
 
 
-def check_supported(settings: Any, supported: Mapping[str, tuple[Any, ...]], where: str) -> None:
-    """Refuse values in config.json that Spectrim's transformer or front ends do not support.
+def check_supported(
+    settings: Any,
+    supported: Mapping[str, tuple[Any, ...]],
+    where: str,
+    place: str = "in config.json",
+) -> None:
+    """Refuse values of a config that Spectrim's transformer or front ends do not support.
 
     Args:
         settings: an object with the values as attributes.
@@ -140,7 +145,7 @@ def check_supported(settings: Any, supported: Mapping[str, tuple[Any, ...]], whe
         value = getattr(settings, key)
         if value not in values:
             raise SpectrimError(
-                f"{where}: {key} is {value!r} in config.json; Spectrim supports {values[0]!r} only."
+                f"{where}: {key} is {value!r} {place}; Spectrim supports {values[0]!r} only."
             )
 
 
