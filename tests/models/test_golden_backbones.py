@@ -39,7 +39,11 @@ SSAST = [
     )
     for file, frames in (("full", 1024), ("short3", 1024), ("short1", 128))
 ]  # fmt: skip
-CASES = [*CED, *PASST, *EAT, *SSAST]
+MAEST = [
+    Case("maest", file, mels_first=False, near_tie=file == "short1")
+    for file in ("full", "short3", "short1")
+]
+CASES = [*MAEST, *CED, *PASST, *EAT, *SSAST]
 
 
 @pytest.fixture(autouse=True)

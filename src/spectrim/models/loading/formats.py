@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...common.errors import SpectrimError
-from . import audiomae, ced, eat, hugging_face, official_ast, passt, ssast
+from . import audiomae, ced, eat, hugging_face, maest, official_ast, passt, ssast
 from .checkpoint import Checkpoint, CheckpointFormat
 
 FORMATS: tuple[CheckpointFormat, ...] = (
+    maest,
     hugging_face,
     ced,
     eat,
