@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,3 +327,16 @@ def test_without_transformers_the_error_names_the_package():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "requires the package transformers" in done.stderr and ".[transformers]" in done.stderr
+
+
+def test_the_lines_in_the_guide_run(pruned, clips, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code = next(block for block in blocks if "import spectrim.integrations" in block)
+    model = pruned("ast")
+    written(model, tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    names = {"sound": read(clips["digit"])}
+    exec(compile(code, "docs/deploy.md", "exec"), names)
+    (row,) = spectrim.tag(model, (names["sound"], 16_000))
+    assert names["answers"][0]["label"] == row["labels"][0]["label"]
