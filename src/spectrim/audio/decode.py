@@ -1,4 +1,4 @@
-"""Decoding: any sound to 16 kHz mono float32, block by block, so hours of sound fit in memory."""
+"""Decoding: any sound to mono float32 at a model's sample rate, block by block, so hours of sound fit in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import soxr
 
 from ..common.errors import SpectrimError, SpectrimNotice
 from .channels import LOUDEST, MIX, Channel, Mixer, check_channel, energies
-from .constants import SAMPLE_RATE, WINDOW
+from .constants import SAMPLE_RATE, SHORTEST
 from .files import decode_file, seconds_of_file
 from .in_memory import RATES, from_library, samples_of, scaled
 from .sounds import Sound, as_sounds, is_seekable, opened, sound_name
@@ -26,33 +26,38 @@ LOUDEST_SAMPLE = 2.0**32  # well above integers stored as floats, well below an 
 
 
 def read(
-    sound: Sound, start: float | None = None, end: float | None = None, channel: Channel = MIX
+    sound: Sound,
+    start: float | None = None,
+    end: float | None = None,
+    channel: Channel = MIX,
+    rate: int = SAMPLE_RATE,
 ) -> np.ndarray:
     """Decode a sound, or the part of it between `start` and `end` seconds.
 
     Args:
         channel: an index from 0; "mix": the mean of all channels; "loudest": the channel with the
             highest RMS over the whole sound.
+        rate: sample rate of the result in Hz; a sound of another rate is resampled.
 
     Returns:
-        (samples,) float32, 16 kHz.
+        (samples,) float32.
 
     Raises:
         SpectrimError: not a sound, empty, shorter than one 25 ms window, or not finite.
     """
-    decoded = list(blocks(sound, start, end, channel))
+    decoded = list(blocks(sound, start, end, channel, rate))
     samples = np.concatenate(decoded) if decoded else np.zeros(0, np.float32)
     name = sound_name(sound)
     if start or end is not None:
         name += f" from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
-    check_length(len(samples), name)
+    check_length(len(samples), name, rate)
     return samples
 
 
-def check_length(samples: int, name: str) -> None:
-    """Refuse a sound that is shorter than one window of the filter bank."""
-    if samples < WINDOW:
-        problem = "is empty" if not samples else f"lasts {samples / SAMPLE_RATE * 1000:.1f} ms"
+def check_length(samples: int, name: str, rate: int) -> None:
+    """Refuse a sound that is shorter than one window of Kaldi's filter bank."""
+    if samples < SHORTEST * rate:
+        problem = "is empty" if not samples else f"lasts {samples / rate * 1000:.1f} ms"
         raise SpectrimError(f"{name}: {problem}; expected at least 25 ms of sound.")
 
 
@@ -76,9 +81,13 @@ def duration_of(sound: Sound) -> float | None:
 
 
 def blocks(
-    sound: Sound, start: float | None = None, end: float | None = None, channel: Channel = MIX
+    sound: Sound,
+    start: float | None = None,
+    end: float | None = None,
+    channel: Channel = MIX,
+    rate: int = SAMPLE_RATE,
 ) -> Iterator[np.ndarray]:
-    """Yield 16 kHz mono float32 blocks of a sound.
+    """Yield mono float32 blocks of a sound; arguments as `read`.
 
     Raises:
         SpectrimError: as `read`; damage in the middle raises when it is reached.
@@ -95,7 +104,7 @@ def blocks(
         channel = loudest_channel(sound)
     mixer = Mixer(name, channel)
     try:
-        yield from _resampled(_pieces(sound, start or 0, end), mixer, start or 0)
+        yield from _resampled(_pieces(sound, start or 0, end), mixer, start or 0, rate)
     finally:  # also if the caller needs no more blocks
         mixer.report()
 
@@ -147,15 +156,19 @@ def _pieces(sound: Sound, start: float, end: float | None) -> Iterator[tuple[int
 
 
 def _resampled(
-    pieces: Iterator[tuple[int, np.ndarray]], mixer: Mixer, start: float
+    pieces: Iterator[tuple[int, np.ndarray]], mixer: Mixer, start: float, target: int
 ) -> Iterator[np.ndarray]:
-    """Reduce to one channel, check, resample; `start` seconds precede the first block."""
+    """Reduce to one channel, check, resample to the rate `target`.
+
+    Args:
+        start: seconds that precede the first block.
+    """
     resampler, current_rate, seconds, is_loud = None, 0, start, False
     for rate, block in pieces:
         if rate != current_rate:
             if resampler is not None:
                 yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-            resampler, current_rate = _resampler(rate, mixer.name), rate
+            resampler, current_rate = _resampler(rate, target, mixer.name), rate
         mono = mixer(block)
         sizes = np.abs(mono)
         is_sane = sizes <= LOUDEST_SAMPLE  # false for NaN as well
@@ -178,14 +191,21 @@ def _resampled(
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _resampler(rate: int, name: str) -> soxr.ResampleStream | None:
+def _resampler(rate: int, target: int, name: str) -> soxr.ResampleStream | None:
     if not RATES[0] <= rate <= RATES[1]:
         raise SpectrimError(
             f"{name}: a sampling rate of {rate} Hz; expected {RATES[0]} to {RATES[1]} Hz."
         )
-    if rate == SAMPLE_RATE:
+    if rate == target:
         return None
+    if rate < target and target > SAMPLE_RATE:
+        # Not at 16 kHz: corpora of speech mix 8 and 16 kHz, and models are trained on both.
+        text = (
+            f"sound of {rate} Hz is resampled to the model's {target} Hz; there is nothing above "
+            f"{rate / 2:g} Hz, where the model expects sound."
+        )
+        warnings.warn(SpectrimNotice(text), stacklevel=5)
     try:
-        return soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        return soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
     except (ValueError, RuntimeError) as error:
         raise SpectrimError(f"{name}: a sampling rate of {rate} Hz: {error}.") from error

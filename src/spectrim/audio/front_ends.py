@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..common.errors import SpectrimError, nearest
-from .constants import FFT, LOW_HZ, PRE_EMPHASIS, RESAMPLING_EDGE, SAMPLE_RATE, SHIFT, WINDOW
+from .constants import FFT, LOW_HZ, PRE_EMPHASIS, SAMPLE_RATE, SHIFT, WINDOW
 
 if TYPE_CHECKING:
     from .log_mel import LogMel
@@ -79,10 +79,6 @@ class FrontEnd:
     def seconds(self, frames: int) -> float:
         """Seconds that `frames` frames span."""
         return self.num_samples(frames) / self.sample_rate
-
-    def seconds_to_read(self, frames: int) -> float:
-        """Seconds to decode of a clip whose first `frames` frames are needed."""
-        return self.seconds(frames) + RESAMPLING_EDGE
 
     def seconds_at(self, frame: float) -> float:
         """Seconds at the middle of a frame; a fraction lies between two frames."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..audio.constants import SAMPLE_RATE
 from ..common.errors import SpectrimError
 from .cache import CacheError, Waveforms
 from .clip import Clip
@@ -18,7 +19,7 @@ from .clip import Clip
 class Batch:
     """Clips that could be read, with their positions in the list and their waveforms.
 
-    `waveforms`: (samples,) float32 at 16 kHz each. `failures`: positions and messages of clips
+    `waveforms`: (samples,) float32 each. `failures`: positions and messages of clips
     that could not be read.
     """
 
@@ -33,6 +34,7 @@ def batches(
     seconds: float | None = None,
     workers: int = 2,
     cache: Path | None = None,
+    rate: int = SAMPLE_RATE,
 ) -> Iterator[Batch]:
     """Decode clips in order, one batch ahead.
 
@@ -41,8 +43,9 @@ def batches(
         seconds: decode at most this much of each clip.
         workers: number of decoding threads.
         cache: folder of decoded waveforms, see `Waveforms`.
+        rate: sample rate in Hz.
     """
-    waveforms = Waveforms(clips, cache, seconds)
+    waveforms = Waveforms(clips, cache, seconds, rate)
 
     def decode(position: int) -> np.ndarray | SpectrimError:
         try:

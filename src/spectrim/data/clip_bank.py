@@ -24,7 +24,7 @@ class ClipBank:
     """Decoded clips, or some clips of a list.
 
     Attributes:
-        samples: (total,) float32 at 16 kHz: the clips one after the other, each without its mean.
+        samples: (total,) float32: the clips one after the other, each without its mean.
         starts, lengths: (clips,) first sample and number of samples of each; a clip that could
             not be read has the length 0.
         positions: (clips,) ascending positions in the list; None: all clips of the list.
@@ -112,11 +112,14 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
-def fits(clips: int, seconds: float, device: torch.device, processes: int = 1) -> bool:
+def fits(
+    clips: int, seconds: float, device: torch.device, processes: int = 1, rate: int = SAMPLE_RATE
+) -> bool:
     """Whether clips of at most this length take less than `BUDGET` of the free memory.
 
     Args:
         processes: number of processes of this run that share the memory of a CPU.
+        rate: samples per second.
     """
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
@@ -124,4 +127,4 @@ def fits(clips: int, seconds: float, device: torch.device, processes: int = 1) -
         import psutil  # comes with accelerate
 
         free = psutil.virtual_memory().available // processes
-    return clips * seconds * SAMPLE_RATE * BYTES <= BUDGET * free
+    return clips * seconds * rate * BYTES <= BUDGET * free

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio.constants import WINDOW
 from ..common.errors import SpectrimError
 from ..common.splitmix import numbers
 from .augment import Augmentation, Draws
@@ -66,6 +65,7 @@ class TrainLoader:
         augment: draws the random numbers.
         frames: of the features.
         join: samples of a window that is filled with further random clips; 0: no clip follows.
+        shortest: samples of the shortest readable clip.
         batch_size: clips in total, over all processes.
         rank, world: index of this process and number of processes.
         workers: threads.
@@ -80,6 +80,7 @@ class TrainLoader:
     batch_size: int
     seed: int
     join: int = 0
+    shortest: int = 400
     rank: int = 0
     world: int = 1
     workers: int = 2
@@ -175,9 +176,9 @@ class TrainLoader:
         """
         columns: list[np.ndarray] = []
         filled = lengths(positions) if self.join else np.full(len(positions), 0)
-        # A readable clip is at least WINDOW samples long. Twice as many draws as windows leave
+        # A readable clip is at least `shortest` samples long. Twice as many draws as windows leave
         # room for unreadable ones.
-        while len(columns) < 2 * self.join // WINDOW and (filled < self.join).any():
+        while len(columns) < 2 * self.join // self.shortest and (filled < self.join).any():
             bits = numbers(draws.key[positions], len(columns) + 1)[:, -1].numpy()
             # A row that is full gets its own clip, which starts after the end of the window.
             column = np.where(filled < self.join, (bits >> 1) % self.count, positions)

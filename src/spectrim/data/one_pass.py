@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio.constants import SAMPLE_RATE, WINDOW
+from ..audio.constants import SAMPLE_RATE, SHORTEST
 from ..audio.decode import blocks, duration_of, read
 from ..common.errors import SpectrimError
 from .clip import Clip
@@ -21,7 +21,10 @@ Span = tuple[float, float | None]  # start and end in seconds; None: the end of 
 
 
 def decode_clips(
-    clips: Sequence[Clip], executor: Executor, seconds: float | None = None
+    clips: Sequence[Clip],
+    executor: Executor,
+    seconds: float | None = None,
+    rate: int = SAMPLE_RATE,
 ) -> Iterator[np.ndarray | SpectrimError]:
     """Decode clips, and return them in order; an unreadable clip gives its error.
 
@@ -30,6 +33,7 @@ def decode_clips(
 
     Args:
         seconds: at most this much of each clip; None: all of it.
+        rate: sample rate in Hz.
     """
     files: dict[str, list[int]] = defaultdict(list)
     for position, clip in enumerate(clips):
@@ -37,55 +41,60 @@ def decode_clips(
     tasks: dict[int, tuple[Future[list[np.ndarray | SpectrimError]], int]] = {}
     for positions in files.values():
         spans = [(clips[p].start or 0.0, clips[p].end_within(seconds)) for p in positions]
-        task = executor.submit(read_parts, clips[positions[0]].path, spans)
+        task = executor.submit(read_parts, clips[positions[0]].path, spans, rate)
         tasks |= {position: (task, row) for row, position in enumerate(positions)}
     for position in range(len(clips)):
         task, row = tasks.pop(position)
         yield task.result()[row]
 
 
-def read_parts(path: Path, spans: Sequence[Span]) -> list[np.ndarray | SpectrimError]:
+def read_parts(
+    path: Path, spans: Sequence[Span], rate: int = SAMPLE_RATE
+) -> list[np.ndarray | SpectrimError]:
     """The parts of a file between starts and ends, in the order of `spans`.
 
-    One pass over the file if the parts cover most of it and its rate is 16 kHz. Otherwise each
-    part is read on its own: a resampler at the edge of a part must not see its neighbour.
+    One pass over the file if the parts cover most of it and it has the rate asked for. Otherwise
+    each part is read on its own: a resampler at the edge of a part must not see its neighbour.
     """
     parts: dict[int, np.ndarray] = {}
-    if len(spans) > 1 and _in_one_pass(path, spans):
+    if len(spans) > 1 and _in_one_pass(path, spans, rate):
         try:
-            parts = dict(_cut(path, spans))
+            parts = dict(_cut(path, spans, rate))
         except SpectrimError:
             parts = {}  # a damaged file: some of its parts may still be readable
-    return [parts[row] if row in parts else _read(path, span) for row, span in enumerate(spans)]
+    return [
+        parts[row] if row in parts else _read(path, span, rate)
+        for row, span in enumerate(spans)
+    ]
 
 
-def _in_one_pass(path: Path, spans: Sequence[Span]) -> bool:
+def _in_one_pass(path: Path, spans: Sequence[Span], rate: int) -> bool:
     import soundfile
 
     try:
-        rate = soundfile.info(os.fspath(path)).samplerate
+        stored_rate = soundfile.info(os.fspath(path)).samplerate
     except (soundfile.LibsndfileError, OSError, TypeError):
         return False
     duration = duration_of(path)
-    if rate != SAMPLE_RATE or duration is None:
+    if stored_rate != rate or duration is None:
         return False
     covered = sum(min(duration if end is None else end, duration) - start for start, end in spans)
     return covered >= MIN_SHARE * duration
 
 
-def _cut(path: Path, spans: Sequence[Span]) -> Iterator[tuple[int, np.ndarray]]:
+def _cut(path: Path, spans: Sequence[Span], rate: int) -> Iterator[tuple[int, np.ndarray]]:
     """Rows of `spans` and their samples; parts that are too short for a window are left out."""
-    waveform = np.concatenate(list(blocks(path)))
+    waveform = np.concatenate(list(blocks(path, rate=rate)))
     for row, (start, end) in enumerate(spans):
-        first = round(start * SAMPLE_RATE)
-        part = waveform[first : None if end is None else round(end * SAMPLE_RATE)]
-        if len(part) >= WINDOW:
+        first = round(start * rate)
+        part = waveform[first : None if end is None else round(end * rate)]
+        if len(part) >= SHORTEST * rate:
             # Copied, because a view would keep the whole file in memory.
             yield row, part.copy()
 
 
-def _read(path: Path, span: Span) -> np.ndarray | SpectrimError:
+def _read(path: Path, span: Span, rate: int) -> np.ndarray | SpectrimError:
     try:
-        return read(path, *span)
+        return read(path, *span, rate=rate)
     except SpectrimError as error:
         return error

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples
+from ..audio.constants import MELS
 from ..audio.decode import blocks, check_length, sound_name
-from ..audio.filterbank import FilterBank, sound
+from ..audio.front_ends import KALDI, FrontEnd
+from ..audio.log_mel import LogMel
 from ..common.errors import SpectrimError
 from .clip import Clip
 
@@ -51,17 +52,20 @@ def measure(
     clips: Sequence[Clip],
     seconds: float | None = None,
     workers: int = 2,
+    audio: FrontEnd = KALDI,
+    mels: int = MELS,
     tick: Callable[[int], object] = lambda done: None,
 ) -> Stats:
     """Decode clips and measure them, ten seconds at a time.
 
     `mean` and `std` (of the population, summed in float64) count only frames that contain sound.
     They differ from the paper's, which include padding: padding pulls the mean towards its own
-    value, more so for short clips. Digital silence within a clip counts as sound, at the floor of
-    -15.94.
+    value, more so for short clips. Digital silence within a clip counts as sound, at Kaldi's floor
+    of -15.94.
 
     Args:
         seconds: at most this much of each clip; lengths are those of the decoded parts.
+        audio, mels: front end and number of mel bins, of which mean and std are measured.
         workers: number of threads; each measures one clip at a time.
         tick: called with 1 after each clip.
 
@@ -72,11 +76,11 @@ def measure(
     failures: list[tuple[int, str]] = []
     read: list[Clip] = []
     sums = np.zeros(3)  # sum of the values, sum of their squares, number of values
-    bank = FilterBank()
+    bank = audio.filter_bank(mels)
 
     def measured(clip: Clip) -> tuple[float, np.ndarray] | SpectrimError:
         try:
-            return _measured(bank, clip, seconds)
+            return _measured(audio, bank, clip, seconds)
         except SpectrimError as error:
             return error
 
@@ -114,31 +118,34 @@ def measure(
     )
 
 
-def _measured(bank: FilterBank, clip: Clip, seconds: float | None) -> tuple[float, np.ndarray]:
+def _measured(
+    audio: FrontEnd, bank: LogMel, clip: Clip, seconds: float | None
+) -> tuple[float, np.ndarray]:
     """Seconds of a clip, and (3,) sums over it, piece by piece.
 
-    Together, the frames of the pieces are the frames of the clip. The filter bank subtracts the
+    Together, the frames of the pieces are the frames of the clip. Kaldi's filter bank subtracts the
     mean of a piece instead of the clip's, but it also subtracts the mean of each frame, so the
-    features are the same.
+    features are the same. Centred windows at the beginning of a piece reach beyond it: one or two
+    frames in a thousand see the piece mirrored instead of the sound before it.
     """
-    pending, total, sums = np.zeros(0, np.float32), 0, np.zeros(3)
-    for block in blocks(clip.path, clip.start, clip.end_within(seconds), clip.channel):
+    pending, total, sums, rate = np.zeros(0, np.float32), 0, np.zeros(3), audio.sample_rate
+    needed, step = audio.num_samples(PIECE), PIECE * audio.hop
+    for block in blocks(clip.path, clip.start, clip.end_within(seconds), clip.channel, rate):
         pending = np.concatenate([pending, block])
         total += len(block)
-        while len(pending) >= num_samples(PIECE):
-            sums += _sums(bank, pending[: num_samples(PIECE)])
-            pending = pending[PIECE * SHIFT :]
-    check_length(total, sound_name(clip.path))
-    return total / SAMPLE_RATE, sums + _sums(bank, pending)
+        while len(pending) >= needed:
+            sums += _sums(bank, pending[:needed], PIECE)
+            pending = pending[step:]
+    check_length(total, sound_name(clip.path), rate)
+    rest = audio.num_frames(len(pending))
+    return total / rate, sums + (_sums(bank, pending, rest) if rest else 0)
 
 
-def _sums(bank: FilterBank, waveform: np.ndarray) -> np.ndarray:
-    """(3,) float64: sum, sum of squares and number of the values in frames that contain sound."""
-    if len(waveform) < WINDOW:
-        return np.zeros(3)
+def _sums(bank: LogMel, waveform: np.ndarray, frames: int) -> np.ndarray:
+    """(3,) float64: sum, sum of squares and number of the values in the first frames."""
     with torch.inference_mode():
-        features, valid = bank(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
-        values = features[sound(features, valid)[..., 0]].double()
+        features, _ = bank(torch.from_numpy(waveform)[None])
+        values = features[:, :frames].double()
         return np.array([values.sum().item(), values.square().sum().item(), values.numel()])
 
 
