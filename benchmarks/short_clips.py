@@ -18,7 +18,6 @@ from spectrim.data.cache import Waveforms
 from spectrim.data.manifest import read_data
 from spectrim.deploy.by_length import ByLength, length_of_most, shorter_length
 from spectrim.deploy.torch_runner import TorchRunner
-from spectrim.evaluation.predict import window_seconds
 from spectrim.evaluation.sweep import truth_of
 from spectrim.models.lengths import lengths_of
 
@@ -36,7 +35,9 @@ def main() -> None:
     args = parser.parse_args()
     model = spectrim.load(args.model)
     manifest = read_data(args.data).select(args.split, args.fold)
-    clips = Waveforms(manifest.clips, seconds=args.seconds or window_seconds(model))
+    config = model.config
+    seconds = args.seconds or config.seconds_to_read
+    clips = Waveforms(manifest.clips, seconds=seconds, rate=config.sample_rate)
     waveforms = [clips[position] for position in range(len(clips))]
     counts: dict[float, int] = {}
     for waveform in waveforms:

@@ -23,14 +23,14 @@ import numpy as np
 import torch
 
 import spectrim
-from spectrim.audio.constants import num_samples
+from spectrim.audio.front_ends import KALDI
 from spectrim.common.files import save_json
 from spectrim.data.cache import Waveforms
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import read_data
 from spectrim.deploy.onnx_model import OnnxModel
 from spectrim.deploy.torch_runner import TorchRunner
-from spectrim.evaluation.predict import predict, window_seconds
+from spectrim.evaluation.predict import predict
 from spectrim.evaluation.sweep import truth_of
 from spectrim.evaluation.timing import interleaved
 from spectrim.models.build import shape_of
@@ -63,7 +63,7 @@ def plans_of(
 
 def fills_window(model: SpectrogramTransformer, clips: Sequence[Clip]) -> np.ndarray:
     """(clips,) whether a clip has little padding and little silence in the model's window."""
-    full, waveforms = [], Waveforms(clips, seconds=window_seconds(model))
+    full, waveforms = [], Waveforms(clips, seconds=model.config.seconds_to_read)
     for position in range(len(clips)):
         features, valid = model.features_from_waveforms([waveforms[position]])
         loudness = features[0, : int(valid[0])].amax(-1) * 2 * model.config.std  # log power
@@ -148,7 +148,8 @@ def times(args: argparse.Namespace) -> None:
     rows = result["rows"]
     clips = read_data(args.data).select(args.split, args.fold).clips
     evenly = np.linspace(0, len(clips) - 1, max(BATCH_SIZES)).astype(int)
-    waveforms = list(Waveforms([clips[i] for i in evenly], seconds=window_seconds(model)))
+    chosen = [clips[i] for i in evenly]
+    waveforms = list(Waveforms(chosen, seconds=model.config.seconds_to_read))
     runners = [
         TorchRunner(spectrim.prune(model, plan=plans[row["reduction"], row["keep_rate"]]).eval())
         for row in rows
@@ -210,7 +211,9 @@ def cost(args: argparse.Namespace) -> None:
         runners = [TorchRunner(spectrim.prune(model, plan=plan).eval()) for _, _, plan in rows]
         size = args.batch_size if stride == 16 else max(1, args.batch_size // 2)
         rng = np.random.default_rng(0)
-        noise = [rng.normal(0, 0.1, num_samples(1024)).astype(np.float32) for _ in range(size)]
+        noise = [
+            rng.normal(0, 0.1, KALDI.num_samples(1024)).astype(np.float32) for _ in range(size)
+        ]
         inputs = runners[0].shared_inputs(noise)
         calls = [partial(call, runner.timed_predict, inputs) for runner in runners]
         columns = timings(calls, size, args.rounds)

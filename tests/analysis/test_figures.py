@@ -18,12 +18,12 @@ from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.figures.all_figures import draw_all
 from spectrim.analysis.figures.bars import draw_retention
 from spectrim.analysis.figures.maps import blanked, draw_example
-from spectrim.analysis.figures.style import mel_of, save_figure, seconds_of
+from spectrim.analysis.figures.style import MelAxis, save_figure, seconds_of
 from spectrim.analysis.report import ogg, write_report
 from spectrim.analysis.results import save_analysis
 from spectrim.analysis.summary import summaries
 from spectrim.analysis.tables import record
-from spectrim.audio.filterbank import mel_matrix
+from spectrim.audio.front_ends import front_end
 from spectrim.common.palette import series_styles
 
 
@@ -35,16 +35,24 @@ def found(make, tmp_path_factory):
     return analyze(models, {"clips": clips}, Settings(examples=1, scores=("attention",)))
 
 
-def test_a_frequency_stands_at_the_bin_whose_filter_peaks_there():
-    matrix = mel_matrix()
-    for index in (60, 90, 120):  # above, filters are wider than the transform's 31 Hz
-        peak = int(matrix[:, index].argmax()) * 16_000 / 512
-        assert mel_of(peak - 16_000 / 512) < index < mel_of(peak + 16_000 / 512)
-    assert mel_of(20.0) == -1 and mel_of(8000.0) == 128
+@pytest.mark.parametrize(("name", "mels"), [("kaldi", 128), ("slaney-mel", 96), ("passt-mel", 80)])
+def test_a_frequency_stands_at_the_bin_whose_filter_peaks_there(name, mels):
+    audio = front_end(name)
+    bank, axis = audio.filter_bank(mels), MelAxis(audio, mels)
+    for index in (mels // 2, mels - 20, mels - 8):  # filters wider than the transform's step
+        step = audio.sample_rate / audio.fft
+        peak = (int(bank.mel[:, index].argmax()) + getattr(bank, "first", 0)) * step
+        assert axis.bin_of(peak - step) < index < axis.bin_of(peak + step)
+        assert axis.bin_of(axis.hertz_of(index)) == pytest.approx(index)
+    assert axis.bin_of(audio.low_hz) == -1
+    assert axis.bin_of(audio.high_hz) == pytest.approx(mels)
 
 
 def test_seconds_of_a_frame_is_where_it_lies():
-    assert (seconds_of(0) + seconds_of(1)) / 2 == pytest.approx(0.0125)  # centre of 25 ms
+    middles = {"kaldi": 0.0125, "passt-mel": 0.0}  # of 25 ms; at the first sample
+    for name, middle in middles.items():
+        audio = front_end(name)
+        assert (seconds_of(0, audio) + seconds_of(1, audio)) / 2 == pytest.approx(middle)
 
 
 def test_dropped_patches_are_blank_and_no_others(found):
@@ -98,7 +106,7 @@ def test_bands_of_models_of_any_stride_stand_at_their_frequencies(make, tmp_path
     assert drawn_at == {tuple(stride * n + 7.5 for n in range(count))
                         for stride, count in ((16, 8), (10, 12))}  # fmt: skip
     ticks = dict(zip([t.get_text() for t in ax.get_xticklabels()], ax.get_xticks(), strict=True))
-    assert ticks["1000"] == mel_of(1000)
+    assert ticks["1000"] == MelAxis(front_end("kaldi"), 128).bin_of(1000)
 
 
 def test_names_are_drawn_as_they_are(tmp_path, recwarn):
@@ -189,7 +197,7 @@ def test_names_that_are_no_utf8_do_not_stop_the_report(found, tmp_path):
 
 def test_a_minute_of_sound_survives_the_encoder():
     waveform = noise(60, 0.3).astype(np.float32)
-    samples, _ = soundfile.read(io.BytesIO(ogg(waveform)))
+    samples, _ = soundfile.read(io.BytesIO(ogg(waveform, 16000)))
     assert len(samples) == len(waveform)
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from spectrim.audio.constants import LOG_FLOOR, num_frames, num_samples
+from spectrim.audio.constants import LOG_FLOOR
 from spectrim.audio.decode import read
 from spectrim.audio.filterbank import FilterBank
+from spectrim.audio.front_ends import KALDI
 from spectrim.audio.log_mel import CACHED
 
 ROUNDING = 2e-3  # of float32 sums in another order, in bins 60 dB and more under the loudest
@@ -93,15 +94,15 @@ def test_silence_is_the_floor(bank, level):
     [(0, 0), (79, 0), (80, 0), (399, 0), (400, 1), (559, 1), (560, 2), (719, 2), (720, 3)],
 )
 def test_frames_at_the_boundaries(bank, samples, frames):
-    assert num_frames(samples) == frames
+    assert KALDI.num_frames(samples) == frames
     for width in {samples, 720}:  # alone, and as part of a longer batch
         features, valid = bank(torch.zeros(1, width), torch.tensor([samples]))
-        assert features.shape == (1, num_frames(width), 128)
+        assert features.shape == (1, KALDI.num_frames(width), 128)
         assert valid.tolist() == [frames]
         assert features.isfinite().all()
     if frames:
-        assert num_frames(num_samples(frames)) == frames
-        assert num_frames(num_samples(frames) - 1) == frames - 1
+        assert KALDI.num_frames(KALDI.num_samples(frames)) == frames
+        assert KALDI.num_frames(KALDI.num_samples(frames) - 1) == frames - 1
 
 
 def test_a_batch_of_lengths_gives_each_clip_what_it_gets_alone(bank):
@@ -111,7 +112,7 @@ def test_a_batch_of_lengths_gives_each_clip_what_it_gets_alone(bank):
     for row, clip in zip(batch, clips, strict=True):
         row[: len(clip)] = torch.from_numpy(clip)
     features, valid = bank(batch, torch.tensor(lengths))
-    assert valid.tolist() == [num_frames(length) for length in lengths]
+    assert valid.tolist() == [KALDI.num_frames(length) for length in lengths]
     assert features.isfinite().all()
     for row, clip, frames in zip(features, clips, valid.tolist(), strict=True):
         assert np.abs(row[:frames].numpy() - features_of(bank, clip)).max() < ROUNDING
@@ -222,11 +223,11 @@ def test_a_batch_larger_than_the_cache_gives_the_same_as_the_whole_at_once(bank)
     batch = torch.from_numpy(np.stack([noise(CACHED // 3, seed) for seed in range(7)]))
     features, valid = bank(batch, lengths)
     whole = bank._log_mel(batch, lengths)
-    assert features.shape == whole.shape == (7, num_frames(CACHED // 3), 128)
+    assert features.shape == whole.shape == (7, KALDI.num_frames(CACHED // 3), 128)
     for row, other, frames in zip(features, whole, valid.tolist(), strict=True):
         assert torch.allclose(row[:frames], other[:frames], rtol=0, atol=ROUNDING)
     assert features.isfinite().all()
-    assert bank(batch[:0], lengths[:0])[0].shape == (0, num_frames(CACHED // 3), 128)
+    assert bank(batch[:0], lengths[:0])[0].shape == (0, KALDI.num_frames(CACHED // 3), 128)
 
 
 def test_gradients_are_those_of_differences(bank):

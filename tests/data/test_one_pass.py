@@ -58,9 +58,9 @@ def test_a_file_is_decoded_once_and_its_clips_keep_their_order(tmp_path, monkeyp
     wanted = [read(clip.path, clip.start, clip.end) for clip in clips]
     passes = []
 
-    def blocks(path):
+    def blocks(path, rate):
         passes.append(path)
-        return decoder(path)
+        return decoder(path, rate=rate)
 
     decoder = one_pass.blocks
     monkeypatch.setattr(one_pass, "blocks", blocks)

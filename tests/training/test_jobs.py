@@ -224,8 +224,10 @@ def test_a_head_that_stays_has_targets_in_its_own_order(job, tmp_path: Path) -> 
 def test_mean_and_std_are_of_the_training_clips(recipe: Path) -> None:
     task = resolve(read_recipe(recipe, [], Recipe))
     mean, std = mean_and_std(task.train)
-    assert (task.mean, task.std) == pytest.approx((mean, std), abs=1e-4)
-    assert (task.mean, task.std) != pytest.approx(mean_and_std(task.train + task.test), abs=1e-4)
+    assert (task.features.mean, task.features.std) == pytest.approx((mean, std), abs=1e-4)
+    assert (task.features.mean, task.features.std) != pytest.approx(
+        mean_and_std(task.train + task.test), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(("span", "frames"), [(("2", "3"), 112), (("", "60"), 1024)])
@@ -240,4 +242,4 @@ def test_the_length_is_of_the_parts_that_are_clips(tones, recipe, tmp_path, span
             path = str(tones.parent / row["path"])
             writer.writerow(row | {"path": path, "start": span[0], "end": span[1]})
     words = [f"data.manifest={part}", "model.frames=null", "model.mean=-5", "model.std=3"]
-    assert resolve(read_recipe(recipe, words, Recipe)).frames == frames
+    assert resolve(read_recipe(recipe, words, Recipe)).features.frames == frames

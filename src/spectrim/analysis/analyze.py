@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from ..common.errors import SpectrimError
-from ..data.batches import batches
 from ..data.manifest import Manifest
 from ..metrics.jackknife import deal
 from ..models.build import prune
@@ -22,7 +21,7 @@ from ..pruning.reductions import REDUCTIONS
 from .counts.base import BatchStats
 from .counts.histograms import Histogram
 from .examples import Example, choose_clips, find_clips, make_example
-from .first_pass import SAMPLE, FirstPass, first_pass, longest_window
+from .first_pass import SAMPLE, FirstPass, clip_batches, first_pass
 from .inputs import knows
 from .patches import FeatureCache, View, patches_of
 from .second_pass import AnalyzedModel, PrunedModel
@@ -195,7 +194,7 @@ def _analyze_one(
         for view, of_statistics in first.clusters.items()
     }
     groups = deal(len(manifest.clips), settings.seed)
-    for batch in batches(manifest.clips, settings.batch_size, longest_window(models)):
+    for batch in clip_batches(manifest, settings.batch_size, models.values()):
         if batch.positions:
             _count(data, FeatureCache(batch.waveforms), groups[batch.positions])
         first.lose(batch.failures)

@@ -13,7 +13,7 @@ from ..common.errors import SpectrimError
 from ..data.batches import batches
 from ..data.clip import Clip
 from ..data.manifest import Manifest
-from ..evaluation.predict import window_seconds
+from ..evaluation.predict import seconds_and_rate
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
 from ..pruning.stage import Stage
@@ -60,10 +60,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Example:
-    """A clip, the samples that the models process, and a picture for each model and score."""
+    """A clip, the samples that the models process, and a picture for each model and score.
+
+    `rate`: samples per second of `waveform`.
+    """
 
     clip: Clip
     waveform: np.ndarray
+    rate: int
     pictures: list[Picture]
 
 
@@ -102,8 +106,8 @@ def make_example(manifest: Manifest, position: int, models: Sequence[AnalyzedMod
         SpectrimError: the clip cannot be read.
     """
     clip = manifest.clips[position]
-    seconds = max(window_seconds(model.unpruned) for model in models)
-    (batch,) = batches([clip], 1, seconds)
+    seconds, rate = seconds_and_rate(model.unpruned.config for model in models)
+    (batch,) = batches([clip], 1, seconds, rate=rate)
     if batch.failures:
         raise SpectrimError(batch.failures[0][1])
     feature_cache = FeatureCache(batch.waveforms)
@@ -112,7 +116,7 @@ def make_example(manifest: Manifest, position: int, models: Sequence[AnalyzedMod
         for model in models
         for pruned in model.pruned
     ]
-    return Example(clip, batch.waveforms[0], pictures)
+    return Example(clip, batch.waveforms[0], rate, pictures)
 
 
 def _picture(

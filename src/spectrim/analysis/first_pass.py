@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from ..common.errors import SpectrimError
-from ..data.batches import batches
+from ..data.batches import Batch, batches
 from ..data.manifest import Manifest
-from ..evaluation.predict import window_seconds
+from ..evaluation.predict import seconds_and_rate
 from ..models.transformer import SpectrogramTransformer
 from .clusters import Clusters, PatchSample, fit_clusters
 from .patches import STATISTICS, FeatureCache, View, patches_of
@@ -71,7 +71,7 @@ def first_pass(
     samples = {view: PatchSample(sample, len(STATISTICS), seed) for view in views}
     lows = {view: np.full(len(STATISTICS), np.inf) for view in views}
     highs = {view: np.full(len(STATISTICS), -np.inf) for view in views}
-    for batch in batches(manifest.clips, batch_size, longest_window(models)):
+    for batch in clip_batches(manifest, batch_size, models.values()):
         result.failures.extend(batch.failures)
         result.readable.extend(batch.positions)
         feature_cache = FeatureCache(batch.waveforms)
@@ -98,6 +98,13 @@ def first_pass(
     return result
 
 
-def longest_window(models: Mapping[str, SpectrogramTransformer]) -> float:
-    """Seconds of a clip that the model with the longest window processes."""
-    return max(window_seconds(model) for model in models.values())
+def clip_batches(
+    manifest: Manifest, batch_size: int, models: Iterable[SpectrogramTransformer]
+) -> Iterator[Batch]:
+    """The clips of a manifest, as long as the longest window of the models.
+
+    Raises:
+        SpectrimError: the models take different sample rates.
+    """
+    seconds, rate = seconds_and_rate(model.config for model in models)
+    return batches(manifest.clips, batch_size, seconds, rate=rate)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..audio.filterbank import pad_with_minimum
+from ..audio.front_ends import FrontEnd, front_end
 from ..models.config import ModelConfig
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.patches import PatchGrid
@@ -20,7 +21,7 @@ STATISTICS = ("mean", "std")  # intensity and variation
 class View:
     """The settings that determine patch statistics; models that share them share the clusters.
 
-    `frames`, `mels`, `stride`, `mean` and `std` as in `ModelConfig`. Padding is not a setting here:
+    All as in `ModelConfig`. Padding is not a setting here:
     it does not count, and patches without a valid frame have the clip's minimum.
     """
 
@@ -29,11 +30,20 @@ class View:
     stride: tuple[int, int]
     mean: float
     std: float
+    std_factor: float = 2.0
+    front_end: str = "kaldi"
+    mel_scale: tuple[float, ...] = ()
+    mel_shift: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, config: ModelConfig) -> View:
         """The view of a model."""
-        return cls(config.frames, config.mels, config.stride, config.mean, config.std)
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
+
+    @property
+    def audio(self) -> FrontEnd:
+        """The front end."""
+        return front_end(self.front_end)
 
     @property
     def grid(self) -> PatchGrid:

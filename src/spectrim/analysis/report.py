@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from ..audio.constants import SAMPLE_RATE
 from ..common.files import save_text
 from .examples import Example
 from .inputs import not_run
@@ -89,13 +88,13 @@ def write_report(path: Path, numbers: dict[str, Any], figures: Sequence[ReportFi
     return save_text(path, text.encode("utf-8", "replace").decode())
 
 
-def ogg(waveform: np.ndarray) -> bytes:
-    """(samples,) float32 at 16 kHz as Ogg Vorbis, about 6 kB a second."""
+def ogg(waveform: np.ndarray, rate: int) -> bytes:
+    """(samples,) float32 at `rate` Hz as Ogg Vorbis, about 6 kB a second."""
     stream = io.BytesIO()
-    with soundfile.SoundFile(stream, "w", SAMPLE_RATE, 1, format="OGG", subtype="VORBIS") as file:
+    with soundfile.SoundFile(stream, "w", rate, 1, format="OGG", subtype="VORBIS") as file:
         # A second at a time: libsndfile's encoder overflows its stack on long writes.
-        for start in range(0, len(waveform), SAMPLE_RATE):
-            file.write(np.clip(waveform[start : start + SAMPLE_RATE], -1, 1))
+        for start in range(0, len(waveform), rate):
+            file.write(np.clip(waveform[start : start + rate], -1, 1))
     return stream.getvalue()
 
 
@@ -124,7 +123,7 @@ def _figure(figure: ReportFigure) -> str:
     caption = html.escape(figure.caption)
     lines = [f'<img alt="{caption}" src="data:image/png;base64,{data}">']
     if figure.example is not None:
-        sound = base64.b64encode(ogg(figure.example.waveform)).decode()
+        sound = base64.b64encode(ogg(figure.example.waveform, figure.example.rate)).decode()
         name = html.escape(figure.example.clip.path.name)
         lines.append(
             f'<audio controls aria-label="{name}" src="data:audio/ogg;base64,{sound}"></audio>'

@@ -1,4 +1,4 @@
-"""Constants of Kaldi's filter bank; a separate module, because reading sound must not import torch."""
+"""Constants of Kaldi's filter bank; a separate module: reading sound must not import torch."""
 
 SAMPLE_RATE = 16_000  # Hz
 WINDOW = 400  # samples: 25 ms

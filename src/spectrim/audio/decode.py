@@ -1,4 +1,7 @@
-"""Decoding: any sound to mono float32 at a model's sample rate, block by block, so hours of sound fit in memory."""
+"""Decoding: any sound to mono float32 at a model's sample rate.
+
+Sounds are decoded block by block, so hours of sound fit in memory.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class FrontEnd:
         sample_rate: in Hz.
         window, hop, fft: of the Fourier transform.
         low_hz, high_hz: edges of the lowest and of the highest mel filter.
-        mel_scale: "kaldi", "htk" or "slaney", see `mel_filters`.
+        scale: "kaldi", "htk" or "slaney", see `mel_filters`.
         area_norm: whether each filter is divided by its width (Slaney's norm).
         edges: samples beyond the ends of a clip: "cut" (Kaldi's snip edges: whole windows only),
             or windows centred on every hop, with "reflect" (the clip mirrored) or "zero" outside.
@@ -40,7 +40,7 @@ class FrontEnd:
     fft: int
     low_hz: float = 0.0
     high_hz: float
-    mel_scale: str
+    scale: str
     area_norm: bool = False
     edges: str = "reflect"
     periodic: bool = True
@@ -94,30 +94,30 @@ class FrontEnd:
 
 
 KALDI = FrontEnd(
-    window=WINDOW, hop=SHIFT, fft=FFT, low_hz=LOW_HZ, high_hz=SAMPLE_RATE / 2, mel_scale="kaldi",
+    window=WINDOW, hop=SHIFT, fft=FFT, low_hz=LOW_HZ, high_hz=SAMPLE_RATE / 2, scale="kaldi",
     edges="cut", periodic=False, pre_emphasis=PRE_EMPHASIS, logarithm="natural",
 )  # fmt: skip
 
 FRONT_ENDS = {
     "kaldi": KALDI,  # AST, AudioMAE, SSAST, EAT, SSLAM
     "htk-mel": FrontEnd(  # CED, Dasheng: torchaudio's MelSpectrogram and AmplitudeToDB
-        window=512, hop=160, fft=512, high_hz=8000, mel_scale="htk",
+        window=512, hop=160, fft=512, high_hz=8000, scale="htk",
         logarithm="decibels", offset=1e-10, dynamic_range=120,
     ),
     "slaney-mel": FrontEnd(  # MAEST, as the feature extractor in its hub folders
-        window=512, hop=256, fft=512, high_hz=8000, mel_scale="slaney", area_norm=True,
+        window=512, hop=256, fft=512, high_hz=8000, scale="slaney", area_norm=True,
         edges="zero", logarithm="log10", gain=10_000, offset=1,
     ),
     "passt-mel": FrontEnd(
-        sample_rate=32_000, window=800, hop=320, fft=1024, high_hz=15_000, mel_scale="kaldi",
+        sample_rate=32_000, window=800, hop=320, fft=1024, high_hz=15_000, scale="kaldi",
         periodic=False, pre_emphasis=0.97, logarithm="natural", offset=1e-5,
     ),
     "m2d-mel": FrontEnd(
-        window=400, hop=160, fft=400, low_hz=50, high_hz=8000, mel_scale="slaney", area_norm=True,
+        window=400, hop=160, fft=400, low_hz=50, high_hz=8000, scale="slaney", area_norm=True,
         logarithm="natural", offset=2.0**-23,
     ),
     "atst-mel": FrontEnd(
-        window=1024, hop=160, fft=1024, low_hz=60, high_hz=7800, mel_scale="htk",
+        window=1024, hop=160, fft=1024, low_hz=60, high_hz=7800, scale="htk",
         logarithm="decibels", offset=1e-10, dynamic_range=80,
     ),
 }  # fmt: skip

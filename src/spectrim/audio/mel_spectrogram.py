@@ -35,7 +35,7 @@ class MelSpectrogram(LogMel):
         """The buffers; only the bins of the spectrum that some filter uses."""
         settings = self.settings
         filters = mel_filters(
-            settings.mel_scale, self.mels, settings.sample_rate, settings.fft,
+            settings.scale, self.mels, settings.sample_rate, settings.fft,
             settings.low_hz, settings.high_hz, settings.area_norm,
         )  # fmt: skip
         used = filters.any(1).nonzero()

@@ -111,7 +111,6 @@ def command(
     from ..common.files import make_folder, save_json
     from ..deploy.calibration import calibration_batches
     from ..evaluation.bench.bench import bench, num_timings
-    from ..evaluation.predict import window_seconds
 
     rates = rates_of(keep_rates or KEEP_RATES)
     sizes = listed(batch_sizes, int, "--batch-sizes")
@@ -125,7 +124,9 @@ def command(
         loading = replace(loading, device="cpu")
     timed = _preset_or_checkpoint(model, stride, loading)
     if calibrate is not None:
-        clips = calibration_batches(calibrate, window_seconds(timed))
+        clips = calibration_batches(
+            calibrate, timed.config.seconds_to_read, rate=timed.config.sample_rate
+        )
     elif "int8" in quantizations and (backends is None or "openvino" in backends):
         complain(
             "note", "without --calibrate, int8 is timed with onnxruntime only, not with openvino."

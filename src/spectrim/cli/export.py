@@ -57,7 +57,6 @@ def command(
     from ..common.versions import RESULT_VERSION, versions
     from ..deploy.export import export, labels_path
     from ..deploy.onnx_model import load_onnx
-    from ..evaluation.predict import window_seconds
 
     if calibrate is None and (leave_out or clips != CALIBRATION_CLIPS):
         raise SpectrimError("--leave-out-fold and --clips require --calibrate.")
@@ -73,9 +72,11 @@ def command(
         return
     if calibrate is not None and quantize is None:
         raise SpectrimError("--calibrate requires --quantize int8.")
-    calibration = None
+    calibration, config = None, loaded.config
     if calibrate is not None:
-        calibration = calibration_batches(calibrate, window_seconds(loaded), clips, leave_out or ())
+        calibration = calibration_batches(
+            calibrate, config.seconds_to_read, clips, leave_out or (), config.sample_rate
+        )
     name = Path(model).name
     export(loaded, out, input=input, quantize=quantize, calibration=calibration, name=name)
     metadata = load_onnx(out).metadata

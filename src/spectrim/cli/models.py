@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..audio.constants import SAMPLE_RATE, num_samples
+from ..audio.front_ends import KALDI
 from .output import Output
 from .tables import print_table
 
@@ -37,7 +37,7 @@ def command(
                 [
                     card.name,
                     card.task,
-                    f"{num_samples(card.frames) / SAMPLE_RATE:.2f}",
+                    f"{KALDI.seconds(card.frames):.2f}",
                     f"{card.accuracy['1.0']:.1f}%",
                     *_recommended(card),
                     card.held_out,

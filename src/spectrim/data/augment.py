@@ -64,21 +64,21 @@ class Augmentation:
     noise: float = 0.0
     shift: int = 0
 
-    def draw(self, clips: int, frames: int, rng: np.random.Generator) -> Draws:
+    def draw(self, clips: int, frames: int, rng: np.random.Generator, mels: int = MELS) -> Draws:
         """Draw the numbers of an epoch.
 
         SpecAugment's masks are drawn as in torchaudio: a real width up to the maximum, then a real
         start at which it fits, both truncated to integers.
 
         Args:
-            frames: of the features.
+            frames, mels: of the features.
         """
         roll = rng.random(clips)
         gain = rng.beta(10, 10, clips) + 0.5
         is_mixed = rng.random(clips) < self.mixup
         partner = np.where(is_mixed, rng.integers(clips, size=clips), np.arange(clips))
         share = np.where(is_mixed, rng.beta(self.mixup_alpha, self.mixup_alpha, clips), 1.0)
-        frequency = _spans(self.spec_frequency, MELS, clips, rng)
+        frequency = _spans(self.spec_frequency, mels, clips, rng)
         time = _spans(self.spec_time, frames, clips, rng)
         shift = (rng.random(clips) * 2 * self.shift).astype(np.int64) - self.shift
         amplitude = rng.uniform(0, self.noise, clips)
@@ -153,7 +153,7 @@ class Augmentation:
         draws: Draws,
         positions: Tensor,
         masked: bool,
-        fill: float,
+        fill: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Mask, add noise and shift, in this order.
 
@@ -162,8 +162,7 @@ class Augmentation:
             valid: (batch,) number of frames that contain sound.
             positions: (batch,) of the clips.
             masked: whether SpecAugment is on.
-            fill: value of masked bins; SpecAugment fills with 0 before normalising, which is
-                -mean / (2 std) afterwards.
+            fill: (mels,) values of masked bins: SpecAugment's 0, normalised.
 
         Returns:
             features and valid. A shift moves the end of the sound; sound that it moves around the

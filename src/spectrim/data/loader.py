@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..audio.constants import MELS
 from ..common.errors import SpectrimError
 from ..common.splitmix import numbers
 from .augment import Augmentation, Draws
@@ -63,7 +64,7 @@ class TrainLoader:
         load: from position to (samples,) float32.
         count: number of clips.
         augment: draws the random numbers.
-        frames: of the features.
+        frames, mels: of the features.
         join: samples of a window that is filled with further random clips; 0: no clip follows.
         shortest: samples of the shortest readable clip.
         batch_size: clips in total, over all processes.
@@ -81,6 +82,7 @@ class TrainLoader:
     seed: int
     join: int = 0
     shortest: int = 400
+    mels: int = MELS
     rank: int = 0
     world: int = 1
     workers: int = 2
@@ -105,7 +107,7 @@ class TrainLoader:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[TrainBatch]:
         """Batches of an epoch, from step `first` on."""
         rng = np.random.default_rng((self.seed, epoch, DRAWS))
-        draws = self.augment.draw(self.count, self.frames, rng)
+        draws = self.augment.draw(self.count, self.frames, rng, self.mels)
         order = self.order(epoch)
         batches = self._held_batches if self.held else self._decoded_batches
         yield from batches(order, draws, first)

@@ -63,8 +63,7 @@ def read_parts(
         except SpectrimError:
             parts = {}  # a damaged file: some of its parts may still be readable
     return [
-        parts[row] if row in parts else _read(path, span, rate)
-        for row, span in enumerate(spans)
+        parts[row] if row in parts else _read(path, span, rate) for row, span in enumerate(spans)
     ]
 
 

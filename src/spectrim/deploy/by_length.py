@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.constants import SAMPLE_RATE, num_frames, num_samples
 from ..models.build import shape_of
 from ..models.lengths import whole_patches
 from ..models.transformer import SpectrogramTransformer
@@ -35,7 +34,7 @@ class ByLength(TorchRunner):
         self.runners = {frames: TorchRunner(model.of_length(frames)) for frames in model.lengths}
 
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
+        """Waveforms (samples,) float32, mono at `sample_rate`, to (batch, classes) float32."""
         return self._by_length(TorchRunner.probabilities, waveforms)
 
     def embeddings(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
@@ -44,11 +43,15 @@ class ByLength(TorchRunner):
 
     def macs_of(self, waveform: np.ndarray) -> int:
         """Multiply-accumulates for a clip at its length."""
-        return self.runners[self.model.length_for(num_frames(len(waveform)))].macs
+        return self.runners[self._length_of(waveform)].macs
 
     def context(self, name: str, batch_size: int) -> dict[str, Any]:
         """How a result was computed; "lengths" are the frames among which each clip's is chosen."""
         return super().context(name, batch_size) | {"lengths": list(self.runners)}
+
+    def _length_of(self, waveform: np.ndarray) -> int:
+        """The length in frames at which a waveform runs."""
+        return self.model.length_for(self.model.config.audio.num_frames(len(waveform)))
 
     def _by_length(
         self,
@@ -56,7 +59,7 @@ class ByLength(TorchRunner):
         waveforms: Sequence[np.ndarray],
     ) -> np.ndarray:
         """Outputs (batch, ...) of clips that are run in one batch per length."""
-        lengths = [self.model.length_for(num_frames(len(waveform))) for waveform in waveforms]
+        lengths = [self._length_of(waveform) for waveform in waveforms]
         outputs: dict[int, np.ndarray] = {}
         for length in sorted(set(lengths)):
             rows = [row for row, other in enumerate(lengths) if other == length]
@@ -86,7 +89,8 @@ def shorter_length(model: SpectrogramTransformer, seconds: float) -> tuple[int, 
     Returns:
         Frames, and their multiply-accumulates by those of the window; None if it saves little.
     """
-    frames = whole_patches(num_frames(round(seconds * SAMPLE_RATE)), model.config)
+    audio = model.config.audio
+    frames = whole_patches(audio.num_frames(round(seconds * audio.sample_rate)), model.config)
     shorter = replace(model.config, frames=frames)
     work = macs(shape_of(shorter), model.plan) / macs(shape_of(model.config), model.plan)
     return (frames, work) if seconds and work <= SHORT else None
@@ -98,7 +102,7 @@ def short_clips_note(model: SpectrogramTransformer, seconds: float) -> str | Non
     if model.lengths or shorter is None:
         return None
     frames, work = shorter
-    window = num_samples(model.config.frames) / SAMPLE_RATE
+    window = model.config.window_seconds
     return (
         f"{100 * MOST:.0f} % of your clips are at most {seconds:.3g} s of a {window:.3g} s window: "
         f"--frames {frames} needs {100 * work:.0f} % of the MACs, and --frames auto chooses a "

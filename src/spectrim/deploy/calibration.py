@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..audio.constants import SAMPLE_RATE
 from ..common.errors import SpectrimError, SpectrimNotice
 from ..data.batches import batches
 from ..data.clip import Clip
@@ -22,13 +23,15 @@ def calibration_batches(
     seconds: float,
     max_clips: int = CALIBRATION_CLIPS,
     leave_out: Sequence[str] = (),
+    rate: int = SAMPLE_RATE,
 ) -> list[list[np.ndarray]]:
     """Batches of waveforms from a manifest or folder; notes say what was used and left out.
 
     Args:
-        seconds: how much of each clip to decode, see `seconds_to_read`.
+        seconds: how much of each clip to decode, see `ModelConfig.seconds_to_read`.
         max_clips: evenly spaced clips are chosen if there are more.
         leave_out: folds that are not used.
+        rate: sample rate in Hz.
 
     Raises:
         SpectrimError: an unknown fold; no clip can be read.
@@ -36,7 +39,7 @@ def calibration_batches(
     clips = calibration_clips(read_data(source), leave_out)
     clips = clips[:: max(1, -(-len(clips) // max_clips))]
     waveforms = []
-    for batch in batches(clips, BATCH_SIZE, seconds):
+    for batch in batches(clips, BATCH_SIZE, seconds, rate=rate):
         for index, message in batch.failures:
             _note(f"{clips[index].path} is left out of the calibration: {message}")
         if batch.waveforms:

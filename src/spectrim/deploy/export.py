@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, num_samples
 from ..audio.windows import padded
 from ..common.errors import SpectrimError, missing_package, nearest
 from ..common.files import save, save_json
@@ -49,14 +48,14 @@ def export(
 
     Args:
         out: the file to write; an existing file is replaced.
-        input: "waveform": (batch, samples) float32 at 16 kHz and (batch,) int64 lengths. Any
-            number of samples is accepted; samples past the model's window are ignored.
+        input: "waveform": (batch, samples) float32 at the model's sample rate and (batch,) int64
+            lengths. Any number of samples is accepted; samples past the model's window are ignored.
             "features": (batch, frames, mels) normalised log-mel and (batch,) int64 valid frames.
             The batch size is dynamic.
         quantize: "int8": weights and activations of the blocks' linear layers; the filter bank,
             LayerNorms, softmaxes and scores stay float32.
-        calibration: batches of typical waveforms, (samples,) float32 at 16 kHz each, that set the
-            range of activations (static int8); None: each input sets it (dynamic int8).
+        calibration: batches of typical waveforms, (samples,) float32 each, that set the range of
+            activations (static int8); None: each input sets it (dynamic int8).
         name: name of the model in the metadata; None: its config's name.
 
     Returns:
@@ -101,7 +100,7 @@ def _feeds(
         if input == "features":
             pair = tuple(part.numpy() for part in model.features_from_waveforms(list(batch)))
         else:
-            pair = padded(batch, num_samples(model.config.frames))
+            pair = padded(batch, model.config.window_samples)
         yield dict(zip(INPUTS[input].names, pair, strict=True))
 
 
@@ -113,8 +112,9 @@ def metadata_of(
     return Metadata(
         name=name or config.name,
         labels=model.labels,
-        sampling_rate=SAMPLE_RATE,
-        window_samples=num_samples(config.frames),
+        sampling_rate=config.sample_rate,
+        front_end=config.front_end,
+        window_samples=config.window_samples,
         frames=config.frames,
         input=input,
         plan=plan_record(model.plan),

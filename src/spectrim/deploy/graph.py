@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..audio.constants import WINDOW, num_samples
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
 from ..pruning.reductions import keep_top
@@ -52,11 +51,11 @@ class FromWaveforms(FromFeatures):
     names = ("waveforms", "lengths")
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, samples) at 16 kHz and (batch,) their samples to the outputs of `OUTPUTS`.
+        """(batch, samples) and (batch,) their samples to the outputs of `OUTPUTS`.
 
         Samples past a clip's length or past the model's window are ignored.
         """
-        window = num_samples(self.model.config.frames)
+        window = self.model.config.window_samples
         # Pad with zeros, then cut: this gives one length without a branch on the number of samples.
         behind = waveforms.new_zeros(waveforms.shape[0], window)
         waveforms = torch.cat([waveforms, behind], 1)[:, :window]
@@ -65,7 +64,7 @@ class FromWaveforms(FromFeatures):
 
     def examples(self) -> tuple[Tensor, Tensor]:
         """Inputs to trace with."""
-        samples = num_samples(self.model.config.frames) + WINDOW
+        samples = self.model.config.window_samples + self.model.config.audio.window
         waveforms = torch.randn(2, samples, generator=_generator()) * 0.1
         return waveforms, torch.tensor([samples, samples // 2])
 

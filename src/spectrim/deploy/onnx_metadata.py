@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from ..audio.constants import SAMPLE_RATE
 from ..common.errors import SpectrimError
 from ..common.parse import parse_json
 from ..common.values import check_values, has_type, number, required_choice
@@ -24,7 +23,7 @@ class Metadata:
         name: name of the exported model.
         labels: names of the classes, in the order of the outputs.
         sampling_rate: in Hz. window_samples: longest clip; longer ones must be cut.
-        frames: the same length in frames of 10 ms.
+        frames: the same length in frames of the front end.
         input: "waveform" (waveforms, lengths) or "features" (features, valid).
         plan: {"version", "seed", "stages": [{"at", "score", "reduction", "keep_rate" or "count"}]}.
             Files without a version are of version 1.
@@ -32,12 +31,13 @@ class Metadata:
         macs: multiply-accumulates for one clip.
         quantization: "none", "int8 dynamic" or "int8 static".
         spectrim: version that wrote the file.
+        front_end: name of the front end, see `audio.front_ends`.
         embedding_width: values of the output "embedding"; 0: an older file, which has none.
     """
 
     name: str
     labels: list[str]
-    sampling_rate: int
+    sampling_rate: int = number(least=1_000, most=384_000)
     window_samples: int = number(least=1)
     frames: int = number(least=1)
     input: str = required_choice("waveform", "features")
@@ -47,6 +47,7 @@ class Metadata:
     macs: int = number(least=0)
     quantization: str
     spectrim: str
+    front_end: str = "kaldi"
     embedding_width: int = number(0, least=0)
 
     def to_texts(self) -> dict[str, str]:
@@ -93,9 +94,6 @@ def metadata_from(path: str, texts: Mapping[str, str]) -> Metadata:
     stages = metadata.plan.get("stages")
     if not has_type(stages, list[dict[str, Any]]):
         raise SpectrimError(f"{path}: metadata plan has no list of stages. Export it again.")
-    if metadata.sampling_rate != SAMPLE_RATE or not metadata.labels:
-        raise SpectrimError(
-            f"{path}: metadata sampling_rate is {metadata.sampling_rate} for "
-            f"{len(metadata.labels)} labels; expected {SAMPLE_RATE} and at least one label."
-        )
+    if not metadata.labels:
+        raise SpectrimError(f"{path}: metadata labels is empty; expected at least one label.")
     return metadata

@@ -47,13 +47,14 @@ class OnnxModel(Runner):
         self.metadata = metadata_from(self.path, texts)
         self.labels = self.metadata.labels
         self.window = self.metadata.window_samples
+        self.sample_rate = self.metadata.sampling_rate
         self.metric = self.metadata.metric
         self.plan = self.metadata.plan
         self.macs = self.metadata.macs
         self.quantization = self.metadata.quantization
 
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32.
+        """Waveforms (samples,) float32, mono at `sample_rate`, to (batch, classes) float32.
 
         Raises:
             SpectrimError: the file takes features.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..audio.constants import SAMPLE_RATE, seconds_to_read
+from ..audio.front_ends import KALDI, FrontEnd
 from ..common.errors import SpectrimError
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ class Runner(ABC):
 
     Attributes:
         labels: names of the classes, in the order of the probabilities.
-        window: longest input in samples at 16 kHz; longer waveforms are cut.
+        window: longest input in samples; longer waveforms are cut.
+        sample_rate: of the waveforms, in Hz.
         metric: "mAP" or "accuracy".
         plan: plain data, as `models.provenance.plan_record` returns it.
         macs: multiply-accumulates for one clip; the most for any clip if they differ.
@@ -52,6 +55,7 @@ class Runner(ABC):
         is_adaptive: whether clips may keep different numbers of patches.
         is_compiled: whether a larger batch than before costs a compilation.
         grid: grid of patches that `predict` reports positions on; None: it reports none.
+        audio: the front end, for the times of the grid's columns.
     """
 
     labels: list[str]
@@ -59,16 +63,23 @@ class Runner(ABC):
     metric: str
     plan: dict[str, Any]
     macs: int
+    sample_rate: int = SAMPLE_RATE
     quantization: str | None = None
     timed: ClassVar[str] = "waveforms to probabilities"
     device: torch.device | None = None
     grid: PatchGrid | None = None
+    audio: FrontEnd = KALDI
     is_adaptive: bool = False
     is_compiled: bool = False
 
+    @property
+    def seconds_to_read(self) -> float:
+        """Seconds to decode of a clip: the window and the edge of the resampler."""
+        return seconds_to_read(self.window, self.sample_rate)
+
     @abstractmethod
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
+        """Waveforms (samples,) float32, mono at `sample_rate`, to (batch, classes) float32."""
 
     @property
     def embedding_width(self) -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..audio.channels import MIX, Channel, check_channel
-from ..audio.constants import SAMPLE_RATE
 from ..audio.decode import Sound, as_sounds, sound_name
 from ..audio.windows import check_hop, windows
 from ..common.errors import SpectrimError
@@ -159,8 +158,8 @@ def hop_samples(runner: Runner, hop: float | None) -> int:
     """
     if hop is not None and not math.isfinite(hop):
         raise SpectrimError(f"a hop of {hop} s; expected a finite number of seconds.")
-    step = runner.window if hop is None else round(hop * SAMPLE_RATE)
-    check_hop(runner.window, step)
+    step = runner.window if hop is None else round(hop * runner.sample_rate)
+    check_hop(runner.window, step, runner.sample_rate)
     return step
 
 
@@ -212,7 +211,8 @@ def _outputs(
     """The probabilities of the windows of each sound; arguments as `tag`."""
     if batch_size < 1:
         raise SpectrimError(f"batch size {batch_size}; expected at least 1.")
-    items = _items(as_sounds(sounds), runner.window, hop_samples(runner, hop), channel)
+    step, rate = hop_samples(runner, hop), runner.sample_rate
+    items = _items(as_sounds(sounds), runner.window, step, channel, rate)
     for output in outputs_by_sound(items, runner.probabilities, batch_size, tick):
         if output.error is not None:
             if failures is None:
@@ -221,11 +221,13 @@ def _outputs(
         yield output
 
 
-def _items(sounds: Iterable[Sound], size: int, hop: int, channel: Channel) -> Iterator[Item]:
+def _items(
+    sounds: Iterable[Sound], size: int, hop: int, channel: Channel, rate: int
+) -> Iterator[Item]:
     for number, sound in enumerate(sounds):
         name = sound_name(sound)
         try:
-            for window in windows(sound, size, hop, channel):
+            for window in windows(sound, size, hop, channel, rate=rate):
                 yield number, name, window
         except SpectrimError as error:
             yield number, name, error

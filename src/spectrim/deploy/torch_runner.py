@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio.constants import num_samples
 from ..models.build import macs, shape_of
 from ..models.clip_counts import ClipCounts
 from ..models.provenance import context_of, plan_record, weights_digest
@@ -42,12 +41,13 @@ class TorchRunner(Runner):
         self.model = model
         self.patches_at_once = patches_at_once
         self.labels = model.labels
-        self.window = num_samples(model.config.frames)
+        self.window = model.config.window_samples
+        self.sample_rate = model.config.sample_rate
         self.metric = model.config.metric
         self.plan = plan_record(model.plan)
         self.macs = macs(model)
         self.device = model.device
-        self.grid = model.config.grid
+        self.grid, self.audio = model.config.grid, model.config.audio
         self.is_compiled = model.compiled is not None
         self.is_adaptive = model.plan.is_adaptive
 
@@ -63,7 +63,7 @@ class TorchRunner(Runner):
 
     @torch.inference_mode()
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Waveforms (samples,) float32, 16 kHz mono, to (batch, classes) float32."""
+        """Waveforms (samples,) float32, mono at `sample_rate`, to (batch, classes) float32."""
         logits = torch.cat([self.model(*inputs) for inputs in self._pieces(waveforms)])
         return self.model.probabilities(logits).cpu().numpy()
 

@@ -15,7 +15,7 @@ Item = tuple[int, str, Window | SpectrimError | None]
 """Number and name of a sound, and its next window; the error that ends it; or None at its end."""
 
 Compute = Callable[[Sequence[np.ndarray]], np.ndarray]
-"""Waveforms (samples,) float32 at 16 kHz, to (batch, any) float32."""
+"""Waveforms (samples,) float32, to (batch, any) float32."""
 
 
 @dataclass

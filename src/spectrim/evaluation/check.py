@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, num_samples
 from ..common.errors import SpectrimError, SpectrimNotice
 from ..common.interruption import Stopped
 from ..data.batches import Batch, batches
@@ -20,12 +19,12 @@ from ..data.clip import Clip
 from ..data.manifest import Manifest
 from ..metrics.intervals import Z95
 from ..models.builtin import builtin_names
+from ..models.config import ModelConfig
 from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.defaults import KEEP_RATES, SWEEP_SCORES
 from ..pruning.plan import Plan
 from ..pruning.saved_plans import is_unpruned, method_of
-from .predict import window_seconds
 from .short_clips import compare_lengths
 from .sweep import TIMING_BUDGET, Steps, Sweep, evaluate, with_times
 from .training_clips import training_clips
@@ -275,9 +274,9 @@ def _differences(
     """Differences from transformers for each of the first readable clips."""
     compared: list[dict[str, float]] = []
     began = time.perf_counter()
-    for batch in _batches_without_notes(clips, window_seconds(model)):
+    for batch in _batches_without_notes(clips, model.config):
         for waveform in batch.waveforms:
-            waveform = waveform[: num_samples(model.config.frames)]
+            waveform = waveform[: model.config.window_samples]
             ours, valid = model.features_from_waveforms([waveform])
             features = extract([waveform]).to(ours)
             with torch.inference_mode():
@@ -298,11 +297,11 @@ def _differences(
     return compared
 
 
-def _batches_without_notes(clips: Sequence[Clip], seconds: float) -> Iterator[Batch]:
+def _batches_without_notes(clips: Sequence[Clip], config: ModelConfig) -> Iterator[Batch]:
     """Batches of one clip; notes about them come when all clips are read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpectrimNotice)
-        yield from batches(clips, 1, seconds)
+        yield from batches(clips, 1, config.seconds_to_read, rate=config.sample_rate)
 
 
 def _transformers(
@@ -324,7 +323,7 @@ def _transformers(
     theirs.to(device, dtype)
 
     def extract(sounds: list[np.ndarray]) -> torch.Tensor:
-        values = extractor(sounds, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        values = extractor(sounds, sampling_rate=extractor.sampling_rate, return_tensors="pt")
         return values["input_values"]
 
     return theirs, extract

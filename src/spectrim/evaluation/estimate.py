@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..audio.constants import seconds_to_read
 from ..common.errors import SpectrimNotice
 from ..data.batches import batches
 from ..data.clip import Clip
 from ..deploy.runner import Runner
+from .predict import seconds_and_rate
 
 TRIES = 3  # clips that may be unreadable before the estimate gives up
 QUICK = 1.0  # seconds that the estimate may take, after the first run of one clip
@@ -43,7 +43,7 @@ def estimate(
     Returns:
         None if the first clips cannot be read.
     """
-    waveform = first_waveform(clips, max(runner.window for runner in runners))
+    waveform = first_waveform(clips, *seconds_and_rate(runners))
     if waveform is None:
         return None
     inputs, prediction = _seconds_per_clip(runners[0], [waveform])
@@ -58,11 +58,11 @@ def estimate(
     )
 
 
-def first_waveform(clips: Sequence[Clip], window: int) -> np.ndarray | None:
-    """The first readable one of the first clips, cut to a window of samples."""
+def first_waveform(clips: Sequence[Clip], seconds: float, rate: int) -> np.ndarray | None:
+    """The first `seconds` of the first readable one of the first clips."""
     with warnings.catch_warnings():  # the sweep reads the clip again and prints its notes then
         warnings.simplefilter("ignore", SpectrimNotice)
-        for batch in batches(clips[:TRIES], 1, seconds_to_read(window)):
+        for batch in batches(clips[:TRIES], 1, seconds, rate=rate):
             if batch.waveforms:
                 return batch.waveforms[0]
     return None

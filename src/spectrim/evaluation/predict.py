@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from ..audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_samples, seconds_to_read
-from ..common.errors import not_finite
+from ..audio.constants import SAMPLE_RATE
+from ..audio.front_ends import FrontEnd
+from ..common.errors import SpectrimError, not_finite
 from ..common.hooks import pass_point
 from ..common.interruption import Stopped
 from ..data.batches import Batch, batches
 from ..data.clip import Clip
 from ..deploy.runner import Prediction, Runner
-from ..models.transformer import SpectrogramTransformer
+from ..models.config import ModelConfig
 from ..pruning.patches import PATCH, PatchGrid
 
 
@@ -71,7 +72,7 @@ def predict(
         tick: called with the number of clips done, after each batch.
 
     Raises:
-        SpectrimError: an output is not finite.
+        SpectrimError: an output is not finite; the runners take different sample rates.
         Stopped: Ctrl-C; its result is the predictions so far.
     """
     predictions, num_resumed = keeper.load() if keeper else (Predictions(), 0)
@@ -79,10 +80,10 @@ def predict(
     predictions.outputs = predictions.outputs or [[] for _ in runners]
     predictions.on_target = predictions.on_target or [[] for _ in runners]
     predictions.macs = predictions.macs or [[] for _ in runners]
-    seconds = seconds_to_read(max(runner.window for runner in runners))
+    seconds, rate = seconds_and_rate(runners)
     try:
         first = batch_size if any(runner.is_compiled for runner in runners) else 1
-        for start, batch in growing_batches(clips, batch_size, seconds, num_resumed, first):
+        for start, batch in growing_batches(clips, batch_size, seconds, num_resumed, first, rate):
             _add(predictions, runners, clips, batch, start)
             num_clips = len(batch.positions) + len(batch.failures)
             tick(num_clips)
@@ -98,7 +99,12 @@ def predict(
 
 
 def growing_batches(
-    clips: Sequence[Clip], batch_size: int, seconds: float, start: int = 0, first: int = 1
+    clips: Sequence[Clip],
+    batch_size: int,
+    seconds: float,
+    start: int = 0,
+    first: int = 1,
+    rate: int = SAMPLE_RATE,
 ) -> Iterator[tuple[int, Batch]]:
     """Batches of 1, 2, 4, ... clips up to `batch_size`, so that slow models answer early.
 
@@ -107,15 +113,16 @@ def growing_batches(
     Args:
         seconds: to decode of each clip.
         start: index of the first clip; first: size of the first batch.
+        rate: sample rate in Hz.
 
     Yields:
         A batch, and the index of the clip that its positions count from.
     """
     while (size := start + first) < batch_size and start < len(clips):
-        for batch in batches(clips[start : start + size], size, seconds):
+        for batch in batches(clips[start : start + size], size, seconds, rate=rate):
             yield start, batch
         start += size
-    for batch in batches(clips[start:], batch_size, seconds):
+    for batch in batches(clips[start:], batch_size, seconds, rate=rate):
         yield start, batch
 
 
@@ -134,7 +141,11 @@ def _add(
     batch_clips = [clips[index] for index in positions]
     inputs = runners[0].shared_inputs(batch.waveforms)
     grid = runners[0].grid
-    target = np.full((len(positions), 1), np.nan) if grid is None else on_target(grid, batch_clips)
+    target = (
+        np.full((len(positions), 1), np.nan)
+        if grid is None
+        else on_target(grid, runners[0].audio, batch_clips)
+    )
     results = []
     for runner in runners:
         outputs, kept, macs = Prediction(*runner.predict(inputs))
@@ -159,20 +170,31 @@ def refuse_not_finite(outputs: np.ndarray, clips: Sequence[Clip]) -> None:
         raise not_finite(str(clips[int(is_finite.argmin())].path))
 
 
-def window_seconds(model: SpectrogramTransformer) -> float:
-    """Seconds to decode of each clip that a model evaluates."""
-    return seconds_to_read(num_samples(model.config.frames))
+def seconds_and_rate(readers: Iterable[Runner | ModelConfig]) -> tuple[float, int]:
+    """Seconds to decode of each clip for several runners or models, and their sample rate in Hz.
+
+    Raises:
+        SpectrimError: they take different sample rates.
+    """
+    pairs = [(reader.seconds_to_read, reader.sample_rate) for reader in readers]
+    rates = sorted({rate for _, rate in pairs})
+    if len(rates) > 1:
+        raise SpectrimError(
+            f"the models take sound of {' and '.join(map(str, rates))} Hz, which cannot share one "
+            "pass over the clips. Run them one after the other."
+        )
+    return max(seconds for seconds, _ in pairs), rates[0]
 
 
-def column_centres(grid: PatchGrid) -> np.ndarray:
+def column_centres(grid: PatchGrid, audio: FrontEnd) -> np.ndarray:
     """(columns,) seconds at the centre of each time column of patches."""
     first = np.arange(grid.columns) * grid.stride[1]
-    return ((first + (PATCH - 1) / 2) * SHIFT + WINDOW / 2) / SAMPLE_RATE
+    return np.array([audio.seconds_at(frame + (PATCH - 1) / 2) for frame in first.tolist()])
 
 
-def on_target(grid: PatchGrid, clips: Sequence[Clip]) -> np.ndarray:
+def on_target(grid: PatchGrid, audio: FrontEnd, clips: Sequence[Clip]) -> np.ndarray:
     """(clips, patches) 1.0 where a patch's centre lies on the clip's target, NaN without one."""
-    centres = column_centres(grid)
+    centres = column_centres(grid, audio)
     column = grid.locate(torch.arange(grid.count))[:, 0].numpy()
     table = np.full((len(clips), grid.count), np.nan)
     for row, clip in zip(table, clips, strict=True):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.constants import SAMPLE_RATE, num_samples
 from ..audio.decode import duration_of
 from ..common.errors import SpectrimNotice
 from ..data.batches import batches
@@ -20,7 +19,6 @@ from ..models.lengths import AUTO, lengths_of
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.plan import Plan
 from .agreement import agreement
-from .predict import window_seconds
 
 
 def compare_lengths(
@@ -49,7 +47,9 @@ def compare_lengths(
     works = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpectrimNotice)  # the rows of `check` come with them
-        for batch in batches(clips, batch_size, window_seconds(model)):
+        for batch in batches(
+            clips, batch_size, model.config.seconds_to_read, rate=model.config.sample_rate
+        ):
             if not batch.waveforms:
                 continue
             for key, runner in runners.items():
@@ -66,7 +66,7 @@ def compare_lengths(
         }
         for key, part in ((frames, work), (AUTO, float(np.mean(works))))
     ]
-    window = num_samples(model.config.frames) / SAMPLE_RATE
+    window = model.config.window_seconds
     return {"clip_seconds": longest, "window_seconds": window, "rows": rows}
 
 

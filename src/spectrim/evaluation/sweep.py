@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.constants import seconds_to_read
 from ..common.errors import SpectrimError
 from ..common.hooks import pass_point
 from ..common.interruption import Stopped
@@ -20,7 +19,7 @@ from ..metrics.classification import indicator, metric, paired_difference
 from ..models.labels import audioset
 from ..pruning.saved_plans import plan_columns
 from .agreement import agreement
-from .predict import Keeper, Predictions, predict
+from .predict import Keeper, Predictions, predict, seconds_and_rate
 from .runner_times import time_columns, times_of_runners
 from .variants import Variant
 
@@ -187,8 +186,8 @@ def with_times(
         return result
     runners = [variants[index].runner for index in (0, *others)]
     readable = [manifest.clips[index] for index in result.positions[:batch_size]]
-    seconds = seconds_to_read(max(runner.window for runner in runners))
-    (batch,) = batches(readable, len(readable), seconds)
+    seconds, rate = seconds_and_rate(runners)
+    (batch,) = batches(readable, len(readable), seconds, rate=rate)
     waveforms = [batch.waveforms[n % len(readable)] for n in range(batch_size)]
 
     def tick() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ..audio.front_ends import front_end
+from ..audio.constants import seconds_to_read
+from ..audio.front_ends import FrontEnd, front_end
 from ..common.errors import SpectrimError, nearest
 from ..common.text import shortened
 from ..common.values import check_values, duplicates, has_type, number, one_of
@@ -55,7 +56,7 @@ class ModelConfig:
         labels: names of the classes, in the order of the logits.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy".
         front_end: name of the feature extractor, a key of `audio.front_ends.FRONT_ENDS`.
-        sample_rate: of the waveforms, in Hz.
+        sample_rate: of the waveforms, in Hz; that of the front end.
         mean, std, std_factor: features are normalised as (x - mean) / (std_factor * std).
         mel_scale, mel_shift: one number per mel bin, which multiply the normalised features and
             are added to them (CED: a BatchNorm over bins); empty: neither.
@@ -113,10 +114,10 @@ class ModelConfig:
                 raise SpectrimError(
                     f"{key} has {len(values)} numbers; expected {self.mels}, finite."
                 )
-        if front_end(self.front_end).sample_rate != self.sample_rate:
+        if self.sample_rate != self.audio.sample_rate:
             raise SpectrimError(
-                f"sample_rate is {self.sample_rate}; the front end {self.front_end!r} computes at "
-                f"{front_end(self.front_end).sample_rate} Hz."
+                f"sample_rate is {self.sample_rate}, but the front end {self.front_end!r} takes "
+                f"{self.audio.sample_rate} Hz. Set sample_rate to {self.audio.sample_rate}."
             )
         _ = self.grid  # raises where no patch fits
 
@@ -124,6 +125,26 @@ class ModelConfig:
     def grid(self) -> PatchGrid:
         """The grid of patches."""
         return PatchGrid(self.frames, self.mels, self.stride, self.frequency_major)
+
+    @property
+    def audio(self) -> FrontEnd:
+        """The front end: lengths in frames, samples and seconds."""
+        return front_end(self.front_end)
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of the longest clip that the model takes at once."""
+        return self.audio.num_samples(self.frames)
+
+    @property
+    def window_seconds(self) -> float:
+        """Seconds of the longest clip that the model takes at once."""
+        return self.window_samples / self.sample_rate
+
+    @property
+    def seconds_to_read(self) -> float:
+        """Seconds to decode of a clip: the window and the edge of the resampler."""
+        return seconds_to_read(self.window_samples, self.sample_rate)
 
     @property
     def has_class_token(self) -> bool:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..audio.channels import MIX, Channel
-from ..audio.constants import num_frames, num_samples
 from ..audio.decode import Sound, as_sounds, blocks, check_length, sound_name
-from ..audio.filterbank import FilterBank, fit
+from ..audio.filterbank import fit
+from ..audio.log_mel import LogMel
 from ..audio.windows import padded
 from ..common.errors import SpectrimError
 
@@ -25,7 +25,7 @@ class FeatureExtraction:
     """The part of a model that turns sounds into features."""
 
     config: ModelConfig
-    filterbank: FilterBank
+    filterbank: LogMel
     normalise: Normalise
     lengths: tuple[int, ...]
     length_for: Callable[[int], int]
@@ -38,7 +38,7 @@ class FeatureExtraction:
         Args:
             sounds: one or several paths, bytes, open files, (samples, rate), or rows of datasets
                 {"array", "sampling_rate"}. Torch tensors are channels first. They are converted to
-                16 kHz mono and cut to the model's window.
+                mono at the model's sample rate and cut to its window.
             channel: an index from 0, "mix" (the mean of all channels) or "loudest".
 
         Returns:
@@ -54,9 +54,9 @@ class FeatureExtraction:
         return self.features_from_waveforms(waveforms)
 
     def features_from_waveforms(self, waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """As `features`, from 16 kHz mono float32 waveforms, (samples,) each."""
+        """As `features`, from mono float32 waveforms at the model's rate, (samples,) each."""
         device = self.filterbank.mel.device
-        batch, lengths = padded(waveforms, num_samples(self.config.frames))
+        batch, lengths = padded(waveforms, self.config.window_samples)
         tensors = [torch.from_numpy(array) for array in (batch, lengths)]
         if device.type == "cuda":
             # From pinned memory the host does not wait for the copy.
@@ -73,19 +73,20 @@ class FeatureExtraction:
         features, valid = self.filterbank(waveforms, lengths)
         frames = self.config.frames
         if self.lengths:  # not while a graph is exported, where the number of samples is open
-            frames = self.length_for(num_frames(waveforms.shape[1]))
+            frames = self.length_for(self.config.audio.num_frames(waveforms.shape[1]))
         features, valid = fit(features, valid, frames, self.config.padding)
         return self.normalise(features), valid
 
     def _beginning(self, sound: Sound, channel: Channel) -> np.ndarray:
         """The samples of the model's window; the rest of a long sound is not decoded."""
-        needed, decoded, num_decoded = num_samples(self.config.frames), [], 0
-        for block in blocks(sound, channel=channel):
+        needed, decoded, num_decoded = self.config.window_samples, [], 0
+        rate = self.config.sample_rate
+        for block in blocks(sound, channel=channel, rate=rate):
             decoded.append(block)
             num_decoded += len(block)
             if num_decoded >= needed:
                 break
-        check_length(num_decoded, sound_name(sound))
+        check_length(num_decoded, sound_name(sound), rate)
         return np.concatenate(decoded)[:needed]
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..audio.channels import MIX, Channel
 from ..audio.decode import Sound
-from ..audio.filterbank import FilterBank
 from ..audio.precision import float32_product
 from ..common.errors import SpectrimError
 from ..pruning.context import Clips, Context
@@ -51,7 +50,7 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         super().__init__()
         self.config = config
         self.grid = config.grid
-        self.filterbank = FilterBank()
+        self.filterbank = config.audio.filter_bank(config.mels)
         self.normalise = Normalise(config)
         self.patch = nn.Conv2d(1, config.width, PATCH, stride=(config.stride[1], config.stride[0]))
         count = config.num_prefix_tokens + self.grid.count

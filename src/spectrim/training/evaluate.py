@@ -68,7 +68,8 @@ def evaluate(
     logits = torch.zeros(rows, len(model.labels), device=model.device)
     was_training, done, seen = model.training, 0, 0
     model.eval()
-    for batch in batches([clips[index] for index in mine], batch_size, seconds, workers, cache):
+    local_clips, rate = [clips[index] for index in mine], model.config.sample_rate
+    for batch in batches(local_clips, batch_size, seconds, workers, cache, rate):
         count = len(batch.positions)
         if count:
             with accelerator.autocast():

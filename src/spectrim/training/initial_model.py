@@ -76,7 +76,11 @@ def _adapted(
         settings: activation and metric.
     """
     settings = settings | {"padding": part.padding}
-    features: dict[str, Any] = {"frames": task.frames, "mean": task.mean, "std": task.std}
+    features: dict[str, Any] = {
+        "frames": task.features.frames,
+        "mean": task.features.mean,
+        "std": task.features.std,
+    }
     if init is None:
         stride = {} if part.stride is None else {"stride": part.stride}
         config = preset(part.preset, labels, **stride, **features, **settings)

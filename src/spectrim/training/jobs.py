@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..audio.constants import num_samples
+from ..audio.constants import SHORTEST
 from ..common.errors import SpectrimError
 from ..common.text import shortened
 from ..common.values import duplicates
@@ -66,12 +66,13 @@ class Job:
 
     def batches(self, cache: Path, rank: int, world: int) -> TrainLoader:
         """The loader of the training clips."""
-        waveforms = Waveforms(self.task.train, cache, self.task.seconds)
+        features, rate = self.task.features, self.task.features.audio.sample_rate
+        waveforms = Waveforms(self.task.train, cache, features.seconds, rate)
         return TrainLoader(
-            waveforms.__getitem__, len(waveforms), self.augmentation, self.task.frames,
+            waveforms.__getitem__, len(waveforms), self.augmentation, features.frames,
             self.optim.batch_size, self.seed,
-            join=num_samples(self.task.frames) if self.augment.join else 0,
-            rank=rank, world=world, workers=self.data.workers,
+            join=features.samples if self.augment.join else 0, shortest=round(SHORTEST * rate),
+            mels=self.model.config.mels, rank=rank, world=world, workers=self.data.workers,
         )  # fmt: skip
 
     def to(self, device: torch.device) -> None:
@@ -82,11 +83,12 @@ class Job:
     def hold_clips(self) -> None:
         """Decode all training clips to the device if `data.on_device` says so, or if they fit."""
         on_device, loader = self.data.on_device, self.loader
+        seconds, rate = self.task.features.seconds, self.task.features.audio.sample_rate
         if on_device is None:
-            on_device = fits(loader.count, self.task.seconds, loader.device, loader.world)
+            on_device = fits(loader.count, seconds, loader.device, loader.world, rate)
         if on_device and self.data.cache is None:  # a cache in the run's folder is of no use
             with ThreadPoolExecutor(loader.workers) as pool:
-                loader.hold(decode_clips(self.task.train, pool, self.task.seconds))
+                loader.hold(decode_clips(self.task.train, pool, seconds, rate))
         elif on_device:
             loader.hold()
 
@@ -106,7 +108,7 @@ class Job:
     @torch.no_grad()
     def sounds(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Waveforms, lengths and shares of a batch; see `Augmentation.waveforms`."""
-        samples = num_samples(self.model.config.frames)
+        samples = self.model.config.window_samples
         return self.augmentation.waveforms(
             batch.bank, batch.draws, batch.positions, batch.followers, samples
         )
@@ -116,10 +118,9 @@ class Job:
         self, batch: TrainBatch, now: float, waveforms: Tensor, lengths: Tensor
     ) -> dict[str, Any]:
         """Features with their random changes, valid frames, weights, and the patches kept."""
-        config = self.model.config
         features, valid = self.model.features_from_batch(waveforms, lengths)
-        # Masked bins are 0 before normalising by (x - mean) / (2 * std).
-        fill = -config.mean / (2 * config.std)
+        # Masked bins are 0 before normalising.
+        fill = self.model.normalise(features.new_zeros(features.shape[-1]))
         masked = self.masks(now)
         features, valid = self.augmentation.features(
             features, valid, batch.draws, batch.positions, masked, fill
@@ -188,7 +189,14 @@ class Supervision(Job):
         """The teacher at the task's length, its classes in the task's order."""
         if part.model is None:
             return None
-        teacher = load(part.model, frames=self.task.frames, **part.load)
+        teacher = load(part.model, frames=self.task.features.frames, **part.load)
+        ours, theirs = self.task.features.audio, teacher.config.audio
+        if (ours.sample_rate, ours.hop) != (theirs.sample_rate, theirs.hop):
+            raise SpectrimError(
+                f"teacher.model {part.model}: it takes {theirs.sample_rate} Hz and a frame every "
+                f"{theirs.hop} samples, the model {ours.sample_rate} Hz and {ours.hop} samples. "
+                "Choose a teacher with the same sample rate and frames."
+            )
         if teacher.plan.stages:
             self.notes.append(
                 f"the plan of the teacher ({teacher.plan}) is not used: it processes all patches."
@@ -261,7 +269,7 @@ class Supervision(Job):
                 results[name] = evaluate(
                     accelerator, self.model, clips, targets, name=task.metric,
                     batch_size=min(32, self.run.micro_batch or 32), cache=self.cache,
-                    seconds=task.seconds, workers=self.data.workers, tick=tick,
+                    seconds=task.features.seconds, workers=self.data.workers, tick=tick,
                 )  # fmt: skip
         return results
 

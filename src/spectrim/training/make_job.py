@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from .elastic import ElasticSupervision
+from .features import Tick, no_tick
 from .jobs import Job, Pretraining, Supervision
 from .recipe import PretrainRecipe, Recipe
-from .task import Tick, no_tick, resolve, resolve_pretraining
+from .task import resolve, resolve_pretraining
 
 
 def make_job(

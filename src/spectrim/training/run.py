@@ -22,13 +22,14 @@ from ..data.clip import Clip
 from ..models.config import NO_CLASSES
 from ..models.provenance import versions
 from .engine import engine, slow_bf16
+from .features import Tick, no_tick
 from .jobs import Job
 from .loop import fit
 from .make_job import make_job
 from .read_recipe import to_dict, to_yaml, with_new_names
 from .recipe import PretrainRecipe, Recipe
 from .reporting import Reporter, Silent
-from .task import SupervisedTask, Task, Tick, no_tick
+from .task import SupervisedTask, Task
 
 RECIPE, SETTLED, SUMMARY = "recipe.yaml", "settled.json", "summary.json"
 MAY_CHANGE = (
@@ -150,9 +151,9 @@ def _resolved(
     supervised = {"loss": task.loss} if isinstance(task, SupervisedTask) else {}
     return {
         "recipe": to_dict(recipe),
-        "mean": task.mean,
-        "std": task.std,
-        "frames": task.frames,
+        "mean": task.features.mean,
+        "std": task.features.std,
+        "frames": task.features.frames,
         "labels": list(config.labels),
         **supervised,
         "activation": config.activation,

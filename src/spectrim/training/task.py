@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from ..audio.constants import RESAMPLING_EDGE, SAMPLE_RATE, num_frames, num_samples
-from ..audio.decode import duration_of
 from ..common.errors import SpectrimError
 from ..common.paths import is_file, user_path
 from ..common.text import shortened
@@ -18,25 +14,17 @@ from ..common.values import duplicates
 from ..data.clip import Clip
 from ..data.manifest import Manifest, targets_of
 from ..data.splits import Splits
-from ..data.stats import measure
 from ..models.config import LABEL_SEPARATOR
 from ..models.labels import audioset, audioset_labels, labels_in
-from ..pruning.patches import PATCH
+from .features import Features, Tick, features_of, no_tick
 from .manifests import check_files, splits_of
-from .recipe import DataPart, LossPart, ModelPart, PretrainRecipe, Recipe, SelectPart
+from .recipe import DataPart, LossPart, PretrainRecipe, Recipe, SelectPart
 
-MEASURED_CLIPS = 2000  # maximum number of clips that mean and std are measured on
-MAX_FRAMES = 1024  # maximum length chosen from the clips
 CLASSES_SHOWN = 12
 UNKNOWN_LABEL = (
     "The classes are those of the training clips, or data.labels. List every class in data.labels, "
     "or remove the row."
 )
-Tick = Callable[[int], None]
-
-
-def no_tick(clips: int) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +33,13 @@ class Task:
 
     Attributes:
         train: clips.
-        frames, mean, std: of the features.
+        features: front end, length, mean and std.
         notes: sentences about what was chosen, and why.
     """
 
     train: tuple[Clip, ...]
-    frames: int
-    mean: float
-    std: float
+    features: Features
     notes: tuple[str, ...] = ()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds to read of each clip: the network's window and the resampler's edge."""
-        return window_seconds(self.frames) + RESAMPLING_EDGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +116,11 @@ def resolve(
         )
     check_files([getattr(splits, name) for splits in divided for name in clips])
     train = tuple(clips["train"])
-    frames, mean, std, more = _features(recipe.model, recipe.seed, train, measured, tick)
+    features, more = features_of(recipe, train, measured, tick)
     return SupervisedTask(
         train=train, valid=tuple(clips["valid"]), test=tuple(clips["test"]),
         targets=[classes for name in targets for classes in targets[name]], labels=labels,
-        loss=loss, activation=activation, metric=metric, frames=frames, mean=mean, std=std,
+        loss=loss, activation=activation, metric=metric, features=features,
         notes=(*notes, *more),
     )  # fmt: skip
 
@@ -151,9 +132,9 @@ def resolve_pretraining(
     divided = splits_of(recipe.data, recipe.seed)
     check_files([splits.train for splits in divided])
     train = tuple(clip for splits in divided for clip in splits.train.clips)
-    frames, mean, std, more = _features(recipe.model, recipe.seed, train, measured, tick)
+    features, more = features_of(recipe, train, measured, tick)
     notes = (f"{len(train)} clips to pre-train on, without their labels.", *more)
-    return Task(train=train, frames=frames, mean=mean, std=std, notes=notes)
+    return Task(train=train, features=features, notes=notes)
 
 
 def classes_of(labels: Any, divided: Sequence[Splits]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -191,11 +172,6 @@ def classes_of(labels: Any, divided: Sequence[Splits]) -> tuple[tuple[str, ...],
     return names, {}
 
 
-def window_seconds(frames: int) -> float:
-    """Seconds of audio in a number of frames."""
-    return num_samples(frames) / SAMPLE_RATE
-
-
 def _objective(
     loss_part: LossPart, select: SelectPart, divided: Sequence[Splits]
 ) -> tuple[str, str, str, str]:
@@ -207,51 +183,6 @@ def _objective(
         raise SpectrimError("loss.smoothing requires loss.name=ce. Change one of the two.")
     activation = "softmax" if loss == "ce" else "sigmoid"
     return loss, activation, metric, f"{'one label' if single else 'several labels'} per clip"
-
-
-def _features(
-    model: ModelPart, seed: int, train: Sequence[Clip], measured: dict[str, Any] | None, tick: Tick
-) -> tuple[int, float, float, list[str]]:
-    """Length, mean and std (from the recipe, else from the training clips), and notes."""
-    notes, frames = [], model.frames
-    if frames is None:
-        frames, text = _length(train)
-        notes.append(text)
-    mean, std = model.mean, model.std
-    if mean is None or std is None:
-        if measured is None:
-            order = np.random.default_rng(seed).permutation(len(train))
-            sample = [train[position] for position in order[:MEASURED_CLIPS]]
-            stats = measure(sample, window_seconds(frames) + RESAMPLING_EDGE, tick=tick)
-            if round(stats.std, 4) == 0:
-                raise SpectrimError(
-                    f"all {stats.clips} training clips that were measured are silent: the std of "
-                    "their log-mel features is 0. Check that the recordings contain sound."
-                )
-            measured = {"mean": round(stats.mean, 4), "std": round(stats.std, 4)}
-            notes.append(
-                f"mean {measured['mean']} and std {measured['std']} of the log-mel features, "
-                f"measured on {len(sample)} training clips."
-            )
-        mean = measured["mean"] if mean is None else mean
-        std = measured["std"] if std is None else std
-    return frames, float(mean), float(std), notes
-
-
-def _length(clips: Sequence[Clip]) -> tuple[int, str]:
-    """The number of frames that holds 95 % of the clips, a multiple of a patch; and a note."""
-    seconds = [
-        clip.end - (clip.start or 0.0) if clip.end is not None
-        else max(0.0, (duration_of(clip.path) or 0.0) - (clip.start or 0.0))
-        for clip in clips
-    ]  # fmt: skip
-    frames = num_frames(round(np.quantile(seconds, 0.95) * SAMPLE_RATE))
-    frames = min(MAX_FRAMES, max(PATCH, -(-frames // PATCH) * PATCH))
-    cut = sum(second > window_seconds(frames) + 0.01 for second in seconds)
-    return frames, (
-        f"{frames} frames ({window_seconds(frames):.2f} s) for clips of {min(seconds):.2f} to "
-        f"{max(seconds):.2f} s; the end of {cut} of {len(clips)} clips is cut off."
-    )
 
 
 def _split_sizes(divided: Sequence[Splits]) -> str:

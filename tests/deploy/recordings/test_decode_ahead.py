@@ -39,7 +39,9 @@ def test_order_and_limit(files, monkeypatch, workers, max_windows):
         return result
 
     monkeypatch.setattr(decode_ahead._Buffers, "put", put)
-    items = list(decoded_ahead(files, RATE, RATE, "mix", workers=workers, max_windows=max_windows))
+    items = list(
+        decoded_ahead(files, RATE, RATE, "mix", RATE, workers=workers, max_windows=max_windows)
+    )
     expected = [
         (number, window)
         for number, recording in enumerate(files)
@@ -64,20 +66,20 @@ def test_a_thread_that_fails_is_no_unreadable_file(files, monkeypatch):
 
     monkeypatch.setattr(decode_ahead, "windows", fail)
     with pytest.raises(MemoryError):
-        list(decoded_ahead(files, RATE, RATE, "mix", workers=2, max_windows=4))
+        list(decoded_ahead(files, RATE, RATE, "mix", RATE, workers=2, max_windows=4))
 
 
 def test_thousands_of_unreadable_recordings_keep_their_order(tmp_path):
     recordings = [
         Recording(str(tmp_path / f"{n}.wav"), problem=f"problem {n}") for n in range(3000)
     ]
-    items = list(decoded_ahead(recordings, RATE, RATE, "mix", workers=4, max_windows=2))
+    items = list(decoded_ahead(recordings, RATE, RATE, "mix", RATE, workers=4, max_windows=2))
     assert [str(item) for _, _, item in items] == [f"problem {n}" for n in range(3000)]
     assert all(isinstance(item, SpectrimError) for _, _, item in items)
 
 
 def test_a_reader_that_stops_early_ends_the_threads(files):
-    stream = decoded_ahead(files, RATE, RATE, "mix", workers=4, max_windows=2)
+    stream = decoded_ahead(files, RATE, RATE, "mix", RATE, workers=4, max_windows=2)
     assert isinstance(next(stream)[2], Window)
     stream.close()
     with pytest.raises(StopIteration):

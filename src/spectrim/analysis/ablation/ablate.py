@@ -12,10 +12,8 @@ import numpy as np
 import torch
 
 from ...common.errors import SpectrimError, SpectrimNotice
-from ...data.batches import batches
 from ...data.manifest import Manifest
 from ...evaluation.agreement import agreement
-from ...evaluation.predict import window_seconds
 from ...evaluation.sweep import truth_of
 from ...metrics.classification import (
     indicator,
@@ -29,7 +27,7 @@ from ...models.provenance import context_of
 from ...models.transformer import SpectrogramTransformer
 from ...pruning.plan import Plan
 from ..clusters import HIGH, LOW
-from ..first_pass import SAMPLE, first_pass
+from ..first_pass import SAMPLE, clip_batches, first_pass
 from ..inputs import family_name, knows
 from ..patches import View, patches_of
 from .contrasts import contrasts
@@ -162,7 +160,7 @@ def ablate(
     failures = dict(first.failures)
     buffer = OutputBuffer(len(cuts), len(manifest.clips), len(plain.labels))
     with contextlib.closing(buffer):
-        for batch in batches(manifest.clips, batch_size, window_seconds(plain)):
+        for batch in clip_batches(manifest, batch_size, [plain]):
             if batch.positions:
                 features, valid = plain.features_from_waveforms(batch.waveforms)
                 ranks = clusters.rank(patches_of(view, features, valid).values[0])[:, order]

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ...audio.constants import MELS
 from ...common.palette import VERMILION, Style, series_styles
 from ...metrics.jackknife import Estimate
 from ...pruning.patches import PATCH
@@ -19,7 +18,7 @@ from ..clusters import Clusters
 from ..counts.histograms import Histogram
 from ..patches import STATISTICS
 from ..second_pass import AnalyzedModel, PrunedModel
-from .style import AXIS_NAMES, CLUSTER_COLOURS, NAMES, hertz_ticks, seconds_of, style_axes
+from .style import AXIS_NAMES, CLUSTER_COLOURS, NAMES, MelAxis, seconds_of, style_axes
 
 PADDING: dict[str, Any] = {"facecolor": "none", "edgecolor": VERMILION, "hatch": "//////", "lw": 0}
 CLUSTER_NAMES = ["C1", "C2", "C3", "C4", "C5"]
@@ -99,7 +98,7 @@ def _draw_retention_row(
     group: Sequence[tuple[AnalyzedModel, PrunedModel]],
     styles: dict[str, Style],
 ) -> None:
-    width = 0.8 / len(group)
+    width, axis = 0.8 / len(group), MelAxis.of(group[0][1].view)
     for index, (model, pruned) in enumerate(group):
         shift, (colour, marker) = (index - (len(group) - 1) / 2) * width, styles[model.name]
         bar = {"width": width, "color": colour, "error_kw": {"linewidth": 0.8}}
@@ -115,10 +114,12 @@ def _draw_retention_row(
             "markersize": max(2.0, 5 - 1.5 * index),
             "linestyle": (0, (3, 3)) if index else "-",
         }
-        # Bands are drawn at their middle on the mel axis, which is the same for all strides.
+        # Bands are drawn at their middle on the mel axis of the first model.
         middles = np.arange(view.grid.rows) * view.stride[0] + (PATCH - 1) / 2
+        if MelAxis.of(view) != axis:
+            middles = np.array([axis.bin_of(MelAxis.of(view).hertz_of(m)) for m in middles])
         _draw_line(row[2], middles.tolist(), shares.kept("row"), model.name, line)
-        times = [seconds_of(start * view.stride[1] + PATCH // 2)
+        times = [seconds_of(start * view.stride[1] + PATCH // 2, view.audio)
                  for start in range(view.grid.columns)]  # fmt: skip
         _draw_line(row[3], times, shares.kept("column"), model.name, line)
     row[0].set_xticks(range(7), [*CLUSTER_NAMES, "pad-\nding", "sound"], fontsize=9)
@@ -132,8 +133,8 @@ def _draw_retention_row(
     if not any(pruned.retention.has_padding for _, pruned in group):
         row[0].text(5, 2, "none", ha="center", fontsize=9)
     row[0].legend(fontsize=9)
-    hertz_ticks(row[2], "x")
-    row[2].set_xlim(-0.5, MELS - 0.5)
+    axis.ticks(row[2], "x")
+    row[2].set_xlim(-0.5, axis.mels - 0.5)
     row[2].set_xlabel("middle of the band (Hz)", fontsize=9)
     row[3].set_xlabel("time (s)", fontsize=9)
     for ax in row[2:]:

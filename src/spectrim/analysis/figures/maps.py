@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 from ...common.palette import ORANGE, PURPLE, SKY, VERMILION
 from ...pruning.patches import PATCH
 from ..examples import Example, Picture
-from .style import LOG_MEL_COLOURS, hertz_ticks, in_block, seconds_of
+from .style import LOG_MEL_COLOURS, MelAxis, in_block, seconds_of
 
 PANEL = (2.75, 1.9)  # inches
 MOST_STAGES = 4  # of a plan that prunes in every block
@@ -88,12 +88,13 @@ def _draw_panel(
 ) -> AxesImage:
     picture = group[0]
     frames, mels = picture.features.shape
+    audio = picture.view.audio
     ax.set_axis_on()
     image = ax.imshow(
         blanked(picture, stage),
         origin="lower",
         aspect="auto",
-        extent=(seconds_of(0), seconds_of(frames), -0.5, mels - 0.5),
+        extent=(seconds_of(0, audio), seconds_of(frames, audio), -0.5, mels - 0.5),
         cmap=LOG_MEL_COLOURS,
         vmin=low,
         vmax=high,
@@ -102,9 +103,10 @@ def _draw_panel(
     if stage:
         _frame_merged(ax, picture, stage)
     if picture.valid < frames:
-        ax.axvline(seconds_of(picture.valid), color=VERMILION, linestyle="--", linewidth=1.2)
-    hertz_ticks(ax, "y")
-    ax.set_xlim(seconds_of(0), seconds_of(frames))
+        end = seconds_of(picture.valid, audio)
+        ax.axvline(end, color=VERMILION, linestyle="--", linewidth=1.2)
+    MelAxis.of(picture.view).ticks(ax, "y")
+    ax.set_xlim(seconds_of(0, audio), seconds_of(frames, audio))
     ax.set_ylim(-0.5, mels - 0.5)
     ax.set_xlabel("time (s)")
     ax.set_ylabel("frequency (Hz)")
@@ -124,7 +126,7 @@ def _frame_merged(ax: Axes, picture: Picture, stage: int) -> None:
         shape = inset(holders == token)
         places = [(np.arange(size) - 0.5) / FINE for size in shape.shape]
         ax.contour(
-            [seconds_of(column * stride[1]) for column in places[0]],
+            [seconds_of(column * stride[1], picture.view.audio) for column in places[0]],
             places[1] * stride[0] - 0.5,
             shape.T,
             levels=[0.5],

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
 
-from ...audio.constants import LOW_HZ, MELS, SAMPLE_RATE, SHIFT, WINDOW
+from ...audio.front_ends import FrontEnd
+from ...audio.mel_filters import SCALES
 from ...common.files import save
 from ...evaluation.figure import save_png, verbatim
+from ..patches import View
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
@@ -19,7 +22,7 @@ from matplotlib.figure import Figure
 MAP = "viridis"
 CLUSTER_COLOURS = tuple(matplotlib.colormaps["cividis"](np.linspace(0, 1, 5)).tolist())
 LOG_MEL_COLOURS = matplotlib.colormaps[MAP].with_extremes(bad="#E6E6E6")  # dropped: light grey
-HERTZ = (100, 500, 1000, 2000, 4000)
+HERTZ = (100, 500, 1000, 2000, 4000, 8000)
 NAMES = {"mean": "intensity (mean)", "std": "variation (std)"}
 AXIS_NAMES = {"mean": "patch mean of normalised log-mel", "std": "patch std of normalised log-mel"}
 BLOCK_AXIS = "block (from 0)"
@@ -37,18 +40,46 @@ def save_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
     return [png, pdf]
 
 
-def mel_of(hertz: float) -> float:
-    """The position of a frequency on an axis of mel bins; bin i reaches from i - .5 to i + .5.
+@dataclass(frozen=True)
+class MelAxis:
+    """An axis of mel bins; bin i reaches from i - .5 to i + .5.
 
-    The centres of the 128 bins are equally spaced in mel between 20 Hz and 8000 Hz, both excluded.
+    The centres of the bins are equally spaced in mel between the lowest and the highest frequency
+    of the front end, both excluded.
     """
-    low, high, mel = (1127.0 * math.log1p(f / 700.0) for f in (LOW_HZ, SAMPLE_RATE / 2, hertz))
-    return (mel - low) / (high - low) * (MELS + 1) - 1
+
+    audio: FrontEnd
+    mels: int
+
+    @classmethod
+    def of(cls, view: View) -> MelAxis:
+        """The axis of a view."""
+        return cls(view.audio, view.mels)
+
+    def bin_of(self, hertz: float) -> float:
+        """The position of a frequency."""
+        low, high, mel = (self._mel(f) for f in (self.audio.low_hz, self.audio.high_hz, hertz))
+        return (mel - low) / (high - low) * (self.mels + 1) - 1
+
+    def hertz_of(self, position: float) -> float:
+        """The frequency at a position."""
+        low, high = self._mel(self.audio.low_hz), self._mel(self.audio.high_hz)
+        mel = low + (position + 1) / (self.mels + 1) * (high - low)
+        return SCALES[self.audio.scale][1](torch.tensor(mel, dtype=torch.float64)).item()
+
+    def ticks(self, axis: Axes, along: str) -> None:
+        """Ticks in hertz on the "x" or "y" axis."""
+        set_ticks = axis.set_xticks if along == "x" else axis.set_yticks
+        shown = [hertz for hertz in HERTZ if self.audio.low_hz < hertz < self.audio.high_hz]
+        set_ticks([self.bin_of(hertz) for hertz in shown], [str(hertz) for hertz in shown])
+
+    def _mel(self, hertz: float) -> float:
+        return SCALES[self.audio.scale][0](torch.tensor(hertz, dtype=torch.float64)).item()
 
 
-def seconds_of(frame_edge: float) -> float:
-    """Seconds at the left edge of a frame: its centre is half a window after its first sample."""
-    return (frame_edge * SHIFT + (WINDOW - SHIFT) / 2) / SAMPLE_RATE
+def seconds_of(frame_edge: float, audio: FrontEnd) -> float:
+    """Seconds at the left edge of a frame, half a hop before its middle."""
+    return audio.seconds_at(frame_edge - 0.5)
 
 
 def style_axes(ax: Axes) -> None:
@@ -56,12 +87,6 @@ def style_axes(ax: Axes) -> None:
     ax.grid(alpha=0.3)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def hertz_ticks(axis: Axes, along: str) -> None:
-    """Ticks in hertz on the "x" or "y" axis of mel bins."""
-    set_ticks = axis.set_xticks if along == "x" else axis.set_yticks
-    set_ticks([mel_of(hertz) for hertz in HERTZ], [str(hertz) for hertz in HERTZ])
 
 
 def in_block(block: int | str) -> str:

@@ -36,6 +36,7 @@ def decoded_ahead(
     size: int,
     hop: int,
     channel: Channel,
+    rate: int,
     *,
     workers: int,
     max_windows: int,
@@ -43,7 +44,7 @@ def decoded_ahead(
     """Windows of recordings, in the order of the recordings.
 
     Args:
-        size, hop, channel: as `audio.windows.windows`.
+        size, hop, channel, rate: as `audio.windows.windows`.
         workers: threads.
         max_windows: decoded windows that wait for the reader; as many again may belong to the
             recording that the reader is at.
@@ -54,7 +55,7 @@ def decoded_ahead(
         while (number := buffers.next_number()) is not None:
             ending: BaseException | None
             try:
-                ending = _decode(buffers, number, recordings[number], size, hop, channel)
+                ending = _decode(buffers, number, recordings[number], size, hop, channel, rate)
             except BaseException as error:  # such as MemoryError: raised again by the reader
                 ending = error
             buffers.put(number, ending)
@@ -76,14 +77,20 @@ def decoded_ahead(
 
 
 def _decode(
-    buffers: _Buffers, number: int, recording: Recording, size: int, hop: int, channel: Channel
+    buffers: _Buffers,
+    number: int,
+    recording: Recording,
+    size: int,
+    hop: int,
+    channel: Channel,
+    rate: int,
 ) -> SpectrimError | None:
     """Fill the buffer of a recording; returns the error that ends it, or None."""
     if recording.problem is not None:
         return SpectrimError(recording.problem)
     try:
         part = (recording.start, recording.end)
-        for window in windows(recording.path, size, hop, channel, *part):
+        for window in windows(recording.path, size, hop, channel, *part, rate):
             if not buffers.put(number, window):
                 break
     except SpectrimError as error:

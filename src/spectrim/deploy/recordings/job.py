@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...audio.constants import SAMPLE_RATE
 from ...common.errors import SpectrimError
 from ...common.files import make_folder
 from ...common.locks import claim
@@ -91,6 +90,7 @@ def outputs_of(
         runner.window,
         step,
         table.channel,
+        runner.sample_rate,
         workers=workers or default_workers(),
         max_windows=BATCHES_AHEAD * batch_size,
     )
@@ -176,7 +176,7 @@ def _settings(runner: Runner, table: Table, step: int, context: dict[str, Any]) 
         | {
             "table": table.kind,
             "model": runner.fingerprint(),
-            "hop": step / SAMPLE_RATE,
+            "hop": step / runner.sample_rate,
         }
         | table.settings()
     )

@@ -38,16 +38,17 @@ def stages(
     `budget` is for all of them, in seconds.
     The files are 44.1 kHz WAV of the window's length. The filter bank and the model run on batches.
     """
-    clips = noise(batch_size, runner.window, FILE_RATE)
+    rate = runner.sample_rate
+    clips = noise(batch_size, round(runner.window * FILE_RATE / rate))
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{n}.wav" for n in range(batch_size)]
         for file, clip in zip(files, clips, strict=True):
             soundfile.write(file, clip, FILE_RATE)
-        waveforms = [read(file)[: runner.window] for file in files]
+        waveforms = [read(file, rate=rate)[: runner.window] for file in files]
         features, valid = model.features_from_waveforms(waveforms)
         calls: list[Callable[[], object]] = [
-            lambda: [read(file) for file in files],
-            lambda: [read((clip, FILE_RATE)) for clip in clips],
+            lambda: [read(file, rate=rate) for file in files],
+            lambda: [read((clip, FILE_RATE), rate=rate) for clip in clips],
             lambda: model.features_from_waveforms(waveforms),
             lambda: model(features, valid),
         ]

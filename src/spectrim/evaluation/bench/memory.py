@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ...audio.constants import SAMPLE_RATE
 from ...deploy.runner import Runner
 
 
-def noise(clips: int, samples: int, rate: int = SAMPLE_RATE) -> list[np.ndarray]:
+def noise(clips: int, samples: int) -> list[np.ndarray]:
     """Clips of noise, (samples,) float32 each; a model's time does not depend on the sound."""
     rng = np.random.default_rng(0)
-    length = round(samples * rate / SAMPLE_RATE)
-    return [rng.normal(0, 0.1, length).astype(np.float32) for _ in range(clips)]
+    return [rng.normal(0, 0.1, samples).astype(np.float32) for _ in range(clips)]
 
 
 def peak_memory(

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...audio.constants import SAMPLE_RATE
 from ...common.errors import SpectrimError
 from ...models.transformer import SpectrogramTransformer
 
@@ -26,7 +25,7 @@ class Transformers:
     """
 
     def __init__(self, model: SpectrogramTransformer) -> None:
-        config = model.config
+        config, self.rate = model.config, model.config.sample_rate
         if not config.has_class_token:
             raise SpectrimError(
                 "transformers has no AudioMAE to compare with. Benchmark an AST, or omit --against."
@@ -65,7 +64,7 @@ class Transformers:
         """A call from waveforms to probabilities."""
 
         def run() -> object:
-            values = self.extractor(waveforms, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+            values = self.extractor(waveforms, sampling_rate=self.rate, return_tensors="pt")
             features = values["input_values"].to(self.model.device, self.model.dtype)
             with torch.inference_mode():
                 return self.model(features).logits.float().sigmoid().cpu().numpy()
