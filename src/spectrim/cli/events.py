@@ -134,7 +134,7 @@ def report_events(
             f"{name} {kind} is for one recording; {len(recordings)} are given. Pass one, or write "
             "the events of all to a table, such as --out events.csv."
         )
-    labels, channel = job.runner.labels, table.channel
+    labels, channel, rate = job.runner.labels, table.channel, job.runner.sample_rate
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, str]] = []
     reasons: list[str] = []
@@ -146,7 +146,7 @@ def report_events(
         if result.starts and not events:
             reasons.append(_reason(result, table.rule, labels))
         if result.starts:
-            _write_files(recording, result, events, options.plot, out, channel)
+            _write_files(recording, result, events, options.plot, out, channel, rate)
     _note_reasons(reasons, len(recordings))
     context = {"events": table.settings() | {"hop": job.hop}} | job.context()
     failed = [{"file": name, "error": message} for name, message in failures]
@@ -166,6 +166,7 @@ def _write_files(
     plot: Path | None,
     out: Path | None,
     channel: Channel,
+    rate: int,
 ) -> None:
     from ..common.files import make_folder
 
@@ -173,7 +174,8 @@ def _write_files(
         from ..deploy.event_files import write_events
 
         make_folder(out.parent)
-        complain("written", str(write_events(out, events, recording.path, channel)))
+        written = write_events(out, events, recording.path, channel, rate)
+        complain("written", str(written))
     if plot is not None:
         from ..analysis.figures.timeline import draw_timeline
 

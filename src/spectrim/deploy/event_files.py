@@ -21,10 +21,10 @@ RAVEN_COLUMNS = (
 
 BREAKS = re.compile(r"[\t\r\n]")
 
-EventText = Callable[[Sequence[Event], str, Channel], str]
+EventText = Callable[[Sequence[Event], str, Channel, int], str]
 
 
-def label_track(events: Sequence[Event], path: str, channel: Channel) -> str:
+def label_track(events: Sequence[Event], path: str, channel: Channel, rate: int) -> str:
     """An Audacity label track: start, end and label, separated by tabs.
 
     manual.audacityteam.org/man/importing_and_exporting_labels.html describes the format.
@@ -32,7 +32,7 @@ def label_track(events: Sequence[Event], path: str, channel: Channel) -> str:
     return _lines([f"{event.start:.6f}", f"{event.end:.6f}", event.label] for event in events)
 
 
-def selection_table(events: Sequence[Event], path: str, channel: Channel) -> str:
+def selection_table(events: Sequence[Event], path: str, channel: Channel, rate: int) -> str:
     """A selection table of Raven Pro or Raven Lite; channels count from 1.
 
     Selections reach from 0 Hz to the highest frequency that models receive. `Begin Path` lets
@@ -43,7 +43,7 @@ def selection_table(events: Sequence[Event], path: str, channel: Channel) -> str
     for index, event in enumerate(events, 1):
         times = [f"{event.start:.3f}", f"{event.end:.3f}"]
         values = [f"{event.peak:.4f}", f"{event.mean:.4f}"]
-        band = [0, SAMPLE_RATE // 2]
+        band = [0, rate // 2]
         row = [index, "Spectrogram 1", number, *times, *band, event.label, *values]
         rows.append([*row, path, times[0]])
     return _lines(rows)
@@ -67,6 +67,7 @@ def write_events(
     events: Sequence[Event],
     recording: str,
     channel: Channel = MIX,
+    rate: int = SAMPLE_RATE,
 ) -> Path:
     """Write the events of one recording as a label track (.txt) or selection table.
 
@@ -74,6 +75,7 @@ def write_events(
         out: a file name that ends in .selections.txt for Raven, or otherwise in .txt for Audacity.
         recording: the path of the recording, which a selection table refers to.
         channel: of the recording.
+        rate: sample rate of the model in Hz.
 
     Raises:
         SpectrimError: another suffix; the file exists.
@@ -86,7 +88,7 @@ def write_events(
             ".selections.txt (Raven selection table)."
         )
     refuse_existing(out)
-    return save_text(out, text(events, str(Path(recording).absolute()), channel))
+    return save_text(out, text(events, str(Path(recording).absolute()), channel, rate))
 
 
 def refuse_existing(out: Path) -> None:

@@ -113,7 +113,7 @@ def tag_events(
 
 def event_hop(runner: Runner, hop: float | None) -> float:
     """Seconds between the starts of two windows for events; None: half a window."""
-    return runner.window / 2 / SAMPLE_RATE if hop is None else hop
+    return runner.window / 2 / runner.sample_rate if hop is None else hop
 
 
 def rows_of(

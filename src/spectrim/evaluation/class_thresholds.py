@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.constants import seconds_to_read
 from ..common.errors import SpectrimError
 from ..common.files import save, save_json
 from ..data.manifest import Manifest, targets_of
@@ -124,11 +123,11 @@ def _outputs(
     runner: Runner, manifest: Manifest, batch_size: int, tick: Callable[[int], None]
 ) -> tuple[list[int], list[np.ndarray], list[tuple[str, str]]]:
     """Positions of the clips that were read, their probabilities per batch, and failures."""
-    clips, seconds = manifest.clips, seconds_to_read(runner.window)
+    clips, seconds, rate = manifest.clips, runner.seconds_to_read, runner.sample_rate
     positions: list[int] = []
     outputs: list[np.ndarray] = []
     failures: list[tuple[str, str]] = []
-    for start, batch in growing_batches(clips, batch_size, seconds):
+    for start, batch in growing_batches(clips, batch_size, seconds, rate=rate):
         failures += [(str(clips[start + index].path), text) for index, text in batch.failures]
         if batch.positions:
             indices = [start + index for index in batch.positions]

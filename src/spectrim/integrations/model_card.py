@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..audio.constants import SAMPLE_RATE, num_samples
 from ..common.files import save_text
 from ..common.markdown import table
 from ..common.text import printable, significant
@@ -34,7 +33,7 @@ PIPELINE_USE = """\
 {imports}from transformers import pipeline
 
 classifier = pipeline("audio-classification", model="path/to/this/folder")
-classifier({{"raw": samples, "sampling_rate": {rate}}})  # samples: mono, float32
+classifier({"raw": samples, "sampling_rate": RATE})  # samples: mono, float32
 ```
 """
 REGISTRATION = "import spectrim.integrations.transformers  # registers the model\n"
@@ -60,7 +59,7 @@ class CardFormat:
 
 
 def _pipeline(imports: str) -> str:
-    return PIPELINE_USE.format(imports=imports, rate=SAMPLE_RATE)
+    return PIPELINE_USE.replace("{imports}", imports)
 
 
 SPECTRIM = CardFormat("spectrim", SPECTRIM_USE)
@@ -99,12 +98,14 @@ def card_text(
     unpruned = macs(model.with_plan(Plan())) / 1e9
     base = None if source is None else base_model(source)
     title = printable(f"{base or 'audio classifier'}{', pruned' if prunes(model.plan) else ''}")
-    seconds = num_samples(config.frames) / SAMPLE_RATE
     rows = [
         ("base model", base or "not recorded"),
         ("plan", str(model.plan)),
         ("MACs per clip", f"{significant(cost)} G, {cost / unpruned:.0%} of the unpruned model"),
-        ("window", f"{seconds:.2f} s ({config.frames} frames), {config.padding} padding"),
+        (
+            "window",
+            f"{config.window_seconds:.2f} s ({config.frames} frames), {config.padding} padding",
+        ),
         ("classes", f"{len(config.labels)}, {config.activation}"),
         ("measured", "no" if measured is None else str(measured)),
     ]
@@ -113,7 +114,8 @@ def card_text(
     body = (
         f"# {title}\n\nAn audio spectrogram transformer, written by "
         f"[Spectrim](https://pypi.org/project/spectrim/).\n\n"
-        f"{table(rows, ('', ''))}\n\n## Use\n\n{card_format.use}"
+        f"{table(rows, ('', ''))}\n\n## Use\n\n"
+        + card_format.use.replace("RATE", str(config.sample_rate))
     )
     return f"{_metadata(card_format, title, base, measured)}\n{body}"
 

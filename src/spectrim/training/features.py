@@ -14,7 +14,8 @@ from ..common.errors import SpectrimError
 from ..data.clip import Clip
 from ..data.stats import measure
 from ..models.config import ModelConfig
-from ..models.loading.load import LoadOptions, load_with_assumptions
+from ..models.loading.load import load_with_assumptions
+from ..models.loading.options import LoadOptions
 from ..models.presets import preset
 from ..pruning.patches import PATCH
 from .recipe import PretrainRecipe, Recipe

@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ...audio.channels import MIX, Channel
-from ...audio.constants import SAMPLE_RATE, SHIFT, WINDOW, num_frames
+from ...audio.constants import MELS, SAMPLE_RATE, SHIFT, WINDOW
 from ...audio.decode import Sound, blocks, sound_name
 from ...audio.filterbank import FilterBank
+from ...audio.front_ends import KALDI
 from ...common.errors import SpectrimError
 from ...common.palette import BLUE
 from ...deploy.events import Event
 from ...evaluation.figure import save_png
-from .style import LOG_MEL_COLOURS, hertz_ticks
+from .style import LOG_MEL_COLOURS, MelAxis
 
 MOST_COLUMNS = 1500  # of the picture; frames of longer recordings are averaged
 MOST_LABELS = 20
@@ -67,7 +68,7 @@ def draw_timeline(
         vmax=max(high, low + 1e-3),
         interpolation="nearest",
     )
-    hertz_ticks(top, "y")
+    MelAxis(KALDI, MELS).ticks(top, "y")
     top.set_ylabel("frequency (Hz)")
     figure.colorbar(image, ax=top, pad=0.01, aspect=20).set_label("log-mel")
     _draw_events(bottom, events, labels, span)
@@ -88,7 +89,7 @@ def log_mel_columns(
         that the columns cover.
     """
     start, end = span
-    frames = max(1, num_frames(round((end - start) * SAMPLE_RATE)))
+    frames = max(1, KALDI.num_frames(round((end - start) * SAMPLE_RATE)))
     per_column = math.ceil(frames / MOST_COLUMNS)
     filterbank = FilterBank()
     pieces = []

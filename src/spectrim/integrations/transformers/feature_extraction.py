@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from transformers import BatchFeature, FeatureExtractionMixin
 
-from ...audio.constants import SAMPLE_RATE
-from ...audio.filterbank import FilterBank
 from ...common.errors import SpectrimError
 from ...models.config import ModelConfig
 from ...models.features import FeatureExtraction
@@ -27,7 +25,7 @@ class _Extraction(FeatureExtraction):
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
-        self.filterbank = FilterBank()
+        self.filterbank = config.audio.filter_bank(config.mels)
         self.normalise = Normalise(config)
 
 
@@ -42,14 +40,13 @@ class SpectrimFeatureExtractor(FeatureExtractionMixin):
     model_input_names = ("input_values", "attention_mask")
 
     def __init__(self, model: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        kwargs.setdefault("sampling_rate", SAMPLE_RATE)
+        given = {"family": "ast"} if model is None else dict(model)
+        kept = {key: value for key, value in given.items() if key not in OTHER_KEYS}
+        config = ModelConfig.from_dict(kept | {"name": "features", "labels": ["class"]})
+        kwargs.setdefault("sampling_rate", config.sample_rate)
         kwargs.setdefault("padding_value", 0.0)
         super().__init__(**kwargs)
-        given = {"family": "ast"} if model is None else dict(model)
-        self.model = {key: value for key, value in given.items() if key not in OTHER_KEYS}
-        self._extraction = _Extraction(
-            ModelConfig.from_dict(self.model | {"name": "features", "labels": ["class"]})
-        )
+        self.model, self._extraction = kept, _Extraction(config)
 
     def __call__(
         self,
