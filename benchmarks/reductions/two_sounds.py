@@ -23,11 +23,9 @@ import torch
 from measure import plans_of
 
 import spectrim
-from spectrim.audio.constants import num_samples
 from spectrim.common.files import save_json
 from spectrim.data.cache import Waveforms
 from spectrim.data.manifest import read_data
-from spectrim.evaluation.predict import window_seconds
 from spectrim.evaluation.sweep import truth_of
 from spectrim.models.provenance import versions
 from spectrim.models.transformer import SpectrogramTransformer
@@ -119,8 +117,8 @@ def main() -> None:
     model = spectrim.load(args.model)
     manifest = read_data(args.data).select(args.split, args.fold)
     classes = truth_of(manifest, model.config.labels, "accuracy").argmax(1)
-    waveforms = Waveforms(manifest.clips, seconds=window_seconds(model))
-    half = num_samples(model.config.frames) // 2
+    waveforms = Waveforms(manifest.clips, seconds=model.config.seconds_to_read)
+    half = model.config.window_samples // 2
     mixed, pairs = scenes(waveforms, classes, half, seed=0)
     unpruned_macs = spectrim.macs(model)
     rows = []
