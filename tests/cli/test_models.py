@@ -11,6 +11,7 @@ import pytest
 import spectrim
 from spectrim.common.errors import SpectrimError
 from spectrim.models.builtin import builtin_names, card
+from spectrim.models.presets import FAMILIES, PRESETS
 
 
 def test_list_and_cards(run) -> None:
@@ -44,3 +45,16 @@ def test_listing_needs_no_torch() -> None:
         "[card(name) for name in builtin_names()]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_formats_lists_every_family_with_its_licence_and_presets(run) -> None:
+    rows = json.loads(run("models", "--formats", "--json").stdout)["rows"]
+    assert {row["family"] for row in rows} == set(FAMILIES)
+    assert {name for row in rows for name in row["presets"]} == set(PRESETS)
+    table = " ".join(run("models", "--formats").stdout.split())
+    for row in rows:
+        for key in ("models", "sources", "licence", "verified"):
+            assert row[key] and row[key] in table
+    assert all(name in table for name in PRESETS)
+    wrong = run("models", "ast-digits", "--formats")
+    assert wrong.returncode == 2 and "Leave out the name" in wrong.stderr

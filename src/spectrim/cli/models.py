@@ -1,13 +1,15 @@
-"""`spectrim models`: the built-in models."""
+"""`spectrim models`: the built-in models, and the models of other projects that load."""
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..audio.front_ends import KALDI
+from ..common.errors import SpectrimError
 from .output import Output
 from .tables import print_table
 
@@ -20,10 +22,18 @@ EXAMPLE = "Example: spectrim models ast-digits"
 def command(
     output: Output,
     name: Annotated[str | None, typer.Argument(help="Show the card of this model.")] = None,
+    formats: Annotated[
+        bool, typer.Option("--formats", help="List the models of other projects that load.")
+    ] = False,
 ) -> None:
-    """List the built-in models, or show the card of one."""
+    """List the built-in models, show the card of one, or list the formats that load."""
     from ..models.builtin import builtin_names, card
 
+    if formats:
+        if name:
+            raise SpectrimError("--formats lists every format. Leave out the name of a model.")
+        _list_formats(output)
+        return
     cards = [card(name)] if name else [card(known) for known in builtin_names()]
 
     def print_cards() -> None:
@@ -50,6 +60,34 @@ def command(
         )  # fmt: skip
 
     output.emit({"rows": [asdict(card) for card in cards]}, print_cards)
+
+
+def _list_formats(output: Output) -> None:
+    from ..models.loading.formats import FORMATS
+    from ..models.presets import PRESETS
+
+    rows = [
+        {"format": known.NAME, **asdict(support), "presets": _presets(PRESETS, support.family)}
+        for known in FORMATS
+        for support in known.SUPPORT
+    ]
+
+    def print_formats() -> None:
+        columns = ["models", "loaded from", "licence", "verified against"]
+        keys = ("models", "sources", "licence", "verified")
+        print_table(
+            columns,
+            [[row[key] for key in keys] for row in rows],
+            "verified against: the same logits and kept patches, from random weights in the layout "
+            "of the\npublished files.\n" + textwrap.fill(f"Presets: {', '.join(PRESETS)}.", 98),
+            wrapped=dict.fromkeys(columns, " "),
+        )
+
+    output.emit({"rows": rows}, print_formats)
+
+
+def _presets(presets: dict[str, dict[str, Any]], family: str) -> list[str]:
+    return [name for name, values in presets.items() if values["family"] == family]
 
 
 def _recommended(card: Card) -> list[str]:

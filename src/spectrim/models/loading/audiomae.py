@@ -21,7 +21,7 @@ SUPPORT = (
         models="AudioMAE",
         sources="official .pth, timm folders",
         licence="CC-BY-NC 4.0",
-        verified="the reference implementation and recomputed tests",
+        verified="a plain recomputation in the tests",
     ),
 )
 LEFTOVERS = ("norm.", "mask_token", "decoder_")  # of pre-training; fine-tuning never uses them

@@ -15,7 +15,7 @@ SUPPORT = (
         models="AST",
         sources="official .pth",
         licence="BSD-3-Clause",
-        verified="the reference implementation and recomputed tests",
+        verified="a plain recomputation in the tests",
     ),
 )
 HEAD_EPS = 1e-5  # PyTorch's default; the blocks use timm's
@@ -50,7 +50,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     if not has_head:
         state |= fresh_head(width, len(labels))
         assumed["head"] = FRESH_HEAD
-    pool = checkpoint.pool or "prefix"
+    pool = timm.pool_of(checkpoint, "prefix")
     config = from_family(
         "ast" if pool == "prefix" else "ssast", name=where, pool=pool, labels=labels,
         width=width, depth=depth, heads=heads,

@@ -55,7 +55,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     config = from_family(
         "ssast", name=where, labels=labels, width=width, depth=depth,
         heads=timm.heads_of(width, where, checkpoint.heads), frames=grid.frames,
-        stride=grid.stride, pool=checkpoint.pool or "normalised-patches", eps=timm.EPS,
+        stride=grid.stride, pool=timm.pool_of(checkpoint, "normalised-patches"), eps=timm.EPS,
         head_eps=HEAD_EPS, **activation_of(len(labels)),
     )  # fmt: skip
     return Converted(config, state, assumed)

@@ -7,9 +7,9 @@ import re
 import torch
 from torch import Tensor
 
-from ...common.errors import SpectrimError
+from ...common.errors import SpectrimError, nearest
 from ...pruning.patches import PATCH, PatchGrid
-from .checkpoint import State, Weights
+from .checkpoint import Checkpoint, State, Weights
 from .infer import ASSUMED_NORMALISATION, assumed_labels
 
 EPS = 1e-6
@@ -32,6 +32,19 @@ def heads_of(width: int, where: str, heads: int | None = None) -> int:
     if heads < 1 or width % heads:
         raise SpectrimError(f"{where}: width {width} is not divisible by {heads} heads.")
     return heads
+
+
+def pool_of(checkpoint: Checkpoint, default: str) -> str:
+    """What the head reads, which the files do not store: as passed, else the default.
+
+    Raises:
+        SpectrimError: neither "prefix" nor "normalised-patches".
+    """
+    choices = ("prefix", "normalised-patches")
+    pool = checkpoint.pool or default
+    if pool not in choices:
+        raise SpectrimError(f"{checkpoint.where}: pool is {pool!r}.{nearest(pool, choices)}")
+    return pool
 
 
 def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
