@@ -1,4 +1,4 @@
-"""Accuracy and MACs of a model on short clips: padded, with fewer frames, and with frames="auto".
+"""Accuracy and MACs of a model on short clips: padded, with fewer frames, and without padding.
 
     python benchmarks/short_clips.py ast-digits --data manifests/fsdd-digit.csv --split test
     python benchmarks/short_clips.py ast-esc10 --data manifests/esc10.csv --fold 5 --seconds 2.5
@@ -9,6 +9,7 @@ Prints rows of the table in docs/deploy.md. --seconds uses the first part of eac
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 
@@ -56,6 +57,9 @@ def main() -> None:
         f"--frames {frames}": (TorchRunner(model.adapted(frames)), work),
         "--frames auto": (automatic, mean_macs / automatic.macs),
     }
+    dropping = TorchRunner(model.with_plan(replace(model.plan, drop_padding=True)))
+    macs = [dropping.predict(dropping.shared_inputs([w])).macs for w in waveforms]
+    runners["--drop-padding"] = (dropping, float(np.mean(macs)) / dropping.macs)
     truth = truth_of(manifest, list(model.labels), model.config.metric)
     padded, rows = None, []
     for name, (runner, part) in runners.items():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 import spectrim
+from spectrim.models.provenance import plan_record
 
 RATE = 16_000
 MODEL = ("--model", "ast-digits", "--keep-rate", "1")
@@ -81,3 +83,31 @@ def test_check_compares_the_shorter_models(run, short):
 def test_wrong_lengths(run, arguments, words):
     done = run(*arguments)
     assert done.returncode == 2 and words in done.stderr
+
+
+def test_tag_drops_padding(run, short, tmp_path):
+    """With the recommended plan, with another one, and refused where it cannot work."""
+    model = spectrim.load("ast-digits")
+    files = sorted(short.glob("*.wav"))[:5]
+    words = ("tag", *files, "--model", "ast-digits", "--drop-padding", "--top", "1", "--json")
+    for plan, options in (
+        (model.recommended_plan, ()),
+        (spectrim.prune(model, 1.0).plan, ("--keep-rate", "1")),
+        (spectrim.prune(model, 0.6).plan, ("--keep-rate", "0.6")),
+    ):
+        done = run(*words, *options)
+        assert "of the MACs, and --frames auto" not in done.stderr
+        result = json.loads(done.stdout)
+        dropping = spectrim.prune(model, plan=replace(plan, drop_padding=True))
+        assert result["plan"] == plan_record(dropping.plan)
+        expected = spectrim.tag(dropping, files, top=1)
+        for row, other in zip(result["rows"], expected, strict=True):
+            (one,), (two,) = row["labels"], other["labels"]
+            assert one["label"] == two["label"]
+            assert one["probability"] == pytest.approx(two["probability"], abs=2e-6)
+    done = run("export", "ast-digits", "--drop-padding", "--out", tmp_path / "a.onnx")
+    assert done.returncode == 2 and "Use a shorter length instead" in done.stderr
+    done = run("tag", files[0], "--model", "a.onnx", "--drop-padding")
+    assert done.returncode == 2 and "--drop-padding applies to PyTorch models only" in done.stderr
+    done = run("tag", files[0], "--model", "ast-digits", "--drop-padding", "--compile")
+    assert done.returncode == 2 and "cannot be compiled" in done.stderr

@@ -143,8 +143,8 @@ def test_plans_are_data_with_a_version():
     plan = Plan((Stage("input", 0.9, score="random"), Stage(3, count=20)), seed=7)
     assert Plan.from_dict(plan.to_dict()) == plan
     assert plan.to_dict()["version"] == 2
-    with pytest.raises(SpectrimError, match="version 3; this Spectrim reads versions 1 to 2"):
-        Plan.from_dict(plan.to_dict() | {"version": 3})
+    with pytest.raises(SpectrimError, match="version 4; this Spectrim reads versions 1 to 3"):
+        Plan.from_dict(plan.to_dict() | {"version": 4})
     assert [s.keep_rate for s in plan.with_keep_rate(0.4).stages] == [0.4, None]
     assert plan.stages[0].keep_rate == 0.9
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..common.errors import SpectrimError
@@ -90,9 +90,19 @@ class NewPlan:
         ),
     ] = None
 
+    drop_padding: Annotated[
+        bool,
+        pruning_option(
+            "--drop-padding",
+            help="Also remove the patches without sound, in clips shorter than the window. Not "
+            "for `export` and --compile.",
+        ),
+    ] = False
+
     def options(self) -> dict[str, Any]:
         """Values by the names of their options."""
         return {
+            "--drop-padding": self.drop_padding or None,
             "--keep-rate": self.keep_rate,
             "--score": self.score,
             "--blocks": self.blocks,
@@ -105,16 +115,26 @@ class NewPlan:
 
         if self.keep_rate is None:
             for option, value in self.options().items():
-                if value is not None:
+                if value is not None and value is not True:
                     raise SpectrimError(
                         f"{option} {value} requires --keep-rate; without it the saved or "
                         "recommended plan of the model is used."
                     )
-            return _with_default_plan(model)
+            pruned = _with_default_plan(model)
+            if not self.drop_padding:
+                return pruned
+            return pruned.with_plan(replace(pruned.plan, drop_padding=True))
         reduction = self.reduction or DEFAULT_REDUCTION
         allow_trusted_code(self.score or "", reduction)
         blocks = blocks_of(self.blocks)
-        return prune(model, self.keep_rate, self.score, blocks, reduction=reduction)
+        return prune(
+            model,
+            self.keep_rate,
+            self.score,
+            blocks,
+            reduction=reduction,
+            drop_padding=self.drop_padding,
+        )
 
 
 def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
@@ -125,7 +145,7 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
     from ..models.build import prune
 
     recommendation = model.recommendation
-    if model.plan.stages or recommendation.measured is None:
+    if model.plan.stages or model.plan.drop_padding or recommendation.measured is None:
         return model
     complain(
         "note",

@@ -99,7 +99,7 @@ def shorter_length(model: SpectrogramTransformer, seconds: float) -> tuple[int, 
 def short_clips_note(model: SpectrogramTransformer, seconds: float) -> str | None:
     """A sentence if most clips, of at most `seconds`, are much shorter than the window, or None."""
     shorter = shorter_length(model, seconds)
-    if model.lengths or shorter is None:
+    if model.lengths or model.plan.drop_padding or shorter is None:
         return None
     frames, work = shorter
     window = model.config.window_seconds

@@ -131,8 +131,14 @@ def check_exportable(model: SpectrogramTransformer) -> None:
     """Refuse what declares that it cannot be exported, without trying.
 
     Raises:
-        SpectrimError: a score or reduction of the plan; a device or dtype.
+        SpectrimError: a score or reduction of the plan; a plan that drops padding; a device or
+            dtype.
     """
+    if model.plan.drop_padding:
+        raise SpectrimError(
+            "a plan with drop_padding cannot be exported, because the number of tokens depends on "
+            "the clip. Use a shorter length instead: load the model with frames=... (--frames)."
+        )
     for stage in model.plan.stages:
         parts: dict[str, Any] = {"score": stage.rank, "reduction": stage.reduce}
         for kind, part in parts.items():

@@ -81,6 +81,7 @@ def prune(
     reduction: str | Reduction = "keep-top",
     seed: int = 0,
     round_to: int = 1,
+    drop_padding: bool = False,
     score_options: Mapping[str, Any] | None = None,
     reduction_options: Mapping[str, Any] | None = None,
     plan: Plan | None = None,
@@ -101,6 +102,9 @@ def prune(
             "package.module:name".
         seed: of random scores.
         round_to: round prefix tokens plus kept patches up to a multiple of this, such as 8.
+        drop_padding: remove the patches without sound from each clip before all stages, for clips
+            shorter than the model's window. Keep rates apply to the patches that are left. Not for
+            exported and compiled models.
         score_options, reduction_options: keyword arguments of the score and the reduction.
         plan: a complete plan, such as `model.recommended_plan`; replaces all arguments above.
 
@@ -122,6 +126,7 @@ def prune(
             seed,
             depth=model.config.depth,
             round_to=round_to,
+            drop_padding=drop_padding,
             score_options=score_options,
             reduction_options=reduction_options,
         )

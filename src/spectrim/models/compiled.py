@@ -123,8 +123,13 @@ def compiled_forward(model: SpectrogramTransformer, **options: Any) -> CompiledF
             CUDA graphs.
 
     Raises:
-        SpectrimError: this machine has no compiler.
+        SpectrimError: this machine has no compiler, or the plan drops padding.
     """
+    if model.plan.drop_padding:
+        raise SpectrimError(
+            "a plan with drop_padding cannot be compiled, because the number of tokens depends on "
+            "the clip. Use a shorter length instead: frames=... (--frames)."
+        )
     if options.get("backend", "inductor") == "inductor":
         check_compiler(model.device)
     if model.device.type == "cuda" and not {"mode", "backend", "options"} & options.keys():

@@ -80,5 +80,4 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         | ({} if s.place == "between" else {"place": s.place})
         for s in plan.stages
     ]
-    record = {"version": PLAN_VERSION, "seed": plan.seed, "stages": stages}
-    return record if plan.round_to == 1 else record | {"round_to": plan.round_to}
+    return {"version": PLAN_VERSION, "seed": plan.seed, "stages": stages} | plan.options()

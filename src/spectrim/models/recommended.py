@@ -48,8 +48,8 @@ class Recommended:
 
 
 def prunes(plan: Plan) -> bool:
-    """Whether a plan has a stage that removes patches."""
-    return any(stage.keep_rate != 1.0 for stage in plan.stages)
+    """Whether a plan removes patches."""
+    return plan.drop_padding or any(stage.keep_rate != 1.0 for stage in plan.stages)
 
 
 def check_blocks(plan: Plan, depth: int) -> None:

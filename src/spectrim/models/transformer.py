@@ -199,6 +199,8 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         clips = self._clips(features, valid, plan)
         self._check_keep(clips, keep, keep_after)
         done, tokens = start or (0, self.tokenize(features))
+        if start is None and plan.drop_padding:
+            tokens = tokens.only(self.grid.hold_sound(clips.valid.clamp(min=1)))
         if start is None and keep is not None and keep_after == 0:
             tokens = tokens.only(keep)
         if start is None and (first := plan.at("input")):

@@ -15,7 +15,7 @@ from .defaults import DEFAULT_REDUCTION, DEFAULT_SCORE
 from .parts import declared, part_name, resolve
 from .reductions import REDUCTIONS, Reduction
 from .reductions.registry import papers_blocks
-from .saved_plans import PLAN_VERSION, upgrade
+from .saved_plans import DROP_PADDING_VERSION, PLAN_VERSION, upgrade
 from .scores import SCORES, Score
 from .stage import PLACES, Stage, is_int
 
@@ -29,17 +29,23 @@ class Plan:
         seed: of random scores.
         round_to: prefix tokens plus kept patches are rounded up to a multiple of this, as far as
             so many arrive. Matrix units of GPUs are fastest with multiples of 8.
+        drop_padding: whether patches without a valid frame are removed from each clip before the
+            first stage, also before one at "input". Keep rates then apply to the patches that are
+            left. Such a plan can neither be exported nor compiled.
     """
 
     stages: tuple[Stage, ...] = ()
     seed: int = 0
     round_to: int = 1
+    drop_padding: bool = False
 
     def __post_init__(self) -> None:
         if not is_int(self.seed):
             raise SpectrimError(f"a seed of {self.seed!r}; expected an integer.")
         if not is_int(self.round_to) or self.round_to < 1:
             raise SpectrimError(f"round_to is {self.round_to!r}; expected an integer from 1.")
+        if not isinstance(self.drop_padding, bool):
+            raise SpectrimError(f"drop_padding is {self.drop_padding!r}; expected True or False.")
         stages = (
             stage if stage.round_to == self.round_to else stage.with_round_to(self.round_to)
             for stage in self.stages
@@ -70,14 +76,17 @@ class Plan:
         )
 
     def blocks_before(self, depth: int) -> int:
-        """Number of blocks that run before the first stage; `depth` without a stage."""
+        """Number of blocks that run on all patches; `depth` if none is ever removed."""
+        if self.drop_padding:
+            return 0
         first = [0 if stage.at == "input" else int(stage.at) for stage in self.stages[:1]]
         return first[0] if first else depth
 
     def counts(self, patches: int, depth: int, num_prefix_tokens: int = 0) -> list[tuple[int, int]]:
         """Patches at the attention and at the MLP of each of `depth` blocks.
 
-        An adaptive reduction counts with the most patches that it may leave.
+        An adaptive reduction counts with the most patches that it may leave, and `drop_padding`
+        with a clip without padding.
         """
         counts = []
 
@@ -95,7 +104,7 @@ class Plan:
     @property
     def is_adaptive(self) -> bool:
         """Whether clips may keep different numbers of patches."""
-        return any(stage.is_adaptive for stage in self.stages)
+        return self.drop_padding or any(stage.is_adaptive for stage in self.stages)
 
     def with_keep_rate(self, keep_rate: float | Sequence[float]) -> Plan:
         """The same plan with another keep rate for all stages with a rate, or one per stage."""
@@ -121,8 +130,14 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data with a version number."""
         stages = [stage.to_dict() for stage in self.stages]
-        data = {"version": PLAN_VERSION, "seed": self.seed, "stages": stages}
-        return data if self.round_to == 1 else data | {"round_to": self.round_to}
+        return {"version": PLAN_VERSION, "seed": self.seed, "stages": stages} | self.options()
+
+    def options(self) -> dict[str, Any]:
+        """What `to_dict` adds for values that are not the defaults."""
+        data: dict[str, Any] = {} if self.round_to == 1 else {"round_to": self.round_to}
+        if self.drop_padding:
+            data |= {"version": DROP_PADDING_VERSION, "drop_padding": True}
+        return data
 
     @classmethod
     def from_dict(
@@ -147,14 +162,17 @@ class Plan:
                         "it with trust_code=True if you trust it."
                     )
         stages = tuple(Stage(**stage) for stage in data["stages"])
-        return cls(stages, data.get("seed", 0), data.get("round_to", 1))
+        rounding, drops = data.get("round_to", 1), data.get("drop_padding", False)
+        return cls(stages, data.get("seed", 0), rounding, drops)
 
     def __str__(self) -> str:
         # Stages that differ in their block only are named together.
         groups: dict[str, list[int | str]] = {}
         for stage in self.stages:
             groups.setdefault(_description(stage), []).append(stage.at)
-        text = "; ".join(f"{text} at {_blocks_text(blocks)}" for text, blocks in groups.items())
+        texts = ["padding dropped"] if self.drop_padding else []
+        texts += [f"{text} at {_blocks_text(blocks)}" for text, blocks in groups.items()]
+        text = "; ".join(texts)
         rounding = f", rounded to {self.round_to}" if self.round_to > 1 else ""
         return f"{text}{rounding}" if text else "no pruning"
 
@@ -189,6 +207,7 @@ def paper_plan(
     *,
     depth: int = 12,
     round_to: int = 1,
+    drop_padding: bool = False,
     score_options: Mapping[str, Any] | None = None,
     reduction_options: Mapping[str, Any] | None = None,
 ) -> Plan:
@@ -222,7 +241,7 @@ def paper_plan(
         )
         for block, rate in zip(blocks, rates, strict=True)
     )
-    return Plan(tuple(stages), seed, round_to)
+    return Plan(tuple(stages), seed, round_to, drop_padding)
 
 
 def _one_each(keep_rate: float | Sequence[float], stages: int) -> list[float]:

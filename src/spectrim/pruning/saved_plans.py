@@ -14,6 +14,10 @@ from ..common.values import from_mapping, number, required_choice
 from .defaults import DEFAULT_REDUCTION
 
 PLAN_VERSION = 2
+DROP_PADDING_VERSION = 3
+"""Of plans with `drop_padding`, so that a Spectrim that would ignore it refuses them."""
+DROP_PADDING = "drop-padding"
+"""The reduction of a plan without stages that drops padding, in rows of results."""
 # Version 1 had these names for the paper's scores, which include padding at the clip's minimum.
 RENAMED_SCORES = {"intensity": "intensity-padded", "variation": "variation-padded"}
 
@@ -69,15 +73,16 @@ def upgrade(plan: Mapping[str, Any]) -> dict[str, Any]:
         SpectrimError: this Spectrim does not know the version, or the plan has another structure.
     """
     version = plan.get("version")
-    if version not in (1, PLAN_VERSION):
+    if version not in (1, PLAN_VERSION, DROP_PADDING_VERSION):
         raise SpectrimError(
-            f"a plan of version {version!r}; this Spectrim reads versions 1 to {PLAN_VERSION}."
+            f"a plan of version {version!r}; this Spectrim reads versions 1 to "
+            f"{DROP_PADDING_VERSION}."
         )
     stages = _stages(plan)
     if version == 1:
         for stage in stages:
             stage["score"] = RENAMED_SCORES.get(stage["score"], stage["score"])
-    return {**plan, "version": PLAN_VERSION, "stages": stages}
+    return {**plan, "version": max(version, PLAN_VERSION), "stages": stages}
 
 
 def plan_columns(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,12 +91,14 @@ def plan_columns(plan: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         score: None if unpruned, or for a reduction that ranks by itself; "several" if stages
             differ.
-        reduction: None if unpruned; "several" if stages differ.
+        reduction: None if unpruned; `DROP_PADDING` if the plan does nothing else; "several" if
+            stages differ.
         keep_rate: 1.0 if unpruned; None if stages differ.
     """
     stages = plan["stages"]
     if not stages:
-        return {"score": None, "reduction": None, "keep_rate": 1.0}
+        reduction = DROP_PADDING if plan.get("drop_padding") else None
+        return {"score": None, "reduction": reduction, "keep_rate": 1.0}
     scores, reductions, rates = (
         {stage.get(key) for stage in stages} for key in ("score", "reduction", "keep_rate")
     )
