@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
 import spectrim
 from spectrim.audio.decode import read
@@ -41,10 +42,13 @@ def test_a_pipeline_answers_as_tag_does(pruned, clips, tmp_path, family, activat
     model = pruned(family, score="intensity")
     model.config = replace(model.config, activation=activation)
     written(model, tmp_path)
+    options = {}
+    if activation == "sigmoid" and Version(transformers.__version__) < Version("5.23"):
+        options["function_to_apply"] = "sigmoid"  # older ones apply softmax to every model
     pipeline = transformers.pipeline("audio-classification", model=str(tmp_path))
     for path in clips.values():
         sound = read(path)[: model.config.frames * 160]
-        answers = pipeline({"raw": sound, "sampling_rate": 16_000})
+        answers = pipeline({"raw": sound, "sampling_rate": 16_000}, **options)
         (row,) = spectrim.tag(model, (sound, 16_000))
         assert [answer["label"] for answer in answers] == [
             label["label"] for label in row["labels"]
@@ -319,6 +323,19 @@ def test_loading_a_written_folder_prints_no_note(pruned, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpectrimNotice)
         spectrim.load(tmp_path)
+
+
+@pytest.mark.parametrize(("version", "is_noted"), [("5.22.2", True), ("5.23.0", False)])
+def test_a_version_whose_pipeline_ignores_the_problem_is_noted(
+    make, tmp_path, monkeypatch, version, is_noted
+):
+    written(make("ast", depth=2), tmp_path)
+    monkeypatch.setattr("spectrim.integrations.transformers.modeling.transformers_version", version)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        bridge.SpectrimForAudioClassification.from_pretrained(tmp_path)
+    notes = [str(note.message) for note in caught if note.category is SpectrimNotice]
+    assert any("function_to_apply='sigmoid'" in note for note in notes) == is_noted
 
 
 def test_without_transformers_the_error_names_the_package():

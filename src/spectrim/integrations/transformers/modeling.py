@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers import __version__ as transformers_version
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ...common.errors import SpectrimError
+from ...common.errors import SpectrimError, SpectrimNotice
 from ...models.build import prune
 from ...models.loading.native import TRANSFORMERS_PREFIX
 from ...models.loading.unfilled import without_memory
@@ -25,6 +28,8 @@ from ...pruning.stage import Stage
 from ...pruning.tokens import Tokens
 from ..model_card import CARD, save_card
 from .configuration import SpectrimConfig, saved_plan
+
+FIRST_SIGMOID = "5.23.0"  # the first transformers whose audio pipelines read `problem_type`
 
 
 class SpectrimForAudioClassification(PreTrainedModel):
@@ -57,6 +62,7 @@ class SpectrimForAudioClassification(PreTrainedModel):
         transformer = model.spectrogram_transformer
         transformer.positions.requires_grad_(transformer.config.learned_positions)
         _compute_tables(transformer)
+        _note_old_pipeline(model.config)
         return loaded
 
     def forward(
@@ -208,6 +214,18 @@ def _compute_tables(model: SpectrogramTransformer) -> None:
         if name not in stored:
             parent, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(parent), leaf, value.to(model.device))
+
+
+def _note_old_pipeline(config: SpectrimConfig) -> None:
+    """Note that the pipelines of old versions do not read `problem_type`."""
+    is_old = Version(transformers_version) < Version(FIRST_SIGMOID)
+    if is_old and config.problem_type == "multi_label_classification":
+        text = (
+            f"pipelines of transformers {transformers_version} apply softmax to every model, and "
+            "this one needs a sigmoid. Pass function_to_apply='sigmoid' in each call, or "
+            f"install transformers {FIRST_SIGMOID}."
+        )
+        warnings.warn(SpectrimNotice(text), stacklevel=3)
 
 
 def _default(value: bool | None, default: bool | None) -> bool:
