@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -158,3 +159,24 @@ def test_an_interruption_leaves_nothing_half_written(run, tmp_path, monkeypatch,
     assert done.returncode == 130 and "Traceback" not in done.stderr
     assert "nothing was written" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "file"), [("analyze", "results.json"), ("ablate", "ablation.json")]
+)
+def test_ctrl_c_prints_and_writes_the_clips_so_far(run, tmp_path, monkeypatch, command, file):
+    """The hook sends the signal after two of four clips, so nothing depends on time."""
+    monkeypatch.setattr("spectrim.common.hooks._steps", Counter())
+    monkeypatch.setenv("SPECTRIM_STOP_AT", f"{command}:clips:2")
+    monkeypatch.setattr("spectrim.analysis.results.draw_all", lambda *given: [])
+    done = run(command, "--model", "model", "--data", "clips.csv", "--batch-size", "2", "--json",
+               "--out", str(tmp_path))  # fmt: skip
+    notes = " ".join(done.stderr.split())
+    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+    assert "estimate: about" in notes and "for two passes over 4 clips" in notes
+    assert f"the results so far are printed and in {tmp_path}" in notes
+    printed = json.loads(done.stdout)
+    written = json.loads((tmp_path / file).read_text())
+    assert printed["stopped"] is True and written["stopped"] is True
+    assert printed["rows"] == written["rows"]
+    assert {row["clips"] for row in printed["rows"] if row["clips"]} == {2}

@@ -9,7 +9,13 @@ import time
 
 import pytest
 
-from spectrim.common.interruption import OutOfTime, interrupts_between_steps, time_limit
+from spectrim.common.errors import SpectrimNotice
+from spectrim.common.interruption import (
+    InterruptedStep,
+    OutOfTime,
+    interrupts_between_steps,
+    time_limit,
+)
 
 
 def wait_until(is_over):
@@ -56,7 +62,11 @@ def test_threads_have_no_limit():
 
 def test_ctrl_c_waits_for_the_end_of_a_step():
     done = []
-    with pytest.raises(KeyboardInterrupt), interrupts_between_steps() as checkpoint:
+    with (
+        pytest.warns(SpectrimNotice, match="finishing the current batch"),
+        pytest.raises(KeyboardInterrupt),
+        interrupts_between_steps() as checkpoint,
+    ):
         for step in range(3):
             if step == 1:
                 signal.raise_signal(signal.SIGINT)
@@ -68,7 +78,11 @@ def test_ctrl_c_waits_for_the_end_of_a_step():
 
 def test_a_second_ctrl_c_does_not_wait():
     done = []
-    with pytest.raises(KeyboardInterrupt), interrupts_between_steps():
+    with (
+        pytest.warns(SpectrimNotice),
+        pytest.raises(InterruptedStep),
+        interrupts_between_steps(),
+    ):
         signal.raise_signal(signal.SIGINT)
         done.append("first")
         signal.raise_signal(signal.SIGINT)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
 
 from ..common.errors import SpectrimError
+from ..common.hooks import pass_point
+from ..common.interruption import InterruptedStep, Stopped, interrupts_between_steps
 from ..data.manifest import Manifest
 from ..metrics.jackknife import deal
 from ..models.build import prune
@@ -20,6 +22,7 @@ from ..pruning.parts import declared, part_name, resolve
 from ..pruning.reductions import REDUCTIONS
 from .counts.base import BatchStats
 from .counts.histograms import Histogram
+from .estimate import estimated_seconds
 from .examples import Example, choose_clips, find_clips, make_example
 from .first_pass import SAMPLE, FirstPass, clip_batches, first_pass
 from .inputs import knows
@@ -80,6 +83,7 @@ class DataSet:
         models: that ran on it, with their counts.
         histograms: of the mean and of the std, by view.
         examples: for Figure 3.
+        is_complete: whether every clip was counted; False after Ctrl-C.
     """
 
     name: str
@@ -88,10 +92,11 @@ class DataSet:
     models: list[AnalyzedModel]
     histograms: dict[View, tuple[Histogram, ...]] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
+    is_complete: bool = True
 
     @property
     def clips(self) -> int:
-        """Number of clips that could be read."""
+        """Number of clips that were counted."""
         return len(self.first.readable)
 
     @property
@@ -114,14 +119,13 @@ def analyze(
         SpectrimError: no model knows the labels of a manifest; no clip of a manifest can be read;
             no manifest has a clip chosen by name; a model without a plan where `keep_rate` is
             None.
+        Stopped: Ctrl-C; its result is the data sets so far. The last one holds the clips that the
+            second pass has counted. A second Ctrl-C does not wait for the end of a batch, and
+            loses the data set that it stops.
     """
     for model in models.values():
         pruned_by_score(model, settings)  # report a wrong score or block before the long work
-    work = []
-    for name, manifest in data.items():
-        fitting = {key: model for key, model in models.items() if knows(model, manifest)}
-        if fitting:
-            work.append((fitting, name, manifest))
+    work = _work(models, data)
     for clip in settings.chosen:
         if work and not any(find_clips(manifest, [clip]) for _, _, manifest in work):
             sets = ", ".join(name for _, name, _ in work)
@@ -131,10 +135,49 @@ def analyze(
             f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}. A "
             "folder or a manifest without labels is analysed with every model."
         )
-    return [
-        _analyze_one(fitting, name, manifest, settings, partial(progress, name))
-        for fitting, name, manifest in work
-    ]
+    done: list[DataSet] = []
+    try:
+        for fitting, name, manifest in work:
+            done.append(
+                _analyze_one(
+                    fitting, name, manifest, settings, partial(progress, name),
+                    partial(pass_point, "analyze:clips"),
+                )
+            )  # fmt: skip
+    except KeyboardInterrupt as interrupt:
+        done += interrupt.result if isinstance(interrupt, Stopped) else []
+        if not done:
+            raise
+        raise Stopped(done) from None
+    return done
+
+
+def estimate_analysis(
+    models: Mapping[str, SpectrogramTransformer], data: Mapping[str, Manifest], settings: Settings
+) -> float:
+    """Seconds that the passes of `analyze` will take, from the first clips of each data set."""
+    settings = replace(settings, examples=0, chosen=())
+    seconds = 0.0
+    for fitting, name, manifest in _work(models, data):
+
+        def run(part: Manifest, fitting: _Models = fitting, name: str = name) -> object:
+            return _analyze_one(fitting, name, part, settings, lambda clips: None)
+
+        seconds += estimated_seconds(run, manifest, settings.batch_size) or 0.0
+    return seconds
+
+
+_Models = Mapping[str, SpectrogramTransformer]
+
+
+def _work(models: _Models, data: Mapping[str, Manifest]) -> list[tuple[_Models, str, Manifest]]:
+    """Models that know the labels of a data set, with its name and manifest."""
+    work: list[tuple[_Models, str, Manifest]] = []
+    for name, manifest in data.items():
+        fitting = {key: model for key, model in models.items() if knows(model, manifest)}
+        if fitting:
+            work.append((fitting, name, manifest))
+    return work
 
 
 def pruned_by_score(
@@ -177,7 +220,9 @@ def _analyze_one(
     manifest: Manifest,
     settings: Settings,
     tick: Callable[[int], None],
+    passed: Callable[[int], None] = lambda clips: None,
 ) -> DataSet:
+    """Analyse one data set; `passed` is called with the clips of each batch of the second pass."""
     first = first_pass(
         models,
         name,
@@ -194,11 +239,23 @@ def _analyze_one(
         for view, of_statistics in first.clusters.items()
     }
     groups = deal(len(manifest.clips), settings.seed)
-    for batch in clip_batches(manifest, settings.batch_size, models.values()):
-        if batch.positions:
-            _count(data, FeatureCache(batch.waveforms), groups[batch.positions])
-        first.lose(batch.failures)
-        tick(len(batch.positions) + len(batch.failures))
+    counted: list[int] = []
+    is_stopped = False
+    try:
+        with interrupts_between_steps() as checkpoint:
+            for batch in clip_batches(manifest, settings.batch_size, models.values()):
+                if batch.positions:
+                    _count(data, FeatureCache(batch.waveforms), groups[batch.positions])
+                first.lose(batch.failures)
+                counted += batch.positions
+                tick(len(batch.positions) + len(batch.failures))
+                passed(len(batch.positions) + len(batch.failures))
+                checkpoint()
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, InterruptedStep) or not counted:
+            raise
+        is_stopped = True
+        first.readable, data.is_complete = counted, False
     positions = find_clips(manifest, settings.chosen)
     if not settings.chosen:
         positions = choose_clips(manifest, first.readable, settings.examples, settings.seed)
@@ -207,6 +264,8 @@ def _analyze_one(
         if position in readable:
             with contextlib.suppress(SpectrimError):  # the file was removed after it was counted
                 data.examples.append(make_example(manifest, position, analyzed))
+    if is_stopped:
+        raise Stopped([data])
     return data
 
 

@@ -111,6 +111,11 @@ def _head(numbers: dict[str, Any]) -> str:
         "T. Lee and H. Lee, <cite>Token Pruning in Audio Transformers</cite> (ECAI 2025, arXiv "
         "2504.01690).</p>",
     ]
+    if numbers.get("stopped"):
+        paragraphs.append(
+            "<p><strong>The analysis was interrupted.</strong> All numbers are of the clips that "
+            "were counted before.</p>"
+        )
     if not any(row["drops"] for row in rows):
         paragraphs.append(
             "<p>No patch is dropped: figures that compare kept and dropped patches are omitted.</p>"

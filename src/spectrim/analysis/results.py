@@ -23,12 +23,14 @@ def save_analysis(
     settings: Settings,
     paper: bool = False,
     skipped: Sequence[dict[str, Any]] = (),
+    is_stopped: bool = False,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Write everything into `out`: report.html, results.json, CSV tables, PNG and PDF figures.
 
     Args:
         paper: draw the published curves too.
         skipped: the pairs that were not run, see `inputs.skipped`.
+        is_stopped: whether Ctrl-C ended the analysis; its numbers then have "stopped": True.
 
     Returns:
         The numbers, see `tables.record`, and the files, which results.json lists too. Files that
@@ -36,6 +38,8 @@ def save_analysis(
     """
     earlier = _written(out)
     numbers = record(data, settings, skipped)
+    if is_stopped:
+        numbers["stopped"] = True
     results = save_json(out / "results.json", numbers)  # before the figures: they take longer
     written = [results]
     written += [save_table(out / f"{name}.csv", rows) for name, rows in tables(numbers).items()]

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..common.interruption import Stopped
 from .options import (
     DEFAULT_MODEL,
     BatchSize,
@@ -19,8 +20,21 @@ from .options import (
     Models,
     listed,
 )
-from .output import Output, begins_anew, complain, end_with_failures, points, progress, this_call
+from .output import (
+    Output,
+    announce,
+    begins_anew,
+    complain,
+    end_with_failures,
+    points,
+    progress,
+    shows_results_so_far,
+    this_call,
+)
 from .tables import print_table
+
+if TYPE_CHECKING:
+    from ..analysis.ablation.ablate import Ablation
 
 EXAMPLE = "Example: spectrim ablate --model ast-digits --data clips.csv --after 1,5,11"
 
@@ -63,7 +77,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-ablation"),
 ) -> None:
     """Measure the metric without low-intensity (C1, C2) or high-intensity (C4, C5) patches."""
-    from ..analysis.ablation.ablate import ablate_all
+    from ..analysis.ablation.ablate import ablate_all, estimate_ablations
     from ..analysis.ablation.results import save_ablations
     from ..analysis.inputs import manifests, not_run, short_names, skipped
     from ..common.files import make_folder
@@ -77,28 +91,45 @@ def command(
     pairs = skipped(models, sets)
     for pair in pairs:
         complain("note", not_run(pair))
-    results, failed_pairs = ablate_all(
-        models,
-        sets,
-        _progress_of_pair,
-        after=blocks,
-        random_control=random_control,
-        batch_size=batch_size,
-        sample=sample,
-        seed=seed,
-    )
-    written = save_ablations(out, results, paper, pairs, this_call(), failed_pairs)
-    rows = [row for result in results for row in result.rows]
-    output.emit({"rows": rows, "not_measured": failed_pairs}, lambda: _print(rows))
-    complain("written", ", ".join(str(path) for path in written))
-    failures = [f"{pair['model']} on {pair['data']}: {pair['error']}" for pair in failed_pairs]
-    failures += dict.fromkeys(text for result in results for _, text in result.failures)
-    end_with_failures(failures)
+    settings: dict[str, Any] = {
+        "after": blocks,
+        "random_control": random_control,
+        "batch_size": batch_size,
+        "sample": sample,
+        "seed": seed,
+    }
+
+    def finish(
+        results: list[Ablation], failed_pairs: list[dict[str, Any]], is_stopped: bool = False
+    ) -> None:
+        written = save_ablations(out, results, paper, pairs, this_call(), failed_pairs, is_stopped)
+        rows = [row for result in results for row in result.rows]
+        record: dict[str, Any] = {"rows": rows, "not_measured": failed_pairs}
+        record |= {"stopped": True} if is_stopped else {}
+        output.emit(record, lambda: _print(rows))
+        complain("written", ", ".join(str(path) for path in written))
+        failures = [f"{pair['model']} on {pair['data']}: {pair['error']}" for pair in failed_pairs]
+        failures += dict.fromkeys(text for result in results for _, text in result.failures)
+        if not is_stopped:
+            end_with_failures(failures)
+
+    with begins_anew():
+        seconds = estimate_ablations(models, sets, **settings)
+    count = sum(len(manifest.clips) for manifest in sets.values())
+    announce((seconds, f"two passes over {count} clips, before intervals are computed"))
+    try:
+        with shows_results_so_far(out):
+            results, failed_pairs = ablate_all(models, sets, _progress_of_pair, **settings)
+    except Stopped as stopped:
+        results, failed_pairs = stopped.result
+        finish(results, failed_pairs, is_stopped=True)
+        raise
+    finish(results, failed_pairs)
 
 
 @contextmanager
 def _progress_of_pair(name: str, data_name: str, clips: int) -> Iterator[Callable[[int], None]]:
-    with begins_anew(), progress() as bar:
+    with progress() as bar:
         text = f"{name}, {data_name}: two passes over the clips, then intervals"
         yield partial(bar.advance, bar.add_task(text, total=clips))
 

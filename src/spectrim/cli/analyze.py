@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..common.interruption import Stopped
 from ..pruning.defaults import DEFAULT_REDUCTION, SWEEP_SCORES
 from .options import (
     BLOCKS,
@@ -22,9 +23,21 @@ from .options import (
     listed,
     pruning_option,
 )
-from .output import Output, begins_anew, complain, end_with_failures, progress, this_call
+from .output import (
+    Output,
+    announce,
+    begins_anew,
+    complain,
+    end_with_failures,
+    progress,
+    shows_results_so_far,
+    this_call,
+)
 from .plan_options import recommended_plan
 from .tables import print_table, print_text
+
+if TYPE_CHECKING:
+    from ..analysis.analyze import DataSet
 
 EXAMPLE = "Example: spectrim analyze --model ast-digits --data clips.csv --keep-rate 0.5 --out DIR"
 SCORES = comma_separated([score for score in SWEEP_SCORES if score != "random"])
@@ -92,7 +105,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-analysis"),
 ) -> None:
     """Show which patches models keep: Figures 3 to 6 of the paper, tables, one HTML report."""
-    from ..analysis.analyze import Settings, analyze
+    from ..analysis.analyze import Settings, analyze, estimate_analysis
     from ..analysis.inputs import knows, manifests, not_run, short_names, skipped
     from ..analysis.results import save_analysis
     from ..analysis.summary import summaries
@@ -137,18 +150,31 @@ def command(
     )
     if keep_rate == 1.0 and not saved_plan:
         complain("note", "keep rate 1.0 drops nothing; figures of the dropped patches are omitted.")
-    with begins_anew(), progress() as bar:
-        task = bar.add_task("two passes over the clips", total=clips)
-        analysis = analyze(models, sets, settings, lambda _, done: bar.advance(task, done))
-    if keep_rate < 1.0 and not any(pruned.drops for one in analysis for _, pruned in one.pruned):
-        complain("note", "merging drops no patch; figures of the dropped patches are omitted.")
-    numbers, written = save_analysis(out, analysis, settings, paper, pairs)
 
-    def print_summaries() -> None:
-        for title, columns, rows in summaries(numbers):
-            print_text(f"\n{title}:")
-            print_table(columns, rows, left=[name for name in columns if name in TEXT_COLUMNS])
+    def finish(analysis: list[DataSet], is_stopped: bool = False) -> None:
+        drops = any(pruned.drops for one in analysis for _, pruned in one.pruned)
+        if keep_rate < 1.0 and not drops:
+            complain("note", "merging drops no patch; figures of the dropped patches are omitted.")
+        numbers, written = save_analysis(out, analysis, settings, paper, pairs, is_stopped)
 
-    output.emit(numbers, print_summaries)
-    complain("written", f"{written[0]} and {len(written) - 1} more files in the same folder")
-    end_with_failures(entry["error"] for entry in numbers["failures"])
+        def print_summaries() -> None:
+            for title, columns, rows in summaries(numbers):
+                print_text(f"\n{title}:")
+                print_table(columns, rows, left=[name for name in columns if name in TEXT_COLUMNS])
+
+        output.emit(numbers, print_summaries)
+        complain("written", f"{written[0]} and {len(written) - 1} more files in the same folder")
+        if not is_stopped:
+            end_with_failures(entry["error"] for entry in numbers["failures"])
+
+    with begins_anew():
+        seconds = estimate_analysis(models, sets, settings)
+    announce((seconds, f"two passes over {clips // 2} clips, before figures are drawn"))
+    try:
+        with shows_results_so_far(out), progress() as bar:
+            task = bar.add_task("two passes over the clips", total=clips)
+            analysis = analyze(models, sets, settings, lambda _, done: bar.advance(task, done))
+    except Stopped as stopped:
+        finish(stopped.result, is_stopped=True)
+        raise
+    finish(analysis)

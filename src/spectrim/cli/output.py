@@ -24,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..common.interruption import Stopped
 from ..common.text import duration, message_text, printable
 
 LINE_EVERY = 60  # seconds between lines of progress where stderr is not a terminal
@@ -169,7 +170,13 @@ def shows_results_so_far(out: Path | None) -> Iterator[None]:
     """Context for work whose results so far are printed and written to `out` if interrupted."""
     where = "" if out is None else f" and in {out}"
     with interruption_message(f"interrupted; the results so far are printed{where}."):
-        yield
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt, Stopped):
+                raise
+            text = "interrupted before there was a result; nothing was written."
+            raise KeyboardInterrupt(text) from None
 
 
 @contextmanager
@@ -178,7 +185,7 @@ def interruption_message(message: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        interrupt.args = (message,)
+        interrupt.args = interrupt.args or (message,)
         raise
 
 

@@ -10,6 +10,8 @@ and what one step of each is:
     sweep:clips     a clip evaluated, over all models of the sweep
     sweep:rounds    a timed pair, over all models of the sweep
     bench:timings   a backend and batch size timed
+    analyze:clips   a clip counted in the second pass of an analysis
+    ablate:clips    a clip measured in the second pass of an ablation
     train:steps     a step of the optimiser
     file:write      a result file before its temporary file is written
     file:rename     a result file whose temporary file is complete and not yet renamed
@@ -35,6 +37,8 @@ POINTS = (
     "sweep:clips",
     "sweep:rounds",
     "bench:timings",
+    "analyze:clips",
+    "ablate:clips",
     "train:steps",
     "file:write",
     "file:rename",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from .errors import SpectrimNotice
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,6 +23,10 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, result: Any) -> None:
         super().__init__()
         self.result = result
+
+
+class InterruptedStep(KeyboardInterrupt):
+    """A second Ctrl-C, which did not wait for the end of a step: the step is half done."""
 
 
 class OutOfTime(BaseException):
@@ -61,7 +68,8 @@ def interrupts_between_steps() -> Iterator[Callable[[], None]]:
     """Hold Ctrl-C back while a step of a loop runs, so that no step is half done.
 
     Yields a function to call after each step; it raises the KeyboardInterrupt that was held back.
-    A second Ctrl-C interrupts at once. Outside the main thread nothing is held back.
+    A notice says that the step is finished first. A second Ctrl-C raises `InterruptedStep` at once.
+    Outside the main thread nothing is held back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
@@ -71,8 +79,10 @@ def interrupts_between_steps() -> Iterator[Callable[[], None]]:
     def hold(number: int, frame: object) -> None:
         nonlocal interrupted
         if interrupted:
-            raise KeyboardInterrupt
+            raise InterruptedStep
         interrupted = True
+        text = "finishing the current batch. A second Ctrl-C stops at once and loses it."
+        warnings.warn(SpectrimNotice(text), stacklevel=2)
 
     def checkpoint() -> None:
         if interrupted:

@@ -5,39 +5,38 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...common.errors import SpectrimError, SpectrimNotice
+from ...common.hooks import pass_point
+from ...common.interruption import Stopped
 from ...data.manifest import Manifest
-from ...evaluation.agreement import agreement
 from ...evaluation.sweep import truth_of
 from ...metrics.classification import (
-    indicator,
-    metric,
-    paired_difference,
     resampled_map,
-    standard_error,
 )
 from ...metrics.jackknife import deal
 from ...models.provenance import context_of
 from ...models.transformer import SpectrogramTransformer
 from ...pruning.plan import Plan
 from ..clusters import HIGH, LOW
+from ..estimate import estimated_seconds
 from ..first_pass import SAMPLE, clip_batches, first_pass
 from ..inputs import family_name, knows
 from ..patches import View, patches_of
 from .contrasts import contrasts
 from .outputs import Cut, OutputBuffer, cut_outputs, random_patches
+from .rows import Row, row_of_cut, top_classes
 
 AFTER = (1, 3, 5, 7, 9, 11)
 DROPPED = {"low": LOW, "high": HIGH}
 RANDOM = {"random-low": "low", "random-high": "high"}  # as many random patches of each clip
 BATCH_SIZE = 16
-Row = dict[str, Any]
 Tick = Callable[[int], None]
 
 
@@ -80,14 +79,9 @@ def ablate_all(
     Raises:
         SpectrimError: no model knows the labels of any data; wrong settings for a pair; an error
             in every pair.
+        Stopped: Ctrl-C; its result is what would be returned, of the pairs and clips so far.
     """
-    pairs = [(d, m) for d in data for m in models if knows(models[m], data[d])]
-    if not pairs:
-        raise SpectrimError(
-            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}."
-        )
-    for data_name, name in pairs:
-        check(models[name], name, data[data_name], after)
+    pairs = _pairs(models, data, after)
     ablations: list[Ablation] = []
     failed: list[Row] = []
     for data_name, name in pairs:
@@ -98,13 +92,61 @@ def ablate_all(
         try:
             with progress(name, data_name, 2 * len(manifest.clips)) as tick:
                 ablations.append(
-                    ablate(model, name, data_name, manifest, after=after, tick=tick, **settings)
-                )
+                    ablate(
+                        model, name, data_name, manifest,
+                        after=after, tick=tick, passed=partial(pass_point, "ablate:clips"),
+                        **settings,
+                    )
+                )  # fmt: skip
+        except KeyboardInterrupt as interrupt:
+            ablations += [interrupt.result] if isinstance(interrupt, Stopped) else []
+            if not ablations:
+                raise
+            raise Stopped((ablations, failed)) from None
         except SpectrimError as error:  # keep the pairs measured so far
             failed.append({"model": name, "data": data_name, "error": str(error)})
     if not ablations:
         raise SpectrimError(failed[0]["error"])
     return ablations, failed
+
+
+def estimate_ablations(
+    models: Mapping[str, SpectrogramTransformer],
+    data: Mapping[str, Manifest],
+    *,
+    after: Sequence[int] = AFTER,
+    batch_size: int = BATCH_SIZE,
+    **settings: Any,
+) -> float:
+    """Seconds that the passes of `ablate_all` will take, from the first clips of each pair.
+
+    Raises:
+        SpectrimError: as `ablate_all` before its first pass.
+    """
+    seconds = 0.0
+    for data_name, name in _pairs(models, data, after):
+        run = partial(
+            ablate, models[name], name, data_name,
+            after=after, batch_size=batch_size, **settings,
+        )  # fmt: skip
+        seconds += estimated_seconds(run, data[data_name], batch_size) or 0.0
+    return seconds
+
+
+def _pairs(
+    models: Mapping[str, SpectrogramTransformer],
+    data: Mapping[str, Manifest],
+    after: Sequence[int],
+) -> list[tuple[str, str]]:
+    """Names of data and of the models that know its labels, checked."""
+    pairs = [(d, m) for d in data for m in models if knows(models[m], data[d])]
+    if not pairs:
+        raise SpectrimError(
+            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}."
+        )
+    for data_name, name in pairs:
+        check(models[name], name, data[data_name], after)
+    return pairs
 
 
 @torch.inference_mode()
@@ -120,6 +162,7 @@ def ablate(
     sample: int = SAMPLE,
     seed: int = 0,
     tick: Tick = lambda clips: None,
+    passed: Tick = lambda clips: None,
 ) -> Ablation:
     """Drop the patches of clusters at inference, and measure.
 
@@ -133,11 +176,13 @@ def ablate(
             shows how much of a loss comes from the number of patches alone.
         sample: patches that K-means clusters.
         seed: of that sample, of the jackknife groups, and of the random control.
-        tick: called with the number of clips done; there are two passes.
+        tick: called with the number of clips done; there are two passes. passed: the same, of
+            the second pass only.
 
     Raises:
         SpectrimError: no clip can be read; the model does not know a label; there are too few
             different values for five clusters; the model has fewer blocks.
+        Stopped: Ctrl-C in the second pass; its result is the ablation of the clips so far.
     """
     plain = model.with_plan(Plan()).eval()
     check(plain, name, manifest, after)
@@ -155,42 +200,52 @@ def ablate(
     after = list(dict.fromkeys(after))
     dropped = [*DROPPED, *(RANDOM if random_control else ())]
     cuts = [Cut(None, None), *(Cut(which, blocks) for which in dropped for blocks in after)]
-    lost = np.zeros(len(dropped))
-    positions: list[int] = []
+    # Of each batch: positions, and the sums over clips of the fractions dropped. They are added at
+    # once, so that Ctrl-C leaves no half batch.
+    done_batches: list[tuple[list[int], np.ndarray]] = []
+    done, is_stopped = 0, False
     failures = dict(first.failures)
     buffer = OutputBuffer(len(cuts), len(manifest.clips), len(plain.labels))
     with contextlib.closing(buffer):
-        for batch in clip_batches(manifest, batch_size, [plain]):
-            if batch.positions:
-                features, valid = plain.features_from_waveforms(batch.waveforms)
-                ranks = clusters.rank(patches_of(view, features, valid).values[0])[:, order]
-                kept = {
-                    which: torch.from_numpy(~np.isin(ranks, ids)).to(features.device)
-                    for which, ids in DROPPED.items()
-                }
-                if random_control:
-                    # Each clip has its own generators, so its patches do not depend on the batch.
-                    generators = [
-                        np.random.default_rng((seed, position)) for position in batch.positions
-                    ]
-                    kept |= {
-                        which: random_patches(kept[counterpart], generators)
-                        for which, counterpart in RANDOM.items()
+        try:
+            for batch in clip_batches(manifest, batch_size, [plain]):
+                if batch.positions:
+                    features, valid = plain.features_from_waveforms(batch.waveforms)
+                    ranks = clusters.rank(patches_of(view, features, valid).values[0])[:, order]
+                    kept = {
+                        which: torch.from_numpy(~np.isin(ranks, ids)).to(features.device)
+                        for which, ids in DROPPED.items()
                     }
-                lost += [(~keep).float().mean(1).sum().item() for keep in kept.values()]
-                outputs = cut_outputs(plain, features, valid, cuts[1:], kept)
-                for variant, values in enumerate(outputs):
-                    buffer.put(variant, len(positions), values)
-                positions.extend(batch.positions)
-            failures.update(batch.failures)  # a file may have gone since the first pass
-            tick(len(batch.positions) + len(batch.failures))
+                    if random_control:
+                        # Each clip has its own generators: its patches depend on no batch.
+                        generators = [
+                            np.random.default_rng((seed, position)) for position in batch.positions
+                        ]
+                        kept |= {
+                            which: random_patches(kept[counterpart], generators)
+                            for which, counterpart in RANDOM.items()
+                        }
+                    outputs = cut_outputs(plain, features, valid, cuts[1:], kept)
+                    for variant, values in enumerate(outputs):
+                        buffer.put(variant, done, values)
+                    lost = [(~keep).float().mean(1).sum().item() for keep in kept.values()]
+                    done_batches.append((batch.positions, np.array(lost)))
+                    done += len(batch.positions)
+                failures.update(batch.failures)  # a file may have gone since the first pass
+                tick(len(batch.positions) + len(batch.failures))
+                passed(len(batch.positions) + len(batch.failures))
+        except KeyboardInterrupt:
+            if not done_batches:
+                raise
+            is_stopped = True
+        positions = [position for batch, _ in done_batches for position in batch]
         truth, done = None if truth is None else truth[positions], len(positions)
         base = buffer.get(0, done)
         resampled = None
         if truth is not None and plain.config.metric == "mAP":
             resampled = resampled_map(base, truth)  # takes half a minute on AudioSet
         rows = [
-            _row(plain, cut, base, buffer.get(variant, done), truth, resampled)
+            row_of_cut(plain, cut, base, buffer.get(variant, done), truth, resampled)
             for variant, cut in enumerate(cuts)
         ]
 
@@ -201,7 +256,7 @@ def ablate(
         compared = contrasts(
             "accuracy" if truth is None else plain.config.metric,
             outputs_of,
-            _top_classes(base) if truth is None else truth,
+            top_classes(base) if truth is None else truth,
             deal(len(manifest.clips), seed)[positions],
             after,
             random_control,
@@ -215,8 +270,9 @@ def ablate(
         "classes": len(plain.labels),
         "family": family_name(plain),
     } | context_of(plain, name, batch_size)
-    shares = dict(zip(dropped, (lost / done).tolist(), strict=True))
-    return Ablation(
+    dropped_sums = np.sum([sums for _, sums in done_batches], 0)
+    shares = dict(zip(dropped, (dropped_sums / done).tolist(), strict=True))
+    ablation = Ablation(
         [
             head | row | {"patches_dropped": shares.get(row["dropped"], 0.0)}
             for row in rows
@@ -229,6 +285,9 @@ def ablate(
         compared,
         [(str(manifest.clips[position].path), message) for position, message in failures.items()],
     )  # fmt: skip
+    if is_stopped:
+        raise Stopped(ablation)
+    return ablation
 
 
 def check(
@@ -246,47 +305,3 @@ def check(
                 f"dropped after {blocks} blocks; {name} has {depth}, so 0 to {depth} are possible."
             )
     truth_of(manifest, model.labels, model.config.metric)
-
-
-def _top_classes(outputs: np.ndarray) -> np.ndarray:
-    """(clips, classes) bool, True for the top class of each clip."""
-    return indicator(outputs.argmax(1)[:, None].tolist(), outputs.shape[1])
-
-
-def _row(
-    model: SpectrogramTransformer,
-    cut: Cut,
-    base: np.ndarray,
-    outputs: np.ndarray,
-    truth: np.ndarray | None,
-    resampled: np.ndarray | None,
-) -> Row:
-    left = ~np.isnan(outputs[:, 0])
-    row: Row = {
-        "dropped": cut.dropped,
-        "after_blocks": cut.after,
-        "metric": "agreement" if truth is None else model.config.metric,
-        "value": None,
-        "error": None,
-        "unpruned": None,
-        "difference": None,
-        "clips": int(left.sum()),
-        "no_patch_left": int((~left).sum()),
-        "agreement": None,
-    }
-    if not left.any():
-        return row
-    outputs, base = outputs[left], base[left]
-    row["agreement"] = agreement(outputs, base, model.config.labels)["top1"]
-    if truth is None:
-        error = standard_error("accuracy", outputs, _top_classes(base))
-        return row | {"value": row["agreement"]["value"], "unpruned": 1.0, "error": error}
-    name, truth = model.config.metric, truth[left]
-    row["value"], row["unpruned"] = metric(name, outputs, truth), metric(name, base, truth)
-    pair = None
-    if resampled is not None:
-        of_base = resampled if left.all() else resampled_map(base, truth)
-        pair = (of_base if cut.dropped is None else resampled_map(outputs, truth), of_base)
-    row["difference"] = asdict(paired_difference(name, outputs, base, truth, pair))
-    row["error"] = standard_error(name, outputs, truth, None if pair is None else pair[0])
-    return row

@@ -31,6 +31,7 @@ def save_ablations(
     skipped: Sequence[Row] = (),
     command: str = "",
     not_measured: Sequence[Row] = (),
+    is_stopped: bool = False,
 ) -> list[Path]:
     """Write ablation.json, ablation.csv, and ablation.png and .pdf into `out`.
 
@@ -39,6 +40,7 @@ def save_ablations(
         skipped: from `inputs.skipped`.
         command: the command line.
         not_measured: "model", "data" and "error" of pairs that an error ended.
+        is_stopped: whether Ctrl-C ended the ablation; the file then has "stopped": true.
     """
     rows = [row for ablation in ablations for row in ablation.rows]
     failures = dict.fromkeys(failure for ablation in ablations for failure in ablation.failures)
@@ -62,6 +64,8 @@ def save_ablations(
         "versions": versions(),
         "format_version": RESULT_VERSION,
     }
+    if is_stopped:
+        numbers["stopped"] = True
     written = [save_json(out / "ablation.json", numbers)]
     written.append(save_table(out / "ablation.csv", [_flat(row) for row in rows]))
     return written + save_figure(out, "ablation", draw_ablation(rows, paper))

@@ -88,11 +88,11 @@ def export_within(
                 late.append(planned.name)
                 last = seconds
     if late:
+        again = ", or run the command again: finished exports are cached" if files else ""
         text = (
-            f"keep rate {', '.join(late)} is timed with torch only: its export "
-            f"({quantization}) does not fit into {seconds:.0f} s, half of the budget of all rows "
-            "with exported files. Use a larger --budget, or run the command again: finished "
-            "exports are cached."
+            f"exported files ({quantization}) of keep rate {', '.join(late)} are not timed: their "
+            f"exports do not fit into {seconds:.0f} s, half of the time of all rows with exported "
+            f"files. Use a larger --budget{again}."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=2)
     return files
