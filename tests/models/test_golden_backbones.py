@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from backbone_cases import GOLDEN, HALF, Case, assert_same_set, blocks_of, kept_patches
@@ -123,3 +124,21 @@ def test_a_pre_trained_ssast_at_stride_10_stretches_its_positions():
 
 def class_attention(context):
     return context.class_row()
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.source != "ced_original.pt"], ids=str
+)
+def test_from_the_waveform_logits_are_the_originals(case):
+    """Features within 1e-3, those of Kaldi, which move near silence, within 2e-3."""
+    arrays = case.arrays()
+    model, features = case.model(), case.features(arrays)
+    config = model.config
+    waves = np.load(GOLDEN / f"waves_{config.sample_rate // 1000}k.npz")
+    waveform = waves[case.file.split("_")[-1]]
+    ours, _ = model.features((waveform, config.sample_rate))
+    apart = (ours - features[:, : config.frames]).abs()
+    limit = 2e-3 if config.front_end == "kaldi" else 1e-3
+    assert (apart <= limit).double().mean() >= 0.9999
+    with torch.no_grad():
+        torch.testing.assert_close(model(ours), arrays[case.logits[0]], atol=2e-4, rtol=0)

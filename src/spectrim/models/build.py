@@ -46,7 +46,7 @@ def create(
         classes: number of classes, instead of `labels`; 527 (the default) are AudioSet's.
         stride: of the patches, 16, 10 or (frequency, time); default: the preset's.
         activation, metric: default: sigmoid and mAP for 527 classes, else softmax and accuracy.
-        mean, std: of the log-mel features; default: the preset's, measured on AudioSet.
+        mean, std: of the log-mel features; default: the preset's.
         padding: "minimum" (default) or "zero".
 
     A `SpectrimNotice` names labels that occur twice or that a manifest cannot hold.
