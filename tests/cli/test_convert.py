@@ -132,6 +132,26 @@ def test_wrong_calls_write_nothing(run, tmp_path, words, message):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_learned_plan_stays_in_the_format_of_spectrim(
+    run, folder, tmp_path, monkeypatch, transformers
+):
+    (tmp_path / "learned_score.py").write_text(
+        "import torch\n\n\nclass Score(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.weight = torch.nn.Parameter(torch.ones(()))\n\n"
+        "    def forward(self, context):\n"
+        "        return context.tokens.patches.mean(-1) * self.weight\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = spectrim.prune(spectrim.load(folder / "model"), 0.5, "learned_score:Score")
+    model.save(tmp_path / "model")
+    trusted = ("convert", tmp_path / "model", "--load", "trust_code=true")
+    done = run(*trusted, "--to", "transformers", "--out", tmp_path / "a")
+    assert done.returncode == 2 and "is learned" in done.stderr and not (tmp_path / "a").exists()
+    assert run(*trusted, "--out", tmp_path / "b").returncode == 0
+    assert spectrim.load(tmp_path / "b", trust_code=True).plan.modules()
+
+
 def test_an_onnx_file_is_refused(run, tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"")
     done = run("convert", tmp_path / "a.onnx", "--out", tmp_path / "new")
