@@ -144,6 +144,14 @@ def test_without_times_macs_decide():
     assert recommend(almost, 0.95)["keep_rate"] == 1.0
 
 
+def test_where_clips_keep_different_numbers_of_patches_their_mean_decides():
+    """The bound of an adaptive reduction would recommend nothing: it is as high as unpruned."""
+    table = [row | {"speedup": None} for row in rows(0.99)]
+    table[1] |= {"gmacs": 1.0, "mean_gmacs": 0.5}
+    best = recommend(table, 0.95)
+    assert (best["keep_rate"], best["gmacs"], best["mac_ratio"]) == (0.9, 0.5, 2.0)
+
+
 @pytest.mark.parametrize("agreement", [0.5, 0.9, 0.95, 0.99])
 def test_the_fewest_clips_that_can_show_an_agreement(agreement):
     clips = clips_needed(agreement)

@@ -13,7 +13,7 @@ import typer
 from ..common.interruption import Stopped
 from ..common.text import significant
 from ..pruning.defaults import DEFAULT_REDUCTION, KEEP_RATES, SWEEP_SCORES
-from ..pruning.saved_plans import method_of
+from ..pruning.saved_plans import mean_gmacs, method_of
 from .options import (
     BLOCKS_DEFAULT,
     BLOCKS_HELP,
@@ -229,7 +229,7 @@ def _print_rows(result: dict[str, Any]) -> None:
         (method_header(rows), method_of),
         ("keep", keep_text),
         ("same top-1 (95 %)", same_interval),
-        ("GMACs", lambda row: significant(row["gmacs"])),
+        ("GMACs", lambda row: significant(mean_gmacs(row))),
         *time_columns(rows),
         ("change", lambda row: f"{row['agreement']['change']['value']:.3f}"),
     ]

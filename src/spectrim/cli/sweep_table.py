@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.text import significant
 from ..pruning.defaults import DEFAULT_REDUCTION
-from ..pruning.saved_plans import is_unpruned, method_of
+from ..pruning.saved_plans import is_unpruned, mean_gmacs, method_of
 from .output import complain, points
 from .tables import print_table, print_text
 
@@ -69,17 +69,13 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         columns.append(("same", lambda row: f"{row['agreement']['top1']['value']:.1%}"))
     if any("mean_gmacs" in row for row in rows):  # clips keep different numbers of patches
         columns.append(("max GMACs", lambda row: significant(row["gmacs"])))
-        columns.append(("mean GMACs", _mean_gmacs))
+        columns.append(("mean GMACs", lambda row: significant(mean_gmacs(row))))
     else:
         columns.append(("GMACs", lambda row: significant(row["gmacs"])))
     columns += time_columns(rows)
     if any("kept_on_target" in row for row in rows):
         columns.append(("target", lambda row: f"{row['kept_on_target']:.1%}"))
     return columns
-
-
-def _mean_gmacs(row: Row) -> str:
-    return significant(row["mean_gmacs"] if "mean_gmacs" in row else row["gmacs"])
 
 
 def _value(row: Row) -> str:

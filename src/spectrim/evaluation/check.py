@@ -24,7 +24,7 @@ from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.defaults import KEEP_RATES, SWEEP_SCORES
 from ..pruning.plan import Plan
-from ..pruning.saved_plans import is_unpruned, method_of
+from ..pruning.saved_plans import is_unpruned, mean_gmacs, method_of
 from .short_clips import compare_lengths
 from .sweep import TIMING_BUDGET, Steps, Sweep, evaluate, with_times
 from .training_clips import training_clips
@@ -175,16 +175,16 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
     Without times, MACs are compared.
 
     Returns:
-        {"asked": the agreement, "keep_rate", "score", "agreement", "speedup", "gmacs" of the
-        chosen row, "recommended": whether it is the model's recommended plan, "mac_ratio": its
-        reduction of MACs, "clips_needed": see `clips_needed`}.
+        {"asked": the agreement, "keep_rate", "score", "agreement", "speedup", "gmacs" (the mean of
+        the clips) of the chosen row, "recommended": whether it is the model's recommended plan,
+        "mac_ratio": its reduction of MACs, "clips_needed": see `clips_needed`}.
     """
     full = rows[0]
     best = candidates(rows, agreement)
     timed = [row for row in best if row["speedup"] is not None]
 
     def gain(row: dict[str, Any]) -> float:
-        return float(row["speedup"] if timed else full["gmacs"] / row["gmacs"])
+        return float(row["speedup"] if timed else mean_gmacs(full) / mean_gmacs(row))
 
     chosen = max(timed or best, key=gain, default=full)
     if chosen is not full and gain(chosen) < MIN_SPEEDUP:
@@ -198,8 +198,8 @@ def recommend(rows: Sequence[dict[str, Any]], agreement: float) -> dict[str, Any
         "recommended": chosen.get("recommended", False),
         "agreement": chosen["agreement"]["top1"],
         "speedup": chosen["speedup"],
-        "gmacs": chosen["gmacs"],
-        "mac_ratio": full["gmacs"] / chosen["gmacs"],
+        "gmacs": mean_gmacs(chosen),
+        "mac_ratio": mean_gmacs(full) / mean_gmacs(chosen),
         "clips_needed": clips_needed(agreement),
     }
 
@@ -214,7 +214,7 @@ def clips_needed(agreement: float) -> int | None:
 
 def order_of_timing(rows: Sequence[dict[str, Any]], agreement: float) -> list[int]:
     """Positions of the rows to time: candidates by MACs, the rest of the table, the control."""
-    first = sorted(candidates(rows, agreement), key=lambda row: row["gmacs"])
+    first = sorted(candidates(rows, agreement), key=mean_gmacs)
     rest = [row for row in rows if row not in first and row["score"] != CONTROL]
     control = [row for row in rows if row["score"] == CONTROL]
     return [rows.index(row) for row in [*first, *rest, *control]]

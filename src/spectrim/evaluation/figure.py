@@ -12,7 +12,7 @@ import matplotlib
 
 from ..common.files import save
 from ..common.palette import score_styles, series_styles
-from ..pruning.saved_plans import is_unpruned, method_of
+from ..pruning.saved_plans import is_unpruned, mean_gmacs, method_of
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
@@ -76,8 +76,7 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
             (row for row in pruned if method_of(row) == method), key=lambda row: row["gmacs"]
         )
         line += full
-        # "mean_gmacs" exists where clips keep different numbers of patches.
-        points = [(row.get("mean_gmacs", row["gmacs"]), row["value"] * scale) for row in line]
+        points = [(mean_gmacs(row), row["value"] * scale) for row in line]
         ax.plot(*zip(*points, strict=True), color=colour, marker=marker, label=method)
     for row in full:
         ax.plot(

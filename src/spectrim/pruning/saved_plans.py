@@ -109,6 +109,11 @@ def plan_columns(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def mean_gmacs(row: Mapping[str, Any]) -> float:
+    """GMACs of one clip; the mean of the clips where they keep different numbers of patches."""
+    return float(row.get("mean_gmacs", row["gmacs"]))
+
+
 def method_of(row: Mapping[str, Any]) -> str:
     """What a row's plan does, as one label: the score of keep-top, else the reduction too.
 
