@@ -61,7 +61,8 @@ def test_a_pruned_folder_of_transformers_answers_as_tag_does(run, folder, tmp_pa
     card = ModelCard.load(tmp_path / "half" / "README.md")
     (result,) = card.data.eval_results
     tags = spectrim.tag(model, [folder / "clips" / f"{n}.wav" for n in range(4)], top=1)
-    hits = [row["labels"][0]["label"] == ["low", "high"][n % 2] for n, row in enumerate(tags)]
+    answers = [row["labels"][0]["label"] for row in tags if row["start"] == 0]  # first windows
+    hits = [answer == ["low", "high"][n % 2] for n, answer in enumerate(answers)]
     assert (result.metric_type, result.metric_value) == ("accuracy", sum(hits) / 4)
     assert "import spectrim.integrations.transformers" in card.text
 
