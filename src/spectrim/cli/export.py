@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +22,29 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: spectrim export ast-digits --keep-rate 0.7 --out digits.onnx"
 
 
+class ExportFormat(StrEnum):
+    """The format of the file, or, as in other commands, how the result is printed."""
+
+    onnx = "onnx"
+    sherpa_onnx = "sherpa-onnx"
+    table = "table"
+    json = "json"
+
+
+@dataclass(frozen=True)
+class ExportOutput(Output):
+    """The format of the file, and how the result is printed."""
+
+    format: Annotated[
+        ExportFormat,
+        typer.Option(
+            help="Format of the file. sherpa-onnx: a CED model for the audio tagging of "
+            "sherpa-onnx, and its labels as CSV. json prints the result as JSON, as --json does.",
+            rich_help_panel="Output",
+        ),
+    ] = ExportFormat.onnx  # type: ignore[assignment]
+
+
 def command(
     model: ModelName,
     out: Annotated[
@@ -28,10 +53,10 @@ def command(
     ],
     settings: ModelSettings,
     new_plan: NewPlan,
-    output: Output,
+    output: ExportOutput,
     input: Annotated[
-        str, typer.Option(help="Input of the graph: waveform or features.")
-    ] = "waveform",
+        str | None, typer.Option(help="Input of the graph: waveform (default) or features.")
+    ] = None,
     quantize: Annotated[
         str | None,
         typer.Option(
@@ -57,11 +82,19 @@ def command(
     from ..common.versions import RESULT_VERSION, versions
     from ..deploy.export import export, labels_path
     from ..deploy.onnx_model import load_onnx
+    from ..integrations.sherpa_onnx import export_sherpa_onnx, labels_csv
 
+    for_sherpa = output.format.value == ExportFormat.sherpa_onnx
+    if for_sherpa and (input is not None or calibrate is not None):
+        raise SpectrimError(
+            "--format sherpa-onnx has one kind of input and no calibration: leave out --input and "
+            "--calibrate."
+        )
     if calibrate is None and (leave_out or clips != CALIBRATION_CLIPS):
         raise SpectrimError("--leave-out-fold and --clips require --calibrate.")
     if is_folder := not _is_onnx_file(out):
         given = {"--quantize": quantize, "--calibrate": calibrate}
+        given |= {"--format sherpa-onnx": "given" if for_sherpa else None}
         for option in [name for name, value in given.items() if value is not None]:
             raise SpectrimError(f"{option} is for ONNX files: give an --out that ends in .onnx.")
     make_folder(out.parent)
@@ -78,11 +111,16 @@ def command(
             calibrate, config.seconds_to_read, clips, leave_out or (), config.sample_rate
         )
     name = Path(model).name
-    export(loaded, out, input=input, quantize=quantize, calibration=calibration, name=name)
+    if for_sherpa:
+        export_sherpa_onnx(loaded, out, quantize=quantize, name=name)
+    else:
+        input = input or "waveform"
+        export(loaded, out, input=input, quantize=quantize, calibration=calibration, name=name)
+    labels_file = labels_csv(out) if for_sherpa else labels_path(out)
     metadata = load_onnx(out).metadata
     row = {
         "file": str(out),
-        "labels_file": str(labels_path(out)),
+        "labels_file": str(labels_file),
         "model": model,
         "bytes": out.stat().st_size,
         "plan": metadata.plan,
@@ -99,7 +137,11 @@ def command(
         f"{metadata.frames} frames; quantization {metadata.quantization}."
     )
     output.emit({"rows": [row]}, lambda: print_text(text))
-    complain("note", f"to run it without PyTorch: spectrim tag street.wav --model {out}")
+    if for_sherpa:
+        text = f"sherpa-onnx-offline-audio-tagging --ced-model={out} --labels={labels_file} dog.wav"
+    else:
+        text = f"spectrim tag street.wav --model {out}"
+    complain("note", f"to run it without PyTorch: {text}")
 
 
 def _is_onnx_file(out: Path) -> bool:

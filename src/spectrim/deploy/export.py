@@ -26,7 +26,7 @@ from ..pruning.reductions import REDUCTIONS
 from ..pruning.scores import SCORES
 from ..version import __version__
 from .export_errors import export_error
-from .graph import OUTPUTS, FromFeatures, FromWaveforms
+from .graph import FromFeatures, FromWaveforms
 from .onnx_metadata import Metadata
 from .translations import translations
 
@@ -68,28 +68,49 @@ def export(
     """
     if input not in INPUTS:
         raise SpectrimError(f"input is {input!r}.{nearest(input, INPUTS)}")
+    if quantize is None and calibration is not None:
+        raise SpectrimError("calibration requires quantize='int8' (--quantize int8).")
+    if calibration is not None and not (calibration := list(calibration)):
+        raise SpectrimError("`calibration` holds no batch. Pass None for dynamic int8.")
+    out = Path(out)
+    feeds = None if calibration is None else _feeds(model, input, calibration)
+    write_onnx(model, INPUTS[input], out, input, quantize, feeds, name)
+    save_json(labels_path(out), model.labels)
+    return out
+
+
+def write_onnx(
+    model: SpectrogramTransformer,
+    graph: type[FromFeatures],
+    out: Path,
+    input: str,
+    quantize: str | None,
+    feeds: Iterable[dict[str, np.ndarray]] | None = None,
+    name: str | None = None,
+) -> None:
+    """Trace a model in a graph and write the file; `export` without its files beside it.
+
+    Args:
+        graph: a subclass of `FromFeatures`. input: its input in words, for the metadata.
+        feeds: inputs of the graph by name, which calibrate int8; None: dynamic int8.
+    """
     if model.lengths:
         raise SpectrimError(
             "an ONNX file has one length: load the model with frames=512 or another number."
         )
     if quantize not in (None, *QUANTIZATIONS):
         raise SpectrimError(f"quantize is {quantize!r}.{nearest(str(quantize), QUANTIZATIONS)}")
-    if quantize is None and calibration is not None:
-        raise SpectrimError("calibration requires quantize='int8' (--quantize int8).")
-    if calibration is not None and not (calibration := list(calibration)):
-        raise SpectrimError("`calibration` holds no batch. Pass None for dynamic int8.")
     check_exportable(model)
     _needed()
-    kind = "none" if quantize is None else f"int8 {'static' if calibration else 'dynamic'}"
+    kind = "none" if quantize is None else f"int8 {'dynamic' if feeds is None else 'static'}"
     metadata = metadata_of(model, input, kind, name)
-    proto = _traced(INPUTS[input](model).eval())
+    proto = _traced(graph(model).eval())
     if quantize is not None:
         from .quantize import quantized
 
         with tempfile.TemporaryDirectory() as folder:
-            feeds = None if calibration is None else _feeds(model, input, calibration)
             proto = quantized(proto, Path(folder), feeds)
-    return _save(proto, metadata, Path(out))
+    _save(proto, metadata, out)
 
 
 def _feeds(
@@ -179,7 +200,7 @@ def _traced(whole: FromFeatures) -> Any:
                 whole,
                 whole.examples(),
                 input_names=list(whole.names),
-                output_names=list(OUTPUTS),
+                output_names=list(whole.outputs),
                 dynamic_shapes=whole.free(),
                 dynamo=True,
                 external_data=False,
@@ -238,15 +259,13 @@ def _scopes(text: str) -> list[str]:
     return [scope for scope in scopes[:-1] if isinstance(scope, str) and scope]
 
 
-def _save(proto: Any, metadata: Metadata, out: Path) -> Path:
+def _save(proto: Any, metadata: Metadata, out: Path) -> None:
     import onnx
 
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, metadata.to_texts())
     onnx.checker.check_model(proto)
     save(out, lambda aside: onnx.save(proto, aside))
-    save_json(labels_path(out), metadata.labels)
-    return out
 
 
 def labels_path(out: Path) -> Path:

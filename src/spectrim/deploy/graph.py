@@ -21,7 +21,8 @@ OUTPUTS = ("probabilities", "logits", "embedding")
 class FromFeatures(nn.Module):
     """Normalised log-mel features to probabilities, logits and embeddings."""
 
-    names = ("features", "valid")
+    names: tuple[str, ...] = ("features", "valid")
+    outputs: tuple[str, ...] = OUTPUTS
 
     def __init__(self, model: SpectrogramTransformer) -> None:
         super().__init__()

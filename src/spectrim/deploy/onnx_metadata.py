@@ -24,7 +24,8 @@ class Metadata:
         labels: names of the classes, in the order of the outputs.
         sampling_rate: in Hz. window_samples: longest clip; longer ones must be cut.
         frames: the same length in frames of the front end.
-        input: "waveform" (waveforms, lengths) or "features" (features, valid).
+        input: "waveform" (waveforms, lengths), "features" (features, valid), or "decibels" of a
+            file for sherpa-onnx.
         plan: {"version", "seed", "stages": [{"at", "score", "reduction", "keep_rate" or "count"}]}.
             Files without a version are of version 1.
         activation: "sigmoid" or "softmax"; metric: "mAP" or "accuracy".
@@ -40,7 +41,7 @@ class Metadata:
     sampling_rate: int = number(least=1_000, most=384_000)
     window_samples: int = number(least=1)
     frames: int = number(least=1)
-    input: str = required_choice("waveform", "features")
+    input: str = required_choice("waveform", "features", "decibels")
     plan: dict[str, Any] = field()
     activation: str = required_choice("sigmoid", "softmax")
     metric: str = required_choice("mAP", "accuracy")

@@ -131,8 +131,8 @@ class OnnxModel(Runner):
     def _inputs(self, waveforms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         if self.metadata.input != "waveform":
             raise SpectrimError(
-                f"{self.path}: its graph takes features, not waveforms. Export it with --input "
-                "waveform."
+                f"{self.path}: its graph takes {self.metadata.input}, not waveforms. Export it "
+                "with --input waveform."
             )
         return padded(waveforms, self.window)
 
