@@ -49,8 +49,8 @@ def missing_package(need: str, package: str, extra: str) -> SpectrimError:
         need: what requires it, such as "export".
     """
     return SpectrimError(
-        f"{need} requires the package {package}, which is not installed. In a clone of Spectrim, "
-        f"run pip install -c constraints.txt -e '.[{extra}]'."
+        f"{need} requires the package {package}, which is not installed. Run pip install "
+        f"{package}, or in a clone of Spectrim pip install -c constraints.txt -e '.[{extra}]'."
     )
 
 
