@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -13,7 +15,7 @@ from spectrim.common.errors import SpectrimError
 from spectrim.common.interruption import Stopped
 from spectrim.data.manifest import read_data
 from spectrim.evaluation import check as module
-from spectrim.evaluation.check import check, clips_needed, order_of_timing, recommend
+from spectrim.evaluation.check import check, clips_needed, order_of_timing, parity, recommend
 from spectrim.metrics.intervals import share_interval
 
 
@@ -64,6 +66,20 @@ def test_a_part_of_a_file_that_cannot_be_read_is_left_out(hugging, tmp_path):
     found = check(model, str(hugging / "model"), read_data(tmp_path / "parts.csv"), budget=0)
     assert found["parity"]["status"] == "same" and found["parity"]["clips"] == 2
     assert len(found["failures"]) == 2 and found["rows"][0]["failed"] == 2
+
+
+def test_a_foreign_extractor_is_not_run_and_the_networks_are_compared(hugging, tmp_path):
+    """MAEST's extractor is code in its folder; its network is transformers' AST."""
+    config = ASTConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256,
+        max_length=64, num_mel_bins=96, num_labels=3,
+    )  # fmt: skip
+    ASTForAudioClassification(config).save_pretrained(tmp_path)
+    extractor = {"feature_extractor_type": "MAESTFeatureExtractor", "num_mel_bins": 96}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(extractor))
+    result = parity(spectrim.load(tmp_path), str(tmp_path), read_data(hugging / "clips").clips)
+    assert result["status"] == "same" and result["logits"] < 1e-4
+    assert "features" not in result and "end_to_end" not in result
 
 
 @pytest.mark.parametrize("wrong", [{"mean": 0.0}, {"std": 2.0}, {"padding": "minimum"}])

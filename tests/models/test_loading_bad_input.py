@@ -19,6 +19,15 @@ pytestmark = [
 ]
 
 
+def test_windowed_attention_is_refused_with_the_reason(tmp_path):
+    """HTS-AT's keys: no single sequence of patches to rank."""
+    name = "layers.0.blocks.0.attn.relative_position_bias_table"
+    torch.save(
+        {name: torch.ones(225, 4), "patch_embed.proj.bias": torch.ones(96)}, tmp_path / "h.ckpt"
+    )
+    refused(tmp_path / "h.ckpt", "attention within windows", "HTS-AT", "docs/prune-your-model.md")
+
+
 def refused(path: Path, *words: str, **options) -> str:
     with pytest.raises(SpectrimError) as error:
         load(path, **options)

@@ -215,7 +215,18 @@ def _print_model(result: dict[str, Any]) -> None:
 
 
 def _print_parity(result: dict[str, Any]) -> None:
-    print_text(_parity(result["parity"]))
+    parity = result["parity"]
+    if parity["status"] == "not checked":
+        print_text(f"Parity with transformers: not checked; {parity['reason']}.")
+        return
+    status = parity["status"] + (f" in {parity['reason']}" if "reason" in parity else "")
+    features = "features not compared (their extractor is code in the model's folder)"
+    if "features" in parity:
+        features = f"features {parity['features']:.1e}, end to end {parity['end_to_end']:.1e}"
+    print_text(
+        f"Parity with transformers on {parity['clips']} clips: {status}. Largest differences: "
+        f"logits {parity['logits']:.1e} on the same features, {features}."
+    )
 
 
 def _print_lengths(result: dict[str, Any]) -> None:
@@ -337,14 +348,3 @@ def _command(
     method = (best["score"] or best["reduction"]).rpartition(":")[2]
     name = f"{Path(model).name.removesuffix('.pth')}-{method}-{best['keep_rate_of_stages']}"
     return shlex.join([*words, "--out", name])
-
-
-def _parity(parity: dict[str, Any]) -> str:
-    if parity["status"] == "not checked":
-        return f"Parity with transformers: not checked; {parity['reason']}."
-    status = parity["status"] + (f" in {parity['reason']}" if "reason" in parity else "")
-    return (
-        f"Parity with transformers on {parity['clips']} clips: {status}. Largest differences: "
-        f"logits {parity['logits']:.1e} on the same features, features "
-        f"{parity['features']:.1e}, logits end to end {parity['end_to_end']:.1e}."
-    )

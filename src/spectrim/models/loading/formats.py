@@ -32,7 +32,14 @@ UNSUPPORTED = {
 
 
 def format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
-    """The first format that the names of a checkpoint fit; None if there is none."""
+    """The first format that the names of a checkpoint fit; None if there is none.
+
+    Raises:
+        SpectrimError: the model is of a kind that Spectrim cannot prune.
+    """
+    for mark, reason in UNSUPPORTED.items():
+        if any(mark in name for name in checkpoint.weights.names):
+            raise SpectrimError(f"{checkpoint.where}: {reason}")
     return next((known for known in FORMATS if known.fits(checkpoint)), None)
 
 
@@ -40,9 +47,6 @@ def unknown_format(
     state: Mapping[str, Any], where: str, config: Mapping[str, Any] | None
 ) -> SpectrimError:
     """The refusal of a checkpoint that no format fits."""
-    for mark, reason in UNSUPPORTED.items():
-        if any(mark in name for name in state):
-            return SpectrimError(f"{where}: {reason}")
     names = ", ".join(map(repr, list(state)[:3]))
     formats = ", ".join(known.NAME for known in FORMATS)
     kind = (config or {}).get("model_type")

@@ -60,7 +60,10 @@ class LoadedModel:
         values = {key: text for key, text in self.assumed.items() if key != "head"}
         notes = list(self.remarks)
         if self.has_fresh_head:
-            notes.append(f"{self.where} has no head; {self.assumed['head']} is created.")
+            notes.append(
+                f"{self.where} has no head; {self.assumed['head']} is created. Its probabilities "
+                "mean nothing until you train it."
+            )
         if values:
             options = ", ".join(f"{key}=" for key in values)
             notes.append(
