@@ -144,6 +144,25 @@ def test_macs_are_counted_for_each_clip(make, keep_rate):
         np.testing.assert_allclose(runner.probabilities([waveform])[0], together[row], atol=1e-6)
 
 
+def test_pieces_of_a_batch_hold_clips_of_similar_length(make, monkeypatch):
+    runner = TorchRunner(make("audiomae").with_plan(DROP), patches_at_once=128)
+    assert runner.clips_at_once == 2
+    rng = np.random.default_rng(0)
+    lengths = (20_000, 3_000, 19_000, 2_900, 9_000)
+    waveforms = [rng.normal(0, 0.1, length).astype(np.float32) for length in lengths]
+    alone = np.concatenate([runner.probabilities([waveform]) for waveform in waveforms])
+    embedded = np.concatenate([runner.embeddings([waveform]) for waveform in waveforms])
+    pieces = []
+    features = runner.model.features_from_waveforms
+    monkeypatch.setattr(
+        runner.model, "features_from_waveforms",
+        lambda piece: pieces.append([len(w) for w in piece]) or features(piece),
+    )  # fmt: skip
+    np.testing.assert_allclose(runner.probabilities(waveforms), alone, atol=1e-6)
+    assert pieces == [[2_900, 3_000], [9_000, 19_000], [20_000]]
+    np.testing.assert_allclose(runner.embeddings(waveforms), embedded, atol=1e-5)
+
+
 def test_a_sweep_does_not_share_blocks_with_the_padded_model(make, padded):
     model, pruned = make("ast"), prune(make("ast"), 0.5, drop_padding=True)
     waveforms = [np.ones(2000, np.float32) * 0.1, np.ones(20_000, np.float32) * 0.1]

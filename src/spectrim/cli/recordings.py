@@ -49,7 +49,6 @@ TABLE_OUT_HELP = (
     "Write a table to a file that ends in .csv, .jsonl or .parquet. Run the same command again to "
     "continue after an interruption."
 )
-TableOut = Annotated[Path | None, output_option(help=TABLE_OUT_HELP)]
 Tolerate = Annotated[
     bool,
     output_option(

@@ -14,11 +14,11 @@ from .options import Backend, BatchSize, ChannelOption, LoadingWithCompile, outp
 from .output import OutputWithCsv, end_with_failures
 from .plan_options import NewPlan
 from .recordings import (
+    TABLE_OUT_HELP,
     Hop,
     Inputs,
     ModelOrOnnx,
     TableJob,
-    TableOut,
     Tolerate,
     Workers,
     end_with_unreadable,
@@ -76,7 +76,13 @@ def command(
         ),
     ] = None,
     workers: Workers = None,
-    out: TableOut = None,
+    out: Annotated[
+        Path | None,
+        output_option(
+            help=f"{TABLE_OUT_HELP} With --events and one recording, also .txt (Audacity label "
+            "track) or .selections.txt (Raven selection table)."
+        ),
+    ] = None,
     wide: Annotated[
         bool,
         output_option("--wide", help="With --out: one row per window and one column per class."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +64,7 @@ class TorchRunner(Runner):
     @torch.inference_mode()
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms (samples,) float32, mono at `sample_rate`, to (batch, classes) float32."""
-        logits = torch.cat([self.model(*inputs) for inputs in self._pieces(waveforms)])
+        logits = self._in_pieces(self.model, waveforms)
         return self.model.probabilities(logits).cpu().numpy()
 
     @property
@@ -75,17 +75,29 @@ class TorchRunner(Runner):
     @torch.inference_mode()
     def embeddings(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms as for `probabilities`, to (batch, width) float32."""
-        pooled = torch.cat([self.model.embed(*inputs) for inputs in self._pieces(waveforms)])
-        return pooled.float().cpu().numpy()
+        return self._in_pieces(self.model.embed, waveforms).float().cpu().numpy()
 
-    def _pieces(
-        self, waveforms: Sequence[np.ndarray]
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Features and valid frames of a batch, in pieces that fit the cache of a CPU."""
+    def _in_pieces(
+        self, compute: Callable[..., torch.Tensor], waveforms: Sequence[np.ndarray]
+    ) -> torch.Tensor:
+        """Outputs of a batch that is computed in pieces, which fit the cache of a CPU.
+
+        Args:
+            compute: features and valid frames to (clips, any).
+        """
         count = max(1, len(waveforms))
         size = self.clips_at_once or count
+        order = list(range(len(waveforms)))
+        if self.model.plan.drop_padding:
+            # Clips of similar length together: the tokens of a piece are those of its longest clip.
+            order.sort(key=lambda row: len(waveforms[row]))
+        outputs = []
         for start in range(0, count, size):
-            yield self.model.features_from_waveforms(list(waveforms[start : start + size]))
+            piece = [waveforms[row] for row in order[start : start + size]]
+            outputs.append(compute(*self.model.features_from_waveforms(piece)))
+        rows = torch.cat(outputs)
+        # Clip i is computed as number argsort(order)[i].
+        return rows[np.argsort(order)] if self.model.plan.drop_padding else rows
 
     def fingerprint(self) -> str:
         """A digest of config and weights."""
