@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .deploy.export import export
     from .deploy.onnx_model import load_onnx
     from .deploy.tag import tag, tag_events
+    from .models.blend import blend
     from .models.build import create, macs, prune
     from .models.loading.load import from_transformers, load
     from .pruning.plan import Plan
@@ -24,6 +25,7 @@ _FACE = {
     "SpectrimError": "common.errors",
     "SpectrimNotice": "common.errors",
     "Stage": "pruning.stage",
+    "blend": "models.blend",
     "create": "models.build",
     "export": "deploy.export",
     "find_events": "deploy.events",
@@ -41,6 +43,7 @@ __all__ = [
     "SpectrimNotice",
     "Stage",
     "__version__",
+    "blend",
     "create",
     "export",
     "find_events",
