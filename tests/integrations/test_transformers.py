@@ -179,6 +179,19 @@ def test_labels_give_an_untrained_head(pruned, heard):
     torch.testing.assert_close(output.hidden_states[-1], tokens.x)
 
 
+def test_a_plan_that_drops_padding_is_kept(make, clips, tmp_path):
+    model = spectrim.prune(make("ast", depth=2), 0.5, blocks=(1,), drop_padding=True)
+    theirs, extractor = bridge.to_transformers(model)
+    sounds = [str(clips["digit"]), str(clips["word"])]
+    with torch.no_grad():
+        output = theirs(**extractor(sounds, return_tensors="pt"), output_hidden_states=True)
+    torch.testing.assert_close(output.logits, model(*model.features(sounds)))
+    assert output.hidden_states[1].shape[1] < output.hidden_states[0].shape[1]
+    theirs.save_pretrained(tmp_path)
+    assert spectrim.load(tmp_path).plan == model.plan
+    assert "| MACs per clip | at most " in (tmp_path / "README.md").read_text()
+
+
 def test_one_class_with_softmax_is_refused(make):
     with pytest.raises(SpectrimError, match="activation='sigmoid'"):
         bridge.to_transformers(spectrim.create("ast-tiny", frames=64, labels=["bark"],

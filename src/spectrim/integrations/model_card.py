@@ -101,7 +101,11 @@ def card_text(
     rows = [
         ("base model", base or "not recorded"),
         ("plan", str(model.plan)),
-        ("MACs per clip", f"{significant(cost)} G, {cost / unpruned:.0%} of the unpruned model"),
+        (
+            "MACs per clip",
+            f"{'at most ' if model.plan.is_adaptive else ''}{significant(cost)} G, "
+            f"{cost / unpruned:.0%} of the unpruned model",
+        ),
         (
             "window",
             f"{config.window_seconds:.2f} s ({config.frames} frames), {config.padding} padding",
