@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from spectrim.common import files
 from spectrim.common.errors import SpectrimError, nearest
 from spectrim.common.files import save, save_arrays, save_json, save_text, written_aside
 from spectrim.common.parse import read_json
@@ -111,3 +115,28 @@ def test_nearest_names_what_is_close():
     assert nearest("ast-bse", ["ast-base", "other"]).startswith(" Did you mean 'ast-base'")
     assert "Did you mean" not in nearest("zzz", ["ast-base"])
     assert "'ast-base'" in nearest("zzz", ["ast-base"])
+
+
+def test_temporary_files_of_killed_writers_are_removed(tmp_path):
+    """On the next write of the same target: of dead processes here, and of a day ago elsewhere."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    here, elsewhere = files._machine(), f"{int(files._machine(), 16) ^ 1:04x}"
+    temporary = {
+        f".x.{here}-{dead.pid}-0123abcd.json": False,
+        ".x.0123abcd.json": True,  # of Spectrim 0.1, which stored no process
+        f".x.{here}-{os.getpid()}-0123abcd.json": True,
+        f".x.{elsewhere}-{dead.pid}-0123abcd.json": True,
+        f".y.{here}-{dead.pid}-0123abcd.json": True,  # of another target
+        f".x.{here}-{dead.pid}-0123abcd.npz": True,
+        ".x.json": True,
+    }
+    for name in temporary:
+        (tmp_path / name).write_text("{}")
+    save_json(tmp_path / "x.json", {})
+    left = {path.name for path in tmp_path.iterdir()} - {"x.json"}
+    assert left == {name for name, stays in temporary.items() if stays}
+    for name in (".x.0123abcd.json", f".x.{elsewhere}-{dead.pid}-0123abcd.json"):
+        os.utime(tmp_path / name, (0, 0))
+        save_json(tmp_path / "x.json", {})
+        assert not (tmp_path / name).exists()
