@@ -123,6 +123,30 @@ def test_chained_ogg_files_are_read_to_the_end(tmp_path, subtype):
     assert len(notes) == 1 and "were left out" in notes[0]
 
 
+@pytest.mark.parametrize("format", ["WAV", "FLAC"])
+@pytest.mark.parametrize("seconds", [0.5, 20.0])
+def test_joined_files_are_read_to_the_end(tmp_path, format, seconds):
+    """Also if the first file is shorter than what a decoder reads ahead."""
+    rng = np.random.default_rng(0)
+    parts = [rng.uniform(-0.5, 0.5, int(16_000 * length)) for length in (seconds, 1.0, 0.25)]
+    path, files = tmp_path / f"joined.{format.lower()}", []
+    for samples in parts:
+        file = io.BytesIO()
+        soundfile.write(file, samples, 16_000, "PCM_16", format=format)
+        files.append(file.getvalue())
+    path.write_bytes(b"".join(files))
+    whole = np.concatenate(parts)
+    samples, notes = notes_of(lambda: read(path))
+    assert notes == [] and len(samples) == len(whole)
+    np.testing.assert_allclose(samples, whole, atol=1e-4)
+    # A part across the first border, and one behind it.
+    for start, end in ((seconds - 0.25, seconds + 0.5), (seconds + 0.25, seconds + 1.1)):
+        expected = whole[int(start * 16_000) : round(end * 16_000)]
+        np.testing.assert_allclose(read(path, start, end), expected, atol=1e-4)
+    if format == "WAV":
+        assert duration_of(path) == pytest.approx(seconds + 1.25)
+
+
 def wav(data: bytes, stated: int, before: bytes = b"", after: bytes = b"", order="<") -> bytes:
     """A 16-bit WAV whose header states `stated` bytes of sound."""
     body = b"fmt " + struct.pack(f"{order}IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)

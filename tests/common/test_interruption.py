@@ -33,6 +33,24 @@ def test_a_block_ends_at_its_limit_though_it_handles_every_exception():
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
 
 
+def test_an_end_that_python_cannot_raise_prints_nothing_and_comes_again(capfd, monkeypatch):
+    monkeypatch.setattr("spectrim.common.interruption.REPEAT", 0.01)
+    lost = []
+
+    class Slow:
+        def __del__(self):
+            try:
+                wait_until(lambda: False)
+            except OutOfTime:
+                lost.append(True)
+                raise
+
+    with pytest.raises(OutOfTime), time_limit(0.01):
+        Slow()  # its end is lost, as Python raises no error of a finaliser
+        wait_until(lambda: False)
+    assert lost == [True] and capfd.readouterr().err == ""
+
+
 def test_a_block_in_time_is_left_alone_and_the_callers_timer_goes_on():
     alarms = []
     previous = signal.signal(signal.SIGALRM, lambda *given: alarms.append(given))

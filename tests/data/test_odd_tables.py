@@ -128,6 +128,9 @@ def test_parts_of_a_file_are_no_repetition_and_folds_are_splits(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("path,label,fold,start,end\na.wav,x,1,0,1\na.wav,x,2,1,2\n")
     assert not notes_of(lambda: read_data(path))[1]
+    path.write_text("path,label\na.wav,x\n./a.wav,x\n")
+    (note,) = notes_of(lambda: read_data(path))[1]
+    assert "(rows 2, 3) is listed more than once" in note
     path.write_text("path,label,fold,start,end\na.wav,x,1,0,1\na.wav,x,2,0,1\n")
     (note,) = notes_of(lambda: read_data(path))[1]
     assert "more than one split or fold, '1', '2'" in note

@@ -70,10 +70,10 @@ def test_empty_truncated_and_foreign_files(tmp_path, suffix):
     if suffix == ".pth":
         torch.save(foreign.audiomae(), path)
         path.write_bytes(path.read_bytes()[:-1000])
-        refused(path, "not a whole checkpoint")
+        refused(path, "not a whole one")
         torch.save(foreign.audiomae(), path, _use_new_zipfile_serialization=False)
         path.write_bytes(path.read_bytes()[:-1000])
-        refused(path, "not a whole checkpoint")
+        refused(path, "not a whole one")
     path.write_bytes(b"RIFF, and not a model at all" * 10)
     refused(path)
     refused(tmp_path / f"absent{suffix}", "no such file")

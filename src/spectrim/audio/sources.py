@@ -162,6 +162,26 @@ def _only_chunks(file: BinaryIO, position: int, size: int, order: str) -> bool:
     return position in (size - 1, size, size + 1)
 
 
+def joined_wavs(file: BinaryIO, size: int) -> list[tuple[int, int]]:
+    """(begin, end) of WAV files that were joined to one; of the whole file if it is none."""
+    begins = [0]
+    while (head := bytes_at(file, begins[-1], RIFF_HEADER))[:4] == b"RIFF":
+        (length,) = struct.unpack("<I", head[4:8])
+        end = begins[-1] + CHUNK_HEADER + length + length % 2
+        following = bytes_at(file, end, RIFF_HEADER) if length and end < size else b""
+        if head[8:] != b"WAVE" or following[:4] != b"RIFF" or following[8:] != b"WAVE":
+            break
+        begins.append(end)
+    return list(zip(begins, [*begins[1:], size], strict=True))
+
+
+def next_flac(file: BinaryIO, position: int) -> int | None:
+    """Where the next FLAC file begins that was joined to an earlier one; None if none does."""
+    begins = (_find(file, b"fLaC" + kind + b"\0\0\x22", position) for kind in (b"\0", b"\x80"))
+    begin = min(begins)
+    return None if begin == UNKNOWN_END else begin
+
+
 def ogg_streams(file: BinaryIO, size: int) -> list[tuple[int, int]]:
     """(begin, end) of the streams that follow one another in an Ogg file.
 

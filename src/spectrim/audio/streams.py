@@ -17,7 +17,15 @@ import soundfile
 from ..common.errors import SpectrimError, SpectrimNotice
 from . import mp3
 from .formats import unreadable
-from .sources import ID3V1, Source, bytes_at, ogg_streams, repaired_length
+from .sources import (
+    ID3V1,
+    Source,
+    bytes_at,
+    joined_wavs,
+    next_flac,
+    ogg_streams,
+    repaired_length,
+)
 from .stderr import without_decoder_messages
 
 BLOCK_SECONDS = 10
@@ -65,9 +73,22 @@ class Stream(soundfile.SoundFile):  # type: ignore[misc]
                 if probe.failure is not None:
                     raise probe.failure
         lead = min(first, MP3_LEAD * self.samplerate) if self.format == "MP3" else 0
-        with _decoder(self.source):
-            self.seek(first - lead)
-        self.decode(lead)
+        try:
+            with _decoder(self.source):
+                self.seek(first - lead)
+        except DecoderError:
+            if self.format != "FLAC":
+                raise
+            # libFLAC searches the whole source, which fails where a second file is joined to it.
+            self.close()
+            self.source.seek(0)
+            with _decoder(self.source):
+                super().__init__(self.source)
+            lead = first
+        while lead > 0 and (
+            decoded := len(self.decode(min(lead, BLOCK_SECONDS * self.samplerate)))
+        ):
+            lead -= decoded
 
     def decode(self, count: int) -> np.ndarray:
         """The next (samples, channels) float32, at most `count`; none at the end.
@@ -121,19 +142,38 @@ def open_streams(file: BinaryIO, name: str) -> Iterator[Stream]:
                     raise
                 _warn(f"{name}: bytes {begin} to {end} were left out: {error}")
         return
-    patch, note = repaired_length(file, size)
-    stream = _open(Source(file, 0, size, patch), name, size)
-    if note:
-        _warn(f"{name}: {note}.")
-    if stream.format == "MP3":
-        stream.close()
-        yield from _mp3_streams(file, size, name)
-        return
-    yield stream
-    # Decoders read ahead, but not this far.
-    unread = size - stream.source.tell()
+    for begin, end in joined_wavs(file, size):
+        # The header of a file that is joined to another is not at fault.
+        patch, note = repaired_length(file, size) if end - begin == size else (None, "")
+        stream = _open(Source(file, begin, end, patch), name, size)
+        if note:
+            _warn(f"{name}: {note}.")
+        if stream.format == "MP3":
+            stream.close()
+            yield from _mp3_streams(file, size, name)
+            return
+        yield stream
+        if stream.format == "FLAC":
+            yield from _further_flacs(stream, file, size, name)
+
+
+def _further_flacs(stream: Stream, file: BinaryIO, size: int, name: str) -> Iterator[Stream]:
+    """The FLAC files that were joined to the first one, which is read or passed over.
+
+    A notice reports other bytes behind the stated end.
+    """
+    while True:
+        source = stream.source
+        # Decoders read ahead, but not this far.
+        ahead = 32 * SMALL
+        begin = next_flac(file, source.begin + max(source.tell() - ahead, 1))
+        if begin is None:
+            break
+        stream = _open(Source(file, begin, size), name, size)
+        yield stream
+    unread = source.size - source.tell()
     is_read = stream.position >= (stream.length or 0)
-    if stream.format == "FLAC" and is_read and unread > max(16 * SMALL, size // 100):
+    if is_read and unread > max(ahead // 2, size // 100):
         _warn(
             f"{name}: the header states {stream.frames / stream.samplerate:.1f} s of sound, but "
             f"{unread} of {size} bytes follow, which are not read. The file may be damaged."
@@ -260,7 +300,9 @@ def length_in_seconds(file: BinaryIO, name: str) -> float | None:
     if bytes_at(file, 0, 4) == b"OggS":
         sources = [Source(file, begin, end) for begin, end in ogg_streams(file, size)]
     else:
-        sources = [Source(file, 0, size, repaired_length(file, size)[0])]
+        parts = joined_wavs(file, size)
+        patch = repaired_length(file, size)[0] if len(parts) == 1 else None
+        sources = [Source(file, begin, end, patch) for begin, end in parts]
     seconds = 0.0
     for source in sources:
         with _open(source, name, size) as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -33,7 +34,7 @@ class OutOfTime(BaseException):
     """A block of `time_limit` has taken too long; no Exception, so that no library handles it."""
 
 
-REPEAT = 5.0  # seconds after which `time_limit` raises again: libraries lose errors in callbacks
+REPEAT = 2.0  # seconds after which `time_limit` raises again: Python loses errors in callbacks
 
 
 @contextmanager
@@ -50,6 +51,14 @@ def time_limit(seconds: float) -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise OutOfTime
 
+    previous_hook = sys.unraisablehook
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        """Python would print a traceback of an error that it cannot raise."""
+        if not isinstance(lost.exc_value, OutOfTime):
+            previous_hook(lost)
+
+    sys.unraisablehook = hook
     previous = signal.signal(signal.SIGALRM, end)
     began = time.monotonic()
     left, interval = signal.setitimer(signal.ITIMER_REAL, min(max(seconds, 1e-3), 1e6), REPEAT)
@@ -58,6 +67,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        sys.unraisablehook = previous_hook
         if left:  # the caller's own timer goes on
             left = max(left - (time.monotonic() - began), 1e-3)
             signal.setitimer(signal.ITIMER_REAL, left, interval)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +20,8 @@ def notes_on_repeated(clips: Sequence[Clip]) -> Iterator[str]:
     """
     rows: dict[tuple[str, float | None, float | None], list[Clip]] = defaultdict(list)
     for clip in clips:
-        rows[str(clip.path), clip.start, clip.end].append(clip)
+        # "./a.wav" and "a.wav" are one file.
+        rows[os.path.abspath(clip.path), clip.start, clip.end].append(clip)
     repeated = [same for same in rows.values() if len(same) > 1]
     divided = [same for same in repeated if len({(c.split, c.fold) for c in same}) > 1]
     relabelled = [same for same in repeated if len({c.labels for c in same}) > 1]

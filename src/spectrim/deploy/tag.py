@@ -141,7 +141,9 @@ def rows_of(
 def check_aggregate(one_row: str | None) -> None:
     """Refuse an unknown way to combine the windows of a sound."""
     if one_row not in (None, "maximum", "mean"):
-        raise SpectrimError(f"one_row is {one_row!r}; expected 'maximum', 'mean' or None.")
+        raise SpectrimError(
+            f"--aggregate (in Python, one_row) is {one_row!r}; expected 'maximum' or 'mean'."
+        )
 
 
 def check_top(top: int) -> None:

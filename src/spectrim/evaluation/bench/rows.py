@@ -106,8 +106,8 @@ def timed_rows(
         raise Stopped(rows)
     if late:
         text = (
-            f"{group[0].backend}, batch size {len(waveforms)}: keep rate {', '.join(late)} does "
-            f"not fit into {limit:.0f} s. Use a larger --budget."
+            f"{group[0].backend}, batch size {len(waveforms)}: keep rate {', '.join(late)}: not "
+            f"timed within {limit:.2g} s. Use a larger --budget."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=2)
     return rows

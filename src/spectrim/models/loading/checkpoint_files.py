@@ -237,10 +237,13 @@ def unpickled(path: Path) -> Any:
                 f"{path}: holds more than weights ({refused[1] or refused[0]}). Reading it could "
                 "run code, so Spectrim refuses. Save only its state dict, best as .safetensors."
             ) from error
-        # torch's own text advises to read the file unsafely.
-        detail = reason.rpartition("error: ")[2].strip().splitlines() or [type(error).__name__]
+        # torch's own text advises to read the file unsafely. Errors of Python in the reader of
+        # pickles ("pop from empty list") say nothing about the file.
+        is_pythons = isinstance(error, (LookupError, TypeError, AttributeError, ValueError))
+        detail = reason.rpartition("error: ")[2].strip().splitlines()
+        cause = f" ({detail[0]})" if detail and not is_pythons else ""
         raise SpectrimError(
-            f"{path}: not a whole checkpoint ({detail[0]}). Download or save it again."
+            f"{path}: not a checkpoint, or not a whole one{cause}. Download or save it again."
         ) from error
     raise SpectrimError(f"{path} is empty. Download or save it again.")
 
