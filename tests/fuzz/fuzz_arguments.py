@@ -24,14 +24,15 @@ ODD = ["0", "-1", "1.5", "nan", "inf", "1e400", "", " ", ",", "0.5", "0.5,0.7", 
        "max", "cpu", "cuda:9", "float16", "std=0", "labels=a", "mean=x", "-", "--", "--json",
        "99999999999999999999", "junk.bin", "labels=junk.bin", "junk.csv", "junk.wav", "junk.json",
        "1e-9", "true", "C:\\\\x", "https://x.org/a.wav", "none", "*", "clips/*.wav", "model/model",
-       "a.wav/b", "1,1", "é.csv", "0x10", "00", "1_0"]  # fmt: skip
+       "a.wav/b", "1,1", "é.csv", "0x10", "00", "1_0", "new.png", "new.txt"]  # fmt: skip
 OPTIONS = ["--model", "--data", "--keep-rate", "--keep-rates", "--score", "--scores", "--blocks",
            "--reduction", "--reductions", "--channel", "--load", "--frames", "--dtype",
            "--device", "--hop", "--aggregate", "--format", "--split", "--fold", "--batch-size",
            "--threads", "--top", "--agreement", "--aggregate", "--threshold", "--workers",
            "--examples", "--sample", "--seed", "--after", "--clip", "--input", "--against",
            "--backends", "--backend", "--batch-sizes", "--quantize", "--budget", "--rounds",
-           "--workers", "--out"]  # fmt: skip
+           "--workers", "--out", "--thresholds", "--release", "--merge-gap", "--min-duration",
+           "--plot", "--precision"]  # fmt: skip
 COMMANDS = [
     ["tag", "a.wav"], ["macs", "model"], ["macs"], ["models"], ["data", "stats"],
     ["data", "stats", "clips.csv"], ["sweep", "--no-timing", "--data", "clips"],
@@ -42,6 +43,8 @@ COMMANDS = [
     ["export", "model", "--out", "new"], ["grid", "list", "grid.yaml"],
     ["bench", "--model", "model", "--budget", "0.5", "--no-memory", "--matmul-size", "64"],
     ["grid", "report", "grid.yaml"], ["tag", "clips", "--out", "tags.csv"],
+    ["tag", "a.wav", "--events"], ["tag", "clips", "--events", "--out", "events.csv"],
+    ["thresholds", "model", "--data", "clips.csv", "--out", "thresholds.json"],
 ]  # fmt: skip
 
 
