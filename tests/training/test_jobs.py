@@ -12,6 +12,10 @@ import torch
 import spectrim
 from data.slow_stats import mean_and_std
 from spectrim.audio.decode import read
+from spectrim.audio.front_ends import front_end
+from spectrim.common.errors import SpectrimError
+from spectrim.models.presets import preset
+from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.training.jobs import Pretraining, Supervision
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import PretrainRecipe, Recipe
@@ -243,3 +247,48 @@ def test_the_length_is_of_the_parts_that_are_clips(tones, recipe, tmp_path, span
             writer.writerow(row | {"path": path, "start": span[0], "end": span[1]})
     words = [f"data.manifest={part}", "model.frames=null", "model.mean=-5", "model.std=3"]
     assert resolve(read_recipe(recipe, words, Recipe)).features.frames == frames
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "mels"), [("passt-mel", 32_000, 128), ("htk-mel", 16_000, 64)]
+)
+def test_features_are_those_of_the_model_that_the_run_starts_from(
+    job, tmp_path, name, rate, mels
+) -> None:
+    """Sample rate, front end and normalisation of each mel bin, as the model has them."""
+    scale = tuple(np.linspace(0.5, 2.0, mels).tolist()) if name == "htk-mel" else ()
+    config = preset(
+        "ast-tiny", ("a", "b"), depth=1, frames=64, mels=mels, front_end=name, sample_rate=rate,
+        std_factor=1.0, mean=-4.0, std=6.0, mel_scale=scale,
+    )  # fmt: skip
+    folder = SpectrogramTransformer(config).save(tmp_path / "start")
+    changes = (f"init={folder}", "model.mean=null", "model.std=null", "keep_rate=1.0", "blocks=[0]",
+               "augment.spec_time=0", "augment.spec_frequency=0", "augment.noise=0",
+               "augment.roll=false", "augment.gain=false", "augment.shift=0", "augment.mixup=0",
+               "augment.join=false")  # fmt: skip
+    made = job(*changes)
+    audio, ours = made.task.features.audio, made.model.config
+    assert (ours.sample_rate, ours.front_end, ours.mels) == (rate, name, mels)
+    assert audio == front_end(name)
+    waveforms = [read(clip.path, clip.start, clip.end, rate=rate) for clip in made.task.train]
+    if scale:  # the statistics of the checkpoint's mel bins stay
+        assert (ours.mean, ours.std, ours.mel_scale) == (-4.0, 6.0, scale)
+    else:
+        bank = front_end(name).filter_bank(mels)
+        values = torch.cat([bank(torch.from_numpy(wave)[None])[0].flatten() for wave in waveforms])
+        assert ours.mean == pytest.approx(values.mean().item(), abs=0.02)
+        assert ours.std == pytest.approx(values.std().item(), abs=0.02)
+    _, batch, inputs = next(iter(steps_of(made, 1)))
+    chosen = [waveforms[position] for position in batch.positions.tolist()]
+    expected, valid = made.model.features_from_waveforms(chosen)  # as when the model is run
+    assert torch.equal(inputs["valid"], valid)
+    assert torch.allclose(inputs["features"], expected, atol=1e-3)
+
+
+def test_a_teacher_with_other_frames_is_refused(job, tmp_path) -> None:
+    config = preset(
+        "ast-tiny", ("a", "b"), depth=1, frames=64, front_end="passt-mel", sample_rate=32_000
+    )
+    folder = SpectrogramTransformer(config).save(tmp_path / "teacher")
+    with pytest.raises(SpectrimError, match="it takes 32000 Hz and a frame every 320 samples"):
+        job(f"teacher.model={folder}", "teacher.weight=0.5")

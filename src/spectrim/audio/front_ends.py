@@ -56,6 +56,11 @@ class FrontEnd:
         return self.edges != "cut"
 
     @property
+    def subtracts_mean(self) -> bool:
+        """Whether features do not depend on the mean of a clip's samples."""
+        return not self.is_centred
+
+    @property
     def lost(self) -> int:
         """Samples by which centred pre-emphasis shortens a clip."""
         return int(self.is_centred and self.pre_emphasis > 0)

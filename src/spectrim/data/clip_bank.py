@@ -24,7 +24,8 @@ class ClipBank:
     """Decoded clips, or some clips of a list.
 
     Attributes:
-        samples: (total,) float32: the clips one after the other, each without its mean.
+        samples: (total,) float32: the clips one after the other; for Kaldi's features, each
+            without its mean.
         starts, lengths: (clips,) first sample and number of samples of each; a clip that could
             not be read has the length 0.
         positions: (clips,) ascending positions in the list; None: all clips of the list.
@@ -48,12 +49,15 @@ def clip_bank(
     decoded: Iterable[np.ndarray | SpectrimError],
     device: torch.device,
     positions: np.ndarray | None = None,
+    subtract_mean: bool = True,
 ) -> ClipBank:
     """Copy decoded clips to a device, an hour of audio at a time.
 
     Args:
         decoded: (samples,) float32 of each clip, or the reason why it could not be read.
         positions: as in `ClipBank`; the order of `decoded`.
+        subtract_mean: whether to subtract each clip's mean, so that clips that are joined or mixed
+            have none either; see `FrontEnd.subtracts_mean`.
     """
     chunks: list[Tensor] = []
     waiting: list[np.ndarray] = []
@@ -72,7 +76,7 @@ def clip_bank(
             lengths.append(0)
             continue
         lengths.append(len(waveform))
-        waiting.append(waveform - waveform.mean())
+        waiting.append(waveform - waveform.mean() if subtract_mean else waveform)
         size += len(waveform)
         if size > CHUNK:
             copy()

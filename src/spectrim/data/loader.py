@@ -67,6 +67,7 @@ class TrainLoader:
         frames, mels: of the features.
         join: samples of a window that is filled with further random clips; 0: no clip follows.
         shortest: samples of the shortest readable clip.
+        subtract_mean: see `clip_bank`.
         batch_size: clips in total, over all processes.
         rank, world: index of this process and number of processes.
         workers: threads.
@@ -83,6 +84,7 @@ class TrainLoader:
     join: int = 0
     shortest: int = 400
     mels: int = MELS
+    subtract_mean: bool = True
     rank: int = 0
     world: int = 1
     workers: int = 2
@@ -102,7 +104,7 @@ class TrainLoader:
         """Hold all clips on the device, as `decode_clips` returns them; None: load them."""
         with ThreadPoolExecutor(self.workers) as pool:
             waveforms = decoded(self.load, range(self.count), pool) if clips is None else clips
-            self.held = clip_bank(waveforms, self.device)
+            self.held = clip_bank(waveforms, self.device, subtract_mean=self.subtract_mean)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[TrainBatch]:
         """Batches of an epoch, from step `first` on."""
@@ -142,7 +144,8 @@ class TrainLoader:
             lengths(np.concatenate([mine, draws.partner.numpy()[mine]]))
             followers = self._followers(mine, draws, lengths)
             held = np.array(sorted(clip_of))
-            bank = clip_bank((clip_of[position] for position in held), self.device, held)
+            chosen = (clip_of[position] for position in held)
+            bank = clip_bank(chosen, self.device, held, self.subtract_mean)
             positions = to_device(torch.from_numpy(mine), self.device)
             weights = (bank.lengths[bank.rows(positions)] > 0) * (counts / clips)
             after = to_device(torch.from_numpy(followers), self.device)

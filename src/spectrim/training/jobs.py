@@ -72,7 +72,8 @@ class Job:
             waveforms.__getitem__, len(waveforms), self.augmentation, features.frames,
             self.optim.batch_size, self.seed,
             join=features.samples if self.augment.join else 0, shortest=round(SHORTEST * rate),
-            mels=self.model.config.mels, rank=rank, world=world, workers=self.data.workers,
+            mels=self.model.config.mels, subtract_mean=features.audio.subtracts_mean,
+            rank=rank, world=world, workers=self.data.workers,
         )  # fmt: skip
 
     def to(self, device: torch.device) -> None:
