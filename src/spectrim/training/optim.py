@@ -53,7 +53,7 @@ def parameter_groups(
 def layer_of(name: str, depth: int) -> int:
     """The layer of a transformer's parameter, 0 to depth + 1."""
     first, _, rest = name.partition(".")
-    if first in ("prefix_tokens", "positions", "patch"):
+    if first in ("prefix_tokens", "positions", "patch", "embedding_norm"):
         return 0
     return int(rest.split(".", 1)[0]) + 1 if first == "blocks" else depth + 1
 
