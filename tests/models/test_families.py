@@ -134,3 +134,45 @@ def test_config_values_that_do_not_fit_together():
     ):
         with pytest.raises(spectrim.SpectrimError, match=message):
             small("ast", **changes)
+
+
+def test_patches_of_another_shape(tmp_path):
+    """64 bins by 4 frames, as Dasheng and ATST have them: everything follows the shape."""
+    model = small("ced", patch=(64, 4), stride=(64, 4), frames=42)
+    config, features = model.config, torch.randn(2, 42, 64)
+    assert (model.grid.rows, model.grid.columns) == (1, 10)
+    valid = torch.tensor([42, 10])  # the second clip ends in the middle of its third patch
+    for column in range(10):
+        patch = features[0, column * 4 : column * 4 + 4]
+        token = (model.patch.weight[:, 0] * patch).sum((1, 2)) + model.patch.bias
+        token = token + model.positions[0, column]
+        ours = model.tokenize(features).x[0, column]
+        torch.testing.assert_close(ours, token, atol=1e-4, rtol=1e-4)
+        assert model.grid.cut(features)[0, column].equal(patch.flatten())
+    for score, statistic in (("intensity", torch.mean), ("variation", torch.std)):
+        scores = model.trace(features, valid, score=score).scores[0]
+        expected = statistic(features[0, 4:8])
+        torch.testing.assert_close(scores[0, 1], expected, atol=1e-5, rtol=1e-4)
+        expected = statistic(features[1, 8:10])  # valid frames only
+        torch.testing.assert_close(scores[1, 2], expected, atol=1e-5, rtol=1e-4)
+        assert scores[1, 3:].eq(-torch.inf).all()
+    pruned = spectrim.prune(model, 0.5, blocks=[1])
+    without_numbers = spectrim.load(pruned.save(tmp_path / "meta")).to("meta")
+    with FlopCounterMode(display=False) as counter:
+        without_numbers(features[:1].to("meta"))
+    assert counter.get_total_flops() == 2 * macs(pruned)
+    again = spectrim.load(pruned.save(tmp_path / "saved"))
+    assert again.config == config and again(features, valid).equal(pruned(features, valid))
+    shorter = model.with_frames(20)
+    assert shorter(features[:, :20]).shape == (2, 4) and shorter.grid.count == 5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_part_of_a_family_that_is_learned_gets_a_gradient(family):
+    model = small(family).train()
+    features = torch.randn(4, 150, model.config.mels)
+    torch.nn.functional.cross_entropy(model(features), torch.tensor([0, 1, 2, 3])).backward()
+    for name, value in model.named_parameters():
+        if value.requires_grad and value.numel():
+            assert value.grad is not None and value.grad.abs().sum() > 0, name
+    assert model.positions.requires_grad == model.config.learned_positions

@@ -28,6 +28,7 @@ class View:
     frames: int
     mels: int
     stride: tuple[int, int]
+    patch: tuple[int, int]
     mean: float
     std: float
     std_factor: float = 2.0
@@ -48,7 +49,7 @@ class View:
     @property
     def grid(self) -> PatchGrid:
         """Time-major, whatever the model's order: index = column * rows + row."""
-        return PatchGrid(self.frames, self.mels, self.stride, frequency_major=False)
+        return PatchGrid(self.frames, self.mels, self.stride, False, self.patch)
 
     def order_of(self, model: SpectrogramTransformer) -> np.ndarray:
         """(patches,) index in this view of each patch of the model, in the model's order."""

@@ -18,7 +18,7 @@ from ..data.batches import Batch, batches
 from ..data.clip import Clip
 from ..deploy.runner import Prediction, Runner
 from ..models.config import ModelConfig
-from ..pruning.patches import PATCH, PatchGrid
+from ..pruning.patches import PatchGrid
 
 
 @dataclass
@@ -189,7 +189,7 @@ def seconds_and_rate(readers: Iterable[Runner | ModelConfig]) -> tuple[float, in
 def column_centres(grid: PatchGrid, audio: FrontEnd) -> np.ndarray:
     """(columns,) seconds at the centre of each time column of patches."""
     first = np.arange(grid.columns) * grid.stride[1]
-    return np.array([audio.seconds_at(frame + (PATCH - 1) / 2) for frame in first.tolist()])
+    return np.array([audio.seconds_at(frame + (grid.patch[1] - 1) / 2) for frame in first.tolist()])
 
 
 def on_target(grid: PatchGrid, audio: FrontEnd, clips: Sequence[Clip]) -> np.ndarray:

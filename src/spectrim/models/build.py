@@ -173,8 +173,9 @@ def _note_limits(config: ModelConfig, plan: Plan) -> None:
 def shape_of(config: ModelConfig) -> Shape:
     """The sizes that determine the cost of a model."""
     return Shape(
-        config.grid.count, config.num_prefix_tokens, config.width, config.depth, len(config.labels)
-    )
+        config.grid.count, config.num_prefix_tokens, config.width, config.depth, len(config.labels),
+        patch_size=config.grid.patch_size,
+    )  # fmt: skip
 
 
 def macs(model: SpectrogramTransformer) -> int:

@@ -24,7 +24,7 @@ LABEL_SEPARATOR = ";"  # between the labels of a clip in a manifest
 NO_CLASSES = "no classes: pre-trained"  # the one label of a model that was only pre-trained
 NEW_KEYS = (
     *("norm_first", "norm_after_embedding", "positions_kept", "head_norm", "front_end"),
-    *("sample_rate", "std_factor", "mel_scale", "mel_shift", "trained_range"),
+    *("sample_rate", "std_factor", "mel_scale", "mel_shift", "trained_range", "patch"),
 )
 """Keys that the first files did not have; written only where a value differs from its default."""
 
@@ -38,7 +38,7 @@ class ModelConfig:
         family: a key of `presets.FAMILIES`, such as "ast"; the published results that the model
             is compared with.
         width, depth, heads: of the transformer; the MLP is 4 times as wide.
-        frames, mels, stride: of the features and patches; stride is (frequency, time).
+        frames, mels: of the features; stride, patch: of the patches, both (frequency, time).
         num_prefix_tokens: prefix tokens in front; 2 for AST (class, distillation), 1 for AudioMAE.
             A model whose prefix tokens have no position (EAT) stores zeros as their positions.
         frequency_major: order of patches, see `PatchGrid`.
@@ -71,8 +71,9 @@ class ModelConfig:
     width: int = number(768, least=1, most=MAX_WIDTH)
     depth: int = number(12, least=1, most=MAX_DEPTH)
     heads: int = number(12, least=1)
-    frames: int = number(1024, least=PATCH, most=MAX_FRAMES)
-    mels: int = number(128, least=PATCH, most=MAX_MELS)
+    frames: int = number(1024, least=1, most=MAX_FRAMES)
+    mels: int = number(128, least=1, most=MAX_MELS)
+    patch: tuple[int, int] = (PATCH, PATCH)
     stride: tuple[int, int] = (16, 16)
     num_prefix_tokens: int = number(2, least=0, most=MAX_PREFIX_TOKENS)
     frequency_major: bool = True
@@ -97,10 +98,12 @@ class ModelConfig:
     trained_range: TrainedRange | None = None
 
     def __post_init__(self) -> None:
-        for key in ("labels", "mel_scale", "mel_shift"):
+        for key in ("labels", "mel_scale", "mel_shift", "patch"):
             if isinstance(getattr(self, key), list):
                 object.__setattr__(self, key, tuple(getattr(self, key)))
-        object.__setattr__(self, "stride", stride_pair(self.stride))
+        patch: object = self.patch
+        if has_type(patch, tuple[int, int]):
+            object.__setattr__(self, "stride", stride_pair(self.stride, self.patch))
         check_values(self)
         if not self.labels:
             raise SpectrimError("a model needs at least one label.")
@@ -124,7 +127,7 @@ class ModelConfig:
     @property
     def grid(self) -> PatchGrid:
         """The grid of patches."""
-        return PatchGrid(self.frames, self.mels, self.stride, self.frequency_major)
+        return PatchGrid(self.frames, self.mels, self.stride, self.frequency_major, self.patch)
 
     @property
     def audio(self) -> FrontEnd:
@@ -206,11 +209,16 @@ def _implied_positions_kept(data: Mapping[str, Any]) -> str:
     return "middle" if data.get("frequency_major", True) else "first"
 
 
-def stride_pair(stride: Any) -> tuple[int, int]:
-    """An integer or (frequency, time) to (frequency, time)."""
+def stride_pair(stride: Any, patch: tuple[int, int] = (PATCH, PATCH)) -> tuple[int, int]:
+    """An integer or (frequency, time) to (frequency, time), at most the size of a patch."""
     pair = tuple(stride) if isinstance(stride, (list, tuple)) else (stride, stride)
-    if not has_type(pair, tuple[int, int]) or not all(1 <= s <= PATCH for s in pair):
-        raise SpectrimError(f"a stride of {stride!r}; expected 1 to 16, or (frequency, time).")
+    if not has_type(pair, tuple[int, int]) or not all(
+        1 <= s <= size for s, size in zip(pair, patch, strict=True)
+    ):
+        raise SpectrimError(
+            f"a stride of {stride!r}; expected 1 to {min(patch)}, or (frequency, time) of at most "
+            f"{patch}."
+        )
     return pair
 
 

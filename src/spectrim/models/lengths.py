@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ..common.errors import SpectrimError
-from ..pruning.patches import PATCH
 from .config import ModelConfig
 from .positions import adapt
 
@@ -45,8 +44,9 @@ def is_automatic(frames: int | str | None) -> bool:
 
 
 def whole_patches(frames: int, config: ModelConfig) -> int:
-    """Frames rounded up to whole patches of 16, at most the window."""
-    return min(config.frames, PATCH * math.ceil(max(frames, PATCH) / PATCH))
+    """Frames rounded up to whole patches, at most the window."""
+    patch = config.patch[1]
+    return min(config.frames, patch * math.ceil(max(frames, patch) / patch))
 
 
 class Lengths:
@@ -136,8 +136,9 @@ class Lengths:
         return resized
 
     def _check_length(self, frames: int) -> None:
-        if not PATCH <= frames <= self.config.frames:
+        patch = self.config.patch[1]
+        if not patch <= frames <= self.config.frames:
             raise SpectrimError(
-                f"a length of {frames} frames; expected {PATCH} to {self.config.frames}, the "
+                f"a length of {frames} frames; expected {patch} to {self.config.frames}, the "
                 "window of the model. For a longer window, load the model with frames=..."
             )

@@ -16,7 +16,6 @@ from ..audio.decode import Sound
 from ..audio.precision import float32_product
 from ..common.errors import SpectrimError
 from ..pruning.context import Clips, Context
-from ..pruning.patches import PATCH
 from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
@@ -52,7 +51,8 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         self.grid = config.grid
         self.filterbank = config.audio.filter_bank(config.mels)
         self.normalise = Normalise(config)
-        self.patch = nn.Conv2d(1, config.width, PATCH, stride=(config.stride[1], config.stride[0]))
+        # Features are (frames, mels): time first.
+        self.patch = nn.Conv2d(1, config.width, config.patch[::-1], stride=config.stride[::-1])
         count = config.num_prefix_tokens + self.grid.count
         self.prefix_tokens = nn.Parameter(torch.zeros(1, config.num_prefix_tokens, config.width))
         self.positions = nn.Parameter(

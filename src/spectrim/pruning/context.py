@@ -55,7 +55,7 @@ class Clips:
         return self._cache[name]
 
     def patches(self) -> Tensor:
-        """(batch, input patches, 256) float32, padding at the clip's own minimum.
+        """(batch, input patches, values of a patch) float32, padding at the clip's own minimum.
 
         The padding of the network's input is not used: zeros before normalising are louder than
         most sound and would be ranked first.
@@ -179,7 +179,7 @@ class Context:
         return values.gather(1, self.tokens.origin)
 
     def patches(self) -> Tensor:
-        """(batch, patches, 256) log-mel of the patches that reach this ranking, float32."""
+        """(batch, patches, values of a patch) log-mel of the patches that are ranked, float32."""
         patches = self.clips.patches()
         rows = self.tokens.origin[..., None].expand(-1, -1, patches.shape[2])
         return patches.gather(1, rows)

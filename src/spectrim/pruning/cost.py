@@ -25,6 +25,7 @@ class Shape:
     depth: int
     classes: int
     mlp: int = 4
+    patch_size: int = PATCH * PATCH
 
 
 def macs(shape: Shape, plan: Plan) -> int:
@@ -35,8 +36,8 @@ def macs(shape: Shape, plan: Plan) -> int:
 def macs_of_counts(shape: Shape, counts: Iterable[tuple[Count, Count]]) -> Count:
     """Multiply-accumulates, given the patches at the attention and at the MLP of each block.
 
-    After Table II of the paper: N * 256 * D for N patches; per block, with T tokens at the
-    attention and T' at the MLP (prefix tokens included), 4 * T * D^2 + 2 * T^2 * D +
+    After Table II of the paper: N * 256 * D for N patches of 256 values; per block, with T tokens
+    at the attention and T' at the MLP (prefix tokens included), 4 * T * D^2 + 2 * T^2 * D +
     8 * T' * D^2; D * classes for the head. Not counted: ranking (`ranking_macs`), norms, softmax
     and the computations of a user's own score or reduction.
 
@@ -44,7 +45,7 @@ def macs_of_counts(shape: Shape, counts: Iterable[tuple[Count, Count]]) -> Count
         counts: a pair for each block, integers, or arrays (clips,) of each clip's numbers.
     """
     width = shape.width
-    total: Any = shape.patches * PATCH * PATCH * width + width * shape.classes
+    total: Any = shape.patches * shape.patch_size * width + width * shape.classes
     for arriving, left in counts:
         tokens, after = arriving + shape.num_prefix_tokens, left + shape.num_prefix_tokens
         total += 4 * tokens * width**2 + 2 * tokens**2 * width

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..common.errors import SpectrimError
 
-PATCH = 16  # frames and mel bins along a patch's sides
+PATCH = 16  # frames and mel bins along a patch's sides, unless a model has others
 
 
 @dataclass(frozen=True)
@@ -21,29 +21,37 @@ class PatchGrid:
         stride: (frequency, time) distance between neighbouring patches, in bins and frames.
         frequency_major: True (AST): index = row * columns + column; False (AudioMAE):
             index = column * rows + row. Columns run along time, rows along frequency.
+        patch: (frequency, time) size of a patch, in bins and frames.
     """
 
     frames: int
     mels: int = 128
     stride: tuple[int, int] = (PATCH, PATCH)
     frequency_major: bool = True
+    patch: tuple[int, int] = (PATCH, PATCH)
 
     def __post_init__(self) -> None:
-        if self.frames < PATCH or self.mels < PATCH or min(self.stride) < 1:
+        bins, frames = self.patch
+        if self.frames < frames or self.mels < bins or min(*self.stride, bins, frames) < 1:
             raise SpectrimError(
                 f"no patch fits {self.frames} frames of {self.mels} mel bins at stride "
-                f"{self.stride}. Use at least {PATCH} frames, {PATCH} bins and a stride of 1."
+                f"{self.stride}. Use at least {frames} frames, {bins} bins and a stride of 1."
             )
+
+    @property
+    def patch_size(self) -> int:
+        """Values of a patch."""
+        return self.patch[0] * self.patch[1]
 
     @property
     def columns(self) -> int:
         """Patches along time."""
-        return (self.frames - PATCH) // self.stride[1] + 1
+        return (self.frames - self.patch[1]) // self.stride[1] + 1
 
     @property
     def rows(self) -> int:
         """Patches along frequency."""
-        return (self.mels - PATCH) // self.stride[0] + 1
+        return (self.mels - self.patch[0]) // self.stride[0] + 1
 
     @property
     def count(self) -> int:
@@ -63,8 +71,9 @@ class PatchGrid:
         return row * self.columns + column if self.frequency_major else column * self.rows + row
 
     def cut(self, features: Tensor) -> Tensor:
-        """(batch, frames, mels) to (batch, patches, 256), in this grid's order."""
-        cells = features.unfold(1, PATCH, self.stride[1]).unfold(2, PATCH, self.stride[0])
+        """(batch, frames, mels) to (batch, patches, patch_size), in this grid's order."""
+        bins, frames = self.patch
+        cells = features.unfold(1, frames, self.stride[1]).unfold(2, bins, self.stride[0])
         return self.flatten(cells).flatten(2)
 
     def flatten(self, cells: Tensor) -> Tensor:
@@ -74,9 +83,9 @@ class PatchGrid:
         return cells.flatten(1, 2)
 
     def valid_frames(self, valid: Tensor) -> Tensor:
-        """(batch,) valid frames of clips to (batch, patches) valid frames of patches, 0 to 16."""
+        """(batch,) valid frames of clips to (batch, patches) valid frames of patches, from 0."""
         starts = torch.arange(self.columns, device=valid.device) * self.stride[1]
-        columns = (valid[:, None] - starts).clamp(0, PATCH)
+        columns = (valid[:, None] - starts).clamp(0, self.patch[1])
         return self.flatten(columns[:, :, None].expand(-1, -1, self.rows))
 
     def hold_sound(self, valid: Tensor) -> Tensor:
@@ -99,14 +108,15 @@ class PatchGrid:
         """
         cells = self.cut(features)
         frames = self.valid_frames(valid)
-        # A patch is flattened as frame * 16 + bin.
-        frame = torch.arange(PATCH * PATCH, device=features.device) // PATCH
+        # A patch is flattened as frame * bins + bin.
+        bins = self.patch[0]
+        frame = torch.arange(self.patch_size, device=features.device) // bins
         inside = frame < frames[..., None]
         # Differences from the patch's first value make a constant patch exact, whatever the number
         # of its valid frames: mean = that value, standard deviation = 0. So ties stay ties.
         first = cells[..., :1]
         deviations = torch.where(inside, cells - first, 0.0)
-        values = (frames * PATCH).clamp(min=2)[..., None].to(cells.dtype)
+        values = (frames * bins).clamp(min=2)[..., None].to(cells.dtype)
         mean = deviations.sum(-1, keepdim=True) / values
         squares = torch.where(inside, deviations - mean, 0.0).square().sum(-1, keepdim=True)
         std = (squares / (values - 1)).sqrt()

@@ -11,7 +11,6 @@ from torch.nn import functional
 from ..models.positions import sine_cosine
 from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
-from ..pruning.patches import PATCH
 from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
@@ -198,7 +197,7 @@ class MaskedAutoEncoder(nn.Module):
         )  # fmt: skip
         self.decoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.decoder_norm = nn.LayerNorm(width)
-        self.predict = nn.Linear(width, PATCH * PATCH)
+        self.predict = nn.Linear(width, config.grid.patch_size)
         # Not trained here: a classifier creates its own head.
         for module in (model.head, model.head_norm, model.norm):
             module.requires_grad_(False)

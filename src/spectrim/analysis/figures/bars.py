@@ -12,7 +12,6 @@ from matplotlib.patches import Patch
 
 from ...common.palette import VERMILION, Style, series_styles
 from ...metrics.jackknife import Estimate
-from ...pruning.patches import PATCH
 from ..analyze import DataSet
 from ..clusters import Clusters
 from ..counts.histograms import Histogram
@@ -115,11 +114,11 @@ def _draw_retention_row(
             "linestyle": (0, (3, 3)) if index else "-",
         }
         # Bands are drawn at their middle on the mel axis of the first model.
-        middles = np.arange(view.grid.rows) * view.stride[0] + (PATCH - 1) / 2
+        middles = np.arange(view.grid.rows) * view.stride[0] + (view.patch[0] - 1) / 2
         if MelAxis.of(view) != axis:
             middles = np.array([axis.bin_of(MelAxis.of(view).hertz_of(m)) for m in middles])
         _draw_line(row[2], middles.tolist(), shares.kept("row"), model.name, line)
-        times = [seconds_of(start * view.stride[1] + PATCH // 2, view.audio)
+        times = [seconds_of(start * view.stride[1] + view.patch[1] // 2, view.audio)
                  for start in range(view.grid.columns)]  # fmt: skip
         _draw_line(row[3], times, shares.kept("column"), model.name, line)
     row[0].set_xticks(range(7), [*CLUSTER_NAMES, "pad-\nding", "sound"], fontsize=9)

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from ...common.palette import ORANGE, PURPLE, SKY, VERMILION
-from ...pruning.patches import PATCH
 from ..examples import Example, Picture
 from .style import LOG_MEL_COLOURS, MelAxis, in_block, seconds_of
 
@@ -64,10 +63,10 @@ def _shown_stages(picture: Picture) -> list[int]:
 def blanked(picture: Picture, stage: int) -> np.ma.MaskedArray:
     """(mels, frames) log-mel that shows only the patches left after a stage, counted from 1."""
     shown = np.zeros(picture.features.shape, bool)  # (frames, mels)
-    stride = picture.view.stride
+    stride, patch = picture.view.stride, picture.view.patch
     for column, row in np.argwhere(picture.kept[stage]):
         x, y = column * stride[1], row * stride[0]
-        shown[x : x + PATCH, y : y + PATCH] = True
+        shown[x : x + patch[1], y : y + patch[0]] = True
     if stage == 0:  # show the whole input, including the last frames and bins, which fill no patch
         shown[:] = True
     return np.ma.masked_array(picture.features, ~shown).T

@@ -15,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from ...common.errors import SpectrimError
 from ...common.files import save, save_json
 from ...common.paths import FILE, PROBLEMS, kind_at
-from ...pruning.patches import PATCH
 from ...pruning.plan import Plan
 from ...pruning.recommendation import Recommendation
 from ..config import ModelConfig
@@ -158,7 +157,7 @@ def check_sizes(config: ModelConfig, weights: Weights) -> None:
     """
     width, tokens = config.width, config.num_prefix_tokens + config.grid.count
     sizes = {
-        "patch.weight": (width, 1, PATCH, PATCH),
+        "patch.weight": (width, 1, *config.patch[::-1]),
         "prefix_tokens": (1, config.num_prefix_tokens, width),
         "positions": (1, tokens, width),
         "head.weight": (len(config.labels), width),

@@ -37,7 +37,7 @@ def variation(context: Context) -> Tensor:
 
 @register("intensity-padded", positive=False)
 def intensity_padded(context: Context) -> Tensor:
-    """The paper's intensity: mean of all 256 values, padding at the clip's minimum included."""
+    """The paper's intensity: mean of a patch, padding at the clip's minimum included."""
     clips = context.clips
     return _sound_first(context, clips.once("mean", lambda: clips.patches().mean(-1)))
 
