@@ -122,7 +122,7 @@ def test_a_failing_compiler_is_a_sentence(make):
 
 def test_bench_compiles_each_batch_size(make, compilations):
     result = bench(make("ast", depth=2), "test", backends=["torch"], keep_rates=[0.5], blocks=[0],
-                   batch_sizes=[2, 1], rounds=1, budget=0.0, matmul_size=64, memory=True,
+                   batch_sizes=[2, 1], rounds=1, budget=600.0, matmul_size=64, memory=True,
                    threads=1, compile=True)  # fmt: skip
     assert [row["batch_size"] for row in result["rows"]] == [2, 2, 1, 1]
     assert all(row["compile_s"] > 0 and "peak_mb" not in row for row in result["rows"])
