@@ -57,8 +57,9 @@ ModelFrames = Annotated[
     str | None,
     model_option(
         metavar="INTEGER",
-        help="Input length in frames of 10 ms. In `tag`, `embed` and `thresholds`, auto uses the "
-        "shortest of four lengths that holds each clip. Default: the length of the model.",
+        help="Input length in frames of 10 ms (MAEST: 16 ms). In `tag`, `embed` and `thresholds`, "
+        "auto uses the shortest of four lengths that holds each clip. Default: the length of the "
+        "model.",
     ),
 ]
 ModelLoad = Annotated[

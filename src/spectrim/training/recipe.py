@@ -25,8 +25,8 @@ class ModelPart:
     Attributes:
         preset: size and family of a model with random weights, such as "ast-tiny"; unused
             with `init`.
-        frames: clip length in frames of 10 ms; null: the length that holds 95 % of the training
-            clips.
+        frames: clip length in frames (10 ms; MAEST: 16 ms); null: the length that holds 95 % of
+            the training clips.
         stride: of the patches; null: 16, or the stride of `init`.
         mean, std: of the log-mel features; null: measured on the training clips.
         padding: value after the end of a clip: "minimum" or "zero".
