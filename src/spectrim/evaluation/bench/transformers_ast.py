@@ -26,9 +26,10 @@ class Transformers:
 
     def __init__(self, model: SpectrogramTransformer) -> None:
         config, self.rate = model.config, model.config.sample_rate
-        if not config.has_class_token:
+        if config.family != "ast":
             raise SpectrimError(
-                "transformers has no AudioMAE to compare with. Benchmark an AST, or omit --against."
+                f"--against transformers compares an AST, and this model is of family "
+                f"{config.family!r}. Benchmark an AST, or omit --against."
             )
         if importlib.util.find_spec("transformers") is None:
             raise SpectrimError(
