@@ -105,7 +105,8 @@ def test_a_pre_trained_ssast_gets_its_head_and_prunes_by_either_score(pool, pref
 
 def test_a_pre_trained_ssast_at_stride_10_stretches_its_positions():
     """The official fine-tuning scripts use stride 10: 12 x 101 patches."""
-    tuned, arrays = SSAST[0].model(), Case("ssast", "stride10").arrays()
+    arrays = Case("ssast", "stride10").arrays()  # skips in a plain clone
+    tuned = SSAST[0].model()
     features = SSAST[0].features(SSAST[0].arrays())
     model = spectrim.load(
         GOLDEN / "ssast" / "ssast_pretrained_patch.pth", labels=10, heads=3, stride=10

@@ -63,12 +63,16 @@ def command(
         save_thresholds,
     )
     from ..evaluation.clips import clips_to_evaluate
+    from ..evaluation.training_clips import training_clips
 
     check_suffix(out)
     check_precision(precision)
     manifest = read_data(data).with_channel(channel)
     manifest = clips_to_evaluate(manifest, split, fold, default=SPLIT)
     name, runner = loaded_runner(model, backend, loading, new_plan)
+    if warned := training_clips(name, manifest):
+        complain("warning", f"{warned}. A model is surer of clips that it was trained on, so the "
+                 "thresholds are too high for others. Use held-out clips.")  # fmt: skip
     with begins_anew(), progress() as bar:
         task = bar.add_task("clips", total=len(manifest.clips))
         result = model_thresholds(

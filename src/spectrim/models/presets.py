@@ -129,7 +129,10 @@ def preset(name: str, labels: tuple[str, ...], **changes: Any) -> ModelConfig:
         SpectrimError: no such preset (the nearest are offered) or a value out of range.
     """
     if name not in PRESETS:
-        raise SpectrimError(f"no preset is called {name!r}.{nearest(name, PRESETS)}")
+        raise SpectrimError(
+            f"no preset is called {name!r}.{nearest(name, PRESETS)} `spectrim models --formats` "
+            "lists all."
+        )
     return from_family(**(PRESETS[name] | {"name": name, "labels": labels} | changes))
 
 
