@@ -204,6 +204,8 @@ def exported(records: list[Row]) -> str:
             cells += [f"{row[key]['speedup']:.2f}x" for key in ("onnx-1", "onnx-8")]
             name = [record["model"], row["reduction"], f"{row['keep_rate']:g}"]
             lines.append([*name, f"{row['macs']:.2f}", percent(row["accuracy"]), *cells])
+    if not lines:
+        return "Not measured yet."
     header = ["model", "reduction", "keep rate", "MACs", "accuracy", "ms, batch 1", "ms, batch 8"]
     return table(lines, [*header, "speed-up, batch 1", "batch 8"], "--rrrrrrr")
 

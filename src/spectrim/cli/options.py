@@ -89,7 +89,9 @@ Backend = Annotated[
     model_option(help="Backend for ONNX files: onnxruntime or openvino. Default: onnxruntime."),
 ]
 BatchSize = Annotated[int, model_option(min=1, help="Clips or windows per batch.")]
-StrideOfPreset = Annotated[int | None, model_option(help="Patch stride of a preset. Default: its own.")]
+StrideOfPreset = Annotated[
+    int | None, model_option(help="Patch stride of a preset. Default: its own.")
+]
 KEEP_RATES_HELP = "Keep rates above 0, at most 1; comma-separated."
 Calibrate = Annotated[
     Path | None,
