@@ -204,8 +204,8 @@ def _resampler(rate: int, target: int, name: str) -> soxr.ResampleStream | None:
     if rate < target and target > SAMPLE_RATE:
         # Not at 16 kHz: corpora of speech mix 8 and 16 kHz, and models are trained on both.
         text = (
-            f"sound of {rate} Hz is resampled to the model's {target} Hz; there is nothing above "
-            f"{rate / 2:g} Hz, where the model expects sound."
+            f"sound of {rate} Hz is resampled to the model's {target} Hz. It contains nothing "
+            f"above {rate / 2:g} Hz, where the model expects sound."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=5)
     try:

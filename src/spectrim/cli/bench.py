@@ -96,8 +96,8 @@ def command(
         float,
         timing_option(
             min=0,
-            help="Time limit in seconds for each backend and batch size, exports included. Exports "
-            "are cached.",
+            help="Time limit in seconds for each backend and batch size, including exports. "
+            "Exports are cached.",
         ),
     ] = 120.0,
     memory: Annotated[bool, timing_option(help="Measure peak memory.")] = True,

@@ -220,7 +220,7 @@ def _print_parity(result: dict[str, Any]) -> None:
         print_text(f"Parity with transformers: not checked; {parity['reason']}.")
         return
     status = parity["status"] + (f" in {parity['reason']}" if "reason" in parity else "")
-    features = "features not compared (their extractor is code in the model's folder)"
+    features = "features not compared (the feature extractor is code in the model's folder)"
     if "features" in parity:
         features = f"features {parity['features']:.1e}, end to end {parity['end_to_end']:.1e}"
     print_text(

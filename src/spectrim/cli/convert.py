@@ -45,8 +45,8 @@ def command(
 ) -> None:
     """Write a model with its plan and a model card to a folder.
 
-    transformers reads an unpruned AST without Spectrim. Other models need one line before:
-    import spectrim.integrations.transformers.
+    transformers reads an unpruned AST without Spectrim. For other models, first run this line in
+    Python: import spectrim.integrations.transformers.
     """
     from ..common.errors import SpectrimError
     from ..common.versions import RESULT_VERSION, versions
@@ -73,8 +73,8 @@ def command(
         licence = card(model).licence if model in builtin_names() else None
         written = save_folder(loaded, out, to, source=model, licence=licence, measured=measured)
     if written is TRANSFORMERS and not prunes(loaded.plan):
-        complain("note", f"a plain AST of transformers cannot hold this model: "
-                 f"{', '.join(not_plain(loaded))}.")  # fmt: skip
+        complain("note", "transformers reads this folder only with Spectrim, because the model is "
+                 f"not a plain AST: {', '.join(not_plain(loaded))}.")  # fmt: skip
     cost = macs(loaded) / 1e9
     row = {
         "folder": str(out),

@@ -59,7 +59,7 @@ class EventOptions:
     plot: Annotated[
         Path | None,
         event_option(
-            help="Draw the log-mel spectrogram of a recording and its events into a .png, .pdf or "
+            help="Draw the log-mel spectrogram of a recording and its events to a .png, .pdf or "
             ".svg file."
         ),
     ] = None
@@ -104,8 +104,8 @@ class EventOptions:
             )
         if out is not None and not is_event_file:
             raise SpectrimError(
-                f"--plot does not work with --out {out}, which may be continued by another call. "
-                "Write the table first, then run the command with --plot and without --out."
+                f"--plot does not work with --out {out}, because a later call may continue the "
+                "table. Write the table first. Then run the command with --plot and without --out."
             )
 
 
@@ -131,8 +131,8 @@ def report_events(
     if len(recordings) != 1 and (is_event_file or options.plot is not None):
         name, kind = ("--out", out) if is_event_file else ("--plot", options.plot)
         raise SpectrimError(
-            f"{name} {kind} is for one recording; {len(recordings)} are given. Pass one, or write "
-            "the events of all to a table, such as --out events.csv."
+            f"{name} {kind} is for one recording; {len(recordings)} are given. Pass one "
+            "recording, or write the events of all to a table, such as --out events.csv."
         )
     labels, channel, rate = job.runner.labels, table.channel, job.runner.sample_rate
     rows: list[dict[str, Any]] = []

@@ -38,8 +38,8 @@ class ExportOutput(Output):
     format: Annotated[
         ExportFormat,
         typer.Option(
-            help="Format of the file. sherpa-onnx: a CED model for the audio tagging of "
-            "sherpa-onnx, and its labels as CSV. json prints the result as JSON, as --json does.",
+            help="Format of the file. sherpa-onnx: a CED model for audio tagging with "
+            "sherpa-onnx, and its labels as CSV. json: print the result as JSON, like --json.",
             rich_help_panel="Output",
         ),
     ] = ExportFormat.onnx  # type: ignore[assignment]
@@ -87,7 +87,7 @@ def command(
     for_sherpa = output.format.value == ExportFormat.sherpa_onnx
     if for_sherpa and (input is not None or calibrate is not None):
         raise SpectrimError(
-            "--format sherpa-onnx has one kind of input and no calibration: leave out --input and "
+            "--format sherpa-onnx does not support --input and --calibrate: leave out --input and "
             "--calibrate."
         )
     if calibrate is None and (leave_out or clips != CALIBRATION_CLIPS):
@@ -96,7 +96,7 @@ def command(
         given = {"--quantize": quantize, "--calibrate": calibrate}
         given |= {"--format sherpa-onnx": "given" if for_sherpa else None}
         for option in [name for name, value in given.items() if value is not None]:
-            raise SpectrimError(f"{option} is for ONNX files: give an --out that ends in .onnx.")
+            raise SpectrimError(f"{option} is for ONNX files: pass an --out that ends in .onnx.")
     make_folder(out.parent)
     loaded = new_plan.apply(settings.classifier(model))
     if is_folder:

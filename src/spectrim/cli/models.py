@@ -23,15 +23,15 @@ def command(
     output: Output,
     name: Annotated[str | None, typer.Argument(help="Show the card of this model.")] = None,
     formats: Annotated[
-        bool, typer.Option("--formats", help="List the models of other projects that load.")
+        bool, typer.Option("--formats", help="List the supported models of other projects.")
     ] = False,
 ) -> None:
-    """List the built-in models, show the card of one, or list the formats that load."""
+    """List the built-in models, show the card of one, or list the supported formats."""
     from ..models.builtin import builtin_names, card
 
     if formats:
         if name:
-            raise SpectrimError("--formats lists every format. Leave out the name of a model.")
+            raise SpectrimError("--formats lists every format. Leave out the model name.")
         _list_formats(output)
         return
     cards = [card(name)] if name else [card(known) for known in builtin_names()]
@@ -78,7 +78,7 @@ def _list_formats(output: Output) -> None:
         print_table(
             columns,
             [[row[key] for key in keys] for row in rows],
-            "verified against: the same logits and kept patches, from random weights in the layout "
+            "verified against: logits and kept patches are equal for random weights in the layout "
             "of the\npublished files.\n" + textwrap.fill(f"Presets: {', '.join(PRESETS)}.", 98),
             wrapped=dict.fromkeys(columns, " "),
         )

@@ -94,8 +94,8 @@ class NewPlan:
         bool,
         pruning_option(
             "--drop-padding",
-            help="Also remove the patches without sound, in clips shorter than the window. Not "
-            "for `export` and --compile.",
+            help="Also remove the patches without sound from clips shorter than the window. Not "
+            "supported by `export` and --compile.",
         ),
     ] = False
 

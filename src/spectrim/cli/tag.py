@@ -89,10 +89,11 @@ def command(
     ] = False,
     tolerate_failures: Tolerate = False,
 ) -> None:
-    """Print the most probable labels of sound files, for each window of a long file, or --events.
+    """Print the most probable labels of sound files, or their events with --events.
 
-    With --out, write them to a table, file by file. Events of one recording can also be written to
-    an Audacity label track (.txt) or a Raven selection table (.selections.txt).
+    Long files have one result for each window. With --out, write the results to a table, file by
+    file. Events of one recording can also be written to an Audacity label track (.txt) or a Raven
+    selection table (.selections.txt).
     """
     from ..deploy.event_files import event_text_of
     from ..deploy.recordings.formats import format_of

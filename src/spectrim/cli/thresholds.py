@@ -29,7 +29,7 @@ SPLIT = "validation"
 def command(
     model: ModelName,
     data: Annotated[
-        Path, data_option(help="Manifest of labelled clips. Use clips that are not in your test.")
+        Path, data_option(help="Manifest of labelled clips. Do not use your test clips.")
     ],
     out: Annotated[
         Path, typer.Option(help="File that ends in .json or .csv, for spectrim tag --thresholds.")
@@ -102,7 +102,7 @@ def _note_left_out(labels: Sequence[str], out: Path) -> None:
         count = f"{len(labels):,} classes are" if len(labels) > 1 else "a class is"
         complain(
             "note",
-            f"{count} not in {out}, because no clip has it, or all have it: {shortened(labels)}. "
+            f"{count} not in {out}, because no clip or every clip has it: {shortened(labels)}. "
             "In `spectrim tag`, --threshold applies to them.",
         )
 
@@ -120,8 +120,8 @@ def _print(rows: Sequence[dict[str, Any]], num_clips: int) -> None:
             ]
         lines.append([printable(row["label"]), *values, str(row["positives"])])
     caption = (
-        f"{num_clips:,} clips; in brackets 95 % intervals. F1, precision and recall are of the "
-        "clips that the thresholds were chosen on, so expect lower ones on others."
+        f"{num_clips:,} clips; 95 % intervals in brackets. F1, precision and recall are measured "
+        "on the clips that the thresholds were chosen on. Expect lower values on other clips."
     )
     if any(row["threshold"] is None for row in rows):
         caption += "\n-: no threshold reaches the precision, so the class is never detected."

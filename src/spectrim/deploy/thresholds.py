@@ -17,7 +17,7 @@ from ..common.text import shortened
 DEFAULT_THRESHOLD = 0.5
 COLUMNS = ("label", "threshold")
 EXPECTED = "a file of thresholds"
-WAY_OUT = "`spectrim thresholds` writes such a file."
+WAY_OUT = "`spectrim thresholds` writes a valid file."
 
 Thresholds = float | Mapping[str, float | None] | Sequence[float] | np.ndarray
 """A number for all classes, one number per class, or labels with numbers; None: never detected."""

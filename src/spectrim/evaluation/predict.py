@@ -180,8 +180,8 @@ def seconds_and_rate(readers: Iterable[Runner | ModelConfig]) -> tuple[float, in
     rates = sorted({rate for _, rate in pairs})
     if len(rates) > 1:
         raise SpectrimError(
-            f"the models take sound of {' and '.join(map(str, rates))} Hz, which cannot share one "
-            "pass over the clips. Run them one after the other."
+            f"the models take sound of {' and '.join(map(str, rates))} Hz, so they cannot share "
+            "one pass over the clips. Run the command once for each sample rate."
         )
     return max(seconds for seconds, _ in pairs), rates[0]
 

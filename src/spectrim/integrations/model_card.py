@@ -116,7 +116,7 @@ def card_text(
     if licence is not None:
         rows.append(("licence of the training recordings", licence))
     body = (
-        f"# {title}\n\nAn audio spectrogram transformer, written by "
+        f"# {title}\n\nAn audio spectrogram transformer, saved with "
         f"[Spectrim](https://pypi.org/project/spectrim/).\n\n"
         f"{table(rows, ('', ''))}\n\n## Use\n\n"
         + card_format.use.replace("RATE", str(config.sample_rate))

@@ -84,7 +84,7 @@ def export_sherpa_onnx(
     if (config.front_end, config.mels) != (FRONT_END, MELS):
         raise SpectrimError(
             f"sherpa-onnx computes the features of CED ({FRONT_END}, {MELS} bins); "
-            f"{name or config.name} takes {config.front_end} with {config.mels} bins. Export it "
+            f"{name or config.name} uses {config.front_end} with {config.mels} bins. Export it "
             "without --format sherpa-onnx, or choose a CED model."
         )
     out = Path(out)

@@ -11,9 +11,9 @@ from .transformer import SpectrogramTransformer
 def blend(
     start: SpectrogramTransformer, trained: SpectrogramTransformer, fraction: float = 0.5
 ) -> SpectrogramTransformer:
-    """A model whose weights lie between those before and after a fine-tuning.
+    """A model whose weights lie between those before and after fine-tuning.
 
-    The blend keeps much of what the model could do before, and most of what the fine-tuning adds.
+    The blend keeps much of the accuracy before fine-tuning, and most of what fine-tuning adds.
     Formula: weights = (1 - fraction) * start + fraction * trained. Source: Wortsman et al.,
     "Robust fine-tuning of zero-shot models" (CVPR 2022, arXiv 2109.01903), who recommend 0.5.
 
@@ -29,7 +29,7 @@ def blend(
         SpectrimError: a fraction out of range; other classes, normalisation or shapes of weights.
     """
     if not 0 <= fraction <= 1:
-        raise SpectrimError(f"a fraction of {fraction!r}; expected 0 to 1.")
+        raise SpectrimError(f"fraction is {fraction!r}; expected a number from 0 to 1.")
     for key in ("labels", "mean", "std", "padding", "front_end", "sample_rate"):
         first, second = getattr(start.config, key), getattr(trained.config, key)
         if first != second:

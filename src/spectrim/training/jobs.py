@@ -195,7 +195,7 @@ class Supervision(Job):
         if (ours.sample_rate, ours.hop) != (theirs.sample_rate, theirs.hop):
             raise SpectrimError(
                 f"teacher.model {part.model}: it takes {theirs.sample_rate} Hz and a frame every "
-                f"{theirs.hop} samples, the model {ours.sample_rate} Hz and {ours.hop} samples. "
+                f"{theirs.hop} samples; the model takes {ours.sample_rate} Hz and {ours.hop}. "
                 "Choose a teacher with the same sample rate and frames."
             )
         if teacher.plan.stages:

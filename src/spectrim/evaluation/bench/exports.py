@@ -90,8 +90,8 @@ def export_within(
     if late:
         again = ", or run the command again: finished exports are cached" if files else ""
         text = (
-            f"exported files ({quantization}) of keep rate {', '.join(late)} are not timed: their "
-            f"exports do not fit into {seconds:.3g} s, half of the time of all rows with exported "
+            f"exported files ({quantization}) of keep rate {', '.join(late)} are not timed: the "
+            f"exports do not fit into {seconds:.3g} s, half of the time for all rows with exported "
             f"files. Use a larger --budget{again}."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=2)

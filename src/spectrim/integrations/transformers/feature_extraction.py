@@ -76,7 +76,7 @@ class SpectrimFeatureExtractor(FeatureExtractionMixin):
         rate = self.sampling_rate if sampling_rate is None else sampling_rate
         sounds = [(sound, rate) if _is_samples(sound) else sound for sound in _as_batch(raw_speech)]
         if not sounds:
-            raise SpectrimError("the feature extractor got no sound; expected at least one.")
+            raise SpectrimError("the feature extractor received no sound; expected at least one.")
         features, valid = self._extraction.features(sounds)
         is_sound = torch.arange(features.shape[1]) < valid[:, None]
         data = {

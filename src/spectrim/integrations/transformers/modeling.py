@@ -221,8 +221,8 @@ def _note_old_pipeline(config: SpectrimConfig) -> None:
     is_old = Version(transformers_version) < Version(FIRST_SIGMOID)
     if is_old and config.problem_type == "multi_label_classification":
         text = (
-            f"pipelines of transformers {transformers_version} apply softmax to every model, and "
-            "this one needs a sigmoid. Pass function_to_apply='sigmoid' in each call, or "
+            f"pipelines of transformers {transformers_version} apply softmax to every model, but "
+            "this model uses a sigmoid. Pass function_to_apply='sigmoid' in each call, or "
             f"install transformers {FIRST_SIGMOID}."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=3)

@@ -65,7 +65,7 @@ def _spectrim_model(model: Any) -> SpectrimForAudioClassification:
         model = model.module  # a wrapper for several processes
     if not isinstance(model, SpectrimForAudioClassification):
         raise SpectrimError(
-            f"KeepRateSchedule trains a SpectrimForAudioClassification, not "
+            f"KeepRateSchedule requires a SpectrimForAudioClassification, not "
             f"{type(model).__name__}. Convert the model first: "
             "to_transformers(spectrim.load(...))."
         )

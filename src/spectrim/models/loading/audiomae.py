@@ -21,7 +21,7 @@ SUPPORT = (
         models="AudioMAE",
         sources="official .pth, timm folders",
         licence="CC-BY-NC 4.0",
-        verified="a plain recomputation in the tests",
+        verified="reference implementation in the tests",
     ),
 )
 LEFTOVERS = ("norm.", "mask_token", "decoder_")  # of pre-training; fine-tuning never uses them

@@ -25,8 +25,8 @@ The first that fits is used, so formats with names of their own stand before tho
 others share.
 """
 UNSUPPORTED = {
-    "relative_position_bias_table": "attention within windows, as in HTS-AT or Swin. Spectrim "
-    "prunes models in which all patches form one sequence; see docs/prune-your-model.md.",
+    "relative_position_bias_table": "uses attention within windows, like HTS-AT or Swin. Spectrim "
+    "prunes only models in which all patches form one sequence. See docs/prune-your-model.md.",
 }
 """A part of a key of models that Spectrim cannot prune, to the reason."""
 
@@ -53,7 +53,7 @@ def unknown_format(
     if kind == hugging_face.MODEL_TYPE:
         return SpectrimError(
             f"{where}: config.json describes {hugging_face.NAME}, but the weights have other "
-            f"names: {names}. Save the model itself, without the module around it."
+            f"names: {names}. Save the model itself, without its wrapper module."
         )
     model = "an unknown model" if kind is None else f"a model of type {kind!r}"
     return SpectrimError(

@@ -15,7 +15,7 @@ SUPPORT = (
         models="AST",
         sources="official .pth",
         licence="BSD-3-Clause",
-        verified="a plain recomputation in the tests",
+        verified="reference implementation in the tests",
     ),
 )
 HEAD_EPS = 1e-5  # PyTorch's default; the blocks use timm's

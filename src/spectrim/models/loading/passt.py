@@ -84,7 +84,7 @@ def _grid(checkpoint: Checkpoint, rows: int, columns: int) -> PatchGrid:
     stride = checkpoint.stride or (None if known is None else (known, known))
     if stride is None or (MELS - PATCH) // stride[0] + 1 != rows:
         raise SpectrimError(
-            f"{checkpoint.where}: {rows} rows of positions do not belong to "
+            f"{checkpoint.where}: {rows} rows of positions do not match "
             + (f"a stride of {stride}." if stride else "a known stride. Pass stride=.")
         )
     shortest = (columns - 1) * stride[1] + PATCH
