@@ -31,7 +31,7 @@ def command(
 
     if formats:
         if name:
-            raise SpectrimError("--formats lists every format. Leave out the model name.")
+            raise SpectrimError("--formats lists every format. Leave out the name of the model.")
         _list_formats(output)
         return
     cards = [card(name)] if name else [card(known) for known in builtin_names()]

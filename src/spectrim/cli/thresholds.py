@@ -71,8 +71,8 @@ def command(
     manifest = clips_to_evaluate(manifest, split, fold, default=SPLIT)
     name, runner = loaded_runner(model, backend, loading, new_plan)
     if warned := training_clips(name, manifest):
-        complain("warning", f"{warned}. A model is surer of clips that it was trained on, so the "
-                 "thresholds are too high for others. Use held-out clips.")  # fmt: skip
+        complain("warning", f"{warned}. Probabilities are higher for training clips, so the "
+                 "thresholds are too high for other clips. Use held-out clips.")  # fmt: skip
     with begins_anew(), progress() as bar:
         task = bar.add_task("clips", total=len(manifest.clips))
         result = model_thresholds(

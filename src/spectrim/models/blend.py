@@ -29,7 +29,7 @@ def blend(
         SpectrimError: a fraction out of range; other classes, normalisation or shapes of weights.
     """
     if not 0 <= fraction <= 1:
-        raise SpectrimError(f"fraction is {fraction!r}; expected a number from 0 to 1.")
+        raise SpectrimError(f"fraction is {fraction!r}; expected 0 to 1.")
     for key in ("labels", "mean", "std", "padding", "front_end", "sample_rate"):
         first, second = getattr(start.config, key), getattr(trained.config, key)
         if first != second:
