@@ -236,7 +236,16 @@ def test_export_leaves_the_model_as_it_was(exported):
 
 
 @pytest.mark.parametrize(
-    "reduction", ["evit", "tome", "pitome", "diffrate", "segments", "adjacent"]
+    "reduction",
+    [
+        "tome",
+        "segments",
+        # Each export takes 10 s or more.
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("evit", "pitome", "diffrate", "adjacent")
+        ),
+    ],
 )
 def test_reductions_give_the_same_logits_when_exported(needed, make, heard, tmp_path, reduction):
     """On real clips, two of which are padded.
