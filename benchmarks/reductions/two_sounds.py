@@ -52,13 +52,13 @@ def scenes(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Waveforms (2 * samples,), and the classes (scenes, 2) of the first and the second sound."""
     rng = np.random.default_rng(seed)
-    parts = [loudest(waveform, samples) for waveform in waveforms]
+    sounds = [loudest(waveform, samples) for waveform in waveforms]
     mixed, pairs = [], []
-    for first, part in enumerate(parts):
+    for first, sound in enumerate(sounds):
         others = np.flatnonzero(classes != classes[first])
         for second in rng.choice(others, PARTNERS, replace=False):
             gain = 10 ** (rng.uniform(*LEVELS) / 20)
-            mixed.append(np.concatenate([part, gain * parts[second]]).astype(np.float32))
+            mixed.append(np.concatenate([sound, gain * sounds[second]]).astype(np.float32))
             pairs.append((classes[first], classes[second]))
     return mixed, np.array(pairs)
 
@@ -72,11 +72,11 @@ def shares(tokens: Tokens, in_second: torch.Tensor) -> np.ndarray:
     holders = tokens.holders(len(in_second))  # (batch, patches), -1: dropped
     result = []
     for row in holders:
-        held = row >= 0
-        patches_of_token = torch.bincount(row[held], minlength=tokens.count).double()
-        in_second_half = torch.bincount(row[held & in_second], minlength=tokens.count).double()
-        there = patches_of_token > 0
-        second = (in_second_half[there] / patches_of_token[there]).mean().item()
+        is_held = row >= 0
+        patches_of_token = torch.bincount(row[is_held], minlength=tokens.count).double()
+        in_second_half = torch.bincount(row[is_held & in_second], minlength=tokens.count).double()
+        is_used = patches_of_token > 0
+        second = (in_second_half[is_used] / patches_of_token[is_used]).mean().item()
         result.append(min(second, 1 - second))
     return np.array(result)
 

@@ -27,7 +27,7 @@ SUPPORT = (
     ),
 )
 MELS = 64
-HEAD_EPS = BATCH_NORM_EPS = 1e-5  # PyTorch's defaults; the blocks use timm's
+BATCH_NORM_EPS = 1e-5  # PyTorch's default
 KNOWN_FRAMES = 1012  # of the published models: 63 columns, with 4 frames left over
 LEFTOVERS = ("front_end.", "init_bn.num_batches_tracked")
 
@@ -116,7 +116,7 @@ def read(checkpoint: Checkpoint) -> Converted:
         assumed["head"] = FRESH_HEAD
     config = from_family(
         "ced", name=where, labels=labels, width=width, depth=depth, heads=settings.num_heads,
-        frames=settings.target_length, eps=timm.EPS, head_eps=HEAD_EPS, mean=0.0, std=1.0,
+        frames=settings.target_length, eps=timm.EPS, head_eps=timm.HEAD_EPS, mean=0.0, std=1.0,
         std_factor=1.0, mel_scale=scale, mel_shift=shift,
         **({} if has_head else activation_of(len(labels))),
     )  # fmt: skip

@@ -18,7 +18,6 @@ SUPPORT = (
         verified="reference implementation in the tests",
     ),
 )
-HEAD_EPS = 1e-5  # PyTorch's default; the blocks use timm's
 LEFTOVERS = ("v.head.", "v.head_dist.")  # ImageNet's heads, which the official code never uses
 
 
@@ -54,7 +53,8 @@ def read(checkpoint: Checkpoint) -> Converted:
     config = from_family(
         "ast" if pool == "prefix" else "ssast", name=where, pool=pool, labels=labels,
         width=width, depth=depth, heads=heads,
-        frames=grid.frames, stride=grid.stride, eps=timm.EPS, head_eps=HEAD_EPS, padding="zero",
+        frames=grid.frames, stride=grid.stride, padding="zero",
+        eps=timm.EPS, head_eps=timm.HEAD_EPS,
         **activation_of(len(labels)),
     )  # fmt: skip
     return Converted(config, state, assumed)

@@ -23,7 +23,6 @@ SUPPORT = (
     ),
 )
 MELS = 128
-HEAD_EPS = 1e-5  # PyTorch's default; the blocks use timm's
 STRIDES = {12: 10, 10: 12, 9: 14, 8: 16}
 """Number of frequency rows to the stride of the published models."""
 SECOND = 100  # frames
@@ -70,7 +69,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     config = from_family(
         "passt", name=where, labels=labels, width=width, depth=depth,
         heads=timm.heads_of(width, where, checkpoint.heads), frames=grid.frames,
-        stride=grid.stride, eps=timm.EPS, head_eps=HEAD_EPS, **activation_of(len(labels)),
+        stride=grid.stride, eps=timm.EPS, head_eps=timm.HEAD_EPS, **activation_of(len(labels)),
     )  # fmt: skip
     return Converted(config, state, assumed)
 

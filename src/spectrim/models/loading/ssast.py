@@ -23,7 +23,6 @@ SUPPORT = (
         verified="original code at commit a1a3eec",
     ),
 )
-HEAD_EPS = 1e-5  # PyTorch's default; the blocks use timm's
 LEFTOVERS = (
     *("p_input_fdim", "p_input_tdim", "mask_embed", "cpredlayer.", "gpredlayer."),
     *("v.head.", "v.head_dist."),
@@ -56,6 +55,6 @@ def read(checkpoint: Checkpoint) -> Converted:
         "ssast", name=where, labels=labels, width=width, depth=depth,
         heads=timm.heads_of(width, where, checkpoint.heads), frames=grid.frames,
         stride=grid.stride, pool=timm.pool_of(checkpoint, "normalised-patches"), eps=timm.EPS,
-        head_eps=HEAD_EPS, **activation_of(len(labels)),
+        head_eps=timm.HEAD_EPS, **activation_of(len(labels)),
     )  # fmt: skip
     return Converted(config, state, assumed)

@@ -13,6 +13,7 @@ from .checkpoint import Checkpoint, State, Weights
 from .infer import ASSUMED_NORMALISATION, assumed_labels
 
 EPS = 1e-6
+HEAD_EPS = 1e-5  # PyTorch's default, for the norm of heads that timm does not build
 HEAD_WIDTH = 64
 
 

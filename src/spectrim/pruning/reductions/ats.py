@@ -25,8 +25,8 @@ from .registry import register
 def ats(tokens: Tokens, scores: Tensor, count: int, context: Context) -> Tokens:
     """Sample `count` times from the patches; repeated draws count once, so fewer may be left.
 
-    The authors act in every block from 3 on. There, small transformers keep one or two patches
-    (`results/reductions`), so the default is the paper's three blocks, as for keep-top.
+    The authors act in every block from 3 on. The default here is the pruning paper's three blocks,
+    as for keep-top, because small transformers lose less accuracy there (`results/reductions`).
 
     The points of the samples are spaced evenly over the cumulative distribution of the scores.
     The original takes as many points as the network has input patches, in every block: pass a
