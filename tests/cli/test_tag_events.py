@@ -141,6 +141,60 @@ def test_a_timeline_is_drawn(run, root, tmp_path, expected):
     assert matplotlib.image.imread(plot).shape[1] == 1500
 
 
+def test_one_label_track_for_each_recording(run, root, tmp_path, expected):
+    """Recordings whose track exists are left out, because the track may contain corrections."""
+    threshold, events = expected
+    tracks = tmp_path / "tracks"
+    words = ("tag", ".", *CALL[2:], "--threshold", threshold, "--out", tracks / "{name}.txt")
+    done = run(*words, "--json", cwd=root)
+    assert done.returncode == 1 and "failed: bad.wav: not readable" in done.stderr
+    assert sorted(path.name for path in tracks.iterdir()) == ["b.txt", "long.txt"]
+    cells = [line.split("\t") for line in (tracks / "long.txt").read_text().splitlines()]
+    assert [(label, float(a), float(b)) for a, b, label in cells] == places(events)
+    printed = json.loads(done.stdout)["rows"]
+    assert {row["file"] for row in printed} <= {"long.wav", "b.wav"}
+    (tracks / "long.txt").write_text("0\t1\tcorrected\n")
+    (tracks / "b.txt").unlink()
+    done = run(*words, cwd=root)
+    text = " ".join(done.stderr.split())
+    assert f"1 of 3 files for --out {tracks}/{{name}}.txt exist and are kept" in text
+    assert (tracks / "long.txt").read_text() == "0\t1\tcorrected\n" and (tracks / "b.txt").exists()
+
+
+def test_files_of_recordings_with_one_name(run, root, tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(root / "b.wav", tmp_path / folder / "b.wav")
+    done = run("tag", ".", *CALL[2:], "--out", "{name}.txt", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "x/b.wav and y/b.wav would both become b.txt" in " ".join(done.stderr.split())
+    (tmp_path / "parts.csv").write_text("path,start,end\nx/b.wav,0,1.5\nx/b.wav,1.5,3\n")
+    done = run("tag", "parts.csv", *CALL[2:], "--out", "{name}.txt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["b-0-1.5.txt", "b-1.5-3.txt"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_timelines_beside_a_table(run, root, tmp_path, expected, monkeypatch, suffix):
+    """The events drawn are those of the table, also if an earlier call computed them."""
+    skip_without_pyarrow(suffix)
+    threshold, events = expected
+    drawn = {}
+
+    def draw(path, sound, some, span, channel):
+        drawn[path.name] = ([(e.label, e.start, e.end) for e in some], span)
+        return path
+
+    monkeypatch.setattr("spectrim.analysis.figures.timeline.draw_timeline", draw)
+    table = ("tag", ".", *CALL[2:], "--threshold", threshold, "--out", tmp_path / f"e.{suffix}")
+    for _ in range(2):
+        done = run(*table, "--plot", tmp_path / "plots" / "{name}.png", cwd=root)
+        assert done.returncode == 1, done.stderr
+        assert sorted(drawn) == ["b.png", "long.png"]
+        assert drawn["long.png"] == (places(events), (0, 12)) and drawn["b.png"][1] == (0, 3)
+        drawn.clear()
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -153,11 +207,15 @@ def test_a_timeline_is_drawn(run, root, tmp_path, expected):
         (("--events", "--release", "1.5"), "release is 1.5"),
         (("--events", "--min-duration", "-1"), "min_duration is -1"),
         (("--events", "--plot", "a.gif"), "ends in .png, .pdf, .svg"),
-        (("--events", "--plot", "a.png", "--out", "a.csv"), "--plot does not work with --out"),
         (("--events", "--hop", "60"), "a hop of 60 s"),
         (("--events", "--thresholds", "gone.csv"), "gone.csv: no such file"),
-        (("--events", "b.wav", "--plot", "a.png"), "is for one recording; 2 are given"),
-        (("--events", "b.wav", "--out", "a.txt"), "is for one recording; 2 are given"),
+        (("--events", "b.wav", "--plot", "a.png"), 'pass --plot "{name}.png"'),
+        (
+            ("--events", "b.wav", "--plot", "p/a.png", "--out", "a.csv"),
+            'pass --plot "p/{name}.png"',
+        ),
+        (("--events", "b.wav", "--out", "a.txt"), 'pass --out "{name}.txt"'),
+        (("--events", "b.wav", "--out", "a.b.selections.txt"), '"{name}.selections.txt"'),
         (("--events", "--out", "a.txt", "--format", "csv"), "--format csv prints rows"),
         (("--wide", "--out", "a.csv", "--thresholds", "x.csv"), "leave out --top and"),
     ],

@@ -12,6 +12,8 @@ from .output import Output
 from .plan_options import NewPlan
 from .recordings import (
     TABLE_OUT_HELP,
+    EngineName,
+    EngineOption,
     Hop,
     Inputs,
     ModelOrOnnx,
@@ -19,6 +21,7 @@ from .recordings import (
     Tolerate,
     Workers,
     end_with_unreadable,
+    engine_of,
     loaded_runner,
     print_summary,
 )
@@ -45,6 +48,7 @@ def command(
         ),
     ] = None,
     workers: Workers = None,
+    engine: EngineOption = EngineName.local,
     tolerate_failures: Tolerate = False,
 ) -> None:
     """Write embeddings of recordings to a table: the input of the model's linear head."""
@@ -53,9 +57,10 @@ def command(
     from ..deploy.recordings.tables import EmbeddingTable
 
     format_of(out)  # before the model is loaded
+    rows_engine = engine_of(engine, out)
     name, runner = loaded_runner(model, backend, loading, new_plan, needs_classes=False)
     table = EmbeddingTable(runner, aggregate, channel)
-    job = TableJob(runner, name, hop, batch_size, workers)
+    job = TableJob(runner, name, hop, batch_size, workers, rows_engine)
     summary = job.write(table, recordings_of(files), out, "embedding")
     print_summary(summary, job.context(), output)
     end_with_unreadable(summary.failures, tolerate_failures, out)

@@ -12,12 +12,12 @@ import typer
 
 from ..common.errors import SpectrimError
 from .output import OutputWithCsv, complain, end_with_failures
+from .recording_files import draw, draw_from_table, files_of, has_name, write_event_file
 from .recordings import TableJob, end_with_unreadable, print_summary
 from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..audio.channels import Channel
-    from ..deploy.events import Event, EventRule
+    from ..deploy.events import EventRule
     from ..deploy.recordings.inputs import Recording
     from ..deploy.recordings.tables import EventTable
     from ..deploy.thresholds import Thresholds
@@ -60,7 +60,7 @@ class EventOptions:
         Path | None,
         event_option(
             help="Draw the log-mel spectrogram of a recording and its events to a .png, .pdf or "
-            ".svg file."
+            ".svg file. For several recordings: 'plots/{name}.png'."
         ),
     ] = None
 
@@ -94,18 +94,13 @@ class EventOptions:
         for option, is_given in others.items():
             if is_given:
                 raise SpectrimError(f"{option} applies to windows, not to --events. Leave it out.")
-        if is_event_file and out is not None:
+        if is_event_file and out is not None and not has_name(out):
             refuse_existing(out)
         if self.plot is None:
             return
         if self.plot.suffix.lower() not in PLOT_SUFFIXES:
             raise SpectrimError(
                 f"--plot {self.plot}: expected a file name that ends in {', '.join(PLOT_SUFFIXES)}."
-            )
-        if out is not None and not is_event_file:
-            raise SpectrimError(
-                f"--plot does not work with --out {out}, because a later call may continue the "
-                "table. Write the table first. Then run the command with --plot and without --out."
             )
 
 
@@ -120,20 +115,20 @@ def report_events(
 ) -> None:
     """Compute the events of recordings, and write or print them."""
     from ..deploy.event_files import event_text_of
+    from ..deploy.recordings.inputs import without_repeated
 
     is_event_file = out is not None and event_text_of(out) is not None
     _note_options_without_effect(job, table.rule)
     if out is not None and not is_event_file:
+        if options.plot is not None:
+            files_of(options.plot, "--plot", without_repeated(recordings))  # may raise
         summary = job.write(table, recordings, out, "tagging")
         print_summary(summary, job.context(), output)
+        if options.plot is not None:
+            draw_from_table(options.plot, summary, table)
         end_with_unreadable(summary.failures, tolerate_failures, out)
         return
-    if len(recordings) != 1 and (is_event_file or options.plot is not None):
-        name, kind = ("--out", out) if is_event_file else ("--plot", options.plot)
-        raise SpectrimError(
-            f"{name} {kind} is for one recording; {len(recordings)} are given. Pass one "
-            "recording, or write the events of all to a table, such as --out events.csv."
-        )
+    recordings, tracks, plots = _files(recordings, out, options.plot)
     labels, channel, rate = job.runner.labels, table.channel, job.runner.sample_rate
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, str]] = []
@@ -145,8 +140,11 @@ def report_events(
         rows += [{"file": recording.path} | asdict(event) for event in events]
         if result.starts and not events:
             reasons.append(_reason(result, table.rule, labels))
-        if result.starts:
-            _write_files(recording, result, events, options.plot, out, channel, rate)
+        if result.starts and tracks:
+            write_event_file(tracks[result.number], events, recording, channel, rate)
+        if result.starts and plots:
+            span = (result.starts[0], result.ends[-1])
+            draw(plots[result.number], events, recording, span, channel)
     _note_reasons(reasons, len(recordings))
     context = {"events": table.settings() | {"hop": job.hop}} | job.context()
     failed = [{"file": name, "error": message} for name, message in failures]
@@ -159,29 +157,33 @@ def report_events(
     end_with_failures((message for _, message in failures), tolerate_failures)
 
 
-def _write_files(
-    recording: Recording,
-    result: SoundOutput,
-    events: Sequence[Event],
-    plot: Path | None,
-    out: Path | None,
-    channel: Channel,
-    rate: int,
-) -> None:
-    from ..common.files import make_folder
+def _files(
+    recordings: Sequence[Recording], out: Path | None, plot: Path | None
+) -> tuple[Sequence[Recording], list[Path], list[Path]]:
+    """The recordings to compute, and for each the path of its label track and of its plot.
 
-    if out is not None:
-        from ..deploy.event_files import write_events
+    Recordings whose label tracks exist are left out if `out` stands for several files.
+    """
+    from ..deploy.recordings.inputs import without_repeated
 
-        make_folder(out.parent)
-        written = write_events(out, events, recording.path, channel, rate)
-        complain("written", str(written))
-    if plot is not None:
-        from ..analysis.figures.timeline import draw_timeline
-
-        make_folder(plot.parent)
-        span = (result.starts[0], result.ends[-1])
-        complain("written", str(draw_timeline(plot, recording.path, events, span, channel)))
+    if out is None and plot is None:
+        return recordings, [], []
+    recordings = without_repeated(recordings)
+    if out is not None and has_name(out):
+        tracks = files_of(out, "--out", recordings)
+        missing = [
+            (r, track) for r, track in zip(recordings, tracks, strict=True) if not track.exists()
+        ]
+        if num_kept := len(recordings) - len(missing):
+            complain(
+                "note",
+                f"{num_kept:,} of {len(recordings):,} files for --out {out} exist and are kept, "
+                "because they may contain corrections. Delete a file to write it again.",
+            )
+        recordings = [recording for recording, _ in missing]
+    tracks = [] if out is None else files_of(out, "--out", recordings)
+    plots = [] if plot is None else files_of(plot, "--plot", recordings)
+    return recordings, tracks, plots
 
 
 def _note_options_without_effect(job: TableJob, rule: EventRule) -> None:

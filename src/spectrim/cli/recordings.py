@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ from .tables import print_text
 
 if TYPE_CHECKING:
     from ..deploy.recordings.inputs import Recording
-    from ..deploy.recordings.job import Summary
+    from ..deploy.recordings.job import Engine, Summary
     from ..deploy.recordings.progress import JobProgress
     from ..deploy.recordings.tables import Table
     from ..deploy.runner import Runner
@@ -41,8 +42,9 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT...",
-        help="Sound files, folders, quoted patterns such as 'field/**/*.wav', manifests, or text "
-        "files with one path per line.",
+        help="Sound files, folders, quoted patterns such as 'field/**/*.wav', manifests, text "
+        "files with one path per line, or data sets of Hugging Face datasets (Parquet files, "
+        "folders of save_to_disk).",
     ),
 ]
 TABLE_OUT_HELP = (
@@ -58,6 +60,22 @@ Tolerate = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Decoding threads. Default: one per core, at most 8."),
+]
+
+
+class EngineName(StrEnum):
+    """Where a table is computed."""
+
+    local = "local"
+    ray = "ray"
+
+
+EngineOption = Annotated[
+    EngineName,
+    output_option(
+        help="With --out: local computes the table in this process; ray computes it on the Ray "
+        "cluster in RAY_ADDRESS, or on one that it starts on this machine."
+    ),
 ]
 ModelOrOnnx = Annotated[
     str | None,
@@ -99,6 +117,17 @@ def loaded_runner(
     return model, torch_runner(loaded)
 
 
+def engine_of(name: EngineName, out: Path | None) -> Engine | None:
+    """The engine that --engine names; None: this process."""
+    if name == EngineName.local:
+        return None
+    if out is None:
+        raise SpectrimError("--engine ray requires --out, such as --out tags.parquet.")
+    from ..integrations.ray import rows_with_ray
+
+    return rows_with_ray
+
+
 @contextmanager
 def job_progress(description: str) -> Iterator[JobProgress]:
     """A line on stderr that says how far a job is; a line a minute where it is not a terminal."""
@@ -135,6 +164,7 @@ class TableJob:
 
     Attributes:
         runner: the model; name: its name. The others are the options of the same names.
+        engine: computes tables; None: this process.
     """
 
     runner: Runner
@@ -142,6 +172,7 @@ class TableJob:
     hop: float | None
     batch_size: int
     workers: int | None
+    engine: Engine | None = None
 
     def context(self) -> dict[str, Any]:
         """How results were computed."""
@@ -167,7 +198,7 @@ class TableJob:
 
     def write(self, table: Table, recordings: Sequence[Recording], out: Path, verb: str) -> Summary:
         """Write a table, or continue it, with progress and notes on stderr."""
-        from ..deploy.recordings.job import write_table
+        from ..deploy.recordings.job import rows_of_recordings, write_table
 
         begun = time.monotonic()
         message = f"interrupted; run the same command again to continue {out}."
@@ -183,6 +214,7 @@ class TableJob:
                 workers=self.workers,
                 watcher=watcher,
                 note=lambda text: complain("note", text),
+                engine=self.engine or rows_of_recordings,
             )
         if summary.num_repeated:
             complain(

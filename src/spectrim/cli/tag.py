@@ -15,6 +15,8 @@ from .output import OutputWithCsv, end_with_failures
 from .plan_options import NewPlan
 from .recordings import (
     TABLE_OUT_HELP,
+    EngineName,
+    EngineOption,
     Hop,
     Inputs,
     ModelOrOnnx,
@@ -22,6 +24,7 @@ from .recordings import (
     Tolerate,
     Workers,
     end_with_unreadable,
+    engine_of,
     loaded_runner,
     print_summary,
 )
@@ -76,6 +79,7 @@ def command(
         ),
     ] = None,
     workers: Workers = None,
+    engine: EngineOption = EngineName.local,
     out: Annotated[
         Path | None,
         output_option(
@@ -114,6 +118,7 @@ def command(
             format_of(out)  # before the model is loaded
         if output.format.value == "csv":
             raise SpectrimError(f"--format csv prints rows, but --out writes them to {out}.")
+    rows_engine = engine_of(engine, out)
     by_label = {} if thresholds is None else read_thresholds(thresholds)
     if threshold is None:
         threshold = DEFAULT_THRESHOLD if events.events else 0.0
@@ -122,12 +127,12 @@ def command(
     minimum = class_thresholds(by_label, runner.labels, threshold, str(thresholds))
     recordings = recordings_of(files)
     if events.events:
-        job = TableJob(runner, name, event_hop(runner, hop), batch_size, workers)
+        job = TableJob(runner, name, event_hop(runner, hop), batch_size, workers, rows_engine)
         event_table = EventTable(runner, channel, events.rule(minimum))
         report_events(job, event_table, recordings, events, out, output, tolerate_failures)
         return
     labels = TagTable(runner, aggregate, channel, top or TOP, minimum)
-    job = TableJob(runner, name, hop, batch_size, workers)
+    job = TableJob(runner, name, hop, batch_size, workers, rows_engine)
     if out is None:
         rows, failures = _tagged(job, labels, recordings)
         _emit(rows, failures, job.context(), output)

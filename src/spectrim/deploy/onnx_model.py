@@ -53,6 +53,10 @@ class OnnxModel(Runner):
         self.macs = self.metadata.macs
         self.quantization = self.metadata.quantization
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker in another process opens the file itself: a session cannot be pickled.
+        return type(self), (os.path.abspath(self.path), self.backend, self.threads)
+
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Waveforms (samples,) float32, mono at `sample_rate`, to (batch, classes) float32.
 

@@ -90,14 +90,21 @@ def _decode(
         return SpectrimError(recording.problem)
     try:
         part = (recording.start, recording.end)
-        for window in windows(recording.path, size, hop, channel, *part, rate):
+        for window in windows(recording.sound(), size, hop, channel, *part, rate):
             if not buffers.put(number, window):
                 break
     except SpectrimError as error:
-        return error
+        return _with_path(error, recording)
     except OSError as error:
         return SpectrimError(f"{recording.path}: {error.strerror or error}.")
     return None
+
+
+def _with_path(error: SpectrimError, recording: Recording) -> SpectrimError:
+    """An error that names the recording, also if its sound has no name or another one."""
+    if recording.load is None or str(error).startswith(recording.path):
+        return error
+    return SpectrimError(f"{recording.path}: {error}")
 
 
 class _Buffers:

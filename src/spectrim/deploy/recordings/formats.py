@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +44,14 @@ class TableFormat(ABC):
     def encode(self, rows: Sequence[Row]) -> bytes:
         """The rows of one recording."""
 
+    @abstractmethod
+    def read(self, out: Path) -> Iterator[Row]:
+        """The rows of a finished output; None for cells that are empty.
+
+        Raises:
+            SpectrimError: the file is damaged.
+        """
+
     def finish(self, rows: Path, out: Path, record: dict[str, Any]) -> None:  # noqa: B027
         """Make the output from the file of rows; `record` says how they were computed."""
 
@@ -61,6 +69,20 @@ class Csv(TableFormat):
     def encode(self, rows: Sequence[Row]) -> bytes:
         """One line per row."""
         return self._lines([self._cells(row) for row in rows])
+
+    def read(self, out: Path) -> Iterator[Row]:
+        """The rows, with numbers as numbers."""
+        with out.open(encoding="utf-8", newline="") as file:
+            for cells in csv.DictReader(file):
+                yield {column.name: self._value(column, cells) for column in self.columns}
+
+    def _value(self, column: Column, cells: dict[str, str]) -> Any:
+        texts = [cells[name] for name in names_of_columns([column])]
+        if texts[0] == "":
+            return None
+        if column.width:
+            return np.array(texts, np.float32)
+        return texts[0] if column.kind == "text" else float(texts[0])
 
     def _cells(self, row: Row) -> list[Any]:
         cells: list[Any] = []
@@ -102,6 +124,11 @@ class JsonLines(TableFormat):
             for row in rows
         ]
         return "".join(line + "\n" for line in lines).encode()
+
+    def read(self, out: Path) -> Iterator[Row]:
+        """The rows."""
+        with out.open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
 
 
 def plain(value: Any) -> Any:

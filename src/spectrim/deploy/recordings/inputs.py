@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...audio.formats import OTHER_SUFFIXES, SUFFIXES
+from ...audio.sounds import Sound
 from ...common.errors import SpectrimError
 from ...common.parse import read_text
 from ...data.manifest import read_data
@@ -30,6 +31,7 @@ class Recording:
         start, end: seconds of the part; None: from the start of the file, to its end.
         problem: why it cannot be read, if that is known before decoding.
         weight: bytes of the file, or the share of this part; measures progress.
+        load: returns what is decoded; None: the file at `path`.
     """
 
     path: str
@@ -37,11 +39,20 @@ class Recording:
     end: float | None = None
     problem: str | None = None
     weight: float = 0.0
+    load: Callable[[], Sound] | None = field(default=None, compare=False)
 
     @property
     def key(self) -> Key:
         """See `Key`."""
         return os.path.abspath(self.path), self.start, self.end
+
+    def sound(self) -> Sound:
+        """What is decoded.
+
+        Raises:
+            SpectrimError: it cannot be loaded.
+        """
+        return self.path if self.load is None else self.load()
 
 
 def recordings_of(inputs: Iterable[str | os.PathLike[str]]) -> list[Recording]:
@@ -49,7 +60,8 @@ def recordings_of(inputs: Iterable[str | os.PathLike[str]]) -> list[Recording]:
 
     Args:
         inputs: folders, sound files, patterns such as "field/**/*.wav", manifests (CSV or the
-            reference's JSON), and text files with one path per line, relative to the text file.
+            reference's JSON), text files with one path per line, relative to the text file, and
+            data sets of `datasets` on disk (see `audio_rows`).
 
     Returns:
         Recordings. An input that cannot be listed is one recording with a `problem`.
@@ -72,6 +84,10 @@ def without_repeated(recordings: Sequence[Recording]) -> list[Recording]:
 
 
 def _listed(path: Path) -> list[Recording]:
+    from .audio_rows import is_data_set, recordings_in_data_set
+
+    if is_data_set(path):
+        return recordings_in_data_set(path)
     if path.is_dir():
         return [Recording(str(file)) for file in sound_files(path)]
     suffix = path.suffix.lower()

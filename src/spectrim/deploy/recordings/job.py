@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...common.errors import SpectrimError
 from ...common.files import make_folder
@@ -18,7 +18,7 @@ from .decode_ahead import decoded_ahead, default_workers
 from .formats import format_of
 from .inputs import Recording, without_repeated
 from .journal import Journal
-from .tables import Table
+from .tables import Row, Table
 
 BATCHES_AHEAD = 2  # decoded windows that wait, in batches
 MAY_CHANGE = ("batch_size", "threads", "device", "versions", "compile_s")
@@ -39,6 +39,39 @@ class Watcher:
 
 
 @dataclass(frozen=True)
+class RecordingRows:
+    """The rows of a recording that is done.
+
+    Attributes:
+        recording: the recording.
+        rows: of the table, without cells that are empty.
+        seconds: of sound that was computed.
+        error: why it failed; None if it did not.
+    """
+
+    recording: Recording
+    rows: list[Row]
+    seconds: float
+    error: str | None
+
+
+class Engine(Protocol):
+    """Computes the rows of recordings, in their order; arguments as `rows_of_recordings`."""
+
+    def __call__(
+        self,
+        table: Table,
+        recordings: Sequence[Recording],
+        *,
+        hop: float | None = None,
+        batch_size: int = 8,
+        workers: int | None = None,
+        watcher: Watcher | None = None,
+    ) -> Generator[RecordingRows]:
+        """Yield the rows of each recording."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a job did.
 
@@ -49,6 +82,7 @@ class Summary:
         num_repeated: left out, because they are listed more than once.
         seconds: of sound in the table.
         failures: path and reason of each recording with an error, by earlier calls as well.
+        lengths: each recording, and its seconds of sound in the table.
     """
 
     out: Path
@@ -57,6 +91,7 @@ class Summary:
     num_repeated: int
     seconds: float
     failures: list[tuple[str, str]]
+    lengths: list[tuple[Recording, float]]
 
 
 def outputs_of(
@@ -101,6 +136,38 @@ def outputs_of(
             yield recording, output
 
 
+def rows_of_recordings(
+    table: Table,
+    recordings: Sequence[Recording],
+    *,
+    hop: float | None = None,
+    batch_size: int = 8,
+    workers: int | None = None,
+    watcher: Watcher | None = None,
+) -> Generator[RecordingRows]:
+    """The rows of recordings, in their order, computed in this process: the default engine.
+
+    Args:
+        table: makes rows from the outputs of its model; the others are as for `outputs_of`.
+
+    Raises:
+        SpectrimError: as `outputs_of`.
+    """
+    outputs = outputs_of(
+        table.runner,
+        table,
+        recordings,
+        hop=hop,
+        batch_size=batch_size,
+        workers=workers,
+        watcher=watcher,
+    )
+    with contextlib.closing(outputs):
+        for recording, output in outputs:
+            error = None if output.error is None else str(output.error)
+            yield RecordingRows(recording, table.rows(recording, output), output.seconds, error)
+
+
 def write_table(
     runner: Runner,
     table: Table,
@@ -113,6 +180,7 @@ def write_table(
     workers: int | None = None,
     watcher: Watcher | None = None,
     note: Callable[[str], None] = lambda text: None,
+    engine: Engine = rows_of_recordings,
 ) -> Summary:
     """Write a table of recordings, or continue one that was interrupted.
 
@@ -121,6 +189,7 @@ def write_table(
         model: the name of the model, for the journal.
         hop, batch_size, workers, watcher: as for `outputs_of`.
         note: called with a sentence for the user.
+        engine: computes the rows.
 
     Raises:
         SpectrimError: the output belongs to another job, model or settings, or another process
@@ -145,8 +214,7 @@ def write_table(
         if num_resumed:
             note(f"{out}: {num_resumed:,} of {len(chosen):,} recordings are done already.")
         if remaining or not journal.is_finished:
-            outputs = outputs_of(
-                runner,
+            results = engine(
                 table,
                 remaining,
                 hop=hop,
@@ -154,18 +222,24 @@ def write_table(
                 workers=workers,
                 watcher=watcher,
             )
-            with journal.opened() as add, contextlib.closing(outputs):
-                for recording, output in outputs:
-                    error = None if output.error is None else str(output.error)
-                    add(recording, table.rows(recording, output), output.seconds, error)
+            with journal.opened() as add, contextlib.closing(results):
+                for done in results:
+                    add(done.recording, done.rows, done.seconds, done.error)
             journal.finish()
         failures = [
             (recording.path, error)
             for recording in chosen
             if (error := journal.entries[recording.key].error) is not None
         ]
-        num_repeated = len(recordings) - len(chosen)
-        return Summary(out, len(chosen), num_resumed, num_repeated, journal.seconds, failures)
+        return Summary(
+            out,
+            num_recordings=len(chosen),
+            num_resumed=num_resumed,
+            num_repeated=len(recordings) - len(chosen),
+            seconds=journal.seconds,
+            failures=failures,
+            lengths=[(recording, journal.entries[recording.key].seconds) for recording in chosen],
+        )
 
 
 def _settings(runner: Runner, table: Table, step: int, context: dict[str, Any]) -> dict[str, Any]:

@@ -48,12 +48,21 @@ class Parquet(TableFormat):
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         """A record batch as a message of an Arrow stream."""
+        return self.record_batch(rows).serialize().to_pybytes()
+
+    def record_batch(self, rows: Sequence[Row]) -> pyarrow.RecordBatch:
+        """Rows as a record batch of the schema."""
         arrays = [
             _array([row.get(column.name) for row in rows], column, field.type)
             for column, field in zip(self.columns, self.schema, strict=True)
         ]
-        batch = pyarrow.record_batch(arrays, schema=self.schema)
-        return batch.serialize().to_pybytes()
+        return pyarrow.record_batch(arrays, schema=self.schema)
+
+    def read(self, out: Path) -> Iterator[Row]:
+        """The rows, row group after row group."""
+        with _readable(out), pyarrow.parquet.ParquetFile(out) as file:
+            for batch in file.iter_batches(self._group_rows()):
+                yield from batch.to_pylist()
 
     def finish(self, rows: Path, out: Path, record: dict[str, Any]) -> None:
         """Write the Parquet file from the stream, in row groups of a useful size."""

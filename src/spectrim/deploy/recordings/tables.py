@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ...audio.channels import Channel, check_channel
 from ...common.errors import SpectrimError
-from ..events import EventRule
+from ..events import Event, EventRule
 from ..runner import Runner
 from ..tag import aggregated, check_aggregate, check_top, labels_of
 from ..thresholds import Thresholds, class_thresholds, plain_thresholds
@@ -86,13 +86,13 @@ class Table(ABC):
 
     def rows(self, recording: Recording, output: SoundOutput) -> list[Row]:
         """The rows of a recording, without cells that are empty."""
-        name = _storable(recording.path)
+        name = storable(recording.path)
         rows: list[Row] = [
             {"file": name, "channel": str(self.channel)} | cells for cells in self.cells_of(output)
         ]
         if output.error is not None:
             failed: Row = {"file": name, "start": recording.start, "end": recording.end}
-            error = _storable(str(output.error))
+            error = storable(str(output.error))
             rows.append(failed | {"channel": str(self.channel), "status": FAILED, "error": error})
         return rows
 
@@ -186,6 +186,17 @@ class EventTable(Table):
             start, end = round(output.starts[0], 3), round(output.ends[-1], 3)
             yield {"start": start, "end": end, "status": NO_EVENT}
 
+    def events_in(self, rows: Sequence[Row], span: tuple[float, float]) -> list[Event]:
+        """The events of rows that lie between two seconds."""
+        events = [
+            Event(*(row[column] for column in ("label", "start", "end", "peak", "mean")))
+            for row in rows
+            if row["status"] == OK
+        ]
+        # Times in tables have three decimals.
+        first, last = span[0] - 0.001, span[1] + 0.001
+        return [event for event in events if first <= event.start and event.end <= last]
+
 
 @dataclass
 class WideTable(WindowTable):
@@ -249,6 +260,6 @@ def names_of_columns(columns: Sequence[Column]) -> list[str]:
     return names
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """A text as UTF-8 can store it: bytes of a file name that are no UTF-8 become "\\udc80"."""
     return text.encode("utf-8", "backslashreplace").decode()

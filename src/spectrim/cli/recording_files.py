@@ -1,0 +1,109 @@
+"""Files of single recordings: label tracks, selection tables and pictures of timelines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..common.errors import SpectrimError
+from .output import complain
+
+if TYPE_CHECKING:
+    from ..audio.channels import Channel
+    from ..deploy.events import Event
+    from ..deploy.recordings.inputs import Recording
+    from ..deploy.recordings.job import Summary
+    from ..deploy.recordings.tables import EventTable
+
+NAME = "{name}"
+"""Stands for the name of a recording in `--out labels/{name}.txt`."""
+
+
+def has_name(pattern: Path | None) -> bool:
+    """Whether a path stands for one file for each recording."""
+    return pattern is not None and NAME in str(pattern)
+
+
+def files_of(pattern: Path, option: str, recordings: Sequence[Recording]) -> list[Path]:
+    """The path of the file for each recording; `{name}` stands for the name without its suffix.
+
+    Raises:
+        SpectrimError: one file for several recordings.
+    """
+    from ..deploy.event_files import EVENT_FILES
+
+    if not recordings:
+        return []
+    if not has_name(pattern) and len(recordings) != 1:
+        suffixes = (suffix for suffix in EVENT_FILES if pattern.name.lower().endswith(suffix))
+        suffix = next(suffixes, pattern.suffix)
+        example = pattern.with_name(NAME + suffix)
+        raise SpectrimError(
+            f"{option} {pattern} is one file, but {len(recordings)} recordings are given. To write "
+            f'one file for each, pass {option} "{example}".'
+        )
+    files: dict[Path, Recording] = {}
+    for recording in recordings:
+        file = Path(str(pattern).replace(NAME, _name_of(recording)))
+        if (other := files.setdefault(file, recording)) is not recording:
+            raise SpectrimError(
+                f"{option} {pattern}: {other.path} and {recording.path} would both become {file}. "
+                "Run the command once for each folder."
+            )
+    return list(files)
+
+
+def write_event_file(
+    out: Path, events: Sequence[Event], recording: Recording, channel: Channel, rate: int
+) -> None:
+    """Write a label track or selection table, and say so."""
+    from ..common.files import make_folder
+    from ..deploy.event_files import write_events
+
+    make_folder(out.parent)
+    complain("written", str(write_events(out, events, recording.path, channel, rate)))
+
+
+def draw(
+    plot: Path,
+    events: Sequence[Event],
+    recording: Recording,
+    span: tuple[float, float],
+    channel: Channel,
+) -> None:
+    """Draw the timeline of a recording, and say so.
+
+    Args:
+        span: start and end in seconds.
+    """
+    from ..analysis.figures.timeline import draw_timeline
+    from ..common.files import make_folder
+
+    make_folder(plot.parent)
+    complain("written", str(draw_timeline(plot, recording.sound(), events, span, channel)))
+
+
+def draw_from_table(plot: Path, summary: Summary, table: EventTable) -> None:
+    """Draw the timelines of the recordings of a table, whichever call computed them."""
+    from ..deploy.recordings.formats import format_of
+    from ..deploy.recordings.tables import storable
+
+    files = files_of(plot, "--plot", [recording for recording, _ in summary.lengths])
+    rows = list(format_of(summary.out)(table.columns).read(summary.out))
+    for (recording, seconds), file in zip(summary.lengths, files, strict=True):
+        if not seconds:
+            continue  # it cannot be read
+        start = recording.start or 0.0
+        span = (start, start + seconds)
+        rows_of_file = [row for row in rows if row["file"] == storable(recording.path)]
+        draw(file, table.events_in(rows_of_file, span), recording, span, table.channel)
+
+
+def _name_of(recording: Recording) -> str:
+    """The name of a file without its suffix; of a part, with its start and end in seconds."""
+    name = Path(recording.path).stem
+    if recording.start is None and recording.end is None:
+        return name
+    end = "" if recording.end is None else f"{recording.end:g}"
+    return f"{name}-{recording.start or 0:g}-{end}"

@@ -1,0 +1,252 @@
+"""`--engine ray`: the rows of the default engine, on a local cluster and on a stand-in for Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from loudness import Loudness, run_job, write_recordings
+from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.deploy.recordings.tables import EmbeddingTable, EventTable, TagTable, WideTable
+from written_tables import expected_rows, read_table
+
+pyarrow = pytest.importorskip("pyarrow", reason="Ray Data needs it: pip install pyarrow")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_recordings(tmp_path_factory.mktemp("ray") / "recordings")
+
+
+class FakeDataset:
+    """Runs `map_batches` in this process, block by block, as Ray Data orders blocks."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def map_batches(self, worker, *, fn_constructor_kwargs, **options):
+        self.worker, self.options = worker(**fn_constructor_kwargs), options
+        return self
+
+    def iter_batches(self, **options):
+        yield from map(self.worker, self.blocks)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The engine on a stand-in for Ray with two nodes of four CPUs; `engine.datasets` are made."""
+    error = type("RayError", (Exception,), {})
+    names = ("RayActorError", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError")
+    exceptions = types.SimpleNamespace(
+        RayError=error, **{name: type(name, (error,), {}) for name in names}
+    )
+    ray, data = types.ModuleType("ray"), types.ModuleType("ray.data")
+    ray.exceptions, ray.data = exceptions, data
+    ray.is_initialized = lambda: True
+    ray.put = ray.get = lambda value: value
+    ray.nodes = lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}] * 2
+    settings = types.SimpleNamespace(execution_options=types.SimpleNamespace())
+    data.DataContext = types.SimpleNamespace(get_current=lambda: settings)
+    data.ActorPoolStrategy = dict
+    datasets = []
+
+    def from_arrow(blocks):
+        datasets.append(FakeDataset(blocks))
+        return datasets[-1]
+
+    data.from_arrow = from_arrow
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    monkeypatch.delitem(sys.modules, "spectrim.integrations.ray", raising=False)
+    import spectrim.integrations.ray as module
+
+    yield types.SimpleNamespace(rows=module.rows_with_ray, module=module, datasets=datasets)
+    sys.modules.pop("spectrim.integrations.ray", None)
+
+
+def tables(runner):
+    return {
+        "tag.csv": TagTable(runner, None, "mix"),
+        "tag.jsonl": TagTable(runner, "mean", 0, 1, 0.2),
+        "wide.csv": WideTable(runner, None, "mix"),
+        "wide.parquet": WideTable(runner, "maximum", "mix"),
+        "embed.csv": EmbeddingTable(runner, None, "mix"),
+        "embed.parquet": EmbeddingTable(runner, None, "mix"),
+        "events.jsonl": EventTable(runner, "loudest"),
+    }
+
+
+@pytest.mark.parametrize("name", list(tables(Loudness())))
+def test_every_table_equals_that_of_the_default_engine(folder, tmp_path, engine, name, monkeypatch):
+    """Bytes, so neither the order nor the digits of a number may differ."""
+    monkeypatch.setattr(engine.module, "MAX_RECORDINGS", 3)
+    for place in ("local", "ray"):
+        (tmp_path / place).mkdir()
+    run_job(folder, tmp_path / "local" / name, table=tables(Loudness())[name])
+    summary = run_job(
+        folder, tmp_path / "ray" / name, table=tables(Loudness())[name], engine=engine.rows
+    )
+    ours, expected = (tmp_path / place / name for place in ("ray", "local"))
+    if name.endswith("parquet"):
+        assert read_table(ours) == read_table(expected)
+    else:
+        assert ours.read_bytes() == expected.read_bytes()
+    (dataset,) = engine.datasets
+    assert [block.num_rows for block in dataset.blocks] == [3, 3, 3, 2]
+    assert dataset.options["compute"] == {"min_size": 1, "max_size": 8}
+    assert len(summary.failures) in (4, 5) and summary.num_recordings == 11
+
+
+def test_tasks_hold_few_bytes(folder, engine, monkeypatch):
+    from spectrim.deploy.recordings.inputs import recordings_of
+
+    recordings = recordings_of([folder])
+    monkeypatch.setattr(engine.module, "MAX_BYTES", 300_000)
+    tasks = engine.module._tasks(recordings)
+    numbers = [task.column("#number").to_pylist() for task in tasks]
+    assert [number for task in numbers for number in task] == list(range(11)), (
+        "each recording once, in order"
+    )
+    assert max(map(len, numbers)) > 1
+    for task in numbers:
+        size = sum(recordings[number].weight for number in task)
+        assert size <= 300_000 or len(task) == 1
+
+
+def test_a_ray_job_goes_on_with_the_default_engine(folder, tmp_path, engine):
+    out = tmp_path / "tags.csv"
+    run_job(folder, out, inputs=[folder / "x.wav", folder / "e.wav"], engine=engine.rows)
+    assert run_job(folder, out, inputs=[folder]).num_resumed == 2
+    assert run_job(folder, out, inputs=[folder], engine=engine.rows).num_resumed == 11
+    assert len(engine.datasets) == 1, "a finished job starts no cluster"
+
+
+def test_notices_of_workers_reach_the_user(tmp_path, engine):
+    import numpy as np
+    import soundfile
+
+    path = tmp_path / "cut.wav"
+    soundfile.write(path, np.zeros(160_000), 16_000)
+    os.truncate(path, 32_044)
+    with pytest.warns(SpectrimNotice, match=r"cut\.wav: only 1\.0 s of the 10\.0 s"):
+        run_job(tmp_path, tmp_path / "tags.csv", inputs=[path], engine=engine.rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("RayActorError", "a Ray worker died several times"),
+        ("WorkerCrashedError", "a Ray worker died several times"),
+        ("OutOfMemoryError", "a Ray worker died several times"),
+        ("RayError", r"a Ray worker failed \(no port\)\. The rows of finished"),
+    ],
+)
+def test_errors_of_ray_are_sentences_and_keep_rows(
+    folder, tmp_path, engine, monkeypatch, name, words
+):
+    module = sys.modules["ray"]
+    kind = getattr(module.exceptions, name)
+    real = FakeDataset.iter_batches
+
+    def dies(self, **options):
+        batches = real(self, **options)
+        yield next(batches)
+        raise kind("no port\nmore lines")
+
+    monkeypatch.setattr(engine.module, "MAX_RECORDINGS", 3)
+    monkeypatch.setattr(FakeDataset, "iter_batches", dies)
+    out = tmp_path / "tags.csv"
+    with pytest.raises(SpectrimError, match=words):
+        run_job(folder, out, engine=engine.rows)
+    monkeypatch.setattr(FakeDataset, "iter_batches", real)
+    assert run_job(folder, out, engine=engine.rows).num_resumed == 3
+    assert read_table(out) == expected_rows(folder=folder)
+
+
+def test_models_that_cannot_run_there(folder, tmp_path, engine):
+    for attributes, words in (
+        ({"is_compiled": True}, "Leave out --compile"),
+        ({"device": types.SimpleNamespace(type="mps")}, "not on mps"),
+        ({"device": types.SimpleNamespace(type="cuda")}, "the Ray cluster has none"),
+    ):
+        runner = Loudness()
+        vars(runner).update(attributes)
+        with pytest.raises(SpectrimError, match=words):
+            run_job(folder, tmp_path / "tags.csv", runner=runner, engine=engine.rows)
+
+
+def test_without_ray_the_way_out_is_named(folder, tmp_path, monkeypatch):
+    from calls import call_spectrim
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "spectrim.integrations.ray", raising=False)
+    done = call_spectrim(("tag", folder, "--engine", "ray", "--out", "tags.csv"), tmp_path)
+    assert done.returncode == 2 and "--engine ray requires the package ray[data]" in done.stderr
+    done = call_spectrim(("tag", folder, "--engine", "ray"), tmp_path)
+    assert done.returncode == 2 and "--engine ray requires --out" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+class Dies(Loudness):
+    """Kills its process at the first window of so many processes, which leave a file each."""
+
+    def __init__(self, marks: Path, times: int) -> None:
+        super().__init__()
+        self.marks, self.times = marks, times
+
+    def probabilities(self, waveforms):
+        if len(list(self.marks.iterdir())) < self.times:
+            (self.marks / str(os.getpid())).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().probabilities(waveforms)
+
+
+@pytest.mark.slow
+def test_a_local_cluster_has_the_rows_of_the_default_engine(tmp_path, monkeypatch):
+    """One cluster for all: the command, embeddings, a worker that dies once, and one that dies."""
+    ray = pytest.importorskip("ray", reason="it runs the job: pip install 'ray[data]'")
+    from calls import call_spectrim
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    folder = write_recordings(tmp_path / "recordings")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        from spectrim.integrations import ray as engine
+
+        monkeypatch.setattr(engine, "MAX_RECORDINGS", 4)
+        for verb in ("tag", "embed"):
+            for place in ("local", "ray"):
+                done = call_spectrim(
+                    (verb, "recordings", "--model", "ast-digits", "--threads", "1", "--engine",
+                     place, "--out", f"{verb}-{place}.jsonl", "--tolerate-failures"),
+                    tmp_path,
+                )  # fmt: skip
+                assert done.returncode == 0, done.stderr
+            ours, expected = (
+                read_table(tmp_path / f"{verb}-{place}.jsonl") for place in ("ray", "local")
+            )
+            assert len(ours) == len(expected)
+            for row, other in zip(ours, expected, strict=True):
+                for key, value in other.items():
+                    numbers = isinstance(value, (float, list))
+                    assert row[key] == (pytest.approx(value, abs=1e-5) if numbers else value)
+        out = tmp_path / "tags.csv"
+        marks = tmp_path / "once"
+        marks.mkdir()
+        run_job(folder, out, runner=Dies(marks, 1), engine=engine.rows_with_ray)
+        assert read_table(out) == expected_rows(folder=folder)
+        assert len(list(marks.iterdir())) == 1
+        out, marks = tmp_path / "always.csv", tmp_path / "always"
+        marks.mkdir()
+        with pytest.raises(SpectrimError, match="a Ray worker died several times"):
+            run_job(folder, out, runner=Dies(marks, 100), engine=engine.rows_with_ray)
+        run_job(folder, out, engine=engine.rows_with_ray)
+        assert read_table(out) == expected_rows(folder=folder)
+    finally:
+        ray.shutdown()
