@@ -56,8 +56,8 @@ def test_parts_of_files(folder):
     path = str(folder / "x.wav")
     rows = TagBatches(Loudness(), top=1)({"path": [path] * 2, "start": [0, 2.5], "end": [1, None]})
     samples = read(path)
-    parts = [samples[:RATE]] + [samples[start : start + RATE] for start in (40_000, 56_000, 64_000)]
-    assert rows.column("start").to_pylist() == [0, 2.5, 3.5, 4.0]
+    parts = [samples[:RATE]] + [samples[start : start + RATE] for start in (40_000, 56_000, 72_000)]
+    assert rows.column("start").to_pylist() == [0, 2.5, 3.5, 4.5]
     peaks = [np.abs(part).max() for part in parts]
     assert rows.column("probability").to_pylist() == pytest.approx(peaks, abs=1e-6)
 
@@ -108,7 +108,7 @@ def test_events_and_embeddings(folder):
     assert [[row[k] for k in keys] for row in rows] == [[row[k] for k in keys] for row in expected]
     embed = EmbedBatches(Loudness())
     rows = embed({"path": [path, str(folder / "e.wav")]})
-    assert str(rows.schema.field("embedding").type) == "fixed_size_list<element: float>[3]"
+    assert rows.schema.field("embedding").type == pyarrow.list_(pyarrow.float32(), 3)
     values = rows.column("embedding").to_pylist()
     assert values[-1] is None and len(values) == 6
     samples = read(path)[:RATE]

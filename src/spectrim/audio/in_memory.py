@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -55,9 +56,12 @@ def from_library(sound: Any) -> Any:
             if not is_tensor(samples):
                 samples = _samples_first(_as_array(samples))
             return samples, sound["sampling_rate"]
-    for key in ("bytes", "path"):
-        if sound.get(key) is not None and not sound.keys() - {"bytes", "path"}:
-            return sound[key]
+    if not sound.keys() - {"bytes", "path"}:
+        if sound.get("bytes"):
+            return _NamedBytes(sound["bytes"], name_in(sound))
+        for key in ("bytes", "path"):
+            if sound.get(key) is not None:
+                return sound[key]
     keys = ", ".join(map(repr, sound))
     inner = next((key for key, value in sound.items() if isinstance(value, Mapping)), None)
     inner = "audio" if inner is None and is_audio_decoder(sound.get("audio")) else inner
@@ -68,6 +72,14 @@ def from_library(sound: Any) -> Any:
     )
     named = f"a dictionary with the keys {keys}" if sound else "an empty dictionary"
     raise SpectrimError(f"{named} is not a sound. {way_out}.")
+
+
+class _NamedBytes(io.BytesIO):
+    """The bytes of a file with its name, which errors mention."""
+
+    def __init__(self, data: bytes, name: str | None) -> None:
+        super().__init__(data)
+        self.name = name or "(bytes)"
 
 
 def name_in(sound: Mapping[Any, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -123,6 +124,10 @@ def engine_of(name: EngineName, out: Path | None) -> Engine | None:
         return None
     if out is None:
         raise SpectrimError("--engine ray requires --out, such as --out tags.parquet.")
+    if not os.environ.get("RAY_ADDRESS"):
+        # Ray reads this when it is imported. Its own cluster then listens on 127.0.0.1 only, on
+        # every system. By default it listens on all addresses.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     from ..integrations.ray import rows_with_ray
 
     return rows_with_ray

@@ -7,6 +7,7 @@ import copy
 import logging
 import os
 import warnings
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -32,9 +33,12 @@ from .map_batches import RecordingBatches
 
 MAX_RECORDINGS = 32  # of a task: enough to fill batches with windows of several recordings
 MAX_BYTES = 64 << 20  # of the recordings of a task; they are computed again if a worker dies
-ATTEMPTS_AGAIN = 2  # of a task whose worker dies, and of a worker
+MAX_ATTEMPTS = 3  # of a task whose worker dies; Ray Data alone repeats it for ever
 NUMBER, SECONDS, NOTES = "#number", "#seconds", "#notes"
 """Columns that workers add: index of the recording, its seconds of sound, and notices."""
+FAILURE = "#failure"
+"""The only column of a result that is no rows, but the reason why the job must end."""
+KEPT = "The rows of finished recordings are kept. Run the command again"
 
 
 def rows_with_ray(
@@ -55,7 +59,7 @@ def rows_with_ray(
         workers: decoding threads of each worker; None: as many as the CPUs of the worker.
 
     Raises:
-        SpectrimError: the model cannot run on the cluster; a worker dies repeatedly or fails.
+        SpectrimError: the model cannot run on the cluster; a worker fails, or dies repeatedly.
     """
     watcher = watcher or Watcher()
     watcher.start(recordings)
@@ -73,10 +77,13 @@ def rows_with_ray(
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        counts = ray.remote(_Attempts).options(num_cpus=0).remote()
         dataset = ray.data.from_arrow(_tasks(recordings)).map_batches(
             _Worker,
             fn_constructor_kwargs={
                 "table": ray.put(_portable(table)),
+                "attempts": counts,
+                "most_starts": place.count + MAX_ATTEMPTS,
                 "folder": os.getcwd(),
                 "threads": place.cpus,
                 "device": place.device,
@@ -90,14 +97,36 @@ def rows_with_ray(
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=place.count),
             num_cpus=place.cpus,
             num_gpus=place.gpus,
-            max_restarts=ATTEMPTS_AGAIN,
-            max_task_retries=ATTEMPTS_AGAIN,
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            if FAILURE in batch.column_names:
+                raise SpectrimError(batch.column(FAILURE)[0].as_py())
             for done in _results(batch, recordings, table.columns):
                 watcher.advance(done.recording.path, done.seconds)
                 watcher.done(done.recording, done.error)
                 yield done
+
+
+class _Attempts:
+    """Counts what workers begin, in a process that outlives them."""
+
+    def __init__(self) -> None:
+        self.tasks: Counter[int] = Counter()
+        self.num_starting = 0  # workers that have begun to load the model and have not finished
+
+    def begin_task(self, number: int) -> int:
+        """Count an attempt of a task, and return how many there are."""
+        self.tasks[number] += 1
+        return self.tasks[number]
+
+    def start(self) -> int:
+        """Count a worker that loads the model, and return how many do, or died in between."""
+        self.num_starting += 1
+        return self.num_starting
+
+    def started(self) -> None:
+        """Count a worker that has loaded the model."""
+        self.num_starting -= 1
 
 
 class _Worker(RecordingBatches):
@@ -105,12 +134,30 @@ class _Worker(RecordingBatches):
 
     Args:
         table: reference to the table, whose model is on the CPU.
+        attempts: actor of `_Attempts`.
+        most_starts: workers that may load the model at a time, with those that died meanwhile.
         folder: that relative paths begin in; another one is the current folder of a worker.
         threads: of PyTorch.
         device: of the model.
     """
 
-    def __init__(self, table: Any, folder: str, threads: int, device: str, **options: Any) -> None:
+    def __init__(
+        self,
+        table: Any,
+        attempts: Any,
+        most_starts: int,
+        folder: str,
+        threads: int,
+        device: str,
+        **options: Any,
+    ) -> None:
+        self._failure = None
+        if ray.get(attempts.start.remote()) > most_starts:
+            self._failure = (
+                f"Ray workers died while they loaded the model, such as for lack of memory. {KEPT} "
+                "to continue, with more --threads, so that fewer workers share the memory."
+            )
+            return
         with contextlib.suppress(OSError):
             os.chdir(folder)
         received = ray.get(table)
@@ -122,14 +169,26 @@ class _Worker(RecordingBatches):
             torch.set_num_threads(threads)
             received = replace(received, runner=torch_runner(received.runner.model.to(device)))
         super().__init__(received, **options)
+        ray.get(attempts.started.remote())
+        self._attempts = attempts
 
     def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
-        """Rows with the columns `NUMBER`, `SECONDS` and `NOTES`."""
+        """Rows with the columns `NUMBER`, `SECONDS` and `NOTES`; or `FAILURE`."""
+        if self._failure is not None:
+            return pyarrow.table({FAILURE: [self._failure]})
         recordings = [
             Recording(os.fsdecode(row.pop("path")), **row)
             for row in batch.drop_columns([NUMBER]).to_pylist()
         ]
         numbers = batch.column(NUMBER).to_pylist()
+        if ray.get(self._attempts.begin_task.remote(numbers[0])) > MAX_ATTEMPTS:
+            others = f" and the next {len(recordings) - 1}" if len(recordings) > 1 else ""
+            text = (
+                f"the Ray worker that computed {recordings[0].path}{others} died "
+                f"{MAX_ATTEMPTS} times, such as for lack of memory. {KEPT} to continue, with a "
+                "smaller --batch-size if memory is short."
+            )
+            return pyarrow.table({FAILURE: [text]})
         rows: list[Row] = []
         places: list[tuple[int, float]] = []
         with warnings.catch_warnings(record=True) as caught:
@@ -276,11 +335,15 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers by default
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # Output of workers would go to stdout, which is for results.
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if not os.environ.get("RAY_ADDRESS"):
+        options |= {"address": "local", "include_dashboard": False}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends statistics by default
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of its C++ part, on stderr
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        # Output of workers would go to stdout, which is for results.
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(**options)
     except (OSError, RuntimeError, ValueError) as error:
         raise SpectrimError(
             f"Ray cannot start or connect to a cluster ({_first_line(error)}). Check RAY_ADDRESS, "
@@ -302,26 +365,10 @@ def _explained() -> Iterator[None]:
 
 
 def _explanation(error: ray.exceptions.RayError) -> SpectrimError:
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    for cause in causes:
-        if isinstance(cause, SpectrimError):
-            return SpectrimError(str(cause))
-    dead = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError)
-    memory = ray.exceptions.OutOfMemoryError
-    if any(isinstance(cause, (*dead, memory, ray.exceptions.NodeDiedError)) for cause in causes):
-        return SpectrimError(
-            "a Ray worker died several times, such as for lack of memory. The rows of finished "
-            "recordings are kept. Run the command again to continue, with a smaller --batch-size "
-            "or fewer --threads if memory is short."
-        )
-    return SpectrimError(
-        f"a Ray worker failed ({_first_line(causes[-1])}). The rows of finished recordings are "
-        "kept. Run the command again to continue."
-    )
+    """The error of a worker, whose text ends with the last line of a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = (lines or [type(error).__name__])[-1].rstrip(".")
+    return SpectrimError(f"a Ray worker failed ({reason}). {KEPT} to continue.")
 
 
 def _first_line(error: BaseException) -> str:
