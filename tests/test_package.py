@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 import spectrim
@@ -57,3 +59,33 @@ def test_every_extra_has_its_packages_in_the_tested_constraints():
         }  # fmt: skip
         missing = names - pinned - {"openvino"}  # not part of the development extras
         assert not missing, f"{file} lacks {missing}"
+
+
+@pytest.fixture(scope="module")
+def long_description():
+    spec = importlib.util.spec_from_file_location("spectrim_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.long_description
+
+
+def test_links_of_the_readme_are_absolute_on_pypi_and_lead_to_files(long_description):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    url = "https://github.com/owner/name"
+    text = long_description(readme, url, "v0.1.0")
+    targets = re.findall(r"\]\(([^)]*)\)", text)
+    assert targets and all(target.startswith("https://") for target in targets)
+    inside = [target for target in targets if target.startswith(url)]
+    assert f"{url}/raw/v0.1.0/docs/method.png" in inside and len(inside) > 10
+    for target in inside:
+        path = re.fullmatch(rf"{url}/(?:raw|blob)/v0\.1\.0/([^#]+)(?:#.*)?", target)[1]
+        assert (ROOT / path).exists(), target
+    for code in re.findall(r"```.*?```", readme, re.DOTALL):
+        assert code in text
+
+
+def test_without_a_repository_links_are_their_text(long_description):
+    text = "a [b\nc](docs/d.md#e), [f](https://g.org) and ![h](i.png)."
+    assert long_description(text, None, "main") == "a b\nc, [f](https://g.org) and ."
+    expected = "a [b\nc](R/blob/main/docs/d.md#e), [f](https://g.org) and ![h](R/raw/main/i.png)."
+    assert long_description(text, "R", "main") == expected

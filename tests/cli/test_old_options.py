@@ -35,3 +35,12 @@ def test_the_old_load_key_works_and_prints_one_note(run):
     done = run("tag", "clips/0.wav", "--model", "model", "--json", "--load", "own_code=true")
     assert done.returncode == 0
     assert done.stderr.count("own_code is deprecated: use --load trust_code.") == 1
+
+
+def test_export_to_a_folder_writes_the_weights_of_convert_and_names_it(run, tmp_path):
+    words = ("model", "--keep-rate", "0.5", "--out")
+    old, new = run("export", *words, tmp_path / "old"), run("convert", *words, tmp_path / "new")
+    assert old.returncode == new.returncode == 0
+    assert "export to a folder is deprecated: use spectrim convert." in old.stderr
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "old" / name).read_bytes() == (tmp_path / "new" / name).read_bytes()

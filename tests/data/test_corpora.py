@@ -186,6 +186,25 @@ def test_arabic_speech_commands(tmp_path):
     }
 
 
+def test_joined_words_have_one_speaker_and_no_gap(tmp_path):
+    """Seven takes of one speaker, five of another with a missing one, five of a third."""
+    folder = tmp_path / "words"
+    rows = [(take, "a", "train") for take in range(7)]
+    rows += [(take, "b", "train") for take in (7, 8, 9, 11, 12)]
+    rows += [(take, "c", "test") for take in range(13, 18)]
+    lines = [
+        f"yes.ogg,yes,{split},{start},{start + 1},speaker {name}" for start, name, split in rows
+    ]
+    trees.text(folder / "words.csv", "path,label,split,start,end,speaker", *lines)
+    trees.text(folder / "speakers.csv", "path,label,split,start,end,word", *lines[:1])
+    trees.sound(folder / "yes.ogg")
+    *_, joined = prepare("arabicspeechcommands", folder, tmp_path / "out").paths
+    assert joined.name == "words-joined.csv"
+    assert [(c.start, c.end, c.split, c.labels) for c in clips_of(joined)] == [
+        (0.0, 5.0, "train", ("yes",)), (13.0, 18.0, "test", ("yes",)),
+    ]  # fmt: skip
+
+
 def test_librispeech_takes_the_first_utterance_that_is_long_enough(tmp_path):
     folder = trees.librispeech(tmp_path / "libri")
     clips = clips_of(*prepare("librispeech", folder, tmp_path / "out").paths)
@@ -224,11 +243,14 @@ def test_real_packed_corpora(data, tmp_path):
     assert set(Counter(c.labels for c in clips_of(whole)).values()) == {40}
     (part,) = prepare("esc50", data / "ESC-50", tmp_path, shareable=True).paths
     assert Counter(c.fold == "5" for c in clips_of(part)) == {False: 1401, True: 369}
-    words, speakers = prepare("arabicspeechcommands", data / "ArabicSpeechCommands", tmp_path).paths
+    folder = data / "ArabicSpeechCommands"
+    words, speakers, joined = prepare("arabicspeechcommands", folder, tmp_path).paths
     expected = {"train": 7200, "valid": 2400, "test": 2400}
     assert Counter(c.split for c in clips_of(words)) == expected
     assert len({c.labels for c in clips_of(words)}) == 40
     assert len({c.labels for c in clips_of(speakers)}) == 30
+    assert Counter(c.split for c in clips_of(joined)) == {k: n // 5 for k, n in expected.items()}
+    assert {c.end - c.start for c in clips_of(joined)} == {5.0}
 
 
 def test_a_list_of_what_was_missing_does_not_outlive_it(tmp_path):

@@ -7,44 +7,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from backbone_cases import GOLDEN, HALF, Case, assert_same_set, blocks_of, kept_patches
+from backbone_cases import (
+    CASES,
+    GOLDEN,
+    HALF,
+    SSAST,
+    Case,
+    assert_same_set,
+    blocks_of,
+    kept_patches,
+)
 
 import spectrim
 from spectrim.common.errors import SpectrimNotice
-
-CED = [
-    Case("ced", file, source, {"frames": frames} | options)
-    for file, frames in (("full", 1001), ("short3", 301), ("short1", 101))
-    for source, options in ((None, {}), ("ced_original.pt", {"heads": 3, "labels": 10}))
-]
-PASST = [
-    Case(
-        "passt", f"{size}_{file}", f"passt_{size}.pt", {"frames": frames, "heads": heads},
-        near_tie=(size, file) == ("s10", "full"), features_file=f"s10_{file}",
-    )
-    for size, heads in (("s10", 3), ("s16", 2))
-    for file, frames in (("full", 1000), ("short3", 300), ("short1", 100))
-]  # fmt: skip
-EAT = [
-    Case(
-        "eat", file, source, {"frames": frames} | options, mels_first=False,
-        near_tie=file == "full", logits=(f"logits{suffix}", f"pruned_logits{suffix}"),
-    )
-    for file, frames in (("full", 1024), ("short3", 1024), ("short1", 128))
-    for source, options, suffix in ((None, {}, "_hf"), ("eat_fairseq.pt", {"heads": 3}, ""))
-]  # fmt: skip
-SSAST = [
-    Case(
-        "ssast", file, "ssast_finetuned.pth",
-        {"frames": frames, "heads": 3, "pool": "normalised-patches"}, mels_first=False,
-    )
-    for file, frames in (("full", 1024), ("short3", 1024), ("short1", 128))
-]  # fmt: skip
-MAEST = [
-    Case("maest", file, mels_first=False, near_tie=file == "short1")
-    for file in ("full", "short3", "short1")
-]
-CASES = [*MAEST, *CED, *PASST, *EAT, *SSAST]
 
 
 @pytest.fixture(autouse=True)

@@ -19,13 +19,19 @@ pytestmark = [
 ]
 
 
-def test_windowed_attention_is_refused_with_the_reason(tmp_path):
-    """HTS-AT's keys: no single sequence of patches to rank."""
-    name = "layers.0.blocks.0.attn.relative_position_bias_table"
-    torch.save(
-        {name: torch.ones(225, 4), "patch_embed.proj.bias": torch.ones(96)}, tmp_path / "h.ckpt"
-    )
-    refused(tmp_path / "h.ckpt", "attention within windows", "HTS-AT", "docs/prune-your-model.md")
+WINDOWED = {  # keys of the original code; DTF-AT's are those of timm's MaxViT with two attentions
+    "HTS-AT": "sed_model.layers.0.blocks.0.attn.relative_position_bias_table",
+    "Swin transformer": "swin.layers.0.blocks.0.attention.self.relative_position_bias_table",
+    "DTF-AT": "module.v.stages.0.blocks.0.attn.attn_block_t.rel_pos.relative_position_bias_table",
+}
+
+
+@pytest.mark.parametrize("model", WINDOWED)
+def test_attention_in_windows_is_refused_with_the_model_and_the_reason(tmp_path, model):
+    state = {WINDOWED[model]: torch.ones(225, 4), "patch_embed.proj.bias": torch.ones(96)}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "1.5"}, tmp_path / "h.ckpt")
+    text = refused(tmp_path / "h.ckpt", model, "Top-k", "holes", "docs/prune-your-model.md")
+    assert ("DTF-AT" in text) == (model == "DTF-AT")
 
 
 def refused(path: Path, *words: str, **options) -> str:

@@ -82,6 +82,7 @@ def test_saving_keeps_the_normalisation_per_mel_bin(hub_folder, tmp_path):
         ("pooling", "logit", "pooling is 'logit'"),
         ("target_length", 400, "8 columns"),
         ("hop_size", 320, "hop_size is 320"),
+        ("hidden_act", "relu", "hidden_act is 'relu'"),
         ("embed_dim", "wide", "embed_dim is 'wide'"),
     ],
 )
@@ -89,6 +90,20 @@ def test_a_config_that_spectrim_does_not_compute(hub_folder, key, value, message
     config = foreign.CED_CONFIG | {key: value}
     (hub_folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(SpectrimError, match=message):
+        load(hub_folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("sampling_rate", 32_000), ("feature_size", 128), ("hop_size", 320), ("f_max", 4000)],
+)
+def test_other_features_are_refused(hub_folder, key, value):
+    published = {"sampling_rate": 16_000, "feature_size": 64, "n_fft": 512, "f_max": None}
+    file = hub_folder / "preprocessor_config.json"
+    file.write_text(json.dumps(published))
+    load(hub_folder)
+    file.write_text(json.dumps(published | {key: value}))
+    with pytest.raises(SpectrimError, match=f"{key} is {value} in preprocessor_config.json"):
         load(hub_folder)
 
 

@@ -101,6 +101,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ced-small": {"family": "ced", **SMALL},
     "ced-base": {"family": "ced", **BASE},
     "eat-base": {"family": "eat", **BASE},
+    "eat-tiny": {"family": "eat", **TINY},
     "eat-large": {"family": "eat", "width": 1024, "depth": 24, "heads": 16},
     "maest-5s": {"family": "maest", **BASE, "frames": 316},
     "maest-10s": {"family": "maest", **BASE, "frames": 626},

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..common.errors import SpectrimError
 from ..common.hooks import pass_point
 from ..common.parse import read_json
-from ..models.loading.native import read_safetensors
+from ..models.loading.checkpoint_files import read_safetensors
 
 STATE_VERSION = 1
 RENAMED = {"model.special": "model.prefix_tokens"}  # tensors that Spectrim 0.1 wrote

@@ -1,4 +1,4 @@
-"""A pruned model as a model of transformers."""
+"""A pruned model as models of transformers: with its head, and without."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packaging.version import Version
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import __version__ as transformers_version
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 from ...common.errors import SpectrimError, SpectrimNotice
 from ...models.build import prune
@@ -32,8 +32,8 @@ from .configuration import SpectrimConfig, saved_plan
 FIRST_SIGMOID = "5.23.0"  # the first transformers whose audio pipelines read `problem_type`
 
 
-class SpectrimForAudioClassification(PreTrainedModel):
-    """A Spectrim model for `transformers`: `Trainer`, `pipeline`, `save_pretrained`.
+class SpectrimPreTrainedModel(PreTrainedModel):
+    """What both models share: the transformer, its plan, saving and loading.
 
     Attributes:
         spectrogram_transformer: the model; `spectrim.tag`, `trace`, `embed` and others take it.
@@ -44,7 +44,6 @@ class SpectrimForAudioClassification(PreTrainedModel):
     config_class = SpectrimConfig
     main_input_name = "input_values"
     input_modalities = ("audio",)
-    accepts_loss_kwargs = False  # the loss is the mean over the clips of a batch
     _supports_sdpa = True
     _no_split_modules = ("Block",)
     training_keep_rate: float | None = None
@@ -62,64 +61,8 @@ class SpectrimForAudioClassification(PreTrainedModel):
         transformer = model.spectrogram_transformer
         transformer.positions.requires_grad_(transformer.config.learned_positions)
         _compute_tables(transformer)
-        _note_old_pipeline(model.config)
+        model._after_loading()
         return loaded
-
-    def forward(
-        self,
-        input_values: Tensor,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
-        """Logits, and the loss if `labels` are passed.
-
-        Args:
-            input_values: (batch, frames, mels), as `SpectrimFeatureExtractor` returns them.
-            attention_mask: (batch, frames), 1 for frames that contain sound; None: all do.
-            labels: (batch,) class indices, or with `problem_type` "multi_label_classification"
-                (batch, classes) of 0 and 1.
-            output_attentions: also return the attention of every block, (batch, heads, tokens,
-                tokens). Fused attention does not store it, so it is computed for this output.
-            output_hidden_states: also return the tokens before the first block and after every
-                block, (batch, tokens, width). Pruning reduces the number of tokens.
-            return_dict: False returns a tuple; None: as in the config.
-
-        Raises:
-            SpectrimError: inputs or labels of a wrong shape.
-        """
-        model = self.spectrogram_transformer
-        wants_attentions = _default(output_attentions, self.config.output_attentions)
-        wants_hidden = _default(output_hidden_states, self.config.output_hidden_states)
-        valid = None if attention_mask is None else attention_mask.sum(1)
-        attentions: list[Tensor] = []
-        hidden_states = [model.tokenize(input_values).x] if wants_hidden else []
-
-        def watch(before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
-            if context.block == "input":
-                return
-            if context.place == "between" and wants_attentions:
-                attentions.append(attention_map(context.attention))
-            if context.place == "after" and wants_hidden:
-                hidden_states.append(after.x)
-
-        tokens = model.encode(
-            input_values,
-            valid,
-            keep_rate=self.training_keep_rate if self.training else None,
-            watch=watch if wants_hidden or wants_attentions else None,
-            watch_after=wants_hidden,
-        )
-        logits = model.head(model.pool(tokens)).float()
-        output = SequenceClassifierOutput(
-            loss=None if labels is None else self._loss(labels, logits),
-            logits=logits,
-            hidden_states=tuple(hidden_states) if wants_hidden else None,
-            attentions=tuple(attentions) if wants_attentions else None,
-        )
-        return output if _default(return_dict, self.config.return_dict) else output.to_tuple()
 
     def prune(
         self, keep_rate: float | Sequence[float] = 0.7, score: Any = None, **options: Any
@@ -178,6 +121,122 @@ class SpectrimForAudioClassification(PreTrainedModel):
                 create_pr=create_pr,
             )
 
+    def _after_loading(self) -> None:
+        """What a model does once its weights are loaded."""
+
+    def _encode(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
+    ) -> tuple[Tokens, dict[str, tuple[Tensor, ...] | None]]:
+        """The tokens after the last block, and the outputs of all blocks that are asked for."""
+        model = self.spectrogram_transformer
+        wants_attentions = _default(output_attentions, self.config.output_attentions)
+        wants_hidden = _default(output_hidden_states, self.config.output_hidden_states)
+        valid = None if attention_mask is None else attention_mask.sum(1)
+        attentions: list[Tensor] = []
+        hidden_states = [model.tokenize(input_values).x] if wants_hidden else []
+
+        def watch(before: Tokens, context: Context, stage: Stage | None, after: Tokens) -> None:
+            if context.block == "input":
+                return
+            if context.place == "between" and wants_attentions:
+                attentions.append(attention_map(context.attention))
+            if context.place == "after" and wants_hidden:
+                hidden_states.append(after.x)
+
+        tokens = model.encode(
+            input_values,
+            valid,
+            keep_rate=self.training_keep_rate if self.training else None,
+            watch=watch if wants_hidden or wants_attentions else None,
+            watch_after=wants_hidden,
+        )
+        return tokens, {
+            "hidden_states": tuple(hidden_states) if wants_hidden else None,
+            "attentions": tuple(attentions) if wants_attentions else None,
+        }
+
+
+class SpectrimModel(SpectrimPreTrainedModel):
+    """A Spectrim model for `AutoModel`: tokens and embeddings instead of logits.
+
+    The head stays in the model, so a saved folder is whole. It is not computed.
+    """
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple[Tensor, ...]:
+        """Tokens and embeddings; arguments as for `SpectrimForAudioClassification`.
+
+        Returns:
+            last_hidden_state: (batch, tokens, width), the prefix tokens and the patches that
+                remain, after the last norm of the transformer, if it has one.
+            pooler_output: (batch, width), the input of the linear head, as `spectrim.embed`
+                returns it.
+
+        Raises:
+            SpectrimError: inputs of a wrong shape.
+        """
+        model = self.spectrogram_transformer
+        tokens, outputs = self._encode(
+            input_values, attention_mask, output_attentions, output_hidden_states
+        )
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=model.norm(tokens.x), pooler_output=model.pool(tokens), **outputs
+        )
+        return output if _default(return_dict, self.config.return_dict) else output.to_tuple()
+
+
+class SpectrimForAudioClassification(SpectrimPreTrainedModel):
+    """A Spectrim model for `transformers`: `Trainer`, `pipeline`, `save_pretrained`."""
+
+    accepts_loss_kwargs = False  # the loss is the mean over the clips of a batch
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
+        """Logits, and the loss if `labels` are passed.
+
+        Args:
+            input_values: (batch, frames, mels), as `SpectrimFeatureExtractor` returns them.
+            attention_mask: (batch, frames), 1 for frames that contain sound; None: all do.
+            labels: (batch,) class indices, or with `problem_type` "multi_label_classification"
+                (batch, classes) of 0 and 1.
+            output_attentions: also return the attention of every block, (batch, heads, tokens,
+                tokens). Fused attention does not store it, so it is computed for this output.
+            output_hidden_states: also return the tokens before the first block and after every
+                block, (batch, tokens, width). Pruning reduces the number of tokens.
+            return_dict: False returns a tuple; None: as in the config.
+
+        Raises:
+            SpectrimError: inputs or labels of a wrong shape.
+        """
+        model = self.spectrogram_transformer
+        tokens, outputs = self._encode(
+            input_values, attention_mask, output_attentions, output_hidden_states
+        )
+        logits = model.head(model.pool(tokens)).float()
+        loss = None if labels is None else self._loss(labels, logits)
+        output = SequenceClassifierOutput(loss=loss, logits=logits, **outputs)
+        return output if _default(return_dict, self.config.return_dict) else output.to_tuple()
+
+    def _after_loading(self) -> None:
+        _note_old_pipeline(self.config)
+
     def _loss(self, labels: Tensor, logits: Tensor) -> Tensor:
         is_multi_label = self.config.problem_type == "multi_label_classification"
         expected = logits.shape if is_multi_label else logits.shape[:1]
@@ -225,7 +284,7 @@ def _note_old_pipeline(config: SpectrimConfig) -> None:
             "this model uses a sigmoid. Pass function_to_apply='sigmoid' in each call, or "
             f"install transformers {FIRST_SIGMOID}."
         )
-        warnings.warn(SpectrimNotice(text), stacklevel=3)
+        warnings.warn(SpectrimNotice(text), stacklevel=4)
 
 
 def _default(value: bool | None, default: bool | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ...audio.constants import SAMPLE_RATE
 from ...common.errors import SpectrimError
 from ...common.values import from_mapping, number
 from ...pruning.patches import PATCH, PatchGrid
@@ -52,22 +53,40 @@ class Settings:
     f_min: Any = 0
     f_max: Any = 8000
     center: Any = True
+    hidden_act: Any = "gelu"  # absent from published files
     id2label: dict[Any, Any] | None = None
 
 
-SUPPORTED: dict[str, tuple[Any, ...]] = {
-    "mlp_ratio": (4,),
-    "qkv_bias": (True,),
-    "patch_size": (PATCH,),
-    "patch_stride": (PATCH,),
-    "pooling": ("mean",),
-    "n_mels": (MELS,),
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """What is read from preprocessor_config.json; the defaults are those of the published ones."""
+
+    sampling_rate: Any = SAMPLE_RATE
+    feature_size: Any = MELS
+    n_fft: Any = 512
+    win_size: Any = 512
+    hop_size: Any = 160
+    f_min: Any = 0
+    f_max: Any = None
+    center: Any = True
+
+
+SPECTROGRAM: dict[str, tuple[Any, ...]] = {
     "n_fft": (512,),
     "win_size": (512,),
     "hop_size": (160,),
     "f_min": (0,),
     "f_max": (8000, None),
     "center": (True,),
+}
+SUPPORTED: dict[str, tuple[Any, ...]] = SPECTROGRAM | {
+    "mlp_ratio": (4,),
+    "qkv_bias": (True,),
+    "patch_size": (PATCH,),
+    "patch_stride": (PATCH,),
+    "pooling": ("mean",),
+    "n_mels": (MELS,),
+    "hidden_act": ("gelu",),
 }
 
 
@@ -86,6 +105,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     weights, where = checkpoint.weights, checkpoint.where
     prefix = "encoder." if weights.has("encoder.") else ""
     batch_norm = f"{prefix}init_bn.1" if weights.has(f"{prefix}init_bn.1.") else f"{prefix}init_bn"
+    _check_extractor(checkpoint)
     weights.drop(*LEFTOVERS, f"{batch_norm}.num_batches_tracked")
     kernel = weights.take(f"{prefix}patch_embed.proj.weight", None, 1, PATCH, PATCH)
     width = len(kernel)
@@ -139,6 +159,14 @@ def _settings(checkpoint: Checkpoint, width: int, columns: int) -> Settings:
             f"have {columns} columns of {PATCH} frames."
         )
     return settings
+
+
+def _check_extractor(checkpoint: Checkpoint) -> None:
+    """Refuse a folder whose preprocessor_config.json describes other features."""
+    place = "in preprocessor_config.json"
+    stored = from_mapping(FeatureExtractor, checkpoint.preprocessor or {}, checkpoint.where, place)
+    expected = SPECTROGRAM | {"sampling_rate": (SAMPLE_RATE,), "feature_size": (MELS,)}
+    check_supported(stored, expected, checkpoint.where, place)
 
 
 def _per_mel(weights: Weights, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

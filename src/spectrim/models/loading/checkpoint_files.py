@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from ...common.errors import SpectrimError, out_of_memory
 from ...common.parse import read_json
-from ...common.paths import is_file, is_folder
+from ...common.paths import FILE, PROBLEMS, is_file, is_folder, kind_at
 from ...common.text import shortened
-from .native import read_safetensors
 
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
 PREFERRED = ("model.safetensors", "pytorch_model.bin")
@@ -210,6 +211,20 @@ def without_attribute(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def _without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in WRAPPERS) or name
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        SpectrimError: missing or damaged.
+    """
+    if (kind := kind_at(path)) != FILE:
+        raise SpectrimError(f"{path}: {PROBLEMS[kind]}; expected a file of weights.")
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise SpectrimError(f"{path}: not a whole safetensors file ({error}).") from error
 
 
 def unpickled(path: Path) -> Any:

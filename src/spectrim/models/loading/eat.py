@@ -46,6 +46,7 @@ class Settings:
     stride: Any = PATCH
     layer_norm_first: Any = False
     norm_affine: Any = True
+    hidden_act: Any = "gelu"  # absent from published files
     id2label: dict[Any, Any] | None = None
 
 
@@ -56,6 +57,7 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "stride": (PATCH,),
     "layer_norm_first": (False,),
     "norm_affine": (True,),
+    "hidden_act": ("gelu",),
 }
 
 

@@ -25,10 +25,11 @@ The first that fits is used, so formats with names of their own stand before tho
 others share.
 """
 UNSUPPORTED = {
-    "relative_position_bias_table": "uses attention within windows, like HTS-AT or Swin. Spectrim "
-    "prunes only models in which all patches form one sequence. See docs/prune-your-model.md.",
+    ".attn_block_t.": "DTF-AT, which attends along time and along frequency in separate windows",
+    "relative_position_bias_table": "HTS-AT or another Swin transformer, which attends in windows",
 }
-"""A part of a key of models that Spectrim cannot prune, to the reason."""
+"""A part of a key to the models that have it and that Spectrim cannot prune. The first one that
+occurs counts: DTF-AT has the second part too."""
 
 
 def format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
@@ -37,9 +38,13 @@ def format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
     Raises:
         SpectrimError: the model is of a kind that Spectrim cannot prune.
     """
-    for mark, reason in UNSUPPORTED.items():
+    for mark, model in UNSUPPORTED.items():
         if any(mark in name for name in checkpoint.weights.names):
-            raise SpectrimError(f"{checkpoint.where}: {reason}")
+            raise SpectrimError(
+                f"{checkpoint.where} holds {model} and merges patches between its stages. Top-k "
+                "pruning needs one sequence of patches, any of which may be dropped; here it would "
+                "leave windows with holes. See docs/prune-your-model.md#backbones."
+            )
     return next((known for known in FORMATS if known.fits(checkpoint)), None)
 
 

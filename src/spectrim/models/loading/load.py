@@ -31,7 +31,14 @@ from .checkpoint_files import (
 )
 from .formats import format_of, unknown_format
 from .infer import labels_for
-from .native import CONFIG, WEIGHTS, check_sizes, is_native, load_native, load_recommendation
+from .native import (
+    CONFIG,
+    check_sizes,
+    is_native,
+    load_native,
+    load_recommendation,
+    weights_path,
+)
 from .options import LoadedModel, LoadOptions
 from .sources import locate
 from .unfilled import without_memory
@@ -231,7 +238,7 @@ def _read_native(
     if stride not in (None, ours.stride):
         raise SpectrimError(f"{path}: its stride is {ours.stride} and cannot become {stride}.")
     names = labels_for(labels, len(ours.labels), str(path), ours.labels)
-    weights = Weights(state, str(path / WEIGHTS))
+    weights = Weights(state, str(weights_path(path)))
     check_sizes(ours, weights)
     state = {
         name: weights.take(name, *like.shape, floating=like.is_floating_point())

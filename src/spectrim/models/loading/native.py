@@ -10,16 +10,17 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from ...common.errors import SpectrimError
 from ...common.files import save, save_json
-from ...common.paths import FILE, PROBLEMS, kind_at
+from ...common.paths import is_file
 from ...pruning.plan import Plan
 from ...pruning.recommendation import Recommendation
 from ..config import ModelConfig
 from ..recommended import check_blocks
 from .checkpoint import Weights
+from .checkpoint_files import read_safetensors, read_state
 
 FORMAT = "spectrim"
 FORMAT_VERSION = 1
@@ -86,7 +87,7 @@ def is_native(config: Any) -> bool:
 def load_native(
     folder: Path, config: dict[str, Any], trust_code: bool
 ) -> tuple[ModelConfig, dict[str, torch.Tensor], Plan]:
-    """Read what `save_native` wrote.
+    """Read what `save_native` or transformers wrote.
 
     Raises:
         SpectrimError: another version, a key that is missing or wrong, damaged weights, or a
@@ -111,12 +112,21 @@ def load_native(
         raise SpectrimError(f"{where}: not in Spectrim's format ({error}).") from error
     except SpectrimError as error:
         raise SpectrimError(f"{where}: {error}") from error
-    state = read_safetensors(folder / WEIGHTS)
-    _check_pair(folder, config)
+    if (path := weights_path(folder)).name == WEIGHTS:
+        state = read_safetensors(path)
+        _check_pair(folder, config)
+    else:
+        state = read_state(path)
     state = {name.removeprefix(TRANSFORMERS_PREFIX): value for name, value in state.items()}
     if "special" in state:  # the name that Spectrim 0.1 wrote
         state["prefix_tokens"] = state.pop("special")
     return ours, state, plan
+
+
+def weights_path(folder: Path) -> Path:
+    """The file of weights, or the index of its parts: transformers may split a large model."""
+    index = folder / f"{WEIGHTS}.index.json"
+    return index if is_file(index) and not is_file(folder / WEIGHTS) else folder / WEIGHTS
 
 
 def load_recommendation(
@@ -166,17 +176,3 @@ def check_sizes(config: ModelConfig, weights: Weights) -> None:
         sizes[f"blocks.{block}.fc1.weight"] = (4 * width, width)
     for name, size in sizes.items():
         weights.require(name, *size)
-
-
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        SpectrimError: missing or damaged.
-    """
-    if (kind := kind_at(path)) != FILE:
-        raise SpectrimError(f"{path}: {PROBLEMS[kind]}; expected a file of weights.")
-    try:
-        return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise SpectrimError(f"{path}: not a whole safetensors file ({error}).") from error

@@ -1,42 +1,13 @@
-"""`spectrim export --out FOLDER`, and the command that `check` prints."""
+"""The command that `spectrim check` prints writes the model that it recommends."""
 
 from __future__ import annotations
 
 import json
 import shlex
 
-import pytest
 import torch
 
 import spectrim
-
-
-def test_a_folder_holds_the_model_with_its_plan(run, folder, tmp_path):
-    done = run("export", "model", "--keep-rate", "0.5", "--score", "intensity", "--blocks", "2,4",
-               "--out", str(tmp_path / "pruned-0.5"), "--json")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    model = spectrim.prune(spectrim.load(folder / "model"), 0.5, "intensity", [2, 4])
-    saved = spectrim.load(tmp_path / "pruned-0.5")
-    assert saved.plan == model.plan
-    features = model.features([folder / "clips" / "0.wav"])
-    with torch.no_grad():
-        assert torch.equal(saved(*features), model(*features))
-    (row,) = json.loads(done.stdout)["rows"]
-    assert row["gmacs"] == spectrim.macs(model) / 1e9
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--out", "model.pth"], "For a folder, use spectrim convert"),
-        (["--out", "clips.csv"], "is not an .onnx file"),
-        (["--out", "new", "--quantize", "int8"], "--quantize is for ONNX files"),
-    ],
-)
-def test_other_formats_are_refused(run, folder, words, said):
-    done = run("export", "model", *words)
-    assert done.returncode == 2 and said in " ".join(done.stderr.split())
-    assert not (folder / "new").exists()
 
 
 def test_the_command_that_check_prints_writes_what_it_recommends(run, folder, tmp_path):
