@@ -143,8 +143,7 @@ def test_joined_files_are_read_to_the_end(tmp_path, format, seconds):
     for start, end in ((seconds - 0.25, seconds + 0.5), (seconds + 0.25, seconds + 1.1)):
         expected = whole[int(start * 16_000) : round(end * 16_000)]
         np.testing.assert_allclose(read(path, start, end), expected, atol=1e-4)
-    if format == "WAV":
-        assert duration_of(path) == pytest.approx(seconds + 1.25)
+    assert duration_of(path) == pytest.approx(seconds + 1.25)
 
 
 def wav(data: bytes, stated: int, before: bytes = b"", after: bytes = b"", order="<") -> bytes:
@@ -184,6 +183,18 @@ def test_other_headers_of_length_0(tmp_path):
     long[place + 16 : place + 32] = bytes(16)
     samples, notes = notes_of(lambda: read(bytes(long)))
     assert len(samples) == RATE and len(notes) == 1
+
+
+@pytest.mark.parametrize("kind", ["wav", "RF64", "FLAC", "OGG", "AIFF", "AU", "MP3", "W64", "CAF"])
+def test_a_file_that_ends_in_its_header_is_a_sentence(tmp_path, kind):
+    """Cut after each of its first bytes; a header alone is no sound."""
+    samples = sweep(RATE, 1)[:800]
+    whole = wav(PCM[:1600], 1600, LIST) if kind == "wav" else written(samples, RATE, kind, None)
+    for length in range(1, min(len(whole), 120)):
+        (tmp_path / "cut").write_bytes(whole[:length])
+        duration_of(tmp_path / "cut")
+        with pytest.raises(SpectrimError):
+            read(tmp_path / "cut")
 
 
 def test_a_wav_without_sound_is_empty_and_chunks_behind_the_sound_are_not_sound():

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..common.errors import SpectrimError
 from . import ffmpeg, torchcodec
+from .container_ends import note_bytes_behind
 from .formats import (
     OTHER_SUFFIXES,
     SUFFIXES,
@@ -62,6 +63,7 @@ def decode_file(
     Raises:
         SpectrimError: not a sound, or damage, when it is reached.
     """
+    note_bytes_behind(file, name)
     decoded = decode_streams(file, name, start, end)
     try:
         first = next(decoded, None)

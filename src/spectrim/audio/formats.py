@@ -34,6 +34,8 @@ _CONTENT = (
     (0, b"MAC ", "Monkey's Audio"),
     (8, b"AVI ", "AVI"),
     (0, b"\x0b\x77", "AC-3"),
+    (28, b"\x7fFLAC", "FLAC in Ogg"),
+    (28, b"Speex", "Speex in Ogg"),
 )  # place, bytes there, name of the format
 
 

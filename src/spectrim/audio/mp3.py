@@ -63,12 +63,34 @@ def counted_seconds(file: BinaryIO, size: int) -> float:
 
 def states_length(file: BinaryIO, begin: int) -> bool:
     """Whether the first frame from `begin` on states the length of an MP3."""
+    return _length_tag(file, begin) is not None
+
+
+def stated_end(file: BinaryIO, begin: int) -> int | None:
+    """The byte at which an MP3 ends, as its first frame states it; None if it does not."""
+    if (tag := _length_tag(file, begin)) is None:
+        return None
+    first, place = tag
+    text = bytes_at(file, place, 14)
+    if text[:4] == b"VBRI":
+        return first + int.from_bytes(text[10:14], "big")
+    flags = int.from_bytes(text[4:8], "big")
+    if not flags & 2:
+        return None
+    count = 8 + (4 if flags & 1 else 0)  # the number of frames comes before that of bytes
+    return first + int.from_bytes(bytes_at(file, place + count, 4), "big")
+
+
+def _length_tag(file: BinaryIO, begin: int) -> tuple[int, int] | None:
+    """The first frame and the tag in it that states the length; None without such a tag."""
     head = bytes_at(file, begin, 10)
     if head[:3] == b"ID3" and len(head) == 10:
         # Four bytes of seven bits are the size of the tag behind its header.
         begin += 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
     # The tag stands behind the side information, of at most 32 bytes, or at byte 36.
-    return any(tag in bytes_at(file, begin, 64) for tag in _LENGTH_TAGS)
+    text = bytes_at(file, begin, 64)
+    places = [place for name in _LENGTH_TAGS if (place := text.find(name)) >= 0]
+    return (begin, begin + places[0]) if places else None
 
 
 def next_frames(file: BinaryIO, position: int, end: int) -> int | None:

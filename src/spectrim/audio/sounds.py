@@ -8,7 +8,6 @@ import gzip
 import io
 import lzma
 import os
-import re
 import stat
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 
 from ..common.errors import SpectrimError
+from ..common.paths import full_address, refuse_address
 from .in_memory import IN_MEMORY, is_audio_decoder, is_tensor, name_in
 
 Sound: TypeAlias = (
@@ -34,8 +34,6 @@ Sound: TypeAlias = (
 """A path, the bytes of a file, an open binary file, (samples, rate), or a row of `datasets`."""
 
 STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
-# A path drops one of two slashes: https:/host/a.wav.
-ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,3}(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 # Files that decompress from their beginning each time they go back.
 COMPRESSED = (zipfile.ZipExtFile, gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile)
 
@@ -65,15 +63,6 @@ def sound_name(sound: Sound) -> str:
         return IN_MEMORY
     name = getattr(sound, "name", "(bytes)")
     return name if isinstance(name, str) else "(bytes)"  # of a pipe, the name is a number
-
-
-def full_address(path: str) -> str | None:
-    """The address that a path was made from, with all its slashes; None if it is no address."""
-    match = ADDRESS.fullmatch(path)
-    if match is None or len(match["scheme"]) == 1:  # a drive
-        return None
-    slashes = "///" if match["scheme"].lower() == "file" else "//"
-    return f"{match['scheme']}:{slashes}{match['rest']}"
 
 
 def no_sound(sound: object) -> SpectrimError:
@@ -155,10 +144,7 @@ def refuse_other_places(path: str | os.PathLike[str]) -> None:
             f"{text}: standard input is not read. Save it to a file first, or pass "
             "sys.stdin.buffer in Python."
         )
-    if (address := full_address(text)) is not None:
-        raise SpectrimError(
-            f"{address}: addresses are not fetched. Download the file first, and pass its path."
-        )
+    refuse_address(text)
 
 
 def _kind(path: Path) -> str:

@@ -120,7 +120,7 @@ def repaired_length(file: BinaryIO, size: int) -> tuple[tuple[int, bytes] | None
             continue
         first = position + CHUNK_HEADER
         if head[:4] == b"RF64" and long_sizes is not None:
-            (length,) = struct.unpack("<Q", bytes_at(file, long_sizes, 8))
+            length = int.from_bytes(bytes_at(file, long_sizes, 8), "little")
         # Behind the data, other chunks may follow.
         unread = size - first - length
         if unread <= 1 or _only_chunks(file, first + length + length % 2, size, order):
@@ -166,7 +166,7 @@ def joined_wavs(file: BinaryIO, size: int) -> list[tuple[int, int]]:
     """(begin, end) of WAV files that were joined to one; of the whole file if it is none."""
     begins = [0]
     while (head := bytes_at(file, begins[-1], RIFF_HEADER))[:4] == b"RIFF":
-        (length,) = struct.unpack("<I", head[4:8])
+        length = int.from_bytes(head[4:8], "little")  # 0 in a file that ends before
         end = begins[-1] + CHUNK_HEADER + length + length % 2
         following = bytes_at(file, end, RIFF_HEADER) if length and end < size else b""
         if head[8:] != b"WAVE" or following[:4] != b"RIFF" or following[8:] != b"WAVE":

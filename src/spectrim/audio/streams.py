@@ -291,7 +291,8 @@ def _length_of(stream: Stream, name: str) -> int:
 def length_in_seconds(file: BinaryIO, name: str) -> float | None:
     """Length of all streams as their headers state it; None if they do not.
 
-    The frames of an MP3 without a length are counted.
+    The frames of an MP3 without a length are counted. Joined FLAC files are decoded, because no
+    header stores where the next file begins.
 
     Raises:
         SpectrimError: the file cannot be decoded.
@@ -306,8 +307,13 @@ def length_in_seconds(file: BinaryIO, name: str) -> float | None:
     seconds = 0.0
     for source in sources:
         with _open(source, name, size) as stream:
-            if stream.format == "MP3" and not mp3.states_length(file, 0):
-                return mp3.counted_seconds(file, size)
+            if stream.format == "MP3":
+                stated = mp3.stated_end(file, 0) or size if mp3.states_length(file, 0) else 0
+                if size - stated > SMALL:  # no length, or joined files
+                    return mp3.counted_seconds(file, size)
+            if stream.format == "FLAC" and next_flac(file, 1) is not None:
+                decoded = decode_streams(file, name)
+                return sum(len(samples) / rate for rate, samples in decoded)
             if stream.length is None:
                 return None
             seconds += stream.length / stream.samplerate

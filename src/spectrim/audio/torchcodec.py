@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.errors import first_line
 from .formats import DecodingFailed
 
 NAME = "torchcodec"
@@ -50,7 +51,7 @@ def pieces(
         except RuntimeError as error:
             if "No audio frames were decoded" in str(error):  # behind the end of the file
                 return
-            raise DecodingFailed(_first_line(error)) from error
+            raise DecodingFailed(first_line(error)) from error
         if not samples.shape[1]:
             return
         yield rate, np.ascontiguousarray(samples.numpy().T, np.float32)
@@ -70,8 +71,4 @@ def _opened(path: Path) -> Any:
     try:
         return _decoder_class()(path.absolute())
     except (RuntimeError, ValueError, OSError) as error:
-        raise DecodingFailed(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DecodingFailed(first_line(error)) from error

@@ -1,0 +1,132 @@
+"""Where a container ends by its own header, to report bytes behind it, such as a joined file.
+
+WAV, FLAC, Ogg and MP3 have their own ways in `streams`, which reads them to the end of the file.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import BinaryIO
+
+from ..common.errors import SpectrimNotice
+from .sources import bytes_at
+
+SMALL = 4096  # bytes: padding or tags rather than sound
+UNKNOWN_32 = 0xFFFFFFFF
+W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
+# Header, data, simple index, index, media index and timecode index: the first bytes of their names.
+ASF_OBJECTS = tuple(
+    map(bytes.fromhex, ("3026b275", "3626b275", "90080033", "d329e2d6", "f803b1fe", "d03fb73c"))
+)
+CAF_CHUNKS = (
+    b"desc", b"data", b"pakt", b"chan", b"kuki", b"strg", b"mark", b"regn", b"inst", b"midi",
+    b"ovvw", b"peak", b"umid", b"uuid", b"info", b"free", b"edct",
+)  # fmt: skip
+MPEG4_BOXES = (
+    b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"udta", b"meta",
+    b"uuid", b"sidx", b"styp", b"ssix", b"prft", b"emsg", b"pnot", b"PICT",
+)  # fmt: skip
+
+
+def note_bytes_behind(file: BinaryIO, name: str) -> None:
+    """A notice if bytes follow the end of a container that may be sound."""
+    size = file.seek(0, 2)
+    head = bytes_at(file, 0, 32)
+    end = next((end for fits, end in _ENDS if fits(head)), None)
+    stated = None if end is None else end(file, head, size)
+    if stated is None or stated >= size:
+        return
+    behind = bytes_at(file, stated, max(SMALL + 1, len(head)))
+    is_joined = _kind(behind) == _kind(head)
+    if is_joined or (size - stated > SMALL and any(behind)):
+        text = (
+            f"{name}: its header states an end at byte {stated}, but {size - stated} bytes follow. "
+            "If files were joined, convert each of them on its own."
+        )
+        warnings.warn(SpectrimNotice(text), stacklevel=3)
+
+
+def _kind(head: bytes) -> int | None:
+    """The position in `_ENDS` of the kind of container that begins with these bytes."""
+    return next((index for index, (fits, _) in enumerate(_ENDS) if fits(head)), None)
+
+
+def _aiff(file: BinaryIO, head: bytes, size: int) -> int | None:
+    length = int.from_bytes(head[4:8], "big")
+    return None if length in (0, UNKNOWN_32) else 8 + length + length % 2
+
+
+def _au(file: BinaryIO, head: bytes, size: int) -> int | None:
+    first, length = (int.from_bytes(head[place : place + 4], "big") for place in (4, 8))
+    return None if length in (0, UNKNOWN_32) else first + length
+
+
+def _w64(file: BinaryIO, head: bytes, size: int) -> int | None:
+    return int.from_bytes(head[16:24], "little") or None
+
+
+def _caf(file: BinaryIO, head: bytes, size: int) -> int | None:
+    """Chunks have four letters and a length of 64 bits, which counts neither."""
+    place = 8
+    while place + 12 <= size:
+        head = bytes_at(file, place, 12)
+        length = int.from_bytes(head[4:], "big", signed=True)
+        if head[:4] not in CAF_CHUNKS:
+            return place
+        if length < 0:  # sound to the end of the file
+            return None
+        place += 12 + length
+    return place
+
+
+def _mpeg4(file: BinaryIO, head: bytes, size: int) -> int | None:
+    """Boxes have a length of 32 bits, or 1 and one of 64 bits, and four letters between them."""
+    place = 0
+    while place + 8 <= size:
+        head = bytes_at(file, place, 16)
+        if head[4:8] not in MPEG4_BOXES or (place and head[4:8] == b"ftyp"):
+            return place
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        if length < 8:  # 0: to the end of the file
+            return None
+        place += length
+    return place
+
+
+def _asf(file: BinaryIO, head: bytes, size: int) -> int | None:
+    """Objects have a name of 16 bytes and a length of 64 bits, which counts both."""
+    place = 0
+    while place + 24 <= size:
+        head = bytes_at(file, place, 24)
+        length = int.from_bytes(head[16:], "little")
+        if head[:4] not in ASF_OBJECTS or (place and head.startswith(ASF)):
+            return place
+        if length < 24:
+            return None
+        place += length
+    return place
+
+
+def _tta(file: BinaryIO, head: bytes, size: int) -> int | None:
+    """A header, the lengths of all frames of 256/245 s in a table with its checksum, the frames."""
+    rate, samples = (int.from_bytes(head[place : place + 4], "little") for place in (10, 14))
+    frames = -(-samples * 245 // (256 * rate)) if rate else 0
+    table = bytes_at(file, 22, 4 * min(frames, size))
+    lengths = (int.from_bytes(table[n : n + 4], "little") for n in range(0, len(table), 4))
+    return 22 + len(table) + 4 + sum(lengths)
+
+
+_ENDS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, bytes, int], int | None]], ...] = (
+    (lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"), _aiff),
+    (lambda head: head[:4] == b".snd", _au),
+    (lambda head: head[:16] == W64, _w64),
+    (lambda head: head[:4] == b"caff", _caf),
+    (lambda head: head[4:8] == b"ftyp", _mpeg4),
+    (lambda head: head[:16] == ASF, _asf),
+    (lambda head: head[:4] == b"TTA1", _tta),
+)
+"""Whether a file begins as one of a kind, and the byte at which it ends; None: it may be any."""
