@@ -9,8 +9,9 @@ import pytest
 
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.common.interruption import OutOfTime
+from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.bench import bench as bench_module
-from spectrim.evaluation.bench import candidates, exports, machine, memory, rows
+from spectrim.evaluation.bench import candidates, compilation, exports, machine, memory, rows
 from spectrim.evaluation.bench.bench import bench, num_timings
 
 SIZES = [1, 2]
@@ -148,6 +149,54 @@ def test_memory_of_the_first_rows_fits(make, clock):
     assert [row["peak_mb"] for row in result["rows"]] == [100, 100, 100, None]
 
 
+@pytest.mark.parametrize("budget", [10.0, 40.0, 120.0])
+@pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
+def test_a_budget_holds_with_compilation(make, clock, compiler, budget):
+    model = make("ast", depth=2)
+    try:
+        bench(model, "test", backends=["torch"], budget=budget, rounds=1000, compile=True, **QUICK)
+    except SpectrimError as error:
+        assert "too short" in str(error)
+    assert clock.now <= 1.2 * budget * num_timings(model, ["torch"], ["none"], SIZES, None)
+
+
+def test_compilations_that_do_not_fit_are_named_and_the_other_rows_stay(make, clock, compiler):
+    """Of 40 s, half hold one compilation of 15 s; the next batch size needs no other one."""
+    text = r"torch, batch size 1: keep rate 0.5: not timed, because compilation .* 20 s"
+    with pytest.warns(SpectrimNotice, match=text):
+        result = bench(
+            make("ast", depth=2), "test", backends=["torch"], budget=40.0, rounds=2, compile=True,
+            **QUICK,
+        )  # fmt: skip
+    rows = {(row["batch_size"], row["keep_rate"]): row for row in result["rows"]}
+    assert (1, 1.0) in rows and (1, 0.5) not in rows
+    assert all(row["compile_s"] == 15.0 for row in rows.values())
+
+
+def test_no_row_without_the_unpruned_model(make, clock, compiler):
+    with (
+        pytest.warns(SpectrimNotice, match="keep rate 1.0, 0.5: not timed, because compilation"),
+        pytest.raises(SpectrimError, match="too short to time anything"),
+    ):
+        bench(make("ast", depth=2), "test", backends=["torch"], budget=20.0, compile=True, **QUICK)
+    assert compiler == []
+
+
+@pytest.fixture
+def compiler(clock, monkeypatch):
+    """Names of finished compilations, each of 15 s."""
+    finished = []
+
+    def compile_for(runner, waveforms):
+        clock.work(15.0)
+        finished.append(len(waveforms))
+        return 15.0
+
+    monkeypatch.setattr(TorchRunner, "compile_for", compile_for)
+    monkeypatch.setattr(compilation, "time_limit", clock.time_limit)
+    return finished
+
+
 def test_stages_share_one_budget(make, monkeypatch):
     given = []
 
@@ -162,7 +211,7 @@ def test_stages_share_one_budget(make, monkeypatch):
 
 
 class _Window:
-    window, sample_rate = 16_000, 16_000
+    window, sample_rate, clips_at_once = 16_000, 16_000, None
 
 
 def test_a_process_past_its_time_is_ended(tmp_path, monkeypatch):

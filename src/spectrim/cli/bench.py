@@ -96,8 +96,8 @@ def command(
         float,
         timing_option(
             min=0,
-            help="Time limit in seconds for each backend and batch size, including exports. "
-            "Exports are cached.",
+            help="Time limit in seconds for each backend and batch size, including exports and "
+            "compilation. Exports are cached.",
         ),
     ] = 120.0,
     memory: Annotated[bool, timing_option(help="Measure peak memory.")] = True,
@@ -136,8 +136,9 @@ def command(
         recommended = recommended_plan(model, timed.recommendation)
 
     timings = num_timings(timed, chosen, quantizations, sizes, against, clips, memory)
-    text = f"up to {timings} measurements of at most {budget:g} s, exports included"
-    announce((timings * budget, text + (", and compilation" if loading.compile else "")))
+    included = "exports and compilation" if loading.compile else "exports"
+    text = f"up to {timings} measurements of at most {budget:g} s, {included} included"
+    announce((timings * budget, text))
 
     def finish(result: dict[str, Any]) -> None:
         path = save_json(out / "bench.json", result) if out else None

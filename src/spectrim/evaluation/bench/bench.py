@@ -79,9 +79,9 @@ def bench(
         calibration: batches of waveforms that set the ranges of int8; None: dynamic int8, which
             OpenVINO would compute in float32, so it gets no such rows.
         against: "transformers": its AST of the same shape, with its own feature extractor.
-        rounds: maximum number of pairs; budget: seconds for one backend and batch size, warm-ups
-            and exports included. Half of the time of exported files may go to exports, which are
-            cached. Compilation comes on top.
+        rounds: maximum number of pairs; budget: seconds for one backend and batch size, warm-ups,
+            exports and compilation included. Half of the time of exported files may go to exports,
+            which are cached, and half of the time of compiled models to compilation.
         threads: threads of every backend; None: torch's current number.
         memory: measure peak memory, in a fresh process per row; on a GPU, the GPU's memory. All
             rows together have `budget` seconds; the rows after that have None.
@@ -129,7 +129,7 @@ def bench(
         rate = plan_columns(plan_record(recommended))["keep_rate"]
         models.insert(1, PlannedModel(RECOMMENDED, rate, prune(plain, plan=recommended)))
     to_export = exportable(models) if runtimes else []
-    for planned in models if compile else ():
+    for planned in models if compile and "torch" in chosen else ():
         planned.model.compile()
     rows: list[dict[str, Any]] = []
     sources: dict[Key, Path] = {}

@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from ...audio.decode import read
-from ...deploy.runner import Runner
+from ...deploy.torch_runner import TorchRunner
 from ...models.transformer import SpectrogramTransformer
 from ..timing import interleaved_within
 from .memory import noise
@@ -31,13 +31,18 @@ def matrix_product(
 
 
 def stages(
-    model: SpectrogramTransformer, runner: Runner, batch_size: int, rounds: int, budget: float
+    model: SpectrogramTransformer, runner: TorchRunner, batch_size: int, rounds: int, budget: float
 ) -> list[dict[str, Any]]:
     """Time of each stage from a file to probabilities: ms per clip, medians.
 
     `budget` is for all of them, in seconds.
-    The files are 44.1 kHz WAV of the window's length. The filter bank and the model run on batches.
+    The files are 44.1 kHz WAV of the window's length. The filter bank runs on batches. The model
+    runs on the pieces of a batch that the runner makes. Empty for a compiled model whose
+    compilation for that size has not fitted into its budget.
     """
+    piece = min(runner.clips_at_once or batch_size, batch_size)
+    if model.compiled is not None and piece not in model.compiled.seconds:
+        return []
     rate = runner.sample_rate
     clips = noise(batch_size, round(runner.window * FILE_RATE / rate))
     with tempfile.TemporaryDirectory() as folder:
@@ -46,11 +51,12 @@ def stages(
             soundfile.write(file, clip, FILE_RATE)
         waveforms = [read(file, rate=rate)[: runner.window] for file in files]
         features, valid = model.features_from_waveforms(waveforms)
+        pieces = list(zip(features.split(piece), valid.split(piece), strict=True))
         calls: list[Callable[[], object]] = [
             lambda: [read(file, rate=rate) for file in files],
             lambda: [read((clip, FILE_RATE), rate=rate) for clip in clips],
             lambda: model.features_from_waveforms(waveforms),
-            lambda: model(features, valid),
+            lambda: [model(*inputs) for inputs in pieces],
         ]
         with torch.inference_mode():
             with_decoding, resampling, filter_bank, forward = (

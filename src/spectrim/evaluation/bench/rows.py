@@ -13,11 +13,11 @@ import numpy as np
 
 from ...common.errors import SpectrimNotice
 from ...common.interruption import Stopped
-from ...deploy.torch_runner import TorchRunner
 from ...models.provenance import plan_record
 from ...pruning.defaults import RECOMMENDED
 from ..timing import Timing, interleaved_within
 from .candidates import Candidate, Key
+from .compilation import compile_within
 from .machine import matrix_product
 from .memory import peak_memory
 
@@ -60,17 +60,18 @@ def timed_rows(
     Args:
         group: of one backend; the unpruned model comes first.
         reference: see `bench`; with one, it gets half of the time.
-        rounds: maximum number of pairs; seconds: for everything but compilation.
+        rounds: maximum number of pairs; seconds: for everything. Half of them may go to
+            compilation.
 
     Raises:
         Stopped: Ctrl-C; its result is the rows so far.
     """
-    compile_seconds = [
-        candidate.runner.compile_for(waveforms)
-        if isinstance(candidate.runner, TorchRunner)
-        else 0.0
-        for candidate in group
-    ]
+    began = time.perf_counter()
+    compile_seconds = compile_within(group, waveforms, seconds / 2)
+    group = [candidate for candidate in group if candidate.planned.name in compile_seconds]
+    if not group:
+        return []
+    seconds -= time.perf_counter() - began
     model = group[0].planned.model
     calls = [candidate.call(waveforms) for candidate in group]
     multiply = matrix_product(matmul_size, model.device, model.dtype)
@@ -90,14 +91,12 @@ def timed_rows(
     *timings, product = timings
     machine = None if product is None else matmul_size**3 / product.seconds / 1e9
     rows, late = [], []
-    for candidate, timing, paired_timing, compiled in zip(
-        group, timings, against, compile_seconds, strict=True
-    ):
+    for candidate, timing, paired_timing in zip(group, timings, against, strict=True):
         if timing is None or not timing.rounds:
             late.append(candidate.planned.name)
             continue
         row = _row(candidate, group[0], timing, machine, len(waveforms))
-        if compiled:
+        if compiled := compile_seconds[candidate.planned.name]:
             row["compile_s"] = round(compiled, 3)
         if reference is not None:
             row |= _against(paired_timing)

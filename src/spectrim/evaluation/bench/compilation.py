@@ -1,0 +1,61 @@
+"""Compiled models of a benchmark, as many as its budget allows."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...common.errors import SpectrimNotice
+from ...common.interruption import OutOfTime, time_limit
+from ...deploy.torch_runner import TorchRunner
+from .candidates import Candidate
+
+
+def compile_within(
+    group: Sequence[Candidate], waveforms: Sequence[np.ndarray], seconds: float
+) -> dict[str, float]:
+    """Compile the candidates in order for a batch size, as far as the time goes.
+
+    A compilation is not started if the one before shows that it will not fit, and ended if it does
+    not. Without the unpruned model, which comes first, there is nothing to compare with, so no
+    other one is compiled. A notice names the plans that are left out.
+
+    Args:
+        waveforms: a batch of the size; seconds: for all of them.
+
+    Returns:
+        Seconds of compilation, now or earlier, by the name of the plan; 0 for a model that is not
+        to be compiled. Plans that are left out are absent.
+
+    Raises:
+        SpectrimError: a model cannot be compiled.
+    """
+    compiled: dict[str, float] = {}
+    late: list[str] = []
+    end, last = time.perf_counter() + seconds, 0.0
+    for candidate in group:
+        runner, name = candidate.runner, candidate.planned.name
+        if not isinstance(runner, TorchRunner) or not runner.is_compiled:
+            compiled[name] = 0.0
+            continue
+        left = end - time.perf_counter()
+        if left <= last or (late and not compiled):
+            late.append(name)
+            continue
+        try:
+            with time_limit(left):
+                compiled[name] = last = runner.compile_for(waveforms)
+        except OutOfTime:
+            late.append(name)
+            last = seconds
+    if late:
+        text = (
+            f"{group[0].backend}, batch size {len(waveforms)}: keep rate {', '.join(late)}: not "
+            f"timed, because compilation does not fit into {seconds:.3g} s, half of the time. Use "
+            "a larger --budget, or omit --compile."
+        )
+        warnings.warn(SpectrimNotice(text), stacklevel=2)
+    return compiled
