@@ -160,6 +160,7 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run):
         (str(folder / "model"), 40, False), (str(folder / "model"), 40, False),
         ("second", 31, True), ("second", 31, True),
     ]  # fmt: skip
+    assert [row.get("clips_asked") for row in rows] == [None, None, 40, 40]
     assert len(list(out.glob(".partial-*.npz"))) == 2
     notes, rows = interrupt("sweep:rounds:2")
     assert notes.count("resuming an interrupted run") == 2

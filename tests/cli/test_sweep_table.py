@@ -18,7 +18,7 @@ from spectrim.metrics.classification import paired_difference
 def rows(spread):
     head = {"clips": 4, "failed": 0, "batch_size": 2, "threads": 1, "device": "cpu",
             "dtype": "float32", "timing_rounds": 5, "timing_batch_size": 2,
-            "metric": "accuracy"}  # fmt: skip
+            "metric": "accuracy", "model": "m"}  # fmt: skip
     plain = head | {"speedup": 1.0, "speedup_quartiles": [1.0, 1.0]}
     return [plain, *(head | {"speedup": s, "speedup_quartiles": [s, s * (1 + spread)]}
                      for s in (1.2, 1.5, 2.0))]  # fmt: skip
@@ -42,6 +42,15 @@ def test_shares_on_the_target_are_each_models_own():
     assert "of all patches: 25.0% (a), 12.5% (b)." in caption(each)
     assert "of all patches: 25.0%." in caption(each[:4])
     assert len(caption(each).splitlines()) == 2
+
+
+def test_an_interrupted_sweep_says_of_how_many_clips():
+    complete = rows(0.0)
+    partial = [row | {"model": "n", "clips": 3, "failed": 1, "clips_asked": 8} for row in complete]
+    assert caption(complete).startswith("4 clips; batch size 2")
+    assert caption(partial).startswith("3 of 8 clips (1 could not be read); batch size 2")
+    text = "4 clips (m), 3 of 8 clips (1 could not be read) (n); batch size 2"
+    assert caption(complete + partial).startswith(text)
 
 
 def test_three_figures_of_a_number_end_in_no_point():

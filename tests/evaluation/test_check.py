@@ -206,6 +206,7 @@ def test_sections_come_in_the_order_of_need_and_survive_ctrl_c(hugging):
     assert "parity" not in sections[0][1] and "parity" in sections[1][1]
     result = call(1)
     assert [row["clips"] for row in result["rows"]] == [1, 1] and result["stopped"]
+    assert [row["clips_asked"] for row in result["rows"]] == [6, 6]
     assert result["recommendation"]["keep_rate"] == 1.0
     result = call(4)  # 1, 2 and 3 clips, then the first timed pair
     assert [row["clips"] for row in result["rows"]] == [6, 6]

@@ -156,9 +156,13 @@ def top_five_overlap(row: Row) -> str:
 def caption(rows: Sequence[Row]) -> str:
     """Two lines that say how the table was measured and what its columns mean."""
     first = rows[0]
-    unreadable = f" ({first['failed']} could not be read)" if first["failed"] else ""
+    clips = {row["model"]: clips_text(row) for row in rows}
+    if len(set(clips.values())) == 1:
+        clips_of_models = clips_text(first)
+    else:  # interrupted
+        clips_of_models = ", ".join(f"{text} ({name})" for name, text in clips.items())
     measured = (
-        f"{first['clips']} clips{unreadable}; batch size {first['batch_size']}, "
+        f"{clips_of_models}; batch size {first['batch_size']}, "
         f"{first['threads']} threads, {first['device']}"
     )
     if "against" in first:  # of files; the column int8 says what each computes with
@@ -184,6 +188,14 @@ def caption(rows: Sequence[Row]) -> str:
             f"{', '.join(dict.fromkeys(texts))}."
         )
     return f"{measured}\n{columns}"
+
+
+def clips_text(row: Row) -> str:
+    """The clips that a row was measured on, such as "96 clips" or "40 of 96 clips"."""
+    clips = str(row["clips"])
+    if "clips_asked" in row:  # interrupted
+        clips += f" of {row['clips_asked']}"
+    return f"{clips} clips" + (f" ({row['failed']} could not be read)" if row["failed"] else "")
 
 
 def timing_text(rows: Sequence[Row]) -> str:

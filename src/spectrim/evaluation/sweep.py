@@ -100,7 +100,8 @@ def evaluate(
     Raises:
         SpectrimError: variants with different classes; labels that the model does not know; no
             clip can be read; an output is not finite.
-        Stopped: Ctrl-C after the first batch; its result is a `Sweep` of the clips so far.
+        Stopped: Ctrl-C after the first batch; its result is a `Sweep` of the clips so far, whose
+            rows have "clips_asked", the number of all clips.
     """
     first, runners = variants[0], [variant.runner for variant in variants]
     for variant in variants:
@@ -135,6 +136,7 @@ def evaluate(
     rows = [
         _row(variant, values, probabilities[0], truth)
         | {"clips": len(predictions.positions), "failed": len(predictions.failures)}
+        | ({"clips_asked": len(clips)} if stopped else {})
         | {"channel": manifest.channel}
         | _macs_columns(variant.runner, predictions.macs[index])
         | _target_columns(predictions, index)
