@@ -9,16 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from sounds import burst, manifest, noise
+from spectrim.analysis import results
 from spectrim.analysis.ablation.ablate import DROPPED, ablate, ablate_all
 from spectrim.analysis.analyze import Settings, analyze
 from spectrim.analysis.clusters import HIGH, LOW
 from spectrim.analysis.estimate import estimated_seconds
+from spectrim.analysis.figures.all_figures import FigureEntry
 from spectrim.analysis.first_pass import first_pass
 from spectrim.analysis.patches import View, patches_of
 from spectrim.analysis.results import save_analysis
 from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.common.files import save_text
 from spectrim.common.interruption import Stopped
 
 SETTINGS = Settings(scores=("intensity",), keep_rate=0.5, blocks=(1,), batch_size=2, examples=1)
@@ -156,3 +160,37 @@ def test_the_estimate_grows_with_the_clips(monkeypatch, clips):
         raise SpectrimError("no.")
 
     assert estimated_seconds(fail, clips, 4) is None
+
+
+def test_a_killed_analysis_leaves_no_mixture_and_no_unknown_file(monkeypatch, tmp_path):
+    """Killed while it draws: its files are known to the next analysis, which has other figures."""
+    drawn = []
+
+    def figures(*given):
+        for name in drawn:
+            yield FigureEntry("section", name, Figure(), "caption")
+
+    def write_report(path, *given):
+        return save_text(path, "report")
+
+    def names():
+        return {path.name for path in tmp_path.iterdir()}
+
+    monkeypatch.setattr(results, "record", lambda *given: {})
+    monkeypatch.setattr(results, "tables", lambda numbers: {"tau": [{"value": 1}]})
+    monkeypatch.setattr(results, "draw_all", figures)
+    monkeypatch.setattr(results, "write_report", write_report)
+    drawn[:] = ["a", "b"]
+    save_analysis(tmp_path, [], SETTINGS)
+    assert names() == {"results.json", "report.html", "tau.csv"} | {
+        f"{name}.{suffix}" for name in "ab" for suffix in ("png", "pdf")
+    }
+    drawn[:] = ["c", "d"]
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_report", None)  # ends before the report
+        with pytest.raises(TypeError):
+            save_analysis(tmp_path, [], SETTINGS)
+    assert "report.html" not in names() and "a.png" not in names() and "d.pdf" in names()
+    drawn[:] = ["e"]
+    save_analysis(tmp_path, [], SETTINGS)
+    assert names() == {"results.json", "report.html", "tau.csv", "e.png", "e.pdf"}

@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 import warnings
+from pathlib import Path
 
 os.environ["SPECTRIM_SAVE_EVERY"] = "0"  # as many writes as possible
 
@@ -31,6 +32,9 @@ MODULES = (
     "spectrim.training.run",
     "spectrim.experiments.run",
     "spectrim.deploy.export",
+    "spectrim.analysis.results",
+    "spectrim.analysis.ablation.results",
+    "spectrim.evaluation.bench.bench",
 )
 
 
@@ -41,6 +45,7 @@ def run(job: dict[str, object], report: str) -> int:
 
     os.chdir(str(job["folder"]))
     os.environ["SPECTRIM_STOP_AT"] = str(job["stop_at"])
+    os.environ["SPECTRIM_CACHE"] = str(Path(str(job["folder"])) / "cache")
     sys.argv = ["spectrim", *map(str, job["words"])]  # type: ignore[call-overload]
     status, printed = 0, io.StringIO()
     warnings.resetwarnings()

@@ -2,7 +2,7 @@
 
 `SPECTRIM_STOP_AT=kill:POINT:COUNT` (see `spectrim.common.hooks`) kills a process before and after
 each write and rename, and between steps. The normal run kills a few times. `-m slow` kills at
-`SPECTRIM_KILLS` points (default 200), evenly chosen among all of them.
+`SPECTRIM_KILLS` points (default 200): as many of each command, evenly chosen among its points.
 """
 
 from __future__ import annotations
@@ -50,6 +50,13 @@ COMMANDS = {
     "--no-timing --threads 1 --batch-size 2 --out results",
     "train": "train recipe.yaml keep_rate=0.5 schedule.start=0 schedule.length=1 --out run",
     "grid": "grid run grid.yaml --out cells",
+    "analyze": "analyze --model old --data many.csv --scores intensity --blocks 1 --keep-rate 0.5 "
+    "--sample 100 --threads 1 --batch-size 4 --examples 1 --out analysis",
+    "ablate": "ablate --model old --data many.csv --after 1 --sample 100 --threads 1 "
+    "--batch-size 4 --out ablation",
+    # Its files are the cache of exports; the measured times are printed only.
+    "bench": "bench --model old --backends onnxruntime --keep-rates 1.0,0.5 --rounds 1 "
+    "--batch-sizes 1 --budget 1000 --no-memory --matmul-size 64 --threads 1",
 }
 FEW = {
     "save": ("file:rename:1", "file:renamed:1", "file:renamed:2"),
@@ -60,11 +67,12 @@ Server = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with subprocess.Popen(
         [sys.executable, fork_server.__file__],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "200"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "200"}
+        | {"TMPDIR": str(tmp_path_factory.mktemp("temporary"))},  # what killed commands leave there
     ) as process:  # fmt: skip
 
         def call(folder: Path, command: str, stop_at: str) -> dict[str, Any]:
@@ -170,17 +178,20 @@ def test_a_killed_command_resumes_to_the_same_bytes(server, inputs, whole, name,
 
 @pytest.mark.slow
 def test_at_every_point(server, inputs, whole):
-    """All points of all commands, or as many of them as SPECTRIM_KILLS says."""
-    points = [
-        (name, f"{point}:{count + 1}")
-        for name in COMMANDS
-        for point, passed in whole(name)[2].items()
-        for count in range(passed)
-    ]
-    limit = int(os.environ.get("SPECTRIM_KILLS", 200))
-    step = max(1.0, len(points) / limit)
-    chosen = [points[int(number * step)] for number in range(min(limit, len(points)))]
-    print(f"{len(points)} points, {len(chosen)} kills")
+    """All points of all commands, or as many of each as SPECTRIM_KILLS allows."""
+    limit = -(-int(os.environ.get("SPECTRIM_KILLS", 200)) // len(COMMANDS))
+    num_points, chosen = 0, []
+    for name in COMMANDS:
+        points = [
+            (name, f"{point}:{count + 1}")
+            for point, passed in whole(name)[2].items()
+            for count in range(passed)
+        ]
+        step = max(1.0, len(points) / limit)
+        chosen += [points[int(number * step)] for number in range(min(limit, len(points)))]
+        num_points += len(points)
+        print(f"{name}: {len(points)} points")
+    print(f"{num_points} points, {len(chosen)} kills", flush=True)
     failures = []
     for number, (name, point) in enumerate(chosen):
         if number % 20 == 0:

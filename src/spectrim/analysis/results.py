@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from .figures.all_figures import draw_all
 from .figures.style import save_figure
 from .report import ReportFigure, write_report
 from .tables import record, tables
+
+SUFFIXES = (".csv", ".html", ".pdf", ".png")  # of the files beside results.json
 
 
 def save_analysis(
@@ -33,35 +36,42 @@ def save_analysis(
         is_stopped: whether Ctrl-C ended the analysis; its numbers then have "stopped": True.
 
     Returns:
-        The numbers, see `tables.record`, and the files, which results.json lists too. Files that
-        an earlier analysis wrote there, and this one did not, are deleted.
+        The numbers, see `tables.record`, and the files, which results.json lists too. Files of an
+        earlier analysis in the folder are deleted first, so a killed one leaves no mixture.
     """
-    earlier = _written(out)
     numbers = record(data, settings, skipped)
     if is_stopped:
         numbers["stopped"] = True
-    results = save_json(out / "results.json", numbers)  # before the figures: they take longer
-    written = [results]
-    written += [save_table(out / f"{name}.csv", rows) for name, rows in tables(numbers).items()]
+    for path in _written(out):
+        with contextlib.suppress(OSError, ValueError):
+            path.unlink()
+    results = out / "results.json"
+    report = out / "report.html"
+    files = [report, results]
+
+    def list_files(*names: str) -> None:
+        """List files in results.json before they are written, so no kill leaves unknown files."""
+        files.extend(out / name for name in names)
+        save_json(results, numbers | {"files": [path.name for path in files]})
+
+    rows_of_tables = tables(numbers)
+    list_files(*(f"{name}.csv" for name in rows_of_tables))
+    for name, rows in rows_of_tables.items():
+        save_table(out / f"{name}.csv", rows)
     pictures = []
     for entry in draw_all(data, paper, settings.tau_pruned):
-        files = save_figure(out, entry.name, entry.figure)
-        written += files
-        pictures.append(ReportFigure(entry.section, entry.caption, files[0], entry.example))
-    report = write_report(out / "report.html", numbers, pictures)
-    files = [report, *written]
-    numbers |= {"files": [path.name for path in files]}
-    save_json(results, numbers)
-    for path in earlier.difference(files):
-        path.unlink(missing_ok=True)
-    return numbers, files
+        list_files(f"{entry.name}.png", f"{entry.name}.pdf")
+        png, _ = save_figure(out, entry.name, entry.figure)
+        pictures.append(ReportFigure(entry.section, entry.caption, png, entry.example))
+    write_report(report, numbers, pictures)
+    return numbers | {"files": [path.name for path in files]}, files
 
 
 def _written(out: Path) -> set[Path]:
-    """The files that an earlier results.json in the folder lists."""
+    """The figures, tables and report that an earlier results.json in the folder lists."""
     try:
-        names = read_json(out / "results.json")["files"]
-        return {out / name for name in names if Path(name).name == name}
+        paths = [Path(name) for name in read_json(out / "results.json")["files"]]
+        return {out / path for path in paths if path.name == str(path) and path.suffix in SUFFIXES}
     except (SpectrimError, KeyError, TypeError):
         return set()
 

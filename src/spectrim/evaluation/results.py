@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,12 @@ def save_sweeps(out: Path, sweeps: Sequence[Sweep], source: Path) -> list[Path]:
 
     `probabilities-MODEL.npz` holds "paths" and "names" (clips,), where all names differ, and an
     array (clips, classes) for each row of the model, called "unpruned", "attention-0.5" and so on.
-    Files of other models that results.json of an earlier sweep lists are removed; other files stay.
+    Files that results.json of an earlier sweep lists are removed first, so a killed process leaves
+    no mixture; other files stay.
     """
-    earlier = _probability_files(out)
+    for path in _probability_files(out):
+        with contextlib.suppress(OSError):
+            path.unlink()
     rows = [row for sweep in sweeps for row in sweep.rows]
     failures = dict.fromkeys(failure for sweep in sweeps for failure in sweep.failures)
     written = [
@@ -49,8 +53,6 @@ def save_sweeps(out: Path, sweeps: Sequence[Sweep], source: Path) -> list[Path]:
         for model, probabilities in arrays.items():
             path = out / f"probabilities-{slug(model)}.npz"
             written.append(save_arrays(path, compress=True, **clips, **probabilities))
-    for path in earlier.difference(written):
-        path.unlink(missing_ok=True)
     return written
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,6 +67,9 @@ def save_ablations(
     }
     if is_stopped:
         numbers["stopped"] = True
+    for suffix in ("csv", "png", "pdf"):  # of an earlier ablation: a killed one leaves no mixture
+        with contextlib.suppress(OSError):
+            (out / f"ablation.{suffix}").unlink()
     written = [save_json(out / "ablation.json", numbers)]
     written.append(save_table(out / "ablation.csv", [_flat(row) for row in rows]))
     return written + save_figure(out, "ablation", draw_ablation(rows, paper))
