@@ -75,7 +75,7 @@ def test_tables_of_spreadsheets_are_read_alike(tmp_path, text, encoding):
         ("path,label\na.wav,x\nb.wav,Caf\xe9\n".encode("latin-1"), r"line 3 has the byte 0xe9"),
         (table(",").encode("utf-16-le"), "bytes of value 0"),  # no mark
         (b"RIFF\x24\0\0\0WAVE", "bytes of value 0"),
-        (b"file;label\na.wav;x\n", r"no column 'path' in line 1 \(file;label\)"),
+        (b"file;label\na.wav;x\n", r"no column 'path' in line 1 \('file;label'\)"),
         (b"path;label\na.wav;x;y\n", "row 2: 3 cells for 2 columns"),
         (b"Path,path\na.wav,x\n", "'path' occurs more than once"),
         (b'path,start\na.wav,"0,5"\n', "start is '0,5'"),

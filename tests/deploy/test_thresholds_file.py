@@ -38,8 +38,27 @@ def test_both_formats_give_the_same_thresholds(tmp_path, name, text):
 
 
 @pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ('Label;Threshold\r\nDog;0,25\r\n"Vehicle horn, car horn";\r\n', "utf-8-sig"),
+        ("sep=\t\nlabel\tTHRESHOLD\t\nDog\t0,25\t\nVehicle horn, car horn\t\t\n", "utf-8"),
+        ('label,threshold\rDog,0.25\r"Vehicle horn, car horn",\r', "utf-16"),
+        ("threshold|label\n0.25|Dog\n|Vehicle horn, car horn\n", "utf-32"),
+    ],
+)
+def test_tables_of_spreadsheets_are_read(tmp_path, text, encoding):
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode(encoding))
+    assert read_thresholds(path) == {"Dog": 0.25, "Vehicle horn, car horn": None}
+
+
+@pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
+        ("a.csv", "label,threshold\nDog,é\n".encode("latin-1"), "line 2 has the byte 0xe9"),
+        ("a.csv", "x" * 200_000, "not a CSV file"),
+        ("a.csv", "label,threshold\nDog,\0\n", "bytes of value 0"),
+        ("a.csv", "label,label,threshold\nDog,a,0.5\n", "'label' occurs more than once"),
         ("a.txt", "", "ends in .csv or .json"),
         ("a.csv", "", "no column 'label', 'threshold'"),
         ("a.csv", "label,value\nDog,1\n", "no column 'threshold'"),
@@ -57,7 +76,7 @@ def test_both_formats_give_the_same_thresholds(tmp_path, name, text):
 )
 def test_wrong_files_are_named_with_their_row(tmp_path, name, text, reason):
     path = tmp_path / name
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SpectrimError) as error:
         read_thresholds(path)
     assert reason in str(error.value) and str(path) in str(error.value)

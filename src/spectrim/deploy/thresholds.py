@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import SpectrimError, nearest
-from ..common.parse import read_json, read_text
+from ..common.parse import read_json
+from ..common.paths import refuse_address
 from ..common.text import shortened
+from ..data.spreadsheets import read_table
 
 DEFAULT_THRESHOLD = 0.5
 COLUMNS = ("label", "threshold")
@@ -34,6 +34,7 @@ def read_thresholds(path: Path) -> dict[str, float | None]:
         SpectrimError: the file cannot be read; a value is no number from 0 to 1; a label occurs
             twice; there is no threshold at all.
     """
+    refuse_address(path)
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".json"):
         raise SpectrimError(f"{path}: expected thresholds in a file that ends in .csv or .json.")
@@ -97,28 +98,25 @@ def plain_thresholds(values: np.ndarray, labels: Sequence[str]) -> float | dict[
 
 
 def _csv_rows(path: Path) -> list[tuple[str, str, Any]]:
-    reader = csv.DictReader(io.StringIO(read_text(path, EXPECTED), newline=""))
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise SpectrimError(f"{path}: not a CSV file: {error}.") from error
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    table = read_table(path, "threshold")
+    missing = [column for column in COLUMNS if column not in table.header]
     if missing:
         raise SpectrimError(
             f"{path}: has no column {shortened(missing)}; expected the columns label and "
             f"threshold. {WAY_OUT}"
         )
-    for number, row in enumerate(rows, 2):
-        if row["label"] is None or row["threshold"] is None:
-            raise SpectrimError(f"{path}, row {number}: a cell is missing.")
-        if None in row:
+    label, threshold = (table.header.index(column) for column in COLUMNS)
+    rows = []
+    for line, cells in table.rows:
+        if len(cells) < len(table.header):
+            raise SpectrimError(f"{path}, row {line}: a cell is missing.")
+        if len(cells) > len(table.header):
             raise SpectrimError(
-                f"{path}, row {number}: too many cells. Quote a label that contains a comma."
+                f"{path}, row {line}: too many cells. Quote a label that contains a comma."
             )
-    return [
-        (f"row {number}", row["label"].strip(), row["threshold"].strip() or None)
-        for number, row in enumerate(rows, 2)
-    ]
+        value = table.number_text(cells[threshold].strip())
+        rows.append((f"row {line}", cells[label].strip(), value or None))
+    return rows
 
 
 def _json_rows(path: Path) -> list[tuple[str, str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...common.errors import SpectrimError, nearest
 from ...common.files import save_text
+from ...common.paths import is_folder
 from ..clip import Clip
 from ..json_manifest import write_json_manifest
 from ..manifest import write_manifest
@@ -89,7 +90,7 @@ def prepare(
         raise SpectrimError(f"no corpus is called {corpus!r}.{nearest(corpus, CORPORA)}")
     if form not in FORMS:
         raise SpectrimError(f"no manifest format is called {form!r}.{nearest(form, FORMS)}")
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise SpectrimError(f"{folder}: no such folder. Give the folder of {corpus}.")
     folder = folder.resolve()
     listing = CORPORA[corpus](folder)
