@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import torch
-from foreign import CLASSES, DEPTH, HEADS, WIDTH, layer, linear, norm, run_blocks, timm_state
+from foreign import (
+    CLASSES,
+    DEPTH,
+    HEADS,
+    WIDTH,
+    audiomae,
+    layer,
+    linear,
+    norm,
+    run_blocks,
+    timm_state,
+)
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -181,3 +197,66 @@ def run_ssast(state: dict[str, Tensor], features: Tensor) -> Tensor:
     tokens = [v[name].expand(len(features), -1, -1) for name in ("cls_token", "dist_token")]
     x = torch.cat([*tokens, patches.flatten(2).transpose(1, 2)], 1) + v["pos_embed"]
     return layer_norm(run_blocks(v, x), v, "norm", 1e-6)[:, 2:].mean(1)
+
+
+def hugging_face_ast(rows: int) -> dict[str, Tensor]:
+    """An AST under the names that transformers writes; 9 columns at stride 10 in 96 frames."""
+    state = timm_state(rows * 9, ("cls_token", "dist_token"))
+    prefix = "audio_spectrogram_transformer."
+    embeddings = f"{prefix}embeddings."
+    renamed = {
+        f"{embeddings}cls_token": state["cls_token"],
+        f"{embeddings}distillation_token": state["dist_token"],
+        f"{embeddings}position_embeddings": state["pos_embed"],
+        f"{embeddings}patch_embeddings.projection.weight": state["patch_embed.proj.weight"],
+        f"{embeddings}patch_embeddings.projection.bias": state["patch_embed.proj.bias"],
+    }
+    for block in range(DEPTH):
+        theirs = f"{prefix}encoder.layer.{block}"
+        for part in ("weight", "bias"):
+            qkv = state[f"blocks.{block}.attn.qkv.{part}"].split(WIDTH)
+            for name, value in zip(("query", "key", "value"), qkv, strict=True):
+                renamed[f"{theirs}.attention.attention.{name}.{part}"] = value.clone()
+            for name, old in (
+                ("attention.output.dense", "attn.proj"), ("layernorm_before", "norm1"),
+                ("layernorm_after", "norm2"), ("intermediate.dense", "mlp.fc1"),
+                ("output.dense", "mlp.fc2"),
+            ):  # fmt: skip
+                renamed[f"{theirs}.{name}.{part}"] = state[f"blocks.{block}.{old}.{part}"]
+    renamed |= norm(f"{prefix}layernorm") | norm("classifier.layernorm")
+    return renamed | linear("classifier.dense", CLASSES, WIDTH)
+
+
+EXTRACTOR = {"feature_extractor_type": "ASTFeatureExtractor", "mean": -4.2, "std": 4.5}
+MAEST_EXTRACTOR = {"feature_extractor_type": "MAESTFeatureExtractor"}
+AST_CONFIG = {
+    "model_type": "audio-spectrogram-transformer", "hidden_size": WIDTH,
+    "num_hidden_layers": DEPTH, "num_attention_heads": HEADS, "max_length": 96,
+    "intermediate_size": 4 * WIDTH,
+}  # fmt: skip
+
+
+HUB_FOLDERS = {
+    "ced": (lambda: ced_on_the_hub(ced()), CED_CONFIG, None),
+    "eat": (eat, EAT_CONFIG, None),
+    "ast": (lambda: hugging_face_ast(12), AST_CONFIG, EXTRACTOR),
+    "maest": (lambda: hugging_face_ast(9), AST_CONFIG | {"num_mel_bins": 96}, MAEST_EXTRACTOR),
+    "audiomae": (
+        audiomae, {"pretrained_cfg": {"input_size": [1, 128, 128]}}, EXTRACTOR,
+    ),
+}  # fmt: skip
+"""Names of hub folders to a function that makes their weights, config.json and, if they have one,
+preprocessor_config.json."""
+
+
+def write_folder(
+    folder: Path, state: dict[str, Tensor], config: dict[str, Any], extractor: dict[str, Any] | None
+) -> Path:
+    """Write a hub folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.contiguous() for name, value in state.items()}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    if extractor is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(extractor))
+    return folder

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+from ..audio.front_ends import front_end
 from ..common.errors import SpectrimError
 from ..common.parse import parse_json
 from ..common.values import check_values, has_type, number, required_choice
@@ -97,4 +98,23 @@ def metadata_from(path: str, texts: Mapping[str, str]) -> Metadata:
         raise SpectrimError(f"{path}: metadata plan has no list of stages. Export it again.")
     if not metadata.labels:
         raise SpectrimError(f"{path}: metadata labels is empty; expected at least one label.")
+    _check_window(path, metadata)
     return metadata
+
+
+def _check_window(path: str, metadata: Metadata) -> None:
+    """Refuse a window that is not that of the frames: with 1 sample, a clip has 16,000 windows."""
+    try:
+        audio = front_end(metadata.front_end)
+    except SpectrimError as error:
+        raise SpectrimError(f"{path}: metadata front_end: {error}") from error
+    expected = {
+        "sampling_rate": audio.sample_rate,
+        "window_samples": audio.num_samples(metadata.frames),
+    }
+    for key, value in expected.items():
+        if (stored := getattr(metadata, key)) != value:
+            raise SpectrimError(
+                f"{path}: metadata {key} is {stored}, but {metadata.frames} frames of the front "
+                f"end {metadata.front_end!r} require {value}. Export the model again."
+            )

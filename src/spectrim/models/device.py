@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..common.errors import SpectrimError, nearest
+from ..common.errors import SpectrimError, first_line, nearest
 from .transformer import SpectrogramTransformer
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -28,19 +28,22 @@ def to_device(
     try:
         return model.to(to_device, to_dtype)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SpectrimError(f"the model cannot be moved to {device}: {reason}") from error
+        text = f"the model cannot be moved to {device}: {first_line(error)}."
+        raise SpectrimError(text) from error
 
 
 def _device(device: str | torch.device | None) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.device("cpu" if device is None else device)
+        chosen = torch.device("cpu" if device is None else device)
+        if chosen.type == "meta":
+            raise RuntimeError("it has shapes and no numbers")
     except RuntimeError as error:
         raise SpectrimError(
             f"no device is called {device!r}; expected 'cpu', 'cuda', 'cuda:1' or 'mps'."
         ) from error
+    return chosen
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:

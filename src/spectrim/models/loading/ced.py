@@ -179,4 +179,10 @@ def _per_mel(weights: Weights, name: str) -> tuple[tuple[float, ...], tuple[floa
         for part in ("weight", "bias", "running_mean", "running_var")
     )
     scale = weight / (variance + BATCH_NORM_EPS).sqrt()
-    return tuple(scale.tolist()), tuple((bias - mean * scale).tolist())
+    shift = bias - mean * scale
+    if not (scale.isfinite().all() and shift.isfinite().all()):
+        raise SpectrimError(
+            f"{weights.where}: the BatchNorm {name!r} has numbers that are not finite, or a "
+            "negative variance. Download the file again."
+        )
+    return tuple(scale.tolist()), tuple(shift.tolist())

@@ -222,7 +222,12 @@ def _read(path: Path, source: str, options: LoadOptions, trust_code: bool) -> tu
         checkpoint_format = format_of(checkpoint)
     if checkpoint_format is None:
         raise unknown_format(state, str(file), config)
-    converted = checkpoint_format.read(checkpoint)
+    try:
+        converted = checkpoint_format.read(checkpoint)
+    except SpectrimError as error:  # a check of the model's config names no file
+        if str(file) in str(error):
+            raise
+        raise SpectrimError(f"{file}: {error}") from error
     return replace(converted, config=replace(converted.config, name=source)), str(file)
 
 

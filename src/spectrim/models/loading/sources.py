@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ...common.errors import SpectrimError, SpectrimNotice, nearest
+from ...common.errors import SpectrimError, SpectrimNotice, first_line, nearest
 from ...common.paths import ABSENT, PROBLEMS, SPECIAL, is_folder, kind_at, user_path
 from ..builtin import builtin_names, builtin_root, check_retired
 from ..presets import PRESETS
@@ -121,10 +121,9 @@ def fetch(name: str) -> Path:
         # Where a later question fails, the library says that nothing was downloaded before. The
         # cause of this error says why.
         cause = error.__cause__ or error
-        lines = str(cause).strip().splitlines() or [type(cause).__name__]
         raise SpectrimError(
             f"{name!r} is not a local folder or file, and could not be fetched from the hub: "
-            f"{lines[0].rstrip('.')}. Go online (HF_HUB_OFFLINE must not be set), or download it "
+            f"{first_line(cause)}. Go online (HF_HUB_OFFLINE must not be set), or download it "
             "elsewhere and pass its folder."
         ) from error
 

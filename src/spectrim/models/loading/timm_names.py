@@ -50,7 +50,7 @@ def pool_of(checkpoint: Checkpoint, default: str) -> str:
 
 def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
     """Take all "<prefix>blocks.N.*", renamed to ours; returns the number of blocks first."""
-    pattern = re.compile(re.escape(prefix) + r"blocks\.(\d+)\.")
+    pattern = re.compile(re.escape(prefix) + r"blocks\.([0-9]{1,6})\.")
     indices = [int(match[1]) for name in weights.names if (match := pattern.match(name))]
     depth = 1 + max(indices, default=0)  # without any block, the first one is reported missing
     state: State = {}
