@@ -76,8 +76,8 @@ def test_check_compares_the_shorter_models(run, short):
     ("arguments", "words"),
     [
         (("sweep", "--frames", "auto"), "--frames auto works in tag, embed and thresholds only"),
-        (("macs", "ast-digits", "--frames", "9"), "--frames 9; expected a number of at least 16"),
-        (("tag", "a.wav", "--frames", "x"), "--frames x; expected a number"),
+        (("macs", "ast-digits", "--frames", "9"), "--frames '9'; expected a number of at least 16"),
+        (("tag", "a.wav", "--frames", "x"), "--frames 'x'; expected a number"),
     ],
 )
 def test_wrong_lengths(run, arguments, words):

@@ -24,7 +24,9 @@ ODD = ["0", "-1", "1.5", "nan", "inf", "1e400", "", " ", ",", "0.5", "0.5,0.7", 
        "max", "cpu", "cuda:9", "float16", "std=0", "labels=a", "mean=x", "-", "--", "--json",
        "99999999999999999999", "junk.bin", "labels=junk.bin", "junk.csv", "junk.wav", "junk.json",
        "1e-9", "true", "C:\\\\x", "https://x.org/a.wav", "none", "*", "clips/*.wav", "model/model",
-       "a.wav/b", "1,1", "é.csv", "0x10", "00", "1_0", "new.png", "new.txt"]  # fmt: skip
+       "a.wav/b", "1,1", "é.csv", "0x10", "00", "1_0", "new.png", "new.txt",
+       "file:///x/a.wav", "labels=é.txt", "transformers", "spectrim", "auto", "new.parquet",
+       "new.TextGrid", "\x1b[2J", "a" * 5000]  # fmt: skip
 OPTIONS = ["--model", "--data", "--keep-rate", "--keep-rates", "--score", "--scores", "--blocks",
            "--reduction", "--reductions", "--channel", "--load", "--frames", "--dtype",
            "--device", "--hop", "--aggregate", "--format", "--split", "--fold", "--batch-size",
@@ -32,7 +34,7 @@ OPTIONS = ["--model", "--data", "--keep-rate", "--keep-rates", "--score", "--sco
            "--examples", "--sample", "--seed", "--after", "--clip", "--input", "--against",
            "--backends", "--backend", "--batch-sizes", "--quantize", "--budget", "--rounds",
            "--workers", "--out", "--thresholds", "--release", "--merge-gap", "--min-duration",
-           "--plot", "--precision"]  # fmt: skip
+           "--plot", "--precision", "--to", "--calibrate", "--keep-rate"]  # fmt: skip
 COMMANDS = [
     ["tag", "a.wav"], ["macs", "model"], ["macs"], ["models"], ["data", "stats"],
     ["data", "stats", "clips.csv"], ["sweep", "--no-timing", "--data", "clips"],
@@ -45,6 +47,9 @@ COMMANDS = [
     ["grid", "report", "grid.yaml"], ["tag", "clips", "--out", "tags.csv"],
     ["tag", "a.wav", "--events"], ["tag", "clips", "--events", "--out", "events.csv"],
     ["thresholds", "model", "--data", "clips.csv", "--out", "thresholds.json"],
+    ["convert", "model", "--out", "new"],
+    ["convert", "model", "--to", "transformers", "--out", "new"],
+    ["embed", "clips", "--model", "model", "--out", "embeddings.csv"], ["models", "model"],
 ]  # fmt: skip
 
 
@@ -57,6 +62,7 @@ def write_place(place: Path) -> None:
     (place / "clips.csv").write_text("path,label\na.wav,low\nclips/b.wav,high\n")
     shutil.copy(ROOT / "recipes" / "finetune.yaml", place / "recipe.yaml")
     shutil.copy(ROOT / "grids" / "miniature.yaml", place / "grid.yaml")
+    (place / "é.txt").write_bytes("zw\xf6lf\nelf\n".encode("latin-1"))
     rng = random.Random(0)
     for suffix in ("bin", "csv", "wav", "json"):
         (place / f"junk.{suffix}").write_bytes(bytes(rng.randrange(256) for _ in range(300)))

@@ -18,9 +18,10 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def checkpoints(folder: Path) -> list[Path]:
-    """A checkpoint of every format: ours, Hugging Face's in one file and in several, a .pth of AST
-    and of AudioMAE, Lightning's, ONNX."""
+    """A checkpoint of every format: ours, Hugging Face's in one file and in several, files and hub
+    folders of the other backbones, Lightning's, ONNX."""
     import foreign
+    import foreign_backbones
 
     torch.manual_seed(0)
     model = spectrim.create("audiomae-tiny", frames=32, labels=["a"])
@@ -28,10 +29,15 @@ def checkpoints(folder: Path) -> list[Path]:
     ast = foreign.official_ast()
     lightning = {"state_dict": {f"model.{key}": value for key, value in ast.items()}, "epoch": 3}
     for name, content in (
-        ("ast.pth", ast), ("mae.pth", {"model": foreign.audiomae()}), ("l.ckpt", lightning)
+        ("ast.pth", ast), ("mae.pth", {"model": foreign.audiomae()}), ("l.ckpt", lightning),
+        ("ced.pt", foreign_backbones.ced()), ("passt.pt", foreign_backbones.passt()),
+        ("ssast.pth", foreign_backbones.ssast()),
+        ("eat.pt", {"model": foreign_backbones.eat_of_fairseq(foreign_backbones.eat())}),
     ):  # fmt: skip
         torch.save(content, folder / name)
         paths.append(folder / name)
+    for name, (make, config, extractor) in foreign_backbones.HUB_FOLDERS.items():
+        paths.append(foreign_backbones.write_folder(folder / name, make(), config, extractor))
     with contextlib.suppress(ImportError):
         from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 

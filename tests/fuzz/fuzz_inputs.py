@@ -27,6 +27,9 @@ from spectrim.audio.decode import duration_of
 from spectrim.audio.decode import read as decode
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
+from spectrim.deploy.recordings.inputs import recordings_of
+from spectrim.deploy.thresholds import read_thresholds
+from spectrim.models.labels import labels_in
 
 ROOT = Path(__file__).parents[2]
 FORMATS = [
@@ -93,7 +96,8 @@ CELLS = st.one_of(
 )
 TABLES = st.tuples(
     st.lists(
-        st.sampled_from(["path", "label", "split", "fold", "start", "end", "target_start", "PATH"])
+        st.sampled_from(["path", "label", "split", "fold", "start", "end", "target_start", "PATH",
+                         "threshold"])
         | CELLS, max_size=6,
     ),
     st.lists(st.lists(CELLS, max_size=6), max_size=5),
@@ -106,17 +110,28 @@ def make_table(rng: random.Random, folder: Path) -> Input:
     header, rows, separator, code = example(TABLES, rng)
     text = "\n".join(separator.join(row) for row in [header, *rows])
     data = text.encode(code, "replace")
-    path = folder / rng.choice(["table.csv", "table.json"])
-    if path.suffix == ".json":
+    path = folder / rng.choice(list(TABLE_READERS))
+    if path.name == "thresholds.json":
+        data = json.dumps(example(VALUES, rng)).encode()
+    elif path.suffix == ".json":
         clips = [{"wav": row[0] if row else 1, "labels": row[1:]} for row in rows]
         data = json.dumps({"data": clips}).encode()
     path.write_bytes(mutated(data, rng) if rng.random() < 0.5 else data)
     return path
 
 
+TABLE_READERS: dict[str, Callable[[Path], Any]] = {
+    "table.csv": lambda path: read_data(path).clips,
+    "table.json": lambda path: read_data(path).clips,
+    "thresholds.csv": read_thresholds,
+    "thresholds.json": read_thresholds,
+    "labels.txt": labels_in,
+    "list.txt": lambda path: recordings_of([path]),
+}
+
+
 def read_table(path: Input) -> None:
-    manifest = read_data(path)
-    assert manifest.clips
+    assert TABLE_READERS[path.name](path)
 
 
 VALUES = st.recursive(

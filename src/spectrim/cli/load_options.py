@@ -34,6 +34,8 @@ def load_options(texts: list[str] | None) -> dict[str, Any]:
             raise SpectrimError(f"--load {text!r}: there is no key {key!r}.{nearest(key, kinds)}")
         try:
             options[key] = kinds[key](value)
+        except SpectrimError:  # a ValueError whose text says more
+            raise
         except (ValueError, KeyError):
             raise SpectrimError(f"--load {text!r}: {value!r} is not a value of {key}.") from None
     return options

@@ -223,7 +223,7 @@ def _whole_number(frames: str) -> int:
             "--frames auto works in tag, embed and thresholds only. Pass a number of frames."
         )
     if not frames.isdecimal() or int(frames) < PATCH:
-        raise SpectrimError(f"--frames {frames}; expected a number of at least {PATCH}.")
+        raise SpectrimError(f"--frames {frames!r}; expected a number of at least {PATCH}.")
     return int(frames)
 
 

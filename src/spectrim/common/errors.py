@@ -61,6 +61,12 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(ALLOCATION.search(str(error)))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text without its full stop; its type if it has no text."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Suggestions for a mistyped name: the nearest known names, then all of them.
 

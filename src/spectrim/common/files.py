@@ -22,7 +22,7 @@ from typing import Any
 
 from .errors import SpectrimError
 from .hooks import pass_point
-from .paths import SPECIAL, stat_kind
+from .paths import SPECIAL, refuse_address, stat_kind
 
 STALE_AFTER = 24 * 3600  # seconds after which a temporary file of another machine is stale
 
@@ -32,10 +32,11 @@ def written_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success the temporary file replaces `path`.
 
     Raises:
-        SpectrimError: the folder cannot be created or written to.
+        SpectrimError: the path is an address, or the folder cannot be created or written to.
     """
     if not path.name:
         raise SpectrimError(f"cannot write {path}: it is a folder. Name a file.")
+    refuse_address(path, is_output=True)
     aside = path.with_name(_temporary_name(path))
     try:
         if stat_kind(path) == SPECIAL:  # renaming would replace a device such as /dev/null
@@ -100,6 +101,7 @@ def make_folder(path: Path) -> Path:
     Raises:
         SpectrimError: it cannot be created or written to.
     """
+    refuse_address(path, is_output=True)
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()  # a folder that is there may be read-only

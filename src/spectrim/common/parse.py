@@ -8,6 +8,7 @@ billion. Everything else that a parser may raise becomes a sentence that names t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,15 @@ def read_text(path: Path, expected: str, limit: int | None = None) -> str:
         raise SpectrimError(
             f"{path}: byte {error.start} (0x{byte:02x}) is not UTF-8. Save {expected} as UTF-8."
         ) from error
+
+
+def read_lines(path: Path, expected: str, limit: int | None = None) -> list[str]:
+    """The lines of a text file that are not empty, stripped; arguments and errors as `read_text`.
+
+    Only line feeds and carriage returns end a line: form feeds may be part of a name.
+    """
+    lines = re.split(r"\r\n?|\n", read_text(path, expected, limit))
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_json(path: Path, expected: str = "a JSON file") -> Any:

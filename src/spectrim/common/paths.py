@@ -7,6 +7,7 @@ entered, `expanduser` for unknown users, and a device such as /dev/zero never en
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -19,6 +20,33 @@ PROBLEMS = {
     ABSENT: "no such file",
     SPECIAL: "is a device, pipe or socket, not a regular file",
 }
+
+# A path drops one of two slashes: https:/host/a.wav.
+ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,3}(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+
+
+def full_address(path: str) -> str | None:
+    """The address that a path was made from, with all its slashes; None if it is no address."""
+    match = ADDRESS.fullmatch(path)
+    if match is None or os.path.isdir(f"{match['scheme']}:"):
+        return None
+    slashes = "///" if match["scheme"].lower() == "file" else "//"
+    return f"{match['scheme']}:{slashes}{match['rest']}"
+
+
+def refuse_address(path: str | os.PathLike[str], is_output: bool = False) -> None:
+    """Refuse an address such as "https://host/a.wav".
+
+    Raises:
+        SpectrimError: it is an address, which is neither fetched nor written to.
+    """
+    if (address := full_address(os.fspath(path))) is None:
+        return
+    if is_output:
+        raise SpectrimError(f"{address}: an address is not written to. Name a local path.")
+    raise SpectrimError(
+        f"{address}: addresses are not fetched. Download the file first, and pass its path."
+    )
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
@@ -41,8 +69,10 @@ def kind_at(path: Path) -> str:
     """What lies at a path: `FILE`, `FOLDER`, `ABSENT` or `SPECIAL` (a device, pipe or socket).
 
     Raises:
-        SpectrimError: the system refuses the path, for example because its name is too long.
+        SpectrimError: the path is an address, or the system refuses it, for example because its
+            name is too long.
     """
+    refuse_address(path)
     try:
         return stat_kind(path)
     except OSError as error:
@@ -84,6 +114,7 @@ def read_bytes(path: Path, expected: str, limit: int | None = None) -> bytes:
         SpectrimError: nothing, a folder, a device or a larger file lies there, or the system
             refuses the path.
     """
+    refuse_address(path)
     try:
         if (kind := stat_kind(path)) != FILE:
             raise SpectrimError(f"cannot read {path}: {PROBLEMS[kind]}; expected {expected}.")

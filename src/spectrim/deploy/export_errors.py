@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, first_line
 
 PACKAGE = Path(__file__).parents[1]
 TORCH_FOLDERS = ("/torch/", "/onnxscript/", "/onnx_ir/")
@@ -32,8 +32,8 @@ def export_error(error: Exception, user_parts: Sequence[str]) -> SpectrimError:
             "reduction."
         )
     cause = chain[-1]
-    first_line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    reason = first_line.partition(" (unhinted")[0].strip().rstrip(".:")  # torch's own details
+    # torch's own details follow "(unhinted".
+    reason = first_line(cause).partition(" (unhinted")[0].strip().rstrip(".:")
     file, line = _place(chain)
     if file is None:
         return SpectrimError(f"tracing the model for export failed: {reason}.")

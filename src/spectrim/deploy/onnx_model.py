@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..audio.windows import padded
-from ..common.errors import SpectrimError, missing_package, nearest
+from ..common.errors import SpectrimError, first_line, missing_package, nearest
 from ..common.versions import RESULT_VERSION, versions
 from .onnx_metadata import metadata_from
 from .runner import Runner
@@ -109,7 +109,7 @@ class OnnxModel(Runner):
         except Exception as error:
             raise SpectrimError(
                 f"{self.path}: {self.backend} failed on inputs of shapes {values.shape} and "
-                f"{counts.shape}: {_first_line(error)}"
+                f"{counts.shape}: {first_line(error)}"
             ) from error
 
     def fingerprint(self) -> str:
@@ -213,9 +213,5 @@ BACKENDS: dict[str, Callable[[str, int | None], tuple[Infer, Mapping[str, str]]]
 
 def _refused(path: str, name: str, error: Exception) -> SpectrimError:
     return SpectrimError(
-        f"{path}: {name} cannot read it ({_first_line(error)}). Copy or export it again."
+        f"{path}: {name} cannot read it ({first_line(error)}). Copy or export it again."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..common.errors import SpectrimError, SpectrimNotice
+from ..common.errors import SpectrimError, SpectrimNotice, first_line
 from ..common.interruption import Stopped
 from ..data.batches import Batch, batches
 from ..data.clip import Clip
@@ -239,8 +239,8 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
         if model.config.front_end != "kaldi":
             extract = None
     except (OSError, ValueError, KeyError, ImportError) as error:
-        message = str(error).splitlines()[0].rstrip(".")
-        reason = f"transformers reads Hugging Face's AST only, and cannot read {name}: {message}"
+        reason = "transformers reads Hugging Face's AST only, and cannot read "
+        reason += f"{name}: {first_line(error)}"
         return {"status": "not checked", "reason": reason}
     if theirs.config.max_length != model.config.frames:
         reason = f"transformers' length is {theirs.config.max_length}, not {model.config.frames}"

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ..assets.published import paper_columns
-from ..common.errors import SpectrimError, nearest
+from ..common.errors import SpectrimError, first_line, nearest
 from ..common.parse import read_yaml
 from ..common.paths import user_path
 from ..pruning.defaults import PAPER_SCORES
@@ -155,7 +155,7 @@ def read_grid(path: Path) -> Experiment:
             f"{path}: expected keys and values, columns by name ({error})."
         ) from error
     except OmegaConfBaseException as error:
-        text = str(error).strip().splitlines()[0].rstrip(".?")
+        text = first_line(error).rstrip("?")
         raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
     # Finished cells are stored as "shelf", the kind's old name.
     definition.evidence = ["shelf" if kind == "untuned" else kind for kind in definition.evidence]

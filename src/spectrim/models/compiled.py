@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, first_line
 from .clip_counts import ClipCounts
 
 if TYPE_CHECKING:
@@ -72,10 +72,9 @@ class CompiledForward:
         except Exception as error:
             if isinstance(error, SpectrimError) or type(error).__module__.split(".")[0] != "torch":
                 raise
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise SpectrimError(
-                f"the model cannot be compiled on this machine: {reason} Omit compile=True "
-                "(--compile) to run it uncompiled."
+                f"the model cannot be compiled on this machine: {first_line(error)}. Omit "
+                "compile=True (--compile) to run it uncompiled."
             ) from error
         if features.is_cuda:
             torch.cuda.synchronize(features.device)

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..common.errors import SpectrimError
-from ..common.parse import MAX_LABEL_BYTES, read_text
+from ..common.parse import MAX_LABEL_BYTES, read_lines
 from ..common.values import has_type
 
 MAX_CLASSES = 1_000_000  # far above every published model
@@ -33,8 +33,7 @@ def labels_in(file: Path) -> list[str]:
     Raises:
         SpectrimError: the file cannot be read, is not UTF-8, or is empty.
     """
-    lines = read_text(file, "a file of labels", MAX_LABEL_BYTES).splitlines()
-    names = [line.strip() for line in lines if line.strip()]
+    names = read_lines(file, "a file of labels", MAX_LABEL_BYTES)
     if not names:
         raise SpectrimError(f"{file} is empty; expected one label per line.")
     return names

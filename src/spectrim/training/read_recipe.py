@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from ..common.errors import SpectrimError, SpectrimNotice, nearest
+from ..common.errors import SpectrimError, SpectrimNotice, first_line, nearest
 from ..common.parse import MAX_DEPTH, parse_yaml, read_yaml
 from ..common.values import check_values
 from .recipe import PretrainRecipe, Recipe, SchedulePart
@@ -47,7 +47,7 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
             reason = " ".join(str(error).split())
             raise SpectrimError(f"{change!r}: not YAML ({reason}).") from error
         except (ValueError, OmegaConfBaseException) as error:
-            raise SpectrimError(f"{change!r}: {_first_line(error)}") from error
+            raise SpectrimError(f"{change!r}: {first_line(error)}.") from error
         recipe = _merged(recipe, single, change, kind)
         if key in OTHER_RATE:  # a recipe has one of the two; the change replaces the file's
             OmegaConf.update(recipe, OTHER_RATE[key], None)
@@ -57,7 +57,7 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
         typed = cast(Kind, OmegaConf.to_object(recipe))
     except OmegaConfBaseException as error:
         key = f"{error.full_key}: " if error.full_key else ""
-        raise SpectrimError(f"{path}: {key}{_first_line(error)}") from error
+        raise SpectrimError(f"{path}: {key}{first_line(error)}.") from error
     check_values(typed, str(path))
     _check_together(typed, str(path))
     return typed
@@ -137,11 +137,7 @@ def _merged(recipe: Any, given: Any, where: str, kind: type) -> Any:
     except OmegaConfBaseException as error:
         key = str(error.full_key or error.key or "")
         key = f"{key}: " if key and not where.startswith(f"{key}=") else ""
-        raise SpectrimError(f"{where}: {key}{_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") + "."
+        raise SpectrimError(f"{where}: {key}{first_line(error)}.") from error
 
 
 def _keys(part: Any, prefix: str = "") -> list[str]:

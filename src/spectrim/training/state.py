@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, first_line
 from ..common.hooks import pass_point
 from ..common.parse import read_json
 from ..models.loading.checkpoint_files import read_safetensors
@@ -147,7 +147,7 @@ class StateFolder:
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             if isinstance(error, SpectrimError):
                 raise
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise SpectrimError(
                 f"{path} is not a state of this run ({reason}). Name another --out to start again."
             ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...audio.formats import OTHER_SUFFIXES, SUFFIXES
 from ...audio.sounds import Sound
 from ...common.errors import SpectrimError
-from ...common.parse import read_text
+from ...common.parse import read_lines
 from ...data.manifest import read_data
 from ...data.sound_files import sound_files
 
@@ -102,8 +102,8 @@ def _listed(path: Path) -> list[Recording]:
 
 
 def _listed_in(path: Path) -> list[Recording]:
-    lines = [line.strip() for line in read_text(path, "a list of sound files").splitlines()]
-    recordings = [Recording(str(path.parent / line)) for line in lines if line]
+    lines = read_lines(path, "a list of sound files")
+    recordings = [Recording(str(path.parent / line)) for line in lines]
     if not recordings:
         raise SpectrimError(f"{path}: contains no path. Write one path per line.")
     return recordings
