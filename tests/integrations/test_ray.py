@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import types
 from functools import partial
@@ -18,6 +19,9 @@ from spectrim.deploy.recordings.tables import EmbeddingTable, EventTable, TagTab
 from written_tables import expected_rows, read_table
 
 pyarrow = pytest.importorskip("pyarrow", reason="Ray Data needs it: pip install pyarrow")
+
+
+MODULES = ("spectrim.integrations.ray", "spectrim.integrations.ray_cluster")
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +77,13 @@ def engine(monkeypatch):
     data.from_arrow = from_arrow
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "ray.data", data)
-    monkeypatch.delitem(sys.modules, "spectrim.integrations.ray", raising=False)
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     import spectrim.integrations.ray as module
 
     yield types.SimpleNamespace(rows=module.rows_with_ray, module=module, datasets=datasets)
-    sys.modules.pop("spectrim.integrations.ray", None)
+    for name in MODULES:
+        sys.modules.pop(name, None)
 
 
 def tables(runner):
@@ -224,11 +230,23 @@ def test_models_that_cannot_run_there(folder, tmp_path, engine):
             run_job(folder, tmp_path / "tags.csv", runner=runner, engine=engine.rows)
 
 
+def test_a_cluster_that_does_not_answer(folder, tmp_path, engine, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but it does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(sys.modules["ray"], "is_initialized", lambda: False)
+        for text in (address, f"ray://{address}"):
+            monkeypatch.setenv("RAY_ADDRESS", text)
+            with pytest.raises(SpectrimError, match=f"RAY_ADDRESS {text}: no cluster answers"):
+                run_job(folder, tmp_path / "tags.csv", engine=engine.rows)
+
+
 def test_without_ray_the_way_out_is_named(folder, tmp_path, monkeypatch):
     from calls import call_spectrim
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "spectrim.integrations.ray", raising=False)
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     done = call_spectrim(("tag", folder, "--engine", "ray", "--out", "tags.csv"), tmp_path)
     assert done.returncode == 2 and "--engine ray requires the package ray[data]" in done.stderr
     done = call_spectrim(("tag", folder, "--engine", "ray"), tmp_path)

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
 import os
 import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from ..common.errors import SpectrimError, SpectrimNotice, missing_package
-from ..deploy.recordings.inputs import Recording
-from ..deploy.recordings.job import RecordingRows, Watcher
-from ..deploy.recordings.tables import FAILED, Column, Row, Table
-from ..deploy.runner import Runner
 
 try:
+    import pyarrow  # a dependency of Ray Data
     import ray
     import ray.data
 except ImportError as error:
     raise missing_package("--engine ray", "ray[data]", "ray") from error
 
-import pyarrow  # a dependency of Ray Data
-
+from ..deploy.recordings.inputs import Recording
+from ..deploy.recordings.job import RecordingRows, Watcher
+from ..deploy.recordings.tables import FAILED, Column, Row, Table
+from ..deploy.runner import Runner
 from .map_batches import RecordingBatches
+from .ray_cluster import KEPT, connected, explained, placement_of
 
 MAX_RECORDINGS = 32  # of a task: enough to fill batches with windows of several recordings
 MAX_BYTES = 64 << 20  # of the recordings of a task; they are computed again if a worker dies
@@ -38,7 +37,6 @@ NUMBER, SECONDS, NOTES = "#number", "#seconds", "#notes"
 """Columns that workers add: index of the recording, its seconds of sound, and notices."""
 FAILURE = "#failure"
 """The only column of a result that is no rows, but the reason why the job must end."""
-KEPT = "The rows of finished recordings are kept. Run the command again"
 
 
 def rows_with_ray(
@@ -72,8 +70,8 @@ def rows_with_ray(
                 f"--engine ray reads sound files, not rows of a data set such as {recording.path}. "
                 "Use ray.data.read_parquet and spectrim.integrations.map_batches."
             )
-    with _cluster(), _explained():
-        place = _placement(table.runner)
+    with connected(), explained():
+        place = placement_of(table.runner)
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
@@ -210,37 +208,6 @@ class _Worker(RecordingBatches):
         return result
 
 
-@dataclass(frozen=True)
-class _Placement:
-    """Workers on a cluster: their number, and the CPUs, GPUs and the device of each."""
-
-    count: int
-    cpus: int
-    gpus: int
-    device: str
-
-
-def _placement(runner: Runner) -> _Placement:
-    """Workers that fill a cluster: one per GPU, or one per as many CPUs as the model has threads.
-
-    Raises:
-        SpectrimError: the model is on a GPU, and the cluster has none.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [int(node.get("CPU", 0)) for node in nodes]
-    device = "cpu" if runner.device is None else runner.device.type
-    if device == "cuda":
-        gpus = int(sum(node.get("GPU", 0) for node in nodes))
-        if not gpus:
-            raise SpectrimError(
-                "the model is on a GPU, but the Ray cluster has none. Pass --device cpu."
-            )
-        return _Placement(gpus, max(1, sum(cpus) // gpus), 1, device)
-    threads = int(runner.context("", 1).get("threads", 1))
-    each = max(1, min(threads, max(cpus, default=1)))
-    return _Placement(max(1, sum(count // each for count in cpus)), each, 0, device)
-
-
 def _check_model(runner: Runner) -> None:
     if runner.is_compiled:
         raise SpectrimError("--compile does not work with --engine ray. Leave out --compile.")
@@ -327,49 +294,3 @@ def _restored(row: Row, columns: Sequence[Column]) -> Row:
             value = np.asarray(value, np.float32) if column.width else np.float32(value)
         cells[column.name] = value
     return cells
-
-
-@contextlib.contextmanager
-def _cluster() -> Iterator[None]:
-    """A connection to a cluster; a cluster that this function starts ends with the context."""
-    if ray.is_initialized():
-        yield
-        return
-    # Output of workers would go to stdout, which is for results.
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if not os.environ.get("RAY_ADDRESS"):
-        options |= {"address": "local", "include_dashboard": False}
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends statistics by default
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of its C++ part, on stderr
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        ray.init(**options)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SpectrimError(
-            f"Ray cannot start or connect to a cluster ({_first_line(error)}). Check RAY_ADDRESS, "
-            "or leave out --engine ray."
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn errors of workers into sentences."""
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        raise _explanation(error) from error
-
-
-def _explanation(error: ray.exceptions.RayError) -> SpectrimError:
-    """The error of a worker, whose text ends with the last line of a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = (lines or [type(error).__name__])[-1].rstrip(".")
-    return SpectrimError(f"a Ray worker failed ({reason}). {KEPT} to continue.")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
