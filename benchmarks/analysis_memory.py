@@ -76,7 +76,7 @@ def one(job: str, folder: Path, clips: int, preset: str, frames: int) -> dict[st
 
     import spectrim
     from spectrim.analysis.ablation.ablate import ablate
-    from spectrim.analysis.analyze import Settings, analyze
+    from spectrim.analysis.analyze import AnalysisSettings, analyze
     from spectrim.data.clip import Clip
     from spectrim.data.manifest import Manifest
     from spectrim.models.provenance import versions
@@ -92,7 +92,7 @@ def one(job: str, folder: Path, clips: int, preset: str, frames: int) -> dict[st
     manifest = Manifest(folder / "clips.csv", listed)
     begin = time.perf_counter()
     if job == "analyze":
-        analyze({preset: model}, {"synthetic": manifest}, Settings(tau_pruned=True))
+        analyze({preset: model}, {"synthetic": manifest}, AnalysisSettings(tau_pruned=True))
     else:
         ablate(model, preset, "synthetic", manifest)
     seconds = time.perf_counter() - begin

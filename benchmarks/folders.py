@@ -31,12 +31,12 @@ from spectrim.audio.windows import Window
 from spectrim.common.files import save_json
 from spectrim.common.markdown import table
 from spectrim.deploy.recordings.decode_ahead import decoded_ahead, default_workers
-from spectrim.deploy.recordings.inputs import recordings_of
+from spectrim.deploy.recordings.input_recordings import recordings_of
 from spectrim.deploy.recordings.job import BATCHES_AHEAD, write_table
-from spectrim.deploy.recordings.tables import TagTable
+from spectrim.deploy.recordings.table_layouts import TagTable
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.timing import interleaved
-from spectrim.models.builtin import builtin_names
+from spectrim.models.builtin_models import builtin_names
 from spectrim.models.provenance import versions
 from tagging import write_clips
 

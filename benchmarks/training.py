@@ -29,7 +29,7 @@ from spectrim.training.jobs import Supervision
 from spectrim.training.loop import backward
 from spectrim.training.optim import optimiser, parameter_groups, set_lr
 from spectrim.training.recipe import AugmentPart, DataPart, ModelPart, OptimPart, Recipe, RunPart
-from spectrim.training.task import resolve
+from spectrim.training.task import resolve_task
 
 AUGMENT = AugmentPart(roll=True, gain=True, mixup=0.5, spec_time=96, spec_frequency=24, noise=0.1)
 
@@ -44,7 +44,7 @@ def job(preset: str, keep_rate: float, args: argparse.Namespace, cache: Path) ->
         optim=OptimPart(lr=1e-5, batch_size=args.batch),
         run=RunPart(device=args.device),
     )
-    return Supervision(recipe, resolve(recipe), cache)
+    return Supervision(recipe, resolve_task(recipe), cache)
 
 
 def stepper(work: Supervision, now: float = 0.0) -> Callable[[TrainBatch], None]:

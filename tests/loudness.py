@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from spectrim.deploy.recordings.inputs import recordings_of
+from spectrim.deploy.recordings.input_recordings import recordings_of
 from spectrim.deploy.recordings.job import Summary, write_table
-from spectrim.deploy.recordings.tables import TagTable
+from spectrim.deploy.recordings.table_layouts import TagTable
 from spectrim.deploy.runner import Runner
 
 RATE = 16_000

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spectrim.experiments.definition import Experiment
-from spectrim.experiments.results import ResultFolder
+from spectrim.experiments.result_folder import ResultFolder
 from spectrim.pruning.saved_plans import PLAN_VERSION
 from tones import write_recipe, write_tones
 

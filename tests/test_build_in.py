@@ -16,7 +16,7 @@ import spectrim
 from spectrim.common.errors import SpectrimError
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import read_data, write_manifest
-from spectrim.models.builtin import builtin_root
+from spectrim.models.builtin_models import builtin_root
 from spectrim.pruning.plan import paper_plan
 from spectrim.pruning.trained_range import TrainedRange
 

@@ -14,7 +14,7 @@ from spectrim.audio.decode import read
 from spectrim.data.builtin import sample_pack
 from spectrim.data.corpora import CORPORA
 from spectrim.data.manifest import Manifest, read_data
-from spectrim.models.builtin import builtin_names, card
+from spectrim.models.builtin_models import builtin_names, card
 
 DIGITS = "ast-digits"
 

@@ -12,8 +12,8 @@ import spectrim
 from spectrim.common.errors import SpectrimError
 from spectrim.data.builtin import sample_pack
 from spectrim.experiments.definition import read_grid
-from spectrim.experiments.pooled import Numbers
-from spectrim.experiments.results import ResultFolder
+from spectrim.experiments.grid_numbers import Numbers
+from spectrim.experiments.result_folder import ResultFolder
 
 OLD = Path(__file__).parent / "golden" / "release-0.1"
 EXPECTED = json.loads((OLD / "expected.json").read_text())
@@ -76,7 +76,7 @@ def test_cells_of_release_0_1_give_the_same_pooled_numbers(tmp_path, monkeypatch
     }
     assert len(numbers.entries) == len(expected)
     for entry in numbers.entries:
-        kind = kinds.get(entry.kind, entry.kind)
+        kind = kinds.get(entry.condition, entry.condition)
         row = expected[entry.column, kind, entry.score, entry.keep_rate]
         for key in ("value", "error", "difference", "difference_error", "gmacs", "runs", "clips"):
             assert getattr(entry, key) == pytest.approx(row[key]), (key, row)

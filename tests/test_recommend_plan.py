@@ -15,10 +15,10 @@ from spectrim.common.errors import SpectrimError
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import read_data
 from spectrim.deploy.torch_runner import TorchRunner
-from spectrim.evaluation.results import save_sweeps
 from spectrim.evaluation.sweep import sweep
+from spectrim.evaluation.sweep_files import save_sweeps
 from spectrim.evaluation.variants import Variant
-from spectrim.models import builtin
+from spectrim.models import builtin_models
 from spectrim.pruning.plan import paper_plan
 
 PLAN = "evit by attention 0.9 0.8 0.5"
@@ -40,10 +40,10 @@ def results(tmp_path_factory):
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     """A folder of built-in models with a copy of one."""
-    shutil.copytree(builtin.builtin_root() / "ast-digits", tmp_path / "ast-digits")
+    shutil.copytree(builtin_models.builtin_root() / "ast-digits", tmp_path / "ast-digits")
     card = tmp_path / "ast-digits" / "card.json"
     card.write_text(card.read_text().replace("FSDD test, 300 clips", "first of the pack, 20 clips"))
-    monkeypatch.setattr(builtin, "builtin_root", lambda: tmp_path)
+    monkeypatch.setattr(builtin_models, "builtin_root", lambda: tmp_path)
     return tmp_path
 
 
@@ -75,7 +75,7 @@ def test_a_model_gets_what_the_sweep_measured(models, results, monkeypatch, caps
     text = " ".join((models / "ast-digits" / "README.md").read_text().split())
     assert text.count("**Recommended plan**") == text.count("**Not for**") == 1
     assert f"{model.recommendation}. `spectrim tag`" in text
-    card = builtin.card("ast-digits")
+    card = builtin_models.card("ast-digits")
     assert card.recommended_plan == "evit, attention several" and card.measured == measured
     assert json.dumps(asdict(card))
     assert str(model.recommendation) in capsys.readouterr().out

@@ -14,7 +14,7 @@ from sounds import burst, manifest, noise, silence
 from spectrim.analysis.ablation.ablate import DROPPED, ablate
 from spectrim.analysis.ablation.outputs import Cut, cut_outputs, random_patches
 from spectrim.analysis.first_pass import first_pass
-from spectrim.analysis.patches import View, patches_of
+from spectrim.analysis.patch_statistics import View, patches_of
 from spectrim.common.errors import SpectrimError
 
 FAMILIES = ("ast", "audiomae")

@@ -14,15 +14,15 @@ import torch
 from matplotlib.figure import Figure
 
 from sounds import burst, manifest, noise, silence
-from spectrim.analysis.analyze import Settings, analyze
+from spectrim.analysis.analyze import AnalysisSettings, analyze
 from spectrim.analysis.figures.all_figures import draw_all
 from spectrim.analysis.figures.bars import draw_retention
 from spectrim.analysis.figures.maps import blanked, draw_example
 from spectrim.analysis.figures.style import MelAxis, save_figure, seconds_of
 from spectrim.analysis.report import ogg, write_report
-from spectrim.analysis.results import save_analysis
+from spectrim.analysis.report_files import save_analysis
 from spectrim.analysis.summary import summaries
-from spectrim.analysis.tables import record
+from spectrim.analysis.tidy_tables import analysis_record
 from spectrim.audio.front_ends import front_end
 from spectrim.common.palette import series_styles
 
@@ -32,7 +32,7 @@ def found(make, tmp_path_factory):
     waves = [burst(800, 0.2, 0.5), noise(0.6, 0.1, 1), noise(1.3, 0.01, 2), noise(1.3, 0.2, 3)]
     clips = manifest(tmp_path_factory.mktemp("clips") / "x", waves)
     models = {family: make(family) for family in ("ast", "audiomae")}
-    return analyze(models, {"clips": clips}, Settings(examples=1, scores=("attention",)))
+    return analyze(models, {"clips": clips}, AnalysisSettings(examples=1, scores=("attention",)))
 
 
 @pytest.mark.parametrize(("name", "mels"), [("kaldi", 128), ("slaney-mel", 96), ("passt-mel", 80)])
@@ -77,7 +77,9 @@ def test_the_figure_of_a_clip_says_label_and_prediction(found):
 def test_models_that_keep_the_same_patches_share_a_row(make, tmp_path):
     clips = manifest(tmp_path / "x", [noise(1.3, 0.1, 1), noise(1.3, 0.1, 2)])
     models = {family: make(family) for family in ("ast", "audiomae")}
-    found = analyze(models, {"x": clips}, Settings(examples=1, scores=("attention", "intensity")))
+    found = analyze(
+        models, {"x": clips}, AnalysisSettings(examples=1, scores=("attention", "intensity"))
+    )
     example = found[0].examples[0]
     by = {(picture.model, picture.score): picture for picture in example.pictures}
     assert np.array_equal(by["ast", "intensity"].kept, by["audiomae", "intensity"].kept)
@@ -97,7 +99,7 @@ def test_retention_rows_have_their_own_scale(found):
 def test_bands_of_models_of_any_stride_stand_at_their_frequencies(make, tmp_path):
     clips = manifest(tmp_path / "x", [burst(300, 0.2, 0.5), noise(1.3, 0.1, 2)])
     models = {"wide": make("ast", depth=4), "close": make("audiomae", stride=10, depth=4)}
-    settings = Settings(examples=0, scores=("intensity",), blocks=(1,))
+    settings = AnalysisSettings(examples=0, scores=("intensity",), blocks=(1,))
     found = analyze(models, {"x": clips}, settings)
     figure = draw_retention(found)
     assert figure is not None
@@ -125,16 +127,16 @@ def test_names_are_drawn_as_they_are(tmp_path, recwarn):
 def test_silence_and_single_clips_claim_nothing(make, tmp_path):
     """All patches of silence lie in one cluster: the paper's tau would be 1 of nothing but ties;
     and one clip has no standard error."""
-    settings = Settings(examples=0, scores=("attention",))
+    settings = AnalysisSettings(examples=0, scores=("attention",))
     silent = manifest(tmp_path / "x", [silence()] * 2)
     with pytest.warns(match="1 different value"):
-        numbers = record(analyze({"ast": make("ast")}, {"x": silent}, settings), settings)
+        numbers = analysis_record(analyze({"ast": make("ast")}, {"x": silent}, settings), settings)
     tables = {title: rows for title, _, rows in summaries(numbers)}
     (title,) = [title for title in tables if title.startswith("Kendall")]
     assert "nothing to rank" in title
     assert all(row[4:] == ["-"] * 4 for row in tables[title])
     lone = manifest(tmp_path / "y", [noise()])
-    numbers = record(analyze({"ast": make("ast")}, {"y": lone}, settings), settings)
+    numbers = analysis_record(analyze({"ast": make("ast")}, {"y": lone}, settings), settings)
     cells = [
         cell
         for title, _, rows in summaries(numbers)
@@ -158,9 +160,9 @@ def test_the_report_holds_pictures_and_sound(make, tmp_path_factory, tmp_path):
     waves = [burst(800, 0.2, 0.5), noise(1.3, 0.01, 2), noise(1.3, 0.2, 3)]
     clips = manifest(tmp_path_factory.mktemp("full") / "x", waves)
     found = analyze(
-        {"ast": make("ast")}, {"clips": clips}, Settings(examples=1, scores=("attention",))
+        {"ast": make("ast")}, {"clips": clips}, AnalysisSettings(examples=1, scores=("attention",))
     )
-    settings = Settings(examples=1, scores=("attention",))
+    settings = AnalysisSettings(examples=1, scores=("attention",))
     out, aside = tmp_path / "out", tmp_path / "aside.csv"
     out.mkdir()
     for path in (aside, out / "low_ratio.csv", out / "mine.csv"):
@@ -188,9 +190,9 @@ def test_the_report_holds_pictures_and_sound(make, tmp_path_factory, tmp_path):
 
 
 def test_names_that_are_no_utf8_do_not_stop_the_report(found, tmp_path):
-    settings = Settings(examples=1, scores=("attention",))
+    settings = AnalysisSettings(examples=1, scores=("attention",))
     name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
-    numbers = record(found, settings) | {"failures": [{"error": f"{name}: is empty"}]}
+    numbers = analysis_record(found, settings) | {"failures": [{"error": f"{name}: is empty"}]}
     text = write_report(tmp_path / "report.html", numbers, []).read_text(encoding="utf-8")
     assert "caf?.wav: is empty" in text
 
@@ -204,7 +206,7 @@ def test_a_minute_of_sound_survives_the_encoder():
 def test_nothing_dropped_leaves_its_figures_out(make, tmp_path):
     torch.manual_seed(0)
     clips = manifest(tmp_path / "x", [noise(), noise(1.3, 0.01, 3)])
-    settings = Settings(keep_rate=1.0, examples=1, scores=("attention",))
+    settings = AnalysisSettings(keep_rate=1.0, examples=1, scores=("attention",))
     found = analyze({"ast": make("ast")}, {"x": clips}, settings)
     names = [drawn.name for drawn in draw_all(found)]
     assert not any("fig6" in n or "retention" in n or "received" in n for n in names)

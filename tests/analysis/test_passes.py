@@ -8,19 +8,19 @@ import torch
 from scipy.stats import kendalltau
 
 from sounds import burst, manifest, noise, silence
-from spectrim.analysis.analyze import Settings, analyze
-from spectrim.analysis.counts.attention import TauCounts
+from spectrim.analysis.analyze import AnalysisSettings, analyze
+from spectrim.analysis.counts.attention_counts import TauCounts
 from spectrim.analysis.counts.histograms import Histogram
-from spectrim.analysis.counts.retention import KINDS
+from spectrim.analysis.counts.retention import GROUPINGS
 from spectrim.analysis.first_pass import first_pass
 from spectrim.analysis.inputs import knows, not_run, skipped
-from spectrim.analysis.patches import View, patches_of
-from spectrim.analysis.tables import record, tables
+from spectrim.analysis.patch_statistics import View, patches_of
+from spectrim.analysis.tidy_tables import analysis_record, tables
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models.build import prune
 
 FAMILIES = ("ast", "audiomae")
-QUIET = Settings(examples=0)
+QUIET = AnalysisSettings(examples=0)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(models, clips):
-    settings = Settings(examples=2, tau_pruned=True, scores=("attention", "intensity"))
+    settings = AnalysisSettings(examples=2, tau_pruned=True, scores=("attention", "intensity"))
     (data,) = analyze(models, {"clips": clips}, settings)
     return data
 
@@ -52,9 +52,9 @@ def test_counts_of_every_kind_add_up_to_the_patches(found, models):
     for model in found.models:
         for run in model.pruned:
             left = [64, 32, 16, 8]
-            for kind in KINDS:
-                sums = run.retention.by(kind)
-                assert sums.sum((0, 2, 3)).tolist() == [8 * n for n in left], kind
+            for grouping in GROUPINGS:
+                sums = run.retention.by(grouping)
+                assert sums.sum((0, 2, 3)).tolist() == [8 * n for n in left], grouping
             assert run.joint.counts.sum((1, 2, 3)).tolist() == [8 * n for n in left]
     for singles in found.histograms.values():
         assert [single.counts.sum() for single in singles] == [8 * 64, 8 * 64]
@@ -124,13 +124,13 @@ def test_both_orders_of_patches_are_one_view(models, clips):
     Not of padding, of which each keeps what it counts first.
     """
     full = type(clips)(clips.source, clips.clips[:4])
-    (data,) = analyze(models, {"clips": full}, Settings(scores=("intensity",), examples=1))
+    (data,) = analyze(models, {"clips": full}, AnalysisSettings(scores=("intensity",), examples=1))
     one, other = (model.pruned[0] for model in data.models)
     assert np.array_equal(one.retention.sums, other.retention.sums)
     assert np.array_equal(one.joint.counts, other.joint.counts)
     pictures = data.examples[0].pictures
     assert np.array_equal(pictures[0].kept, pictures[1].kept)
-    numbers = record([data], Settings())
+    numbers = analysis_record([data], AnalysisSettings())
     (row, *_) = numbers["low_ratio"]
     assert tables(numbers)["low_ratio"] == numbers["low_ratio"]
     assert row["value"] == 1.0 and (row["of"], row["to"]) == ("audiomae", "ast")
@@ -139,7 +139,7 @@ def test_both_orders_of_patches_are_one_view(models, clips):
 def test_a_loud_patch_is_where_it_is(models, tmp_path):
     """A tone of 3.2 kHz between 0.66 and 0.80 s: time column 4, frequency row 5."""
     quiet = [burst(3200, 0.66, 0.8), noise(1.3, 1e-4, 5)]
-    settings = Settings(scores=("intensity",), keep_rate=0.02, blocks=(3,), examples=2)
+    settings = AnalysisSettings(scores=("intensity",), keep_rate=0.02, blocks=(3,), examples=2)
     (data,) = analyze(models, {"loud": manifest(tmp_path / "x", quiet)}, settings)
     (example,) = [e for e in data.examples if e.clip.path.stem == "0"]
     for picture in example.pictures:
@@ -177,7 +177,7 @@ def test_received_attention_is_that_of_the_kept_and_the_dropped(found, models, c
 def test_batches_change_nothing(models, clips):
     rows = []
     for size in (1, 3, 16):
-        settings = Settings(examples=0, batch_size=size)
+        settings = AnalysisSettings(examples=0, batch_size=size)
         (data,) = analyze({"ast": models["ast"]}, {"clips": clips}, settings)
         rows.append([run.retention.sums for run in data.models[0].pruned])
     for other in rows[1:]:
@@ -198,8 +198,8 @@ def test_models_run_on_what_they_know(models, clips, tmp_path):
 
 
 def test_one_clip_has_numbers_without_errors(models, clips):
-    (data,) = analyze(models, {"one": _only(clips, 5)}, Settings(examples=3))
-    numbers = record([data], Settings())
+    (data,) = analyze(models, {"one": _only(clips, 5)}, AnalysisSettings(examples=3))
+    numbers = analysis_record([data], AnalysisSettings())
     assert len(data.examples) == 1
     values = [entry for row in numbers["unpruned"] for entry in row["tau"]]
     assert all(entry["error"] is None for entry in values)
@@ -210,8 +210,8 @@ def test_silence_only(models, tmp_path):
     """All patches are equal: no cluster but one, no tau-b, and no crash."""
     silent = manifest(tmp_path / "x", [silence(), silence(0.5)])
     with pytest.warns(SpectrimNotice, match="1 different value"):
-        found = analyze(models, {"silent": silent}, Settings(examples=1))
-    numbers = record(found, Settings())
+        found = analyze(models, {"silent": silent}, AnalysisSettings(examples=1))
+    numbers = analysis_record(found, AnalysisSettings())
     for row in numbers["unpruned"]:
         for entry in row["tau"]:
             assert entry["value"] == (None if entry["definition"] == "tau-b" else 1.0)
@@ -220,15 +220,15 @@ def test_silence_only(models, tmp_path):
 
 
 def test_keep_rate_one_and_a_model_that_never_prunes(models, clips):
-    (data,) = analyze(models, {"clips": clips}, Settings(keep_rate=1.0, examples=1))
-    rows = record([data], Settings(keep_rate=1.0))["rows"]
+    (data,) = analyze(models, {"clips": clips}, AnalysisSettings(keep_rate=1.0, examples=1))
+    rows = analysis_record([data], AnalysisSettings(keep_rate=1.0))["rows"]
     assert not any(row["drops"] for row in rows)
     ends = [e for row in rows for e in row["retention"] if e["kind"] == "row"]
     assert all(entry["value"] == 1.0 for entry in ends if entry["patches"] == "all")
     with pytest.raises(SpectrimError, match="no saved plan, so it does not prune"):
-        analyze(models, {"clips": clips}, Settings(keep_rate=None))
+        analyze(models, {"clips": clips}, AnalysisSettings(keep_rate=None))
     own = {"m": prune(models["ast"], 0.25, "variation", (2,))}
-    (data,) = analyze(own, {"clips": clips}, Settings(keep_rate=None, examples=0))
+    (data,) = analyze(own, {"clips": clips}, AnalysisSettings(keep_rate=None, examples=0))
     (run,) = data.models[0].pruned
     assert run.score == "variation" and run.blocks == [2]
 
@@ -239,7 +239,7 @@ def test_bad_clips_are_left_out_and_named(models, clips, tmp_path):
     mixed = type(clips)(clips.source, (bad, *clips.clips))
     (data,) = analyze({"ast": models["ast"]}, {"mixed": mixed}, QUIET)
     assert data.clips == 8
-    assert record([data], QUIET)["failures"][0]["path"].endswith("bad.wav")
+    assert analysis_record([data], QUIET)["failures"][0]["path"].endswith("bad.wav")
     nothing = type(clips)(clips.source, (bad,))
     with pytest.raises(SpectrimError, match="none of its 1 clips could be read"):
         analyze({"ast": models["ast"]}, {"nothing": nothing}, QUIET)
@@ -247,10 +247,10 @@ def test_bad_clips_are_left_out_and_named(models, clips, tmp_path):
 
 def test_wrong_settings_are_reported_before_the_work(models, clips):
     for settings, message in (
-        (Settings(scores=("atention",)), "Did you mean 'attention'"),
-        (Settings(keep_rate=0.0), "keep rate of 0.0"),
-        (Settings(blocks=(99,)), "count from 0 to 11"),
-        (Settings(chosen=("nowhere",)), "no clip called 'nowhere'"),
+        (AnalysisSettings(scores=("atention",)), "Did you mean 'attention'"),
+        (AnalysisSettings(keep_rate=0.0), "keep rate of 0.0"),
+        (AnalysisSettings(blocks=(99,)), "count from 0 to 11"),
+        (AnalysisSettings(chosen=("nowhere",)), "no clip called 'nowhere'"),
     ):
         with pytest.raises(SpectrimError, match=message):
             analyze(models, {"clips": clips}, settings)
@@ -275,8 +275,8 @@ def test_models_are_left_as_they_were(models, clips):
 
 def test_models_of_other_lengths_have_clusters_of_their_own(make, clips):
     models = {"short": make("ast", frames=64), "long": make("audiomae")}
-    (data,) = analyze(models, {"clips": clips}, Settings(scores=("attention",), examples=1))
-    numbers = record([data], Settings())
+    (data,) = analyze(models, {"clips": clips}, AnalysisSettings(scores=("attention",), examples=1))
+    numbers = analysis_record([data], AnalysisSettings())
     views = {view["models"][0]: view for view in numbers["data"][0]["views"]}
     assert (views["short"]["columns"], views["long"]["columns"]) == (4, 8)
     assert numbers["low_ratio"] == []  # of other patches: their counts say nothing
@@ -293,7 +293,7 @@ def test_a_file_that_goes_between_the_passes_is_a_failure(models, clips, tmp_pat
         return done
 
     monkeypatch.setattr("spectrim.analysis.analyze.first_pass", then_remove)
-    (data,) = analyze({"ast": models["ast"]}, {"mine": mine}, Settings(examples=4))
+    (data,) = analyze({"ast": models["ast"]}, {"mine": mine}, AnalysisSettings(examples=4))
     assert data.clips == 3 and [at for at, _ in data.first.failures] == [2]
     assert len(data.examples) == 3
     run = data.models[0].pruned[0]
@@ -322,7 +322,7 @@ def test_a_clip_of_data_that_no_model_knows_is_not_found(models, clips, tmp_path
     odd = manifest(tmp_path / "z", [noise()])
     odd = type(odd)(odd.source, (type(odd.clips[0])(tmp_path / "odd.wav", ("zebra",)),))
     with pytest.raises(SpectrimError, match=r"no clip called 'odd\.wav' in clips"):
-        analyze(models, {"clips": clips, "odd": odd}, Settings(chosen=("odd.wav",)))
+        analyze(models, {"clips": clips, "odd": odd}, AnalysisSettings(chosen=("odd.wav",)))
 
 
 def test_tau_by_depth_is_the_mean_over_halves_with_the_error_of_the_difference(found):
@@ -344,7 +344,7 @@ def test_tau_by_depth_is_the_mean_over_halves_with_the_error_of_the_difference(f
 
 
 def test_the_share_of_padding_among_kept_patches_is_stored_after_each_stage(found):
-    rows = record([found], Settings())["rows"]
+    rows = analysis_record([found], AnalysisSettings())["rows"]
     runs = [run for model in found.models for run in model.pruned]
     for row, run in zip(rows, runs, strict=True):
         entries = [entry for entry in row["retention"] if entry["of"] == "among those left"]

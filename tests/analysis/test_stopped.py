@@ -12,20 +12,22 @@ import pytest
 from matplotlib.figure import Figure
 
 from sounds import burst, manifest, noise
-from spectrim.analysis import results
+from spectrim.analysis import report_files
 from spectrim.analysis.ablation.ablate import DROPPED, ablate, ablate_all
-from spectrim.analysis.analyze import Settings, analyze
+from spectrim.analysis.analyze import AnalysisSettings, analyze
 from spectrim.analysis.clusters import HIGH, LOW
-from spectrim.analysis.estimate import estimated_seconds
 from spectrim.analysis.figures.all_figures import FigureEntry
 from spectrim.analysis.first_pass import first_pass
-from spectrim.analysis.patches import View, patches_of
-from spectrim.analysis.results import save_analysis
+from spectrim.analysis.pass_duration import estimated_seconds
+from spectrim.analysis.patch_statistics import View, patches_of
+from spectrim.analysis.report_files import save_analysis
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.common.files import save_text
 from spectrim.common.interruption import Stopped
 
-SETTINGS = Settings(scores=("intensity",), keep_rate=0.5, blocks=(1,), batch_size=2, examples=1)
+SETTINGS = AnalysisSettings(
+    scores=("intensity",), keep_rate=0.5, blocks=(1,), batch_size=2, examples=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +178,10 @@ def test_a_killed_analysis_leaves_no_mixture_and_no_unknown_file(monkeypatch, tm
     def names():
         return {path.name for path in tmp_path.iterdir()}
 
-    monkeypatch.setattr(results, "record", lambda *given: {})
-    monkeypatch.setattr(results, "tables", lambda numbers: {"tau": [{"value": 1}]})
-    monkeypatch.setattr(results, "draw_all", figures)
-    monkeypatch.setattr(results, "write_report", write_report)
+    monkeypatch.setattr(report_files, "analysis_record", lambda *given: {})
+    monkeypatch.setattr(report_files, "tables", lambda numbers: {"tau": [{"value": 1}]})
+    monkeypatch.setattr(report_files, "draw_all", figures)
+    monkeypatch.setattr(report_files, "write_report", write_report)
     drawn[:] = ["a", "b"]
     save_analysis(tmp_path, [], SETTINGS)
     assert names() == {"results.json", "report.html", "tau.csv"} | {
@@ -187,7 +189,7 @@ def test_a_killed_analysis_leaves_no_mixture_and_no_unknown_file(monkeypatch, tm
     }
     drawn[:] = ["c", "d"]
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write_report", None)  # ends before the report
+        patch.setattr(report_files, "write_report", None)  # ends before the report
         with pytest.raises(TypeError):
             save_analysis(tmp_path, [], SETTINGS)
     assert "report.html" not in names() and "a.png" not in names() and "d.pdf" in names()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spectrim.audio.filterbank import fit, pad_with_minimum, sound
+from spectrim.audio.filterbank import fit_to_frames, pad_with_minimum, sound
 
 LENGTHS = (1, 5, 12)
 
@@ -25,7 +25,7 @@ def features():
 def test_fit_against_one_clip_at_a_time(features, frames, padding):
     before, valid = features
     kept = before.clone()
-    fitted, now = fit(before, valid, frames, padding)
+    fitted, now = fit_to_frames(before, valid, frames, padding)
     assert torch.equal(before, kept), "the input was changed"
     assert fitted.shape == (3, frames, 8)
     assert now.tolist() == [min(length, frames) for length in LENGTHS]
@@ -39,13 +39,13 @@ def test_fit_against_one_clip_at_a_time(features, frames, padding):
 def test_the_minimum_is_that_of_the_frames_that_stay():
     """A clip is cut before its minimum is taken; the clip beside it does not count."""
     features = torch.tensor([[3.0, 2.0, -9.0], [7.0, 8.0, 0.0]])[..., None]
-    fitted, _ = fit(features, torch.tensor([3, 1]), 2, "minimum")
+    fitted, _ = fit_to_frames(features, torch.tensor([3, 1]), 2, "minimum")
     assert fitted[..., 0].tolist() == [[3, 2], [7, 7]]
 
 
 @pytest.mark.parametrize("padding", ["minimum", "zero"])
 def test_a_clip_without_any_frame_stays_finite(padding):
-    fitted, valid = fit(torch.full((2, 0, 4), 1.0), torch.tensor([0, 0]), 3, padding)
+    fitted, valid = fit_to_frames(torch.full((2, 0, 4), 1.0), torch.tensor([0, 0]), 3, padding)
     assert valid.tolist() == [0, 0]
     assert torch.equal(fitted, torch.zeros(2, 3, 4))
 

@@ -21,7 +21,7 @@ import torch
 
 from spectrim.audio import ffmpeg, torchcodec
 from spectrim.audio.decode import duration_of, read
-from spectrim.audio.files import decode_file
+from spectrim.audio.encoded_files import decode_file
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.builtin import sample_pack
 from spectrim.data.cache import Waveforms

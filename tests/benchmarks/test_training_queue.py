@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import yaml
 
@@ -78,6 +79,7 @@ def test_jobs_run_after_those_they_need_and_others_go_on_after_a_failure(tmp_pat
     assert starts.index("a") < starts.index("b") < starts.index("c")
 
 
+@pytest.mark.slow  # it waits for the end of the time
 def test_the_end_of_the_time_lets_a_job_save_and_the_next_occasion_goes_on(tmp_path):
     """22 s are kept for saving and packing, so of 28 s six are left for the jobs."""
     jobs = [{"name": "long", "seconds": 60}, {"name": "later", "needs": ["long"]}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import soundfile
@@ -37,3 +39,19 @@ def run(folder):
     What only a process can show (signals, what is imported) has one.
     """
     return lambda *words, cwd=folder: call_spectrim(words, cwd)
+
+
+@pytest.fixture
+def run_until(run, monkeypatch):
+    """`run_until("sweep:clips:2", "sweep", ...)`: as `run`; a hook sends Ctrl-C at the point.
+
+    So no step of a test depends on time.
+    """
+
+    def run_until(point, *words, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr("spectrim.common.hooks._steps", Counter())
+            patch.setenv("SPECTRIM_STOP_AT", point)
+            return run(*words, **options)
+
+    return run_until

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections import Counter
 from itertools import islice
 
 import numpy as np
 import pytest
 import soundfile
 
-from spectrim.analysis import results
+from spectrim.analysis import report_files
 
 ANALYZE = ("analyze", "--model", "model", "--data", "clips.csv")
 ABLATE = ("ablate", "--model", "model", "--data", "clips.csv")
@@ -28,8 +27,8 @@ def test_help_has_an_example(run, command):
 
 def test_analyze_writes_figures_tables_and_a_report(run, tmp_path, monkeypatch):
     """Two figures stand for all; tests/analysis/test_figures.py draws the rest."""
-    draw = results.draw_all
-    monkeypatch.setattr(results, "draw_all", lambda *words: islice(draw(*words), 2))
+    draw = report_files.draw_all
+    monkeypatch.setattr(report_files, "draw_all", lambda *words: islice(draw(*words), 2))
     out = tmp_path / "out"
     done = run(*ANALYZE, "--out", str(out), "--examples", "1", "--scores", "attention", "--json")
     assert done.returncode == 0, done.stderr
@@ -50,7 +49,7 @@ def test_analyze_writes_figures_tables_and_a_report(run, tmp_path, monkeypatch):
 
 
 def test_analyze_prints_tables_and_names_what_it_skips(run, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "draw_all", lambda *_: [])
+    monkeypatch.setattr(report_files, "draw_all", lambda *_: [])
     (tmp_path / "strange.csv").write_text(f"path,label\n{folder}/clips/0.wav,zebra\n")
     done = run(
         *ANALYZE, "--data", str(tmp_path / "strange.csv"), "--out", str(tmp_path / "o"),
@@ -68,7 +67,7 @@ def test_analyze_prints_tables_and_names_what_it_skips(run, folder, tmp_path, mo
 
 
 def test_bad_clips_are_reported_and_the_rest_done(run, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "draw_all", lambda *_: [])
+    monkeypatch.setattr(report_files, "draw_all", lambda *_: [])
     shutil.copytree(folder / "clips", tmp_path / "clips")
     (tmp_path / "clips" / "9.wav").write_text("no sound")
     model = str(folder / "model")
@@ -164,13 +163,10 @@ def test_an_interruption_leaves_nothing_half_written(run, tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("command", "file"), [("analyze", "results.json"), ("ablate", "ablation.json")]
 )
-def test_ctrl_c_prints_and_writes_the_clips_so_far(run, tmp_path, monkeypatch, command, file):
-    """The hook sends the signal after two of four clips, so nothing depends on time."""
-    monkeypatch.setattr("spectrim.common.hooks._steps", Counter())
-    monkeypatch.setenv("SPECTRIM_STOP_AT", f"{command}:clips:2")
-    monkeypatch.setattr("spectrim.analysis.results.draw_all", lambda *given: [])
-    done = run(command, "--model", "model", "--data", "clips.csv", "--batch-size", "2", "--json",
-               "--out", str(tmp_path))  # fmt: skip
+def test_ctrl_c_prints_and_writes_the_clips_so_far(run_until, tmp_path, monkeypatch, command, file):
+    monkeypatch.setattr("spectrim.analysis.report_files.draw_all", lambda *given: [])
+    words = (command, "--model", "model", "--data", "clips.csv", "--batch-size", "2", "--json")
+    done = run_until(f"{command}:clips:2", *words, "--out", str(tmp_path))  # of four clips
     notes = " ".join(done.stderr.split())
     assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
     assert "estimate: about" in notes and "for two passes over 4 clips" in notes

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -127,14 +124,13 @@ def test_a_damaged_model_is_named(run, spoiled):
 TIMES = ("ms_per_clip", "speedup", "speedup_quartiles", "timing_batch_size")
 
 
-def test_interrupted_sweeps_go_on(folder, tmp_path, run):
+def test_interrupted_sweeps_go_on(folder, tmp_path, run, run_until):
     """Ctrl-C among the second model's clips, then in timing: status 130, nothing done is lost.
 
-    The hook `SPECTRIM_STOP_AT` sends the signal, so no step of this test depends on time. One
-    thread, because the last bits of a result depend on their number.
+    One thread, because the last bits of a result depend on their number.
     """
     shutil.copytree(folder / "model", tmp_path / "second")
-    lines = ["path"] + [str(folder / "clips" / f"{n % 4}.wav") for n in range(40)]
+    lines = ["path"] + [str(folder / "clips" / f"{n % 4}.wav") for n in range(20)]
     (tmp_path / "many.csv").write_text("\n".join(lines) + "\n")
     words = ["sweep", "--model", str(folder / "model"), "--model", "second", "--data", "many.csv",
              "--scores", "attention", "--keep-rates", "0.5", "--rounds", "1", "--json",
@@ -142,11 +138,7 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run):
     out = tmp_path / "spectrim-sweep"
 
     def interrupt(point: str) -> tuple[str, list[dict]]:
-        stopped = subprocess.run(
-            [sys.executable, "-m", "spectrim", *words],
-            cwd=tmp_path, capture_output=True, text=True,
-            env=os.environ | {"SPECTRIM_STOP_AT": point},
-        )  # fmt: skip
+        stopped = run_until(point, *words, cwd=tmp_path)
         assert stopped.returncode == 130 and "Traceback" not in stopped.stderr, stopped.stderr
         assert "same command" in stopped.stderr and "estimate: about" in stopped.stderr
         assert not (out / "results.json").exists()
@@ -154,11 +146,11 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run):
         assert printed["stopped"] is True
         return stopped.stderr, printed["rows"]
 
-    notes, rows = interrupt("sweep:clips:60")  # 40, then 1, 3, 7, 15, 31
+    notes, rows = interrupt("sweep:clips:30")  # 20, then 1, 3, 7, 15
     assert "resuming" not in notes
     assert [(row["model"], row["clips"], row["speedup"] is None) for row in rows] == [
-        (str(folder / "model"), 40, False), (str(folder / "model"), 40, False),
-        ("second", 31, True), ("second", 31, True),
+        (str(folder / "model"), 20, False), (str(folder / "model"), 20, False),
+        ("second", 15, True), ("second", 15, True),
     ]  # fmt: skip
     assert [row.get("clips_asked") for row in rows] == [None, None, 40, 40]
     assert len(list(out.glob(".partial-*.npz"))) == 2
@@ -167,7 +159,7 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run):
     assert [row["timing_rounds"] for row in rows] == [1, 1, 1, 1]
     done = run(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("40 clips are done") == 2
+    assert done.stderr.count("20 clips are done") == 2
     assert not list(out.glob(".partial-*.npz"))
     uninterrupted = run(*words, "--out", "other", cwd=tmp_path)
     assert "resuming" not in uninterrupted.stderr
@@ -175,7 +167,7 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run):
         [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
         for rows in (json.loads(call.stdout)["rows"] for call in (done, uninterrupted))
     )
-    assert rows == expected and [row["clips"] for row in rows] == [40] * 4
+    assert rows == expected and [row["clips"] for row in rows] == [20] * 4
 
 
 def test_a_model_whose_answers_are_no_numbers(run, spoiled):

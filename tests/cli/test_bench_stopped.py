@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 
-def test_rows_so_far_are_printed_and_written(folder, tmp_path):
-    """The hook sends the signal after the first of two batch sizes, so no step depends on time."""
+def test_rows_so_far_are_printed_and_written(run_until, folder, tmp_path):
+    """After the first of two batch sizes."""
     words = ["bench", "--model", str(folder / "model"), "--backends", "torch", "--rounds", "2",
              "--batch-sizes", "2,1", "--keep-rates", "0.5", "--no-memory", "--matmul-size", "64",
              "--budget", "1000", "--out", "results", "--json"]  # fmt: skip
-    stopped = subprocess.run(
-        [sys.executable, "-m", "spectrim", *words],
-        cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"SPECTRIM_STOP_AT": "bench:timings:1"},
-    )  # fmt: skip
+    stopped = run_until("bench:timings:1", *words, cwd=tmp_path)
     assert stopped.returncode == 130 and "Traceback" not in stopped.stderr, stopped.stderr
     notes = " ".join(stopped.stderr.split())
     assert "estimate: about 50 min for up to 3 measurements of at most 1000 s, exports inc" in notes

@@ -10,7 +10,7 @@ import pytest
 
 import spectrim
 from spectrim.common.errors import SpectrimError
-from spectrim.models.builtin import builtin_names, card
+from spectrim.models.builtin_models import builtin_names, card
 from spectrim.models.presets import FAMILIES, PRESETS
 
 
@@ -41,7 +41,7 @@ def test_a_card_says_what_the_model_is(name: str) -> None:
 
 def test_listing_needs_no_torch() -> None:
     code = (
-        "import sys; from spectrim.models.builtin import card, builtin_names; "
+        "import sys; from spectrim.models.builtin_models import card, builtin_names; "
         "[card(name) for name in builtin_names()]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

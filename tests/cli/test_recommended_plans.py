@@ -14,7 +14,7 @@ import torch
 import spectrim
 from spectrim.cli.plan_options import NewPlan, options_of
 from spectrim.common.errors import SpectrimError
-from spectrim.models import builtin
+from spectrim.models import builtin_models
 from spectrim.models.provenance import plan_record
 from spectrim.pruning.plan import Plan, paper_plan
 from spectrim.pruning.recommendation import Recommendation
@@ -95,7 +95,7 @@ def test_options_without_a_keep_rate_are_refused(run, measured):
 
 def test_the_list_of_models_has_accuracy_and_cost_under_the_plan(run, tmp_path, monkeypatch):
     for name in ("ast-digits", "audiomae-digits"):
-        shutil.copytree(builtin.builtin_root() / name, tmp_path / name)
+        shutil.copytree(builtin_models.builtin_root() / name, tmp_path / name)
     path = tmp_path / "ast-digits" / "config.json"
     recommended = Recommendation(paper_plan(0.9, reduction="tome"), MEASURED).to_dict()
     path.write_text(json.dumps(json.loads(path.read_text()) | {"recommended_plan": recommended}))
@@ -103,7 +103,7 @@ def test_the_list_of_models_has_accuracy_and_cost_under_the_plan(run, tmp_path, 
     config = json.loads(path.read_text())
     config.pop("recommended_plan", None)
     path.write_text(json.dumps(config))
-    monkeypatch.setattr(builtin, "builtin_root", lambda: tmp_path)
+    monkeypatch.setattr(builtin_models, "builtin_root", lambda: tmp_path)
     with_plan, without = json.loads(run("models", "--json").stdout)["rows"]
     assert with_plan["recommended_plan"] == "tome 0.9"
     assert with_plan["measured"] == MEASURED.to_dict()
@@ -116,11 +116,11 @@ def test_the_list_of_models_has_accuracy_and_cost_under_the_plan(run, tmp_path, 
 def test_the_list_of_models_fits_100_columns(run, tmp_path, monkeypatch):
     monkeypatch.setattr("spectrim.cli.tables.terminal_width", lambda: 100)
     name = "audiomae-digits"
-    shutil.copytree(builtin.builtin_root() / name, tmp_path / name)
+    shutil.copytree(builtin_models.builtin_root() / name, tmp_path / name)
     path = tmp_path / name / "config.json"
     recommended = Recommendation(paper_plan(0.9, reduction="tome"), MEASURED).to_dict()
     path.write_text(json.dumps(json.loads(path.read_text()) | {"recommended_plan": recommended}))
-    monkeypatch.setattr(builtin, "builtin_root", lambda: tmp_path)
+    monkeypatch.setattr(builtin_models, "builtin_root", lambda: tmp_path)
     table = run("models").stdout
     assert "Not shown" not in table and "tested on" in table and "audiomae-digits" in table
     assert max(map(len, table.splitlines())) <= 100
@@ -196,6 +196,7 @@ def constant(folder, tmp_path_factory):
 
 
 UNEVEN = paper_plan([0.4, 0.3, 0.2], "intensity", [0, 1, 2])
+QUICK = ("--no-timing", "--batch-size", "40")
 
 
 def test_check_tries_the_recommended_plan_and_prints_how_to_write_it(run, constant, tmp_path):
@@ -203,7 +204,7 @@ def test_check_tries_the_recommended_plan_and_prints_how_to_write_it(run, consta
     plan = paper_plan(0.6, reduction="tome")
     model.set_recommendation(Recommendation(plan, MEASURED))
     model.save(tmp_path / "constant")
-    words = ("check", "constant", "--data", str(root / "clips.csv"), "--no-timing")
+    words = ("check", "constant", "--data", str(root / "clips.csv"), *QUICK)
     done = run(*words, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -222,7 +223,7 @@ def test_the_page_of_check_names_the_recommended_plan(run, constant, tmp_path):
     model.save(tmp_path / "constant")
     (tmp_path / "few.csv").write_text("path\n" + "\n".join(["0.wav"] * 80) + "\n")
     shutil.copy((root / "clips.csv").read_text().splitlines()[1], tmp_path / "0.wav")
-    done = run("check", "constant", "--data", "few.csv", "--no-timing", cwd=tmp_path)
+    done = run("check", "constant", "--data", "few.csv", *QUICK, cwd=tmp_path)
     text = " ".join(done.stdout.split())
     assert f"Recommended plan: {UNEVEN}; {MEASURED}." in text
     assert f"Recommendation: the recommended plan of the model, {UNEVEN} (" in text
@@ -295,7 +296,7 @@ def test_bench_without_options_times_the_recommended_plan(run, measured, monkeyp
 def test_analyze_without_options_shows_the_recommended_plan_first(
     run, measured, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("spectrim.analysis.results.draw_all", lambda *_: [])
+    monkeypatch.setattr("spectrim.analysis.report_files.draw_all", lambda *_: [])
     words = ("analyze", "--model", str(measured), "--data", "clips.csv", "--out", str(tmp_path))
     done = run(*words, "--examples", "0", "--json")
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spectrim.cli import tables
-from spectrim.cli.output import complain, points, progress
+from spectrim.cli.output import notify, points_with_interval, progress
 from spectrim.cli.sweep_table import caption, noise_note, print_rows
 from spectrim.cli.tables import print_table
 from spectrim.common.text import significant
@@ -32,8 +32,8 @@ def test_an_interval_that_lies_askew_is_written_out():
         truth = np.tile([True, False], (len(lost), 1))
         base, own = np.tile([1.0, 0.0], (len(lost), 1)), np.stack([~lost, lost], 1)
         wide.append(asdict(paired_difference("accuracy", own.astype(float), base, truth)))
-    assert points(wide[0]) == "-40.0 ±3.0"
-    assert points(wide[1]) == "-40.0 (-68.6 to +2.0)"
+    assert points_with_interval(wide[0]) == "-40.0 ±3.0"
+    assert points_with_interval(wide[1]) == "-40.0 (-68.6 to +2.0)"
 
 
 def test_shares_on_the_target_are_each_models_own():
@@ -60,7 +60,7 @@ def test_three_figures_of_a_number_end_in_no_point():
 
 def test_names_are_printed_as_they_are(capsys):
     print_table(["label"], [["animal:dog:bark"]], "rec:a:1.wav")
-    complain("failed", "set:cat:1.wav is empty")
+    notify("failed", "set:cat:1.wav is empty")
     said = capsys.readouterr()
     assert "animal:dog:bark" in said.out and "rec:a:1.wav" in said.out
     assert "set:cat:1.wav" in said.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spectrim.cli import tables
-from spectrim.cli.tables import print_table, shortened
+from spectrim.cli.tables import elided, print_table
 
 LONG = "a-very-long-name-of-a-sound-recorded-in-a-very-long-street-on-a-very-long-day-take-07.wav"
 COLUMNS = ["model", "score", "keep rate", "ms/clip"]
@@ -63,6 +63,6 @@ def test_columns_that_do_not_fit_are_left_out_and_named(lines, width):
 
 
 def test_a_shortened_text_keeps_both_ends():
-    assert shortened("recording-of-a-dog.wav", 12) == "record…g.wav"
-    assert shortened("dog.wav", 12) == "dog.wav"
-    assert shortened("犬犬犬犬犬犬犬犬.wav", 12) == "犬犬犬….wav"  # each takes two places
+    assert elided("recording-of-a-dog.wav", 12) == "record…g.wav"
+    assert elided("dog.wav", 12) == "dog.wav"
+    assert elided("犬犬犬犬犬犬犬犬.wav", 12) == "犬犬犬….wav"  # each takes two places

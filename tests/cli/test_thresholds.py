@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import spectrim
-from spectrim.metrics.thresholds import choose_threshold
+from spectrim.metrics.choose_threshold import choose_threshold
 
 CALL = ("thresholds", "ast-digits", "--keep-rate", "1", "--data")
 

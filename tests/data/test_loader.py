@@ -183,7 +183,7 @@ def test_the_number_of_threads_changes_nothing(workers):
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 9, None])
 def test_parts_of_a_batch_add_up_to_it(size):
     for batch in loader(join=SAMPLES).epoch(0):
-        parts = list(batch.parts(size))
+        parts = list(batch.micro_batches(size))
         assert all(1 <= len(part.positions) <= (size or 5) for part in parts)
         assert [facts for part in parts for facts in seen(part)] == seen(batch)
         assert torch.equal(torch.cat([part.weights for part in parts]), batch.weights)

@@ -21,12 +21,12 @@ from spectrim.data.manifest import read_data
 def fitted(path, sources):
     """How much of each source is in a mixture, and the share of energy that neither explains."""
     mixed = read(path)
-    parts = np.zeros((len(mixed), len(sources)))
+    sounds = np.zeros((len(mixed), len(sources)))
     for column, source in enumerate(sources):
         samples = read(source)
-        parts[: len(samples), column] = samples
-    gains, *_ = np.linalg.lstsq(parts, mixed, rcond=None)
-    return gains, np.square(mixed - parts @ gains).sum() / np.square(mixed).sum()
+        sounds[: len(samples), column] = samples
+    gains, *_ = np.linalg.lstsq(sounds, mixed, rcond=None)
+    return gains, np.square(mixed - sounds @ gains).sum() / np.square(mixed).sum()
 
 
 def check(folder, out, expected):
@@ -82,7 +82,7 @@ def test_everybody_gets_the_same(tmp_path):
 
 def test_levels_are_drawn_from_the_whole_range():
     clips = [Clip(Path(f"{n}.wav"), (str(n % 4),), fold="1") for n in range(400)]
-    levels = [m.parts[1].level for m in plan_mixtures(clips)]
+    levels = [m.sounds[1].level for m in plan_mixtures(clips)]
     assert len(levels) == 800 and -5 <= min(levels) < -4.9 and 4.9 < max(levels) <= 5
 
 
@@ -94,8 +94,8 @@ def test_the_level_is_that_of_what_sounds(level):
     short = np.zeros(8_000, "f4")
     short[:1600] = rng.normal(0, 0.3, 1600)
     mixed = mix([steady, short], [0.0, level])
-    parts = np.stack([steady, np.pad(short, (0, 8000))], 1)
-    a, b = np.linalg.lstsq(parts, mixed, rcond=None)[0]
+    sounds = np.stack([steady, np.pad(short, (0, 8000))], 1)
+    a, b = np.linalg.lstsq(sounds, mixed, rcond=None)[0]
     ratio = (b * short[:1600].std()) / (a * steady.std())
     assert 20 * np.log10(ratio) == pytest.approx(level, abs=0.1)
     assert np.abs(mixed).max() <= 0.99 + 1e-6
@@ -133,14 +133,14 @@ def test_scenes_have_two_or_three_classes_of_one_fold():
     scenes = plan_scenes(named)
     assert sorted(scene.name.split("+")[0] for scene in scenes) == sorted(n for n, _ in named)
     assert len({scene.name for scene in scenes}) == len(scenes)
-    counts = Counter(len(scene.parts) for scene in scenes)
+    counts = Counter(len(scene.sounds) for scene in scenes)
     assert set(counts) == {2, 3} and min(counts.values()) > 150
     for scene in scenes:
         clip = scene.clip(Path(scene.name))
-        assert len(set(clip.labels)) == len(clip.labels) == len(scene.parts)
-        assert {part.clip.fold for part in scene.parts} == {clip.fold}
-        assert scene.seconds == 10 and all(0 <= part.start <= 5 for part in scene.parts)
-    starts = [part.start for scene in scenes for part in scene.parts]
+        assert len(set(clip.labels)) == len(clip.labels) == len(scene.sounds)
+        assert {part.clip.fold for part in scene.sounds} == {clip.fold}
+        assert scene.seconds == 10 and all(0 <= part.start <= 5 for part in scene.sounds)
+    starts = [part.start for scene in scenes for part in scene.sounds]
     assert min(starts) < 0.1 and max(starts) > 4.9
     shuffled = list(named)
     random.Random(0).shuffle(shuffled)

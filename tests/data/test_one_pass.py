@@ -13,7 +13,7 @@ from spectrim.audio.decode import read
 from spectrim.common.errors import SpectrimError
 from spectrim.data import one_pass
 from spectrim.data.clip import Clip
-from spectrim.data.one_pass import decode_clips, read_parts
+from spectrim.data.one_pass import decode_clips, read_spans
 
 
 def write(path: Path, seconds: float, rate: int = 16_000, seed: int = 0) -> Path:
@@ -45,7 +45,7 @@ SPANS = [
 @pytest.mark.parametrize("rate", [16_000, 44_100, 8000])
 def test_parts_are_those_that_read_returns(tmp_path, name, rate):
     path = write(tmp_path / name, 4.0, rate)
-    parts = read_parts(path, SPANS)
+    parts = read_spans(path, SPANS)
     assert len(parts) == len(SPANS)
     for part, span in zip(parts, SPANS, strict=True):
         assert same(part, expected(path, span)), span
@@ -76,7 +76,7 @@ def test_a_few_clips_of_a_long_file_are_sought(tmp_path, monkeypatch):
     spans = [(1.0, 2.0), (28.0, 29.0)]
     wanted = [read(path, *span) for span in spans]
     monkeypatch.setattr(one_pass, "blocks", None)
-    assert all(same(*pair) for pair in zip(read_parts(path, spans), wanted, strict=True))
+    assert all(same(*pair) for pair in zip(read_spans(path, spans), wanted, strict=True))
 
 
 def test_the_limit_of_seconds_holds_for_each_clip(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from spectrim.audio.decode import read
-from spectrim.audio.formats import OTHER_SUFFIXES, SUFFIXES
+from spectrim.audio.sound_formats import OTHER_SUFFIXES, SUFFIXES
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.manifest import read_data
 from spectrim.data.sound_files import sound_files

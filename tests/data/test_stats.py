@@ -15,7 +15,7 @@ from spectrim.audio.filterbank import FilterBank
 from spectrim.common.errors import SpectrimError
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import read_data
-from spectrim.data.stats import PIECE, measure
+from spectrim.data.stats import PIECE, measure_clips
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def noises(tmp_path):
 def test_against_the_slow_way(noises, workers):
     clips, lengths = noises
     done = []
-    stats = measure(clips, workers=workers, tick=done.append)
+    stats = measure_clips(clips, workers=workers, tick=done.append)
     mean, std = mean_and_std(clips)
     assert (stats.mean, stats.std) == pytest.approx((mean, std), rel=1e-6)
     assert sum(done) == stats.clips == len(clips)
@@ -46,7 +46,7 @@ def test_against_the_slow_way(noises, workers):
 
 def test_only_so_much_of_each_clip(noises):
     clips, _ = noises
-    stats = measure(clips, seconds=0.5)
+    stats = measure_clips(clips, seconds=0.5)
     assert (stats.mean, stats.std) == pytest.approx(mean_and_std(clips, 0.5), rel=1e-6)
     assert stats.longest == 0.5
 
@@ -56,7 +56,7 @@ def test_a_long_recording_is_never_held_whole(tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.1, samples).astype(np.float32)
     soundfile.write(tmp_path / "long.wav", noise, 16_000)
     tracemalloc.start()
-    stats = measure([Clip(tmp_path / "long.wav")])
+    stats = measure_clips([Clip(tmp_path / "long.wav")])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert stats.longest == 300
@@ -65,13 +65,13 @@ def test_a_long_recording_is_never_held_whole(tmp_path):
 
 def test_real_clips(clips):
     listed = [Clip(path, (name,)) for name, path in clips.items()]
-    stats = measure(listed)
+    stats = measure_clips(listed)
     assert (stats.mean, stats.std) == pytest.approx(mean_and_std(listed), rel=1e-6)
 
 
 def test_silence_is_the_floor(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(4000), 16_000)
-    stats = measure([Clip(tmp_path / "a.wav")])
+    stats = measure_clips([Clip(tmp_path / "a.wav")])
     assert (stats.mean, stats.std) == pytest.approx((math.log(2**-23), 0.0), abs=1e-5)
 
 
@@ -81,7 +81,8 @@ def test_a_planted_answer(tmp_path):
     for name, gain in (("b", 1), ("c", 10)):
         soundfile.write(tmp_path / f"{name}.wav", noise * gain, 16_000, "FLOAT")
     quiet, loud, both = (
-        measure([Clip(tmp_path / f"{name}.wav") for name in names]) for names in ("b", "c", "bc")
+        measure_clips([Clip(tmp_path / f"{name}.wav") for name in names])
+        for names in ("b", "c", "bc")
     )
     heard = FilterBank().mel.sum(0) > 0  # the lowest filters hold no frequency, hence the floor
     more = math.log(100) * heard.float().mean().item()
@@ -100,7 +101,7 @@ def test_counts(tmp_path):
         Clip(tmp_path / "a.wav", ("Dog",), "test", "1"),
         Clip(tmp_path / "c.wav", (), "train"),
     ]
-    stats = measure(clips)
+    stats = measure_clips(clips)
     assert list(stats.classes.items()) == [("Dog", 2), ("Rain", 1)]
     assert list(stats.splits.items()) == [("test", 1), ("train", 2)]
     assert list(stats.folds.items()) == [("1", 1), ("2", 1)]
@@ -110,13 +111,13 @@ def test_what_cannot_be_read_is_named_and_not_counted(tmp_path):
     trees.sound(tmp_path / "a.wav")
     (tmp_path / "b.wav").write_bytes(b"no sound")
     clips = [Clip(tmp_path / f"{name}.wav", (name,)) for name in "abc"]
-    stats = measure(clips)
+    stats = measure_clips(clips)
     assert stats.clips == 1 and stats.classes == {"a": 1}
     assert [(at, "b.wav" in said or "c.wav" in said) for at, said in stats.failures] == [
         (1, True),
         (2, True),
     ]
     with pytest.raises(SpectrimError, match=r"none of 2 clips could be read: .*b.wav"):
-        measure(clips[1:])
+        measure_clips(clips[1:])
     with pytest.raises(SpectrimError, match="none of 0 clips"):
-        measure([])
+        measure_clips([])

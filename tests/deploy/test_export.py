@@ -238,12 +238,11 @@ def test_export_leaves_the_model_as_it_was(exported):
 @pytest.mark.parametrize(
     "reduction",
     [
-        "tome",
         "segments",
         # Each export takes 10 s or more.
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("evit", "pitome", "diffrate", "adjacent")
+            for name in ("tome", "evit", "pitome", "diffrate", "adjacent")
         ),
     ],
 )

@@ -12,8 +12,8 @@ from torch import nn
 from spectrim.deploy.export import OPSET
 from spectrim.deploy.translations import translations
 from spectrim.pruning.attention import Attention
+from spectrim.pruning.components import declared
 from spectrim.pruning.context import Clips, Context
-from spectrim.pruning.parts import declared
 from spectrim.pruning.patches import PatchGrid
 from spectrim.pruning.reductions import REDUCTIONS
 from spectrim.pruning.stage import Stage

@@ -18,7 +18,7 @@ from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.batches import batches
 from spectrim.data.cache import Waveforms
 from spectrim.data.clip import Clip
-from spectrim.data.one_pass import read_parts
+from spectrim.data.one_pass import read_spans
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import column_centres, predict
 from spectrim.models.config import ModelConfig
@@ -113,7 +113,7 @@ def test_a_cache_holds_a_clip_at_each_rate(sound, tmp_path):
         assert len(Waveforms([Clip(sound)], tmp_path, 1.0, rate)[0]) == length
         (batch,) = batches([Clip(sound)], 1, 1.0, cache=tmp_path, rate=rate)
         assert len(batch.waveforms[0]) == length
-        parts = read_parts(sound, [(0.0, 0.5), (0.5, 1.5)], rate)
+        parts = read_spans(sound, [(0.0, 0.5), (0.5, 1.5)], rate)
         assert [len(part) for part in parts] == [rate // 2, rate]
 
 

@@ -10,7 +10,7 @@ import pytest
 import spectrim
 from loudness import Loudness
 from spectrim.common.errors import SpectrimError
-from spectrim.deploy.thresholds import class_thresholds, plain_thresholds, read_thresholds
+from spectrim.deploy.read_thresholds import class_thresholds, plain_thresholds, read_thresholds
 
 LABELS = ["Dog", "Vehicle horn, car horn", "Rain"]
 

@@ -72,7 +72,7 @@ def test_rows_are_reckoned_from_what_was_timed(make, monkeypatch):
         def call(self, waveforms):
             return len(waveforms)
 
-    monkeypatch.setattr("spectrim.evaluation.bench.rows.interleaved_within", plant)
+    monkeypatch.setattr("spectrim.evaluation.bench.timed_rows.interleaved_within", plant)
     monkeypatch.setattr("spectrim.evaluation.bench.bench.stages", lambda *words: [])
     monkeypatch.setattr("spectrim.evaluation.bench.bench.reference_of", lambda *words: Reference())
     model = make("ast", depth=1)

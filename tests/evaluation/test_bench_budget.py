@@ -11,7 +11,7 @@ from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.common.interruption import OutOfTime
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.bench import bench as bench_module
-from spectrim.evaluation.bench import candidates, compilation, exports, machine, memory, rows
+from spectrim.evaluation.bench import candidates, compilation, exports, machine, memory, timed_rows
 from spectrim.evaluation.bench.bench import bench, num_timings
 
 SIZES = [1, 2]
@@ -78,13 +78,13 @@ def clock(monkeypatch):
     monkeypatch.setattr(exports, "copy_cached", copy_cached)
     monkeypatch.setattr(exports, "keep_in_cache", lambda key, file: clock.cache.update({key: 1}))
     monkeypatch.setattr(candidates, "load_onnx", load_onnx)
-    monkeypatch.setattr(rows, "peak_memory", peak_memory)
+    monkeypatch.setattr(timed_rows, "peak_memory", peak_memory)
     monkeypatch.setattr(
         candidates.Candidate,
         "call",
         lambda candidate, waveforms: lambda: clock.work(0.2 * len(waveforms)),
     )
-    monkeypatch.setattr(rows, "matrix_product", lambda *given: lambda: clock.work(1.0))
+    monkeypatch.setattr(timed_rows, "matrix_product", lambda *given: lambda: clock.work(1.0))
     monkeypatch.setattr(bench_module, "stages", lambda *given: clock.work(given[-1]) or [])
     monkeypatch.setattr(bench_module, "_installed", lambda: list(bench_module.BACKENDS))
     return clock

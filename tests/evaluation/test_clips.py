@@ -11,7 +11,7 @@ from spectrim.common.errors import SpectrimNotice
 from spectrim.data.clip import Clip
 from spectrim.data.manifest import Manifest
 from spectrim.deploy.calibration import calibration_clips
-from spectrim.evaluation.clips import clips_to_evaluate
+from spectrim.evaluation.choice_of_clips import clips_to_evaluate
 
 
 def manifest(*splits):

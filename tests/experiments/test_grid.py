@@ -14,9 +14,9 @@ from small_grid import write_grid
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
 from spectrim.experiments.definition import read_grid
-from spectrim.experiments.pooled import Numbers
-from spectrim.experiments.results import ResultFolder
-from spectrim.experiments.run import run_grid
+from spectrim.experiments.grid_numbers import Numbers
+from spectrim.experiments.result_folder import ResultFolder
+from spectrim.experiments.run_grid import run_grid
 from spectrim.paper.table1_page import report
 from spectrim.training.reporting import Silent
 
@@ -55,14 +55,14 @@ def test_cells_stand_in_the_order_asked_for_and_every_prefix_is_balanced(folder:
     )
     assert "optim.clip=2.0" in grid.cell("control/audiomae-tones/0").changes
     for cell in grid.cells:  # tuned cells train without masks once they prune
-        assert ("schedule.masks_end=always" in cell.changes) == (cell.kind == "control")
+        assert ("schedule.masks_end=always" in cell.changes) == (cell.condition == "control")
     assert not any("clip" in c for cell in grid.cells for c in cell.changes if "ast-" in cell.name)
 
 
 @pytest.mark.parametrize("name", ["miniature", "table1"])
 def test_the_grids_that_ship_are_whole(name: str) -> None:
     grid = read_grid(ROOT / "grids" / f"{name}.yaml")
-    kinds = [cell.kind for cell in grid.cells]
+    kinds = [cell.condition for cell in grid.cells]
     if name == "table1":  # 7 columns, 18 pruned cells each and one that is not, ESC-50 25 times
         assert len(grid.cells) == 19 * (5 + 2 * 25)
         assert all(cell.start is None for cell in grid.cells)
@@ -107,7 +107,7 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
 
 def test_numbers_are_pooled_over_clips(folder: Path, done: ResultFolder) -> None:
     found = Numbers(read_grid(folder / "small.yaml"), done).entries
-    by = {(e.column, e.kind, e.score, e.keep_rate): e for e in found}
+    by = {(e.column, e.condition, e.score, e.keep_rate): e for e in found}
     tuned = by["ast-tones", "tuned", "attention", 0.5]
     right = {}
     for name in ("tuned--ast-tones--attention-0.5--0", "control--ast-tones--0"):
@@ -127,11 +127,11 @@ def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: ResultFolder
     )
     path.write_text(text.replace("[0.7, 0.5]", "[0.5]"))
     found = Numbers(read_grid(path), done).entries
-    shelf = [(e.score, e.keep_rate) for e in found if e.kind == "shelf"]
+    shelf = [(e.score, e.keep_rate) for e in found if e.condition == "shelf"]
     assert shelf == [("attention", 0.5)] * 2
     whole = Numbers(read_grid(folder / "small.yaml"), done)
     for entry in found:
-        assert entry == whole.get(entry.column, entry.kind, entry.score, entry.keep_rate)
+        assert entry == whole.get(entry.column, entry.condition, entry.score, entry.keep_rate)
 
 
 def test_gaps_are_paired_over_the_same_clips(folder: Path, done: ResultFolder) -> None:

@@ -13,12 +13,12 @@ import spectrim
 from small_grid import pretend, write_grid
 from spectrim.data.manifest import read_data
 from spectrim.experiments.definition import Cell, Experiment, read_grid
-from spectrim.experiments.pooled import Numbers
-from spectrim.experiments.results import ResultFolder
-from spectrim.experiments.run import run_grid
+from spectrim.experiments.grid_numbers import Numbers
+from spectrim.experiments.result_folder import ResultFolder
+from spectrim.experiments.run_grid import run_grid
 from spectrim.metrics.pooled import Gap, figure_over_clips, over_runs
 from spectrim.paper.findings import Finding, case_of
-from spectrim.paper.table1_figure import draw
+from spectrim.paper.table1_figure import draw_table1
 from spectrim.paper.table1_findings import ATTENTION, POINT, SENSITIVE, answers, findings
 from spectrim.paper.table1_page import _head, _table
 from spectrim.training.reporting import Silent
@@ -93,7 +93,7 @@ def test_a_figure_of_many_scores(folder, tmp_path) -> None:
     grid = read_grid(path)
     for at, score in enumerate(scores):
         pretend(grid, tmp_path, f"tuned/ast-tones/{score}-0.5/0", "1" * 10, gmacs=at + 1)
-    assert draw(grid, Numbers(grid, ResultFolder(tmp_path)).entries, tmp_path / "many.png")
+    assert draw_table1(grid, Numbers(grid, ResultFolder(tmp_path)).entries, tmp_path / "many.png")
 
 
 def test_more_lost_by_audiomae_than_by_ast_shows_that_it_is_sensitive(folder, tmp_path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from small_grid import GRID, write_grid
 from spectrim.common.errors import SpectrimError
 from spectrim.experiments.definition import Cell, check_recipes, read_grid
-from spectrim.experiments.results import ResultFolder
-from spectrim.experiments.run import halved, run_grid
+from spectrim.experiments.result_folder import ResultFolder
+from spectrim.experiments.run_grid import halved, run_grid
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 

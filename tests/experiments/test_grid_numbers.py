@@ -10,8 +10,8 @@ from sklearn.metrics import average_precision_score
 
 from small_grid import plant, pretend, pretend_shelf, write_grid
 from spectrim.experiments.definition import Experiment, read_grid
-from spectrim.experiments.pooled import Numbers
-from spectrim.experiments.results import ResultFolder
+from spectrim.experiments.grid_numbers import Numbers
+from spectrim.experiments.result_folder import ResultFolder
 from spectrim.paper.findings import Case
 from spectrim.paper.table1_findings import ATTENTION, SENSITIVE, findings
 

@@ -12,8 +12,8 @@ import pytest
 from small_grid import pretend, write_grid
 from spectrim.common.locks import claim
 from spectrim.experiments.definition import Experiment, read_grid
-from spectrim.experiments.results import ResultFolder
-from spectrim.experiments.run import Ran, run_grid
+from spectrim.experiments.result_folder import ResultFolder
+from spectrim.experiments.run_grid import Ran, run_grid
 from spectrim.training.reporting import Silent
 
 BASE, CONTROL = "baseline/ast-tones/0", "control/ast-tones/0"

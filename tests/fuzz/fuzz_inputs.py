@@ -27,8 +27,8 @@ from spectrim.audio.decode import duration_of
 from spectrim.audio.decode import read as decode
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
-from spectrim.deploy.recordings.inputs import recordings_of
-from spectrim.deploy.thresholds import read_thresholds
+from spectrim.deploy.read_thresholds import read_thresholds
+from spectrim.deploy.recordings.input_recordings import recordings_of
 from spectrim.models.labels import labels_in
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import pytest
 
 from loudness import Loudness, run_job, write_recordings
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.deploy.recordings.tables import EmbeddingTable, EventTable, TagTable, WideTable
+from spectrim.deploy.recordings.table_layouts import EmbeddingTable, EventTable, TagTable, WideTable
 from written_tables import expected_rows, read_table
 
 pyarrow = pytest.importorskip("pyarrow", reason="Ray Data needs it: pip install pyarrow")
@@ -120,7 +120,7 @@ def test_every_table_equals_that_of_the_default_engine(folder, tmp_path, engine,
 
 
 def test_tasks_hold_few_bytes(folder, engine, monkeypatch):
-    from spectrim.deploy.recordings.inputs import recordings_of
+    from spectrim.deploy.recordings.input_recordings import recordings_of
 
     recordings = recordings_of([folder])
     monkeypatch.setattr(engine.module, "MAX_BYTES", 300_000)

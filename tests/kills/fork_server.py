@@ -30,10 +30,10 @@ MODULES = (
     "spectrim.cli.main",
     "spectrim.evaluation.sweep",
     "spectrim.training.run",
-    "spectrim.experiments.run",
+    "spectrim.experiments.run_grid",
     "spectrim.deploy.export",
-    "spectrim.analysis.results",
-    "spectrim.analysis.ablation.results",
+    "spectrim.analysis.report_files",
+    "spectrim.analysis.ablation.ablation_files",
     "spectrim.evaluation.bench.bench",
 )
 

@@ -1,8 +1,8 @@
 """Commands killed at every named point: resumed, they write what an undisturbed run writes.
 
 `SPECTRIM_STOP_AT=kill:POINT:COUNT` (see `spectrim.common.hooks`) kills a process before and after
-each write and rename, and between steps. The normal run kills a few times. `-m slow` kills at
-`SPECTRIM_KILLS` points (default 200): as many of each command, evenly chosen among its points.
+each write and rename, and between steps. The normal run kills `save` a few times. `-m slow` kills
+at `SPECTRIM_KILLS` points (default 200): as many of each command, evenly chosen among its points.
 """
 
 from __future__ import annotations
@@ -171,7 +171,14 @@ def kill_and_resume(server: Server, inputs: Path, whole: Any, name: str, point: 
         assert len(list(run.iterdir())) <= 1, (name, point, "states of which one is the newest")
 
 
-@pytest.mark.parametrize(("name", "point"), [(name, p) for name in FEW for p in FEW[name]])
+@pytest.mark.parametrize(
+    ("name", "point"),
+    [
+        pytest.param(name, point, marks=() if name == "save" else pytest.mark.slow)
+        for name in FEW
+        for point in FEW[name]
+    ],
+)
 def test_a_killed_command_resumes_to_the_same_bytes(server, inputs, whole, name, point):
     kill_and_resume(server, inputs, whole, name, point)
 

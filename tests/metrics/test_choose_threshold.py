@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from spectrim.metrics.choose_threshold import choose_threshold
 from spectrim.metrics.classification import resampling_weights
 from spectrim.metrics.intervals import share_interval
-from spectrim.metrics.thresholds import choose_threshold
 
 
 def candidates(scores):
@@ -91,7 +91,7 @@ def test_intervals_equal_those_of_repeated_clips(precision):
 def test_resamples_are_computed_in_pieces(monkeypatch):
     (scores, truth), *_ = [case for case in cases(60) if len(case[0]) > 20]
     whole = choose_threshold(scores, truth)
-    monkeypatch.setattr("spectrim.metrics.thresholds.VALUES_AT_ONCE", 100)
+    monkeypatch.setattr("spectrim.metrics.choose_threshold.VALUES_AT_ONCE", 100)
     assert choose_threshold(scores, truth) == whole
 
 

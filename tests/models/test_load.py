@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-import spectrim.models.loading.sources as sources
+import spectrim.models.loading.locate as locating
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.models import builtin
+from spectrim.models import builtin_models
 from spectrim.models.build import prune
-from spectrim.models.builtin import builtin_names
+from spectrim.models.builtin_models import builtin_names
 from spectrim.models.config import AUDIOSET_MEAN
 from spectrim.models.loading.load import LoadOptions, load, load_with_assumptions
 from spectrim.models.presets import from_family
@@ -145,7 +145,7 @@ def test_damage_to_our_own_folder_is_named(tmp_path):
 
 def test_built_in_names(tmp_path, monkeypatch):
     small().save(tmp_path / "models" / "ast-words")
-    for module in (sources, builtin):
+    for module in (locating, builtin_models):
         monkeypatch.setattr(module, "builtin_root", lambda: tmp_path / "models")
     assert builtin_names() == ["ast-words"]
     assert load("ast-words").labels == ["a", "b", "c"]
@@ -160,7 +160,7 @@ def test_built_in_names(tmp_path, monkeypatch):
             load(name)
         assert name in str(error.value)
     with pytest.raises(SpectrimError, match="no longer built in"):
-        builtin.card("ast-esc10")
+        builtin_models.card("ast-esc10")
     (tmp_path / "ast-words").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.warns(SpectrimNotice, match=r"\./ast-words"):

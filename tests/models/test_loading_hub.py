@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.models.loading import sources
+from spectrim.models.loading import locate
 from spectrim.models.loading.load import load
 
 
@@ -23,8 +23,8 @@ def test_a_silent_hub_is_not_waited_for_without_end(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "ENDPOINT", url)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        assert sources.HUB_TIMEOUT == 30
-        monkeypatch.setattr(sources, "HUB_TIMEOUT", 0.2)
+        assert locate.HUB_TIMEOUT == 30
+        monkeypatch.setattr(locate, "HUB_TIMEOUT", 0.2)
         with (
             pytest.warns(SpectrimNotice, match="asking the hub for owner/name"),
             pytest.raises(SpectrimError, match="could not be fetched from the hub: timed out"),
@@ -61,7 +61,7 @@ def test_every_later_question_has_a_timeout_too(tmp_path, monkeypatch):
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(sources, "HUB_TIMEOUT", 0.2)
+    monkeypatch.setattr(locate, "HUB_TIMEOUT", 0.2)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), AnswersOnce) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -78,7 +78,7 @@ def test_every_later_question_has_a_timeout_too(tmp_path, monkeypatch):
 def test_a_path_is_not_looked_up_on_the_hub(tmp_path, monkeypatch, name):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sources, "fetch", lambda name: pytest.fail("asked the hub"))
+    monkeypatch.setattr(locate, "fetch", lambda name: pytest.fail("asked the hub"))
     with pytest.raises(SpectrimError, match="no such file or folder"):
         load(name)
 

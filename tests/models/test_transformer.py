@@ -10,8 +10,8 @@ import torch
 
 from spectrim.common.errors import SpectrimError
 from spectrim.models.build import prune
+from spectrim.pruning.components import declared
 from spectrim.pruning.context import Context
-from spectrim.pruning.parts import declared
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.scores import SCORES
 from spectrim.pruning.stage import Stage
@@ -94,7 +94,7 @@ def test_threads_run_different_plans_over_one_set_of_weights(make, heard, family
         return pruned(features, valid, **options)
 
     with ThreadPoolExecutor(6) as pool:
-        results = list(pool.map(run, range(3 * len(runs))))
+        results = list(pool.map(run, range(2 * len(runs))))
     for index, result in enumerate(results):
         assert torch.equal(result, wanted[index % len(runs)])
 

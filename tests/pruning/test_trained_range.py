@@ -148,7 +148,7 @@ def test_commands_print_one_note(elastic, tmp_path: Path, clips, monkeypatch) ->
     # The note comes before the export, which takes seconds.
     monkeypatch.setattr("spectrim.deploy.export.export", lambda *_, **__: 1 / 0)
     lines: list[str] = []
-    monkeypatch.setattr("spectrim.cli.main.complain", lambda _, text: lines.append(text))
+    monkeypatch.setattr("spectrim.cli.main.notify", lambda _, text: lines.append(text))
     for rate in (0.5, 0.3):
         assert " ".join(lines).count(NOTE) == 0
         with pytest.raises(ZeroDivisionError):

@@ -10,7 +10,7 @@ import numpy as np
 import spectrim
 from spectrim.data.manifest import read_data
 from spectrim.training.engine import engine
-from spectrim.training.evaluate import evaluate
+from spectrim.training.evaluate import evaluate_model
 from spectrim.training.recipe import RunPart
 
 
@@ -19,7 +19,7 @@ def main(manifest: str, out: str) -> None:
     model = spectrim.load("ast-digits")
     clips = read_data(manifest).clips
     targets = [[at % 2, 5] if at % 3 else [at % 7] for at in range(len(clips))]
-    found = evaluate(
+    found = evaluate_model(
         accelerator, model, clips, targets, name="mAP", batch_size=2, cache=None, seconds=1.4
     )
     np.savez(

@@ -68,8 +68,8 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str
     return arguments, folder / "run"
 
 
-# One launcher is enough for every run: both set the same variables.
-@pytest.mark.parametrize("kind", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
+@pytest.mark.slow  # three processes import torch
+@pytest.mark.parametrize("kind", ["torchrun", "accelerate"])
 def test_two_processes_learn_what_one_learns(
     kind: str, alone: tuple[list[str], Path], tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.training.jobs import Pretraining, Supervision
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import PretrainRecipe, Recipe
-from spectrim.training.task import resolve, resolve_pretraining
+from spectrim.training.task import resolve_pretraining, resolve_task
 
 CHANGES = ("model.mean=-5", "model.std=3", "optim.batch_size=8", "seed=3")
 
@@ -30,7 +30,7 @@ def job(recipe: Path, tmp_path: Path):
 
     def job(*changes: str) -> Supervision:
         read = read_recipe(recipe, (*CHANGES, *changes), Recipe)
-        return Supervision(read, resolve(read), tmp_path / "cache", 0, 1)
+        return Supervision(read, resolve_task(read), tmp_path / "cache", 0, 1)
 
     return job
 
@@ -129,7 +129,7 @@ def test_without_augmentation_a_batch_is_what_the_model_hears(recipe, tmp_path):
     )
     recipe.write_text(plain)
     read_ = read_recipe(recipe, (*CHANGES, "keep_rate=1.0"), Recipe)
-    made = Supervision(read_, resolve(read_), tmp_path / "cache", 0, 1)
+    made = Supervision(read_, resolve_task(read_), tmp_path / "cache", 0, 1)
     for _, batch, inputs in steps_of(made, 1):
         clips = [made.task.train[position] for position in batch.positions.tolist()]
         features, valid = made.model.features([(read(clip.path), 16_000) for clip in clips])
@@ -226,7 +226,7 @@ def test_a_head_that_stays_has_targets_in_its_own_order(job, tmp_path: Path) -> 
 
 
 def test_mean_and_std_are_of_the_training_clips(recipe: Path) -> None:
-    task = resolve(read_recipe(recipe, [], Recipe))
+    task = resolve_task(read_recipe(recipe, [], Recipe))
     mean, std = mean_and_std(task.train)
     assert (task.features.mean, task.features.std) == pytest.approx((mean, std), abs=1e-4)
     assert (task.features.mean, task.features.std) != pytest.approx(
@@ -246,7 +246,7 @@ def test_the_length_is_of_the_parts_that_are_clips(tones, recipe, tmp_path, span
             path = str(tones.parent / row["path"])
             writer.writerow(row | {"path": path, "start": span[0], "end": span[1]})
     words = [f"data.manifest={part}", "model.frames=null", "model.mean=-5", "model.std=3"]
-    assert resolve(read_recipe(recipe, words, Recipe)).features.frames == frames
+    assert resolve_task(read_recipe(recipe, words, Recipe)).features.frames == frames
 
 
 @pytest.mark.parametrize(

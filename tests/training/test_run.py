@@ -24,7 +24,7 @@ from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Board, Silent
 from spectrim.training.run import train
-from spectrim.training.task import resolve
+from spectrim.training.task import resolve_task
 from tones import write_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -266,7 +266,7 @@ def test_a_small_clip_of_the_gradient_leaves_the_weights(recipe, tmp_path, run_s
     assert run_spectrim("train", recipe, *words, "--out", tmp_path / "run").returncode == 0
     made = read_recipe(recipe, words, Recipe)
     known = json.loads((tmp_path / "run" / "settled.json").read_text())
-    start = initial_classifier(made, resolve(made, known))[0].state_dict()
+    start = initial_classifier(made, resolve_task(made, known))[0].state_dict()
     end = spectrim.load(tmp_path / "run" / "last").state_dict()
     assert max((end[name] - start[name]).abs().max().item() for name in start) < 1e-5
 
@@ -278,15 +278,15 @@ def test_corpora_with_a_file_a_split(tones: Path, tmp_path: Path, run_spectrim) 
         write_json_manifest(tmp_path / f"{name}.json", [c for c in clips if c.split == name])
     recipe = write_recipe(tmp_path, tmp_path / "train.json", PLAIN)
     words = [f"data.{name}_manifest={tmp_path / name}.json" for name in ("valid", "test")]
-    found = resolve(read_recipe(recipe, words, Recipe))
-    whole = resolve(read_recipe(write_recipe(tmp_path, tones, PLAIN), [], Recipe))
+    found = resolve_task(read_recipe(recipe, words, Recipe))
+    whole = resolve_task(read_recipe(write_recipe(tmp_path, tones, PLAIN), [], Recipe))
     for name in ("train", "valid", "test"):
         ours, theirs = found.split(name), whole.split(name)
         assert [clip.path for clip in ours[0]] == [clip.path for clip in theirs[0]]
         assert ours[1] == theirs[1] and len(ours[0]) > 0
     both = [f"data.manifest=[{tmp_path / 'train.json'},{tmp_path / 'test.json'}]"]
     with pytest.warns(SpectrimNotice, match="is trained on, as none has a split"):
-        resolve(read_recipe(recipe, both, Recipe))
+        resolve_task(read_recipe(recipe, both, Recipe))
 
 
 def test_a_class_that_only_the_test_has_is_said(tones: Path, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_class_that_only_the_test_has_is_said(tones: Path, tmp_path: Path) -> 
     (tones.with_name("shrill.csv")).write_text(text)
     recipe = write_recipe(tmp_path, tones.with_name("shrill.csv"), PLAIN)
     with pytest.raises(SpectrimError, match=r"'shrill' is not a class of the model.*data\.labels"):
-        resolve(read_recipe(recipe, [], Recipe))
+        resolve_task(read_recipe(recipe, [], Recipe))
 
 
 def test_a_run_of_a_spectrim_that_knew_fewer_keys_goes_on(
@@ -321,7 +321,7 @@ def test_a_teacher_whose_file_names_no_classes(learned: Path, tones: Path, tmp_p
     recipe = write_recipe(tmp_path, tones, PLAIN)
     words = [f"teacher.model={tmp_path / 't'}", f"teacher.load.labels={json.dumps(named)}"]
     read = read_recipe(recipe, words, Recipe)
-    made = Supervision(read, resolve(read), tmp_path / "cache", 0, 1).teacher
+    made = Supervision(read, resolve_task(read), tmp_path / "cache", 0, 1).teacher
     assert made is not None and set(made.labels) == set(named)
 
 
@@ -331,7 +331,7 @@ def test_a_teacher_sees_all_patches_whatever_plan_it_was_saved_with(
     spectrim.prune(spectrim.load(learned / "last"), 0.5).save(tmp_path / "t")
     read = read_recipe(write_recipe(tmp_path, tones, PLAIN), [f"teacher.model={tmp_path / 't'}"],
                        Recipe)  # fmt: skip
-    made = Supervision(read, resolve(read), tmp_path / "cache", 0, 1)
+    made = Supervision(read, resolve_task(read), tmp_path / "cache", 0, 1)
     assert made.teacher is not None and not made.teacher.plan.stages
     assert any("the plan of the teacher" in text for text in made.notes)
 

@@ -17,26 +17,26 @@ from ..data.manifest import Manifest
 from ..metrics.jackknife import deal
 from ..models.build import prune
 from ..models.transformer import SpectrogramTransformer
+from ..pruning.components import declared, part_name, resolve
 from ..pruning.defaults import DEFAULT_REDUCTION, RECOMMENDED
-from ..pruning.parts import declared, part_name, resolve
 from ..pruning.reductions import REDUCTIONS
 from .counts.base import BatchStats
 from .counts.histograms import Histogram
-from .estimate import estimated_seconds
 from .examples import Example, choose_clips, find_clips, make_example
 from .first_pass import SAMPLE, FirstPass, clip_batches, first_pass
 from .inputs import knows
-from .patches import FeatureCache, View, patches_of
+from .pass_duration import estimated_seconds
+from .patch_statistics import FeatureCache, View, patches_of
 from .second_pass import AnalyzedModel, PrunedModel
 
 SCORES = ("attention", "intensity", "variation")
 BATCH_SIZE = 16
-Progress = Callable[[str, int], None]
+ProgressCallback = Callable[[str, int], None]
 """Called with the name of the data set, and how many more clips of a pass are done."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class AnalysisSettings:
     """How an analysis is done.
 
     Attributes:
@@ -108,8 +108,8 @@ class DataSet:
 def analyze(
     models: Mapping[str, SpectrogramTransformer],
     data: Mapping[str, Manifest],
-    settings: Settings,
-    progress: Progress = lambda name, clips: None,
+    settings: AnalysisSettings,
+    progress: ProgressCallback = lambda name, clips: None,
 ) -> list[DataSet]:
     """Analyse models on the manifests whose labels they know; see `inputs.skipped`.
 
@@ -153,7 +153,9 @@ def analyze(
 
 
 def estimate_analysis(
-    models: Mapping[str, SpectrogramTransformer], data: Mapping[str, Manifest], settings: Settings
+    models: Mapping[str, SpectrogramTransformer],
+    data: Mapping[str, Manifest],
+    settings: AnalysisSettings,
 ) -> float:
     """Seconds that the passes of `analyze` will take, from the first clips of each data set."""
     settings = replace(settings, examples=0, chosen=())
@@ -181,7 +183,7 @@ def _work(models: _Models, data: Mapping[str, Manifest]) -> list[tuple[_Models, 
 
 
 def pruned_by_score(
-    model: SpectrogramTransformer, settings: Settings
+    model: SpectrogramTransformer, settings: AnalysisSettings
 ) -> dict[str, SpectrogramTransformer]:
     """The model pruned by its recommended plan and by each score, or by its own plan.
 
@@ -218,7 +220,7 @@ def _analyze_one(
     models: Mapping[str, SpectrogramTransformer],
     name: str,
     manifest: Manifest,
-    settings: Settings,
+    settings: AnalysisSettings,
     tick: Callable[[int], None],
     passed: Callable[[int], None] = lambda clips: None,
 ) -> DataSet:
@@ -270,7 +272,7 @@ def _analyze_one(
 
 
 def _analyzed(
-    name: str, model: SpectrogramTransformer, first: FirstPass, settings: Settings
+    name: str, model: SpectrogramTransformer, first: FirstPass, settings: AnalysisSettings
 ) -> AnalyzedModel:
     clusters = first.clusters[View.of(model.config)]
     pruned = [

@@ -18,7 +18,7 @@ from ..models.transformer import SpectrogramTransformer
 from ..pruning.context import Context
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
-from .patches import FeatureCache, View
+from .patch_statistics import FeatureCache, View
 from .second_pass import AnalyzedModel, PrunedModel
 
 

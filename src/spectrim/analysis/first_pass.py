@@ -14,7 +14,7 @@ from ..data.manifest import Manifest
 from ..evaluation.predict import seconds_and_rate
 from ..models.transformer import SpectrogramTransformer
 from .clusters import Clusters, PatchSample, fit_clusters
-from .patches import STATISTICS, FeatureCache, View, patches_of
+from .patch_statistics import STATISTICS, FeatureCache, View, patches_of
 
 SAMPLE = 100_000  # patches that K-means clusters
 

@@ -51,7 +51,7 @@ def write_report(path: Path, numbers: dict[str, Any], figures: Sequence[ReportFi
     """Write the report, with pictures and sounds in it.
 
     Args:
-        numbers: from `tables.record`.
+        numbers: from `tidy_tables.analysis_record`.
         figures: in order.
     """
     blocks = [_head(numbers)]

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from ..common.errors import not_finite
 from ..models.transformer import SpectrogramTransformer
+from ..pruning.components import part_name
 from ..pruning.context import Context
 from ..pruning.defaults import DEFAULT_REDUCTION, RECOMMENDED
-from ..pruning.parts import part_name
 from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
 from .clusters import Clusters
-from .counts.attention import ReceivedAttention, TauCounts
+from .counts.attention_counts import ReceivedAttention, TauCounts
 from .counts.base import BatchStats
 from .counts.histograms import JointHistogram
 from .counts.retention import Retention
-from .patches import View
+from .patch_statistics import View
 
 
 class PrunedModel:

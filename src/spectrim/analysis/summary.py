@@ -15,7 +15,7 @@ TIED = "; -: all patches lie in one cluster or score alike, so there is nothing 
 
 
 def summaries(numbers: Row) -> list[Table]:
-    """Tables for people from what `tables.record` returns; values have standard errors."""
+    """Tables for people from `tidy_tables.analysis_record`; values have standard errors."""
     tables = [_retention(numbers), _tau(numbers), _received(numbers), _low_ratio(numbers)]
     return [table for table in [*tables, *_clusters(numbers)] if table[2]]
 

@@ -59,7 +59,7 @@ def _aiff(file: BinaryIO, head: bytes, size: int) -> int | None:
 
 
 def _au(file: BinaryIO, head: bytes, size: int) -> int | None:
-    first, length = (int.from_bytes(head[place : place + 4], "big") for place in (4, 8))
+    first, length = (int.from_bytes(head[offset : offset + 4], "big") for offset in (4, 8))
     return None if length in (0, UNKNOWN_32) else first + length
 
 
@@ -69,51 +69,51 @@ def _w64(file: BinaryIO, head: bytes, size: int) -> int | None:
 
 def _caf(file: BinaryIO, head: bytes, size: int) -> int | None:
     """Chunks have four letters and a length of 64 bits, which counts neither."""
-    place = 8
-    while place + 12 <= size:
-        head = bytes_at(file, place, 12)
+    offset = 8
+    while offset + 12 <= size:
+        head = bytes_at(file, offset, 12)
         length = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] not in CAF_CHUNKS:
-            return place
+            return offset
         if length < 0:  # sound to the end of the file
             return None
-        place += 12 + length
-    return place
+        offset += 12 + length
+    return offset
 
 
 def _mpeg4(file: BinaryIO, head: bytes, size: int) -> int | None:
     """Boxes have a length of 32 bits, or 1 and one of 64 bits, and four letters between them."""
-    place = 0
-    while place + 8 <= size:
-        head = bytes_at(file, place, 16)
-        if head[4:8] not in MPEG4_BOXES or (place and head[4:8] == b"ftyp"):
-            return place
+    offset = 0
+    while offset + 8 <= size:
+        head = bytes_at(file, offset, 16)
+        if head[4:8] not in MPEG4_BOXES or (offset and head[4:8] == b"ftyp"):
+            return offset
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:], "big")
         if length < 8:  # 0: to the end of the file
             return None
-        place += length
-    return place
+        offset += length
+    return offset
 
 
 def _asf(file: BinaryIO, head: bytes, size: int) -> int | None:
     """Objects have a name of 16 bytes and a length of 64 bits, which counts both."""
-    place = 0
-    while place + 24 <= size:
-        head = bytes_at(file, place, 24)
+    offset = 0
+    while offset + 24 <= size:
+        head = bytes_at(file, offset, 24)
         length = int.from_bytes(head[16:], "little")
-        if head[:4] not in ASF_OBJECTS or (place and head.startswith(ASF)):
-            return place
+        if head[:4] not in ASF_OBJECTS or (offset and head.startswith(ASF)):
+            return offset
         if length < 24:
             return None
-        place += length
-    return place
+        offset += length
+    return offset
 
 
 def _tta(file: BinaryIO, head: bytes, size: int) -> int | None:
     """A header, the lengths of all frames of 256/245 s in a table with its checksum, the frames."""
-    rate, samples = (int.from_bytes(head[place : place + 4], "little") for place in (10, 14))
+    rate, samples = (int.from_bytes(head[offset : offset + 4], "little") for offset in (10, 14))
     frames = -(-samples * 245 // (256 * rate)) if rate else 0
     table = bytes_at(file, 22, 4 * min(frames, size))
     lengths = (int.from_bytes(table[n : n + 4], "little") for n in range(0, len(table), 4))

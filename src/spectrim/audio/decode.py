@@ -17,7 +17,7 @@ import soxr
 from ..common.errors import SpectrimError, SpectrimNotice
 from .channels import LOUDEST, MIX, Channel, Mixer, check_channel, energies
 from .constants import SAMPLE_RATE, SHORTEST
-from .files import decode_file, seconds_of_file
+from .encoded_files import decode_file, seconds_of_file
 from .in_memory import RATES, from_library, samples_of, scaled
 from .sounds import Sound, as_sounds, is_seekable, opened, sound_name
 from .streams import BLOCK_SECONDS

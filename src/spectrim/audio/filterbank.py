@@ -108,7 +108,9 @@ def _centred(waveforms: Tensor, lengths: Tensor, dtype: torch.dtype | None = Non
     return waveforms - means.to(waveforms.dtype)
 
 
-def fit(features: Tensor, valid: Tensor, frames: int, padding: str) -> tuple[Tensor, Tensor]:
+def fit_to_frames(
+    features: Tensor, valid: Tensor, frames: int, padding: str
+) -> tuple[Tensor, Tensor]:
     """Cut or pad features to a fixed number of frames.
 
     Args:

@@ -61,8 +61,8 @@ class MelSpectrogram(LogMel):
     def _log_mel_by_fft(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         frames = self._extended(waveforms, lengths).unfold(1, len(self.window), self.settings.hop)
         spectrum = torch.fft.rfft(frames * self.window, self.settings.fft)
-        parts = torch.view_as_real(spectrum[..., self.first : self.last + 1]).square()
-        return self._logarithm(product(parts.sum(-1), self.mel), lengths)
+        squares = torch.view_as_real(spectrum[..., self.first : self.last + 1]).square()
+        return self._logarithm(product(squares.sum(-1), self.mel), lengths)
 
     def _extended(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Pre-emphasise, and add half a window before and after each clip.

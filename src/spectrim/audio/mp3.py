@@ -50,14 +50,14 @@ def _frame(header: bytes) -> tuple[int, float] | None:
 
 def counted_seconds(file: BinaryIO, size: int) -> float:
     """Length of an MP3 from its frames."""
-    seconds, place = 0.0, next_frames(file, 0, size)
-    while place is not None and place < size:
-        frame = _frame(bytes_at(file, place, 4))
+    seconds, offset = 0.0, next_frames(file, 0, size)
+    while offset is not None and offset < size:
+        frame = _frame(bytes_at(file, offset, 4))
         if frame is None:
-            place = next_frames(file, place + 1, size)
+            offset = next_frames(file, offset + 1, size)
             continue
         seconds += frame[1]
-        place += frame[0]
+        offset += frame[0]
     return seconds
 
 
@@ -70,15 +70,15 @@ def stated_end(file: BinaryIO, begin: int) -> int | None:
     """The byte at which an MP3 ends, as its first frame states it; None if it does not."""
     if (tag := _length_tag(file, begin)) is None:
         return None
-    first, place = tag
-    text = bytes_at(file, place, 14)
+    first, offset = tag
+    text = bytes_at(file, offset, 14)
     if text[:4] == b"VBRI":
         return first + int.from_bytes(text[10:14], "big")
     flags = int.from_bytes(text[4:8], "big")
     if not flags & 2:
         return None
     count = 8 + (4 if flags & 1 else 0)  # the number of frames comes before that of bytes
-    return first + int.from_bytes(bytes_at(file, place + count, 4), "big")
+    return first + int.from_bytes(bytes_at(file, offset + count, 4), "big")
 
 
 def _length_tag(file: BinaryIO, begin: int) -> tuple[int, int] | None:
@@ -89,8 +89,8 @@ def _length_tag(file: BinaryIO, begin: int) -> tuple[int, int] | None:
         begin += 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
     # The tag stands behind the side information, of at most 32 bytes, or at byte 36.
     text = bytes_at(file, begin, 64)
-    places = [place for name in _LENGTH_TAGS if (place := text.find(name)) >= 0]
-    return (begin, begin + places[0]) if places else None
+    offsets = [offset for name in _LENGTH_TAGS if (offset := text.find(name)) >= 0]
+    return (begin, begin + offsets[0]) if offsets else None
 
 
 def next_frames(file: BinaryIO, position: int, end: int) -> int | None:
@@ -102,9 +102,9 @@ def next_frames(file: BinaryIO, position: int, end: int) -> int | None:
         piece = bytes_at(file, position, min(PIECE, end - position))
         start = 0
         while (index := piece.find(b"\xff", start)) >= 0:
-            place, start = position + index, index + 1
-            length = frame_length(bytes_at(file, place, 4)) or end
-            if place + length < end and frame_length(bytes_at(file, place + length, 4)):
-                return place
+            offset, start = position + index, index + 1
+            length = frame_length(bytes_at(file, offset, 4)) or end
+            if offset + length < end and frame_length(bytes_at(file, offset + length, 4)):
+                return offset
         position += len(piece)
     return None

@@ -121,7 +121,7 @@ def _open_path(name: str, sound: str | os.PathLike[str]) -> BinaryIO:
         if path.is_dir():
             raise SpectrimError(f"{name}: is a folder; expected a sound file.")
         if not path.is_file():
-            raise SpectrimError(f"{name}: is {_kind(path)}; expected a sound file.")
+            raise SpectrimError(f"{name}: is {_description(path)}; expected a sound file.")
         if path.stat().st_size == 0:
             raise SpectrimError(f"{name}: the file is empty; expected a sound file.")
         return path.open("rb")
@@ -147,11 +147,11 @@ def refuse_other_places(path: str | os.PathLike[str]) -> None:
     refuse_address(text)
 
 
-def _kind(path: Path) -> str:
+def _description(path: Path) -> str:
     """What a path is that is neither a file nor a folder."""
     mode = path.stat().st_mode
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
+    descriptions = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return descriptions.get(stat.S_IFMT(mode), "a device")
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:

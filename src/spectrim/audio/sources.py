@@ -85,10 +85,10 @@ class Source:
     def _patched(self, data: bytes) -> bytes:
         if self.patch is None:
             return data
-        place, new = self.patch
+        offset, new = self.patch
         first = self.begin + self._position
         changed = bytearray(data)
-        for index, byte in enumerate(new, place - first):
+        for index, byte in enumerate(new, offset - first):
             if 0 <= index < len(changed):
                 changed[index] = byte
         return bytes(changed)
@@ -177,7 +177,7 @@ def joined_wavs(file: BinaryIO, size: int) -> list[tuple[int, int]]:
 
 def next_flac(file: BinaryIO, position: int) -> int | None:
     """Where the next FLAC file begins that was joined to an earlier one; None if none does."""
-    begins = (_find(file, b"fLaC" + kind + b"\0\0\x22", position) for kind in (b"\0", b"\x80"))
+    begins = (_find(file, b"fLaC" + flag + b"\0\0\x22", position) for flag in (b"\0", b"\x80"))
     begin = min(begins)
     return None if begin == UNKNOWN_END else begin
 

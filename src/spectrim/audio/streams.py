@@ -16,7 +16,7 @@ import soundfile
 
 from ..common.errors import SpectrimError, SpectrimNotice
 from . import mp3
-from .formats import unreadable
+from .sound_formats import unreadable
 from .sources import (
     ID3V1,
     Source,
@@ -301,9 +301,9 @@ def length_in_seconds(file: BinaryIO, name: str) -> float | None:
     if bytes_at(file, 0, 4) == b"OggS":
         sources = [Source(file, begin, end) for begin, end in ogg_streams(file, size)]
     else:
-        parts = joined_wavs(file, size)
-        patch = repaired_length(file, size)[0] if len(parts) == 1 else None
-        sources = [Source(file, begin, end, patch) for begin, end in parts]
+        files = joined_wavs(file, size)
+        patch = repaired_length(file, size)[0] if len(files) == 1 else None
+        sources = [Source(file, begin, end, patch) for begin, end in files]
     seconds = 0.0
     for source in sources:
         with _open(source, name, size) as stream:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import first_line
-from .formats import DecodingFailed
+from .sound_formats import DecodingFailed
 
 NAME = "torchcodec"
 PIECE_SECONDS = 10

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..common.interruption import Stopped
-from .options import (
-    DEFAULT_MODEL,
-    BatchSize,
-    DataPart,
-    Loading,
-    ManifestPaths,
-    Models,
-    listed,
-)
 from .output import (
     Output,
     announce,
     begins_anew,
-    complain,
     end_with_failures,
-    points,
+    notify,
+    points_with_interval,
     progress,
     shows_results_so_far,
     this_call,
+)
+from .shared_options import (
+    DEFAULT_MODEL,
+    BatchSize,
+    DataSelection,
+    Loading,
+    ManifestPaths,
+    Models,
+    listed,
 )
 from .tables import print_table
 
@@ -48,7 +48,7 @@ DROPPED = {
 
 
 def command(
-    data_part: DataPart,
+    selection: DataSelection,
     loading: Loading,
     output: Output,
     model: Models = None,
@@ -78,19 +78,19 @@ def command(
 ) -> None:
     """Measure the metric without low-intensity (C1, C2) or high-intensity (C4, C5) patches."""
     from ..analysis.ablation.ablate import ablate_all, estimate_ablations
-    from ..analysis.ablation.results import save_ablations
+    from ..analysis.ablation.ablation_files import save_ablations
     from ..analysis.inputs import manifests, not_run, short_names, skipped
     from ..common.files import make_folder
 
     blocks = listed(after, int, "--after")
-    sets = manifests(data or [], data_part.split, data_part.fold)
+    sets = manifests(data or [], selection.split, selection.fold)
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     names = short_names(sources)
     models = {name: loading.classifier(source) for name, source in zip(names, sources, strict=True)}
     pairs = skipped(models, sets)
     for pair in pairs:
-        complain("note", not_run(pair))
+        notify("note", not_run(pair))
     settings: dict[str, Any] = {
         "after": blocks,
         "random_control": random_control,
@@ -107,7 +107,7 @@ def command(
         record: dict[str, Any] = {"rows": rows, "not_measured": failed_pairs}
         record |= {"stopped": True} if is_stopped else {}
         output.emit(record, lambda: _print(rows))
-        complain("written", ", ".join(str(path) for path in written))
+        notify("written", ", ".join(str(path) for path in written))
         failures = [f"{pair['model']} on {pair['data']}: {pair['error']}" for pair in failed_pairs]
         failures += dict.fromkeys(text for result in results for _, text in result.failures)
         if not is_stopped:
@@ -154,7 +154,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 f"{row['patches_dropped']:.1%}",
                 row["metric"],
                 with_error(row["value"], row["error"], 100, 1),
-                "-" if difference is None else points(difference),
+                "-" if difference is None else points_with_interval(difference),
                 str(row["clips"]),
                 str(row["no_patch_left"]),
             ]

@@ -9,11 +9,22 @@ import typer
 
 from ..common.interruption import Stopped
 from ..pruning.defaults import DEFAULT_REDUCTION, SWEEP_SCORES
-from .options import (
+from .output import (
+    Output,
+    announce,
+    begins_anew,
+    end_with_failures,
+    notify,
+    progress,
+    shows_results_so_far,
+    this_call,
+)
+from .plan_options import recommended_plan
+from .shared_options import (
     BLOCKS,
     DEFAULT_MODEL,
     BatchSize,
-    DataPart,
+    DataSelection,
     Loading,
     ManifestPaths,
     Models,
@@ -23,17 +34,6 @@ from .options import (
     listed,
     pruning_option,
 )
-from .output import (
-    Output,
-    announce,
-    begins_anew,
-    complain,
-    end_with_failures,
-    progress,
-    shows_results_so_far,
-    this_call,
-)
-from .plan_options import recommended_plan
 from .tables import print_table, print_text
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ TEXT_COLUMNS = ("data", "score", "against", "definition")
 
 
 def command(
-    data_part: DataPart,
+    selection: DataSelection,
     loading: Loading,
     output: Output,
     model: Models = None,
@@ -105,9 +105,9 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("spectrim-analysis"),
 ) -> None:
     """Show which patches models keep: Figures 3 to 6 of the paper, tables, one HTML report."""
-    from ..analysis.analyze import Settings, analyze, estimate_analysis
+    from ..analysis.analyze import AnalysisSettings, analyze, estimate_analysis
     from ..analysis.inputs import knows, manifests, not_run, short_names, skipped
-    from ..analysis.results import save_analysis
+    from ..analysis.report_files import save_analysis
     from ..analysis.summary import summaries
     from ..common.files import make_folder
     from ..pruning.stage import check_keep_rate
@@ -118,14 +118,14 @@ def command(
     check_keep_rate(keep_rate)
     score_names = listed(scores or SCORES, str, "--scores")
     allow_trusted_code(*score_names, reduction)
-    sets = manifests(data or [], data_part.split, data_part.fold)
+    sets = manifests(data or [], selection.split, selection.fold)
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     names = short_names(sources)
     models = {name: loading.model(source) for name, source in zip(names, sources, strict=True)}
     for name, loaded in models.items() if is_default else ():
         recommended_plan(name, loaded.recommendation)
-    settings = Settings(
+    settings = AnalysisSettings(
         keep_rate=None if saved_plan else keep_rate,
         scores=score_names,
         blocks=None if blocks is None else blocks_of(blocks),
@@ -142,19 +142,19 @@ def command(
     )
     pairs = skipped(models, sets)
     for pair in pairs:
-        complain("note", not_run(pair))
+        notify("note", not_run(pair))
     clips = sum(
         2 * len(manifest.clips)
         for manifest in sets.values()
         if any(knows(loaded, manifest) for loaded in models.values())
     )
     if keep_rate == 1.0 and not saved_plan:
-        complain("note", "keep rate 1.0 drops nothing; figures of the dropped patches are omitted.")
+        notify("note", "keep rate 1.0 drops nothing; figures of the dropped patches are omitted.")
 
     def finish(analysis: list[DataSet], is_stopped: bool = False) -> None:
         drops = any(pruned.drops for one in analysis for _, pruned in one.pruned)
         if keep_rate < 1.0 and not drops:
-            complain("note", "merging drops no patch; figures of the dropped patches are omitted.")
+            notify("note", "merging drops no patch; figures of the dropped patches are omitted.")
         numbers, written = save_analysis(out, analysis, settings, paper, pairs, is_stopped)
 
         def print_summaries() -> None:
@@ -163,7 +163,7 @@ def command(
                 print_table(columns, rows, left=[name for name in columns if name in TEXT_COLUMNS])
 
         output.emit(numbers, print_summaries)
-        complain("written", f"{written[0]} and {len(written) - 1} more files in the same folder")
+        notify("written", f"{written[0]} and {len(written) - 1} more files in the same folder")
         if not is_stopped:
             end_with_failures(entry["error"] for entry in numbers["failures"])
 

@@ -11,7 +11,16 @@ import typer
 from ..common.interruption import Stopped
 from ..pruning.defaults import BENCH_KEEP_RATES
 from ..pruning.saved_plans import plan_label
-from .options import (
+from .output import (
+    Output,
+    announce,
+    end_with_failures,
+    notify,
+    progress,
+    shows_results_so_far,
+)
+from .plan_options import Pruning, recommended_plan
+from .shared_options import (
     KEEP_RATES_HELP,
     Calibrate,
     Loading,
@@ -23,15 +32,6 @@ from .options import (
     pruning_option,
     rates_of,
 )
-from .output import (
-    Output,
-    announce,
-    complain,
-    end_with_failures,
-    progress,
-    shows_results_so_far,
-)
-from .plan_options import Pruning, recommended_plan
 from .tables import print_table
 from .timing_options import Rounds, timing_option
 
@@ -128,7 +128,7 @@ def command(
             calibrate, timed.config.seconds_to_read, rate=timed.config.sample_rate
         )
     elif "int8" in quantizations and (backends is None or "openvino" in backends):
-        complain(
+        notify(
             "note", "without --calibrate, int8 is timed with onnxruntime only, not with openvino."
         )
     recommended = None
@@ -144,7 +144,7 @@ def command(
         path = save_json(out / "bench.json", result) if out else None
         output.emit(result, lambda: _print(result))
         if path:
-            complain("written", str(path))
+            notify("written", str(path))
 
     try:
         with shows_results_so_far(out), progress() as bar:

@@ -11,14 +11,23 @@ import typer
 from ..common.interruption import Stopped
 from ..pruning.defaults import DEFAULT_REDUCTION, KEEP_RATES, SWEEP_SCORES
 from .check_page import CheckPage
-from .options import (
+from .output import (
+    Output,
+    announce,
+    end_with_failures,
+    notify,
+    shows_results_so_far,
+    sweep_progress,
+)
+from .plan_options import options_of
+from .shared_options import (
     BLOCKS_DEFAULT,
     BLOCKS_HELP,
     KEEP_RATES_HELP,
     REDUCTION_HELP,
     BatchSize,
     ChannelOption,
-    DataPart,
+    DataSelection,
     LoadingWithCompile,
     ManifestPath,
     ModelName,
@@ -30,15 +39,6 @@ from .options import (
     pruning_option,
     rates_of,
 )
-from .output import (
-    Output,
-    announce,
-    complain,
-    end_with_failures,
-    shows_results_so_far,
-    sweep_progress,
-)
-from .plan_options import options_of
 from .timing_options import TIMING, Budget, NoTiming, Rounds
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ EXAMPLE = "Example: spectrim check MIT/ast-finetuned-audioset-10-10-0.4593 --dat
 def command(
     model: ModelName,
     loading: LoadingWithCompile,
-    data_part: DataPart,
+    selection: DataSelection,
     output: Output,
     data: ManifestPath = None,
     channel: ChannelOption = "mix",
@@ -92,8 +92,8 @@ def command(
     from ..data.builtin import sample_pack
     from ..data.manifest import read_data
     from ..evaluation.check import check
-    from ..evaluation.clips import clips_to_evaluate
-    from ..evaluation.estimate import estimate
+    from ..evaluation.choice_of_clips import clips_to_evaluate
+    from ..evaluation.sweep_duration import sweep_duration
     from ..evaluation.variants import variants_of
 
     is_default = (keep_rates, scores, blocks, reduction) == (None,) * 4
@@ -104,13 +104,13 @@ def command(
     if out is not None:
         make_folder(out)
     if data is None:
-        complain(
+        notify(
             "note",
             "no --data given; using the sample pack of spoken digits. It says little about a "
             "model of other sounds.",
         )
     manifest = read_data(data or sample_pack()).with_channel(channel)
-    manifest = clips_to_evaluate(manifest, data_part.split, data_part.fold)
+    manifest = clips_to_evaluate(manifest, selection.split, selection.fold)
     loaded = loading.classifier(model)
     seconds = 0.0 if no_timing else budget
     recommended = loaded.recommended_plan if is_default else None
@@ -124,7 +124,7 @@ def command(
     def report(section: str, so_far: dict[str, Any]) -> None:
         page.show(section, so_far)
         if section == "parity" and (
-            expected := estimate(runners, manifest.clips, batch_size, rounds)
+            expected := sweep_duration(runners, manifest.clips, batch_size, rounds)
         ):
             work = f"{len(manifest.clips)} clips with {len(runners)} rows"
             announce((expected.clips, work), (min(expected.timing, seconds), "timing"))
@@ -134,7 +134,7 @@ def command(
             best = result["recommendation"]
             best["command"] = _command(model, loading, _plan_options(best, blocks, loaded), best)
         if out is not None:
-            complain("written", str(save_json(out / "check.json", result)))
+            notify("written", str(save_json(out / "check.json", result)))
         output.emit(result, lambda: page.show_rest(result))
 
     try:

@@ -8,15 +8,15 @@ from typing import Any
 
 from ..common.text import significant
 from ..pruning.saved_plans import mean_gmacs, method_of
-from .output import Output, complain
+from .output import Output, notify
 from .sweep_table import (
-    Column,
+    ShownColumn,
     clips_text,
     keep_text,
     lengths_text,
     method_header,
     same_interval,
-    time_columns,
+    shown_time_columns,
     timing_text,
     top_five_overlap,
 )
@@ -78,12 +78,12 @@ def _print_lengths(result: dict[str, Any]) -> None:
 def _print_rows(result: dict[str, Any]) -> None:
     rows = result["rows"]
     first = rows[0]
-    columns: list[Column] = [
+    columns: list[ShownColumn] = [
         (method_header(rows), method_of),
         ("keep", keep_text),
         ("same top-1 (95 %)", same_interval),
         ("GMACs", lambda row: significant(mean_gmacs(row))),
-        *time_columns(rows),
+        *shown_time_columns(rows),
         ("change", lambda row: f"{row['agreement']['change']['value']:.3f}"),
     ]
     if first["agreement"]["top5"] is not None:
@@ -104,7 +104,7 @@ def _print_rows(result: dict[str, Any]) -> None:
         "of a probability, mean over clips.",
     )
     if warned := result["training_clips"]:
-        complain("warning", f"{warned}. A model changes less on clips that it was trained on, so "
+        notify("warning", f"{warned}. A model changes less on clips that it was trained on, so "
                  "use held-out clips.")  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from typer.core import TyperCommand
 
 from ..common.paths import user_path
-from .output import complain
+from .output import notify
 
 # Command, old option, new option. The old names are read for one release.
 RENAMED = {
@@ -38,7 +38,7 @@ def _current(argument: str, renamed: dict[str, str]) -> str:
     name, equals, value = argument.partition("=")
     if name not in renamed:
         return argument
-    complain("note", f"{name} is deprecated: use {renamed[name]}.")
+    notify("note", f"{name} is deprecated: use {renamed[name]}.")
     return renamed[name] + equals + value
 
 
@@ -49,7 +49,7 @@ def with_bundles(command: Callable[..., None]) -> Callable[..., None]:
     for `loading: Loading`; typer sees `--frames`, `--load`, `--device` and so on instead.
     """
     hints = get_type_hints(command, include_extras=True)
-    bundles: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    bundles: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     single = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
         for parameter in inspect.signature(command).parameters.values()
@@ -60,8 +60,10 @@ def with_bundles(command: Callable[..., None]) -> Callable[..., None]:
 
     def flat(**values: Any) -> None:
         values = {name: _expanded(value) for name, value in values.items()}
-        for name, kind in bundles.items():
-            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        for name, bundle in bundles.items():
+            values[name] = bundle(
+                **{field.name: values.pop(field.name) for field in fields(bundle)}
+            )
         command(**values)
 
     functools.update_wrapper(flat, command, assigned=("__doc__", "__module__", "__name__"))

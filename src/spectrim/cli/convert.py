@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..common.text import significant
-from .options import BatchSize, DataPart, ModelName, ModelSettings, data_option
-from .output import Output, begins_anew, complain, end_with_failures, sweep_progress
+from .output import Output, begins_anew, end_with_failures, notify, sweep_progress
 from .plan_options import NewPlan
+from .shared_options import BatchSize, DataSelection, ModelName, ModelSettings, data_option
 from .tables import print_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def command(
     out: Annotated[Path, typer.Option(help="The folder to write. It must be new or empty.")],
     settings: ModelSettings,
     new_plan: NewPlan,
-    data_part: DataPart,
+    selection: DataSelection,
     output: Output,
     to: Annotated[
         str,
@@ -49,18 +49,18 @@ def command(
     Python: import spectrim.integrations.transformers.
     """
     from ..common.errors import SpectrimError
-    from ..common.versions import RESULT_VERSION, versions
+    from ..common.versions import RESULT_VERSION, package_versions
     from ..integrations.folders import check_format, check_new_folder, not_plain, save_folder
     from ..integrations.model_card import TRANSFORMERS
     from ..models.build import macs
-    from ..models.builtin import builtin_names, card
+    from ..models.builtin_models import builtin_names, card
+    from ..models.has_recommendation import prunes
     from ..models.provenance import plan_record
-    from ..models.recommended import prunes
     from ..pruning.plan import Plan
 
     check_format(to)
     check_new_folder(out)
-    if data is None and (data_part.split or data_part.fold):
+    if data is None and (selection.split or selection.fold):
         raise SpectrimError("--split and --fold require --data.")
     load = settings.model if to == "spectrim" else settings.classifier
     loaded = new_plan.apply(load(model))
@@ -68,12 +68,12 @@ def command(
         loaded = loaded.with_plan(Plan())  # stages at keep rate 1.0 would look like pruning
     with begins_anew():
         measured, failures = (
-            (None, []) if data is None else _measure(loaded, model, data, data_part, batch_size)
+            (None, []) if data is None else _measure(loaded, model, data, selection, batch_size)
         )
         licence = card(model).licence if model in builtin_names() else None
         written = save_folder(loaded, out, to, source=model, licence=licence, measured=measured)
     if written is TRANSFORMERS and not prunes(loaded.plan):
-        complain("note", "transformers reads this folder only with Spectrim, because the model is "
+        notify("note", "transformers reads this folder only with Spectrim, because the model is "
                  f"not a plain AST: {', '.join(not_plain(loaded))}.")  # fmt: skip
     cost = macs(loaded) / 1e9
     row = {
@@ -85,7 +85,9 @@ def command(
         "frames": loaded.config.frames,
         "gmacs": cost,
         "measured": None if measured is None else measured.to_dict(),
-        "versions": versions("transformers") if to == "transformers" else versions(),
+        "versions": package_versions("transformers")
+        if to == "transformers"
+        else package_versions(),
         "format_version": RESULT_VERSION,
     }
     text = (
@@ -94,17 +96,17 @@ def command(
     if measured is not None:
         text += f" {measured}."
     output.emit({"rows": [row]}, lambda: print_text(text))
-    complain("note", f"{out / 'README.md'} shows how to use the folder.")
+    notify("note", f"{out / 'README.md'} shows how to use the folder.")
     end_with_failures(f"{path}: {message}" for path, message in failures)
 
 
 def _measure(
-    model: SpectrogramTransformer, name: str, data: Path, data_part: DataPart, batch_size: int
+    model: SpectrogramTransformer, name: str, data: Path, selection: DataSelection, batch_size: int
 ) -> tuple[Measured, list[tuple[str, str]]]:
     from ..data.manifest import read_data
-    from ..evaluation.clips import clips_to_evaluate
+    from ..evaluation.choice_of_clips import clips_to_evaluate
     from ..evaluation.measured import measure
 
-    manifest = clips_to_evaluate(read_data(data), data_part.split, data_part.fold)
+    manifest = clips_to_evaluate(read_data(data), selection.split, selection.fold)
     with sweep_progress(name, len(manifest.clips), 0) as steps:
         return measure(model, name, manifest, batch_size, steps)

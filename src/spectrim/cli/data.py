@@ -10,7 +10,7 @@ import typer
 
 from ..data.corpora import CORPORA
 from .commands import with_bundles
-from .output import Output, complain, end_with_failures, progress
+from .output import Output, end_with_failures, notify, progress
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def prepare_command(
         typer.echo(path)
     for name, counts in result.counts.items():
         texts = ", ".join(f"{part or 'all'} {count}" for part, count in counts.items())
-        complain("note", f"{name}: {sum(counts.values())} clips ({texts}).")
+        notify("note", f"{name}: {sum(counts.values())} clips ({texts}).")
     failures = list(result.failures)
     if result.missing:
         more = ", ..." if len(result.missing) > SHOWN else ""
@@ -95,13 +95,13 @@ def stats_command(
     from dataclasses import asdict
 
     from ..data.manifest import read_data
-    from ..data.stats import measure
+    from ..data.stats import measure_clips
     from ..models.provenance import RESULT_VERSION, versions
 
     clips = read_data(manifest).select(split, fold).clips
     with progress() as bar:
         task = bar.add_task("reading", total=len(clips))
-        stats = measure(clips, tick=lambda done: bar.advance(task, done))
+        stats = measure_clips(clips, tick=lambda done: bar.advance(task, done))
     row = {"manifest": str(manifest), "split": split, "fold": fold} | asdict(stats)
     row["failures"] = [
         {"file": str(clips[index].path), "row": clips[index].row, "error": message}
@@ -124,14 +124,14 @@ def _print(stats: Stats, name: str) -> None:
         ["mean", f"{stats.mean:.4f}"],
         ["std", f"{stats.std:.4f}"],
     ]
-    for kind, counts in (
+    for heading, counts in (
         ("split", stats.splits),
         ("fold", stats.folds),
         ("class", stats.classes),
     ):
         if counts:
             rows.append(None)
-            rows.extend([f"{kind} {key}", str(count)] for key, count in counts.items())
+            rows.extend([f"{heading} {key}", str(count)] for key, count in counts.items())
     print_table(
         [name, "value"],
         rows,

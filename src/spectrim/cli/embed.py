@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from .options import Backend, BatchSize, ChannelOption, LoadingWithCompile
 from .output import Output
 from .plan_options import NewPlan
 from .recordings import (
@@ -25,6 +24,7 @@ from .recordings import (
     loaded_runner,
     print_summary,
 )
+from .shared_options import Backend, BatchSize, ChannelOption, LoadingWithCompile
 
 EXAMPLE = "Example: spectrim embed recordings --out embeddings.parquet"
 
@@ -52,11 +52,11 @@ def command(
     tolerate_failures: Tolerate = False,
 ) -> None:
     """Write embeddings of recordings to a table: the input of the model's linear head."""
-    from ..deploy.recordings.formats import format_of
-    from ..deploy.recordings.inputs import recordings_of
-    from ..deploy.recordings.tables import EmbeddingTable
+    from ..deploy.recordings.input_recordings import recordings_of
+    from ..deploy.recordings.table_formats import table_format_of
+    from ..deploy.recordings.table_layouts import EmbeddingTable
 
-    format_of(out)  # before the model is loaded
+    table_format_of(out)  # before the model is loaded
     rows_engine = engine_of(engine, out)
     name, runner = loaded_runner(model, backend, loading, new_plan, needs_classes=False)
     table = EmbeddingTable(runner, aggregate, channel)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..common.errors import SpectrimError
-from .output import OutputWithCsv, complain, end_with_failures
+from .output import OutputWithCsv, end_with_failures, notify
 from .recording_files import draw, draw_from_table, files_of, has_name, write_event_file
 from .recordings import TableJob, end_with_unreadable, print_summary
 from .tables import print_table
 
 if TYPE_CHECKING:
     from ..deploy.events import EventRule
-    from ..deploy.recordings.inputs import Recording
-    from ..deploy.recordings.tables import EventTable
-    from ..deploy.thresholds import Thresholds
+    from ..deploy.read_thresholds import Thresholds
+    from ..deploy.recordings.input_recordings import Recording
+    from ..deploy.recordings.table_layouts import EventTable
     from ..deploy.windowed import SoundOutput
 
 event_option = partial(typer.Option, rich_help_panel="Events")
@@ -115,7 +115,7 @@ def report_events(
 ) -> None:
     """Compute the events of recordings, and write or print them."""
     from ..deploy.event_files import event_text_of
-    from ..deploy.recordings.inputs import without_repeated
+    from ..deploy.recordings.input_recordings import without_repeated
 
     is_event_file = out is not None and event_text_of(out) is not None
     _note_options_without_effect(job, table.rule)
@@ -164,7 +164,7 @@ def _files(
 
     Recordings whose label tracks exist are left out if `out` stands for several files.
     """
-    from ..deploy.recordings.inputs import without_repeated
+    from ..deploy.recordings.input_recordings import without_repeated
 
     if out is None and plot is None:
         return recordings, [], []
@@ -175,7 +175,7 @@ def _files(
             (r, track) for r, track in zip(recordings, tracks, strict=True) if not track.exists()
         ]
         if num_kept := len(recordings) - len(missing):
-            complain(
+            notify(
                 "note",
                 f"{num_kept:,} of {len(recordings):,} files for --out {out} exist and are kept, "
                 "because they may contain corrections. Delete a file to write it again.",
@@ -190,13 +190,13 @@ def _note_options_without_effect(job: TableJob, rule: EventRule) -> None:
     """Print a note if gaps or events are always longer than an option allows for."""
     hop = job.hop or 0.0
     if 0 < rule.merge_gap < hop:
-        complain(
+        notify(
             "note",
             f"--merge-gap {rule.merge_gap:g} merges no events, because gaps last at least the hop "
             f"of {hop:g} s. Use a shorter --hop or a longer gap.",
         )
     if 0 < rule.min_duration <= hop:
-        complain(
+        notify(
             "note",
             f"--min-duration {rule.min_duration:g} removes no events, because events last at least "
             f"the hop of {hop:g} s. Use a shorter --hop or a longer duration.",
@@ -212,9 +212,9 @@ def _reason(result: SoundOutput, rule: EventRule, labels: Sequence[str]) -> str:
 
 def _note_reasons(reasons: Sequence[str], num_recordings: int) -> None:
     for reason in reasons[:SHOWN_REASONS]:
-        complain("note", reason)
+        notify("note", reason)
     if len(reasons) > SHOWN_REASONS:
-        complain("note", f"{len(reasons):,} of {num_recordings:,} recordings have no event.")
+        notify("note", f"{len(reasons):,} of {num_recordings:,} recordings have no event.")
 
 
 def _print_events(rows: Sequence[dict[str, Any]]) -> None:

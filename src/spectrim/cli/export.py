@@ -11,9 +11,9 @@ import typer
 
 from ..common.text import significant
 from ..deploy.calibration import CALIBRATION_CLIPS, calibration_batches
-from .options import Calibrate, ModelName, ModelSettings
-from .output import Output, complain
+from .output import Output, notify
 from .plan_options import NewPlan
+from .shared_options import Calibrate, ModelName, ModelSettings
 from .tables import print_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def command(
     """Export a model with its pruning to an ONNX file."""
     from ..common.errors import SpectrimError
     from ..common.files import make_folder
-    from ..common.versions import RESULT_VERSION, versions
+    from ..common.versions import RESULT_VERSION, package_versions
     from ..deploy.export import export, labels_path
     from ..deploy.onnx_model import load_onnx
     from ..integrations.sherpa_onnx import export_sherpa_onnx, labels_csv
@@ -100,7 +100,7 @@ def command(
     make_folder(out.parent)
     loaded = new_plan.apply(settings.classifier(model))
     if is_folder:
-        complain("note", "export to a folder is deprecated: use spectrim convert.")
+        notify("note", "export to a folder is deprecated: use spectrim convert.")
         _save_folder(loaded, model, out, output)
         return
     if calibrate is not None and quantize is None:
@@ -128,7 +128,7 @@ def command(
         "input": metadata.input,
         "quantization": metadata.quantization,
         "gmacs": metadata.macs / 1e9,
-        "versions": versions("onnx", "onnxruntime"),
+        "versions": package_versions("onnx", "onnxruntime"),
         "format_version": RESULT_VERSION,
     }
     text = (
@@ -141,7 +141,7 @@ def command(
         text = f"sherpa-onnx-offline-audio-tagging --ced-model={out} --labels={labels_file} dog.wav"
     else:
         text = f"spectrim tag street.wav --model {out}"
-    complain("note", f"to run it without PyTorch: {text}")
+    notify("note", f"to run it without PyTorch: {text}")
 
 
 def _is_onnx_file(out: Path) -> bool:
@@ -160,7 +160,7 @@ def _is_onnx_file(out: Path) -> bool:
 
 
 def _save_folder(loaded: SpectrogramTransformer, model: str, out: Path, output: Output) -> None:
-    from ..common.versions import RESULT_VERSION, versions
+    from ..common.versions import RESULT_VERSION, package_versions
     from ..models.build import macs
     from ..models.provenance import plan_record
 
@@ -172,11 +172,11 @@ def _save_folder(loaded: SpectrogramTransformer, model: str, out: Path, output: 
         "plan": plan_record(loaded.plan),
         "frames": loaded.config.frames,
         "gmacs": cost,
-        "versions": versions(),
+        "versions": package_versions(),
         "format_version": RESULT_VERSION,
     }
     text = (
         f"{out}: {len(loaded.labels)} classes; {loaded.plan}; {significant(cost)} GMACs per clip."
     )
     output.emit({"rows": [row]}, lambda: print_text(text))
-    complain("note", f"to run it: spectrim tag street.wav --model {out}")
+    notify("note", f"to run it: spectrim tag street.wav --model {out}")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .commands import with_bundles
-from .output import Output, complain
+from .output import Output, notify
 from .tables import print_table
-from .training import allow_trusted_code_of, needs_training_extra
+from .training_options import allow_trusted_code_of, needs_training_extra
 
 if TYPE_CHECKING:
     from ..experiments.definition import Experiment
@@ -33,7 +33,7 @@ Out = Annotated[
 def _read(path: Path) -> tuple[Experiment, list[Recipe | PretrainRecipe]]:
     """An experiment and its recipes; their scores may be code of the current folder."""
     from ..experiments.definition import check_recipes, read_grid
-    from .options import allow_trusted_code
+    from .shared_options import allow_trusted_code
 
     experiment = read_grid(path)
     allow_trusted_code(*experiment.definition.scores)
@@ -54,7 +54,7 @@ def list_command(
     from ..common.errors import SpectrimError
 
     with needs_training_extra():
-        from ..experiments.results import ResultFolder
+        from ..experiments.result_folder import ResultFolder
         from ..training.manifests import absent
 
         if out.exists() and not out.is_dir():
@@ -62,15 +62,15 @@ def list_command(
         (experiment, recipes), results = _read(grid), ResultFolder(out)
         missing = dict.fromkeys(name for recipe in recipes for name in absent(recipe.data))
     if experiment.idle:
-        complain("note", f"order: no cell matches {', '.join(experiment.idle)}.")
+        notify("note", f"order: no cell matches {', '.join(experiment.idle)}.")
     if missing:
-        complain(
+        notify(
             "note",
             f"missing manifests: {', '.join(missing)}. Their cells cannot be run yet; `spectrim "
             "data prepare` writes the manifests of public corpora.",
         )
     if others := results.unexpected_cells(experiment.cells):
-        complain(
+        notify(
             "note",
             f"{out / 'cells'} also holds {len(others)} cells of another grid ({others[0]}, ...); "
             "they are ignored.",
@@ -109,11 +109,11 @@ def run_command(
     """Run the unfinished cells. Start it several times to share the cells between processes."""
     from rich.console import Console
 
-    from .training import Bars
+    from .training_options import Bars
 
     with needs_training_extra():
         from ..experiments.definition import Cell
-        from ..experiments.run import run_grid
+        from ..experiments.run_grid import run_grid
         from ..training.reporting import Reporter
 
         experiment, _ = _read(grid)
@@ -122,7 +122,7 @@ def run_command(
         bars = Bars(Console(stderr=True))
 
         def reporter(cell: Cell) -> Reporter:
-            complain("cell", cell.name)
+            notify("cell", cell.name)
             return bars
 
         options = {"threads": threads, "precision": precision}
@@ -131,8 +131,8 @@ def run_command(
         with bars:
             ran = run_grid(experiment, out, reporter, cell, seconds, changes)
     for name, text in ran.failed.items():
-        complain("error", f"{name}: {text}")
-    complain(
+        notify("error", f"{name}: {text}")
+    notify(
         "done",
         f"{ran.finished} cells finished by this process. To see all: spectrim grid list {grid} "
         f"--out {out}",

@@ -7,12 +7,12 @@ from typing import Any
 
 from ..common.errors import SpectrimError, nearest
 from ..common.paths import is_file, user_path
-from .output import complain
+from .output import notify
 
 
 def load_options(texts: list[str] | None) -> dict[str, Any]:
     """Arguments of `spectrim.load` from `--load` options such as "padding=minimum"."""
-    kinds: dict[str, Callable[[str], Any]] = {
+    conversions: dict[str, Callable[[str], Any]] = {
         "mean": float,
         "std": float,
         "padding": str,
@@ -28,12 +28,14 @@ def load_options(texts: list[str] | None) -> dict[str, Any]:
     for text in texts or []:
         key, _, value = text.partition("=")
         if key == "own_code":
-            complain("note", "--load own_code is deprecated: use --load trust_code.")
+            notify("note", "--load own_code is deprecated: use --load trust_code.")
             key = "trust_code"
-        if key not in kinds:
-            raise SpectrimError(f"--load {text!r}: there is no key {key!r}.{nearest(key, kinds)}")
+        if key not in conversions:
+            raise SpectrimError(
+                f"--load {text!r}: there is no key {key!r}.{nearest(key, conversions)}"
+            )
         try:
-            options[key] = kinds[key](value)
+            options[key] = conversions[key](value)
         except SpectrimError:  # a ValueError whose text says more
             raise
         except (ValueError, KeyError):

@@ -9,7 +9,9 @@ import typer
 
 from ..common.text import significant
 from ..pruning.defaults import KEEP_RATES
-from .options import (
+from .output import Output
+from .plan_options import Pruning, note_unused_plan, recommended_plan
+from .shared_options import (
     KEEP_RATES_HELP,
     ModelSettings,
     StrideOfPreset,
@@ -18,8 +20,6 @@ from .options import (
     pruning_option,
     rates_of,
 )
-from .output import Output
-from .plan_options import Pruning, note_unused_plan, recommended_plan
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _config(
     """The config of a preset, which has no model yet, or of a loaded model, and the model."""
     from ..common.errors import SpectrimError, nearest
     from ..models.build import default_labels
-    from ..models.builtin import builtin_names, check_retired
+    from ..models.builtin_models import builtin_names, check_retired
     from ..models.presets import PRESETS, preset
 
     if model in PRESETS:

@@ -14,7 +14,7 @@ import typer
 from ..common.errors import SpectrimError, SpectrimNotice, out_of_memory
 from ..version import __version__
 from .commands import Command, with_bundles
-from .output import complain
+from .output import notify
 
 # Modules of this folder, in the order of `spectrim --help`. Each has `command` and EXAMPLE, or
 # `app` with commands of its own.
@@ -80,7 +80,7 @@ def main() -> None:
         if issubclass(category, SpectrimNotice):
             if str(message) not in printed:  # a sweep prunes one model many times
                 printed.add(str(message))
-                complain("note", str(message))
+                notify("note", str(message))
         else:
             original_showwarning(message, category, *rest)  # type: ignore[arg-type]
 
@@ -91,7 +91,7 @@ def main() -> None:
     try:
         app()
     except SpectrimError as error:
-        complain("error", str(error))
+        notify("error", str(error))
         sys.exit(2)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -100,12 +100,12 @@ def main() -> None:
             sys.exit(0)
         if not error.filename:
             raise
-        complain("error", f"{os.fsdecode(error.filename)}: {error.strerror}. Name another path.")
+        notify("error", f"{os.fsdecode(error.filename)}: {error.strerror}. Name another path.")
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        complain(
+        notify(
             "error",
             "there is not enough memory. Use a smaller --batch-size, fewer --frames, or a smaller "
             "model.",
@@ -113,7 +113,7 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as end:
         if (interruption := _interruption(end)) is not None:
-            complain("stopped", str(interruption) or "interrupted.")
+            notify("stopped", str(interruption) or "interrupted.")
         raise
 
 

@@ -14,7 +14,7 @@ from .output import Output
 from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..models.builtin import Card
+    from ..models.builtin_models import Card
 
 EXAMPLE = "Example: spectrim models ast-digits"
 
@@ -27,7 +27,7 @@ def command(
     ] = False,
 ) -> None:
     """List the built-in models, show the card of one, or list the supported formats."""
-    from ..models.builtin import builtin_names, card
+    from ..models.builtin_models import builtin_names, card
 
     if formats:
         if name:

@@ -89,11 +89,11 @@ class OutputWithCsv(Output):
     ] = Format.table  # type: ignore[assignment]
 
 
-def complain(kind: str, message: str) -> None:
+def notify(label: str, message: str) -> None:
     """One line to stderr, such as "error: ..."; markup in it is left alone."""
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-    colour = {"error": "bold red", "failed": "red", "note": "yellow"}.get(kind, "bold")
-    console.print(f"[{colour}]{kind}:[/]", end=" ")
+    colour = {"error": "bold red", "failed": "red", "note": "yellow"}.get(label, "bold")
+    console.print(f"[{colour}]{label}:[/]", end=" ")
     console.print(message_text(message), markup=False)
 
 
@@ -101,7 +101,7 @@ def end_with_failures(messages: Iterable[str], tolerate: bool = False) -> None:
     """Name each item that failed; exit with status 1 if there is one, unless it is tolerated."""
     failed = False
     for message in messages:
-        complain("failed", message)
+        notify("failed", message)
         failed = True
     if failed and not tolerate:
         raise typer.Exit(1)
@@ -134,7 +134,7 @@ class _BarOrLines(Progress):
             text += f" of {task.total:,.0f}"
         if task.time_remaining is not None:
             text += f", about {task.time_remaining / 60:.0f} min left"
-        complain("progress", text)
+        notify("progress", text)
 
 
 def progress() -> Progress:
@@ -197,7 +197,7 @@ def announce(*work: tuple[float, str]) -> None:
     """
     times = [f"{duration(seconds)} for {text}" for seconds, text in work if seconds > 0]
     if times:
-        complain(
+        notify(
             "estimate",
             f"about {', then '.join(times)}. Ctrl-C ends it and prints the results so far.",
         )
@@ -219,7 +219,7 @@ def this_call() -> str:
     return shlex.join(["spectrim", *sys.argv[1:]])
 
 
-def points(difference: Mapping[str, float]) -> str:
+def points_with_interval(difference: Mapping[str, float]) -> str:
     """A difference with its 95 % interval, in percentage points, such as "-5.8 ±4.7".
 
     With few clips the interval is skewed, and both ends are written: "-40.0 (-68.6 to +2.0)".

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from ..common.errors import SpectrimError
 from ..pruning.defaults import DEFAULT_REDUCTION, DEFAULT_SCORE
-from .options import (
+from .output import notify
+from .shared_options import (
     BLOCKS_DEFAULT,
     BLOCKS_HELP,
     REDUCTION_HELP,
@@ -17,7 +18,6 @@ from .options import (
     comma_separated,
     pruning_option,
 )
-from .output import complain
 
 if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
@@ -147,7 +147,7 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
     recommendation = model.recommendation
     if model.plan.stages or model.plan.drop_padding or recommendation.measured is None:
         return model
-    complain(
+    notify(
         "note",
         f"pruned with the model's recommended plan: {recommendation}. Pass --keep-rate 1 for the "
         "unpruned model.",
@@ -157,16 +157,16 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
 
 def recommended_plan(name: str, recommendation: Recommendation) -> Plan:
     """The recommended plan of a model; a note says what it was measured on."""
-    complain("note", f"{name}: the recommended plan is {recommendation}.")
+    notify("note", f"{name}: the recommended plan is {recommendation}.")
     return recommendation.plan
 
 
 def note_unused_plan(name: str, model: SpectrogramTransformer, used: Plan | None = None) -> None:
     """Print a note if a model has a saved plan that prunes, and that is not the one used."""
-    from ..models.recommended import prunes
+    from ..models.has_recommendation import prunes
 
     if prunes(model.plan) and model.plan != used:
-        complain("note", f"{name}: the saved plan ({model.plan}) is not used.")
+        notify("note", f"{name}: the saved plan ({model.plan}) is not used.")
 
 
 def options_of(plan: Plan, depth: int) -> list[str] | None:

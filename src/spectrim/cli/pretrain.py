@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .training import Run, needs_training_extra
+from .training_options import Run, needs_training_extra
 
 EXAMPLE = "Example: spectrim pretrain recipes/pretrain-small.yaml epochs=100"
 

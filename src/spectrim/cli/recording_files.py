@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.errors import SpectrimError
-from .output import complain
+from .output import notify
 
 if TYPE_CHECKING:
     from ..audio.channels import Channel
     from ..deploy.events import Event
-    from ..deploy.recordings.inputs import Recording
+    from ..deploy.recordings.input_recordings import Recording
     from ..deploy.recordings.job import Summary
-    from ..deploy.recordings.tables import EventTable
+    from ..deploy.recordings.table_layouts import EventTable
 
 NAME = "{name}"
 """Stands for the name of a recording in `--out labels/{name}.txt`."""
@@ -62,7 +62,7 @@ def write_event_file(
     from ..deploy.event_files import write_events
 
     make_folder(out.parent)
-    complain("written", str(write_events(out, events, recording.path, channel, rate)))
+    notify("written", str(write_events(out, events, recording.path, channel, rate)))
 
 
 def draw(
@@ -81,16 +81,16 @@ def draw(
     from ..common.files import make_folder
 
     make_folder(plot.parent)
-    complain("written", str(draw_timeline(plot, recording.sound(), events, span, channel)))
+    notify("written", str(draw_timeline(plot, recording.sound(), events, span, channel)))
 
 
 def draw_from_table(plot: Path, summary: Summary, table: EventTable) -> None:
     """Draw the timelines of the recordings of a table, whichever call computed them."""
-    from ..deploy.recordings.formats import format_of
-    from ..deploy.recordings.tables import storable
+    from ..deploy.recordings.table_formats import table_format_of
+    from ..deploy.recordings.table_layouts import storable
 
     files = files_of(plot, "--plot", [recording for recording, _ in summary.lengths])
-    rows = list(format_of(summary.out)(table.columns).read(summary.out))
+    rows = list(table_format_of(summary.out)(table.columns).read(summary.out))
     for (recording, seconds), file in zip(summary.lengths, files, strict=True):
         if not seconds:
             continue  # it cannot be read

@@ -17,7 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from ..common.errors import SpectrimError
 from ..common.text import duration
-from .options import (
+from .output import LINE_EVERY, Output, interruption_message, notify
+from .plan_options import NewPlan
+from .shared_options import (
     DEFAULT_MODEL,
     LoadingWithCompile,
     is_onnx,
@@ -25,15 +27,13 @@ from .options import (
     output_option,
     refuse_for_onnx,
 )
-from .output import LINE_EVERY, Output, complain, interruption_message
-from .plan_options import NewPlan
 from .tables import print_text
 
 if TYPE_CHECKING:
-    from ..deploy.recordings.inputs import Recording
+    from ..deploy.recordings.input_recordings import Recording
     from ..deploy.recordings.job import Engine, Summary
     from ..deploy.recordings.progress import JobProgress
-    from ..deploy.recordings.tables import Table
+    from ..deploy.recordings.table_layouts import Table
     from ..deploy.runner import Runner
     from ..deploy.windowed import SoundOutput
 
@@ -103,7 +103,7 @@ def loaded_runner(
     """The name of the model and the model, ready to run, on PyTorch or as an exported file."""
     if model is None:
         model = DEFAULT_MODEL
-        complain("note", f"no --model given; using the built-in {model}.")
+        notify("note", f"no --model given; using the built-in {model}.")
     if is_onnx(model):
         refuse_for_onnx(new_plan.options())
         return model, loading.onnx_model(model, backend)
@@ -156,7 +156,7 @@ def job_progress(description: str) -> Iterator[JobProgress]:
             bar.update(task, completed=state.fraction, text=state.text())
         elif time.monotonic() - last_line >= LINE_EVERY:
             last_line = time.monotonic()
-            complain("progress", f"{description}: {state.text()}")
+            notify("progress", f"{description}: {state.text()}")
 
     state = JobProgress(changed)
     with bar:
@@ -218,18 +218,18 @@ class TableJob:
                 batch_size=self.batch_size,
                 workers=self.workers,
                 watcher=watcher,
-                note=lambda text: complain("note", text),
+                note=lambda text: notify("note", text),
                 engine=self.engine or rows_of_recordings,
             )
         if summary.num_repeated:
-            complain(
+            notify(
                 "note",
                 f"{summary.num_repeated:,} repeated recordings are skipped; the table contains "
                 "each recording once.",
             )
         self._note_short_clips(watcher)
         if watcher.num_done:
-            complain("note", f"{verb} took {duration(time.monotonic() - begun)}: {watcher.text()}.")
+            notify("note", f"{verb} took {duration(time.monotonic() - begun)}: {watcher.text()}.")
         return summary
 
     def _note_short_clips(self, watcher: JobProgress) -> None:
@@ -243,7 +243,7 @@ class TableJob:
             # A window of a long recording adds no more than a hop, so it says nothing about clips.
             is_short = self.hop is None or seconds < self.hop
             if is_short and (text := short_clips_note(self.runner.model, seconds)):
-                complain("note", text)
+                notify("note", text)
 
 
 def print_summary(summary: Summary, context: dict[str, Any], output: Output) -> None:
@@ -269,9 +269,9 @@ def print_summary(summary: Summary, context: dict[str, Any], output: Output) -> 
 def end_with_unreadable(failures: Sequence[tuple[str, str]], tolerate: bool, out: Path) -> None:
     """Name the first recordings that failed; exit with status 1 unless failures are tolerated."""
     for _, message in failures[:SHOWN_FAILURES]:
-        complain("failed", message)
+        notify("failed", message)
     if len(failures) > SHOWN_FAILURES:
         rest = len(failures) - SHOWN_FAILURES
-        complain("failed", f"{rest:,} more; {out} lists all with status failed.")
+        notify("failed", f"{rest:,} more; {out} lists all with status failed.")
     if failures and not tolerate:
         raise typer.Exit(1)

@@ -12,7 +12,17 @@ import typer
 from ..common.errors import SpectrimError
 from ..common.interruption import Stopped
 from ..pruning.defaults import DEFAULT_REDUCTION, SWEEP_KEEP_RATES, SWEEP_SCORES
-from .options import (
+from .output import (
+    Output,
+    announce,
+    begins_anew,
+    end_with_failures,
+    goes_on,
+    notify,
+    sweep_progress,
+)
+from .plan_options import note_unused_plan, recommended_plan
+from .shared_options import (
     BLOCKS_DEFAULT,
     BLOCKS_HELP,
     DEFAULT_MODELS,
@@ -20,7 +30,7 @@ from .options import (
     Backend,
     BatchSize,
     ChannelOption,
-    DataPart,
+    DataSelection,
     LoadingWithCompile,
     ManifestPath,
     allow_trusted_code,
@@ -33,16 +43,6 @@ from .options import (
     rates_of,
     refuse_for_onnx,
 )
-from .output import (
-    Output,
-    announce,
-    begins_anew,
-    complain,
-    end_with_failures,
-    goes_on,
-    sweep_progress,
-)
-from .plan_options import note_unused_plan, recommended_plan
 from .sweep_table import print_rows
 from .timing_options import TIMING, Budget, NoTiming, Rounds
 
@@ -59,7 +59,7 @@ SCORES = comma_separated(SWEEP_SCORES)
 
 
 def command(
-    data_part: DataPart,
+    selection: DataSelection,
     loading: LoadingWithCompile,
     output: Output,
     model: Annotated[
@@ -111,9 +111,9 @@ def command(
     from ..common.files import make_folder
     from ..data.builtin import sample_pack
     from ..data.manifest import read_data
-    from ..evaluation.clips import clips_to_evaluate, without_unknown_labels
-    from ..evaluation.results import save_sweeps
+    from ..evaluation.choice_of_clips import clips_to_evaluate, without_unknown_labels
     from ..evaluation.sweep import sweep
+    from ..evaluation.sweep_files import save_sweeps
 
     score_names = listed(scores or SCORES, str, "--scores")
     reduction_names = listed(reductions or DEFAULT_REDUCTION, str, "--reductions")
@@ -121,10 +121,10 @@ def command(
     rates = rates_of(keep_rates or KEEP_RATES)
     block_list = blocks_of(blocks)
     manifest = read_data(data or sample_pack()).with_channel(channel)
-    manifest = clips_to_evaluate(manifest, data_part.split, data_part.fold)
+    manifest = clips_to_evaluate(manifest, selection.split, selection.fold)
     make_folder(out)
     if (out / "results.json").exists():
-        complain("note", f"replacing the results of an earlier sweep in {out}; use another --out "
+        notify("note", f"replacing the results of an earlier sweep in {out}; use another --out "
                  "to keep both.")  # fmt: skip
     names = model or list(DEFAULT_MODELS)
     options = (keep_rates, scores, blocks, reductions)
@@ -177,7 +177,7 @@ def command(
     rows = [row for result in sweeps for row in result.rows]
     loading.note_compilation(sum(row.get("compile_s", 0.0) for row in rows))
     output.emit({"rows": rows}, lambda: print_rows(rows))
-    complain("written", ", ".join(str(path) for path in paths))
+    notify("written", ", ".join(str(path) for path in paths))
     failures = dict.fromkeys(f for result in sweeps for f in result.failures)
     end_with_failures(message for _, message in failures)
 
@@ -204,10 +204,10 @@ class _Group:
 
 def _announce(group: _Group, clips: Manifest, batch_size: int, rounds: int, budget: float) -> None:
     """Say how long a group takes; measured on one clip."""
-    from ..evaluation.estimate import estimate
+    from ..evaluation.sweep_duration import sweep_duration
 
     runners = [variant.runner for variant in group.variants]
-    if expected := estimate(runners, clips.clips, batch_size, rounds):
+    if expected := sweep_duration(runners, clips.clips, batch_size, rounds):
         rows = f"{len(clips.clips)} clips with {len(runners)} rows of {group.title}"
         announce((expected.clips, rows), (min(expected.timing, budget), "timing"))
 
@@ -220,7 +220,7 @@ def _model_groups(
     with_recommended: bool,
 ) -> Iterator[_Group]:
     """A group for each PyTorch model; one model is in memory at a time."""
-    from ..evaluation.results import slug
+    from ..evaluation.sweep_files import slug
     from ..evaluation.variants import variants_of
 
     for name in dict.fromkeys(names):

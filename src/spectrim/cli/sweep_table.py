@@ -9,11 +9,11 @@ from typing import Any
 from ..common.text import significant
 from ..pruning.defaults import DEFAULT_REDUCTION
 from ..pruning.saved_plans import is_unpruned, mean_gmacs, method_of
-from .output import complain, points
+from .output import notify, points_with_interval
 from .tables import print_table, print_text
 
 Row = dict[str, Any]
-Column = tuple[str, Callable[[Row], str]]
+ShownColumn = tuple[str, Callable[[Row], str]]
 NOISY = 0.25  # interquartile range over speed-up; on an idle machine it is well under 0.1
 
 
@@ -33,7 +33,7 @@ def print_rows(rows: Sequence[Row]) -> None:
             for model in models:
                 _print_changes([row for row in group if row["model"] == model])
     if note := noise_note(rows):
-        complain("note", note)
+        notify("note", note)
 
 
 def _print_table(rows: Sequence[Row]) -> None:
@@ -49,9 +49,9 @@ def _print_table(rows: Sequence[Row]) -> None:
     print_table([name for name, _ in columns], lines, left=["score", "method"])
 
 
-def _columns(rows: Sequence[Row]) -> list[Column]:
+def _columns(rows: Sequence[Row]) -> list[ShownColumn]:
     compares_files = "against" in rows[0]
-    columns: list[Column] = [
+    columns: list[ShownColumn] = [
         (method_header(rows), method_of),
         ("keep", keep_text),
     ]
@@ -72,7 +72,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         columns.append(("mean GMACs", lambda row: significant(mean_gmacs(row))))
     else:
         columns.append(("GMACs", lambda row: significant(row["gmacs"])))
-    columns += time_columns(rows)
+    columns += shown_time_columns(rows)
     if any("kept_on_target" in row for row in rows):
         columns.append(("target", lambda row: f"{row['kept_on_target']:.1%}"))
     return columns
@@ -84,7 +84,7 @@ def _value(row: Row) -> str:
 
 def _difference(row: Row) -> str:
     is_reference = row["model"] == row["against"] if "against" in row else is_unpruned(row)
-    return "-" if is_reference else points(row["difference"])
+    return "-" if is_reference else points_with_interval(row["difference"])
 
 
 def method_header(rows: Sequence[Row]) -> str:
@@ -133,7 +133,7 @@ def lengths_text(lengths: dict[str, Any]) -> str:
     return f"{text} --frames auto works in tag, embed and thresholds only."
 
 
-def time_columns(rows: Sequence[Row]) -> list[Column]:
+def shown_time_columns(rows: Sequence[Row]) -> list[ShownColumn]:
     """The columns of measured time; none if no row was timed."""
     if all(row["ms_per_clip"] is None for row in rows):
         return []

@@ -115,7 +115,7 @@ def fitted(
         [
             items_in_lines(row[i], limits[i], separators[i])
             if i in separators
-            else shortened(row[i], limits[i])
+            else elided(row[i], limits[i])
             for i in range(shown)
         ]
         for row in rows
@@ -132,11 +132,11 @@ def items_in_lines(text: str, width: int, separator: str) -> str:
         if lines and cell_len(lines[-1] + separator + item) < width:
             lines[-1] += separator + item
         else:
-            lines.append(shortened(item, width - 1))
+            lines.append(elided(item, width - 1))
     return f"{separator.rstrip()}\n".join(lines)
 
 
-def shortened(text: str, width: int) -> str:
+def elided(text: str, width: int) -> str:
     """A text of at most `width` characters; of a longer one the start and the end stay."""
     if cell_len(text) <= width:
         return text

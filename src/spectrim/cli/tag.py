@@ -10,7 +10,6 @@ import typer
 
 from ..common.errors import SpectrimError
 from .events import EventOptions, report_events
-from .options import Backend, BatchSize, ChannelOption, LoadingWithCompile, output_option
 from .output import OutputWithCsv, end_with_failures
 from .plan_options import NewPlan
 from .recordings import (
@@ -28,11 +27,12 @@ from .recordings import (
     loaded_runner,
     print_summary,
 )
+from .shared_options import Backend, BatchSize, ChannelOption, LoadingWithCompile, output_option
 from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..deploy.recordings.inputs import Recording
-    from ..deploy.recordings.tables import TagTable
+    from ..deploy.recordings.input_recordings import Recording
+    from ..deploy.recordings.table_layouts import TagTable
     from ..deploy.tag import Failure
 
 DEFAULT_THRESHOLD = 0.5  # as `deploy.thresholds.DEFAULT_THRESHOLD`, whose module imports numpy
@@ -100,11 +100,11 @@ def command(
     selection table (.selections.txt).
     """
     from ..deploy.event_files import event_text_of
-    from ..deploy.recordings.formats import format_of
-    from ..deploy.recordings.inputs import recordings_of
-    from ..deploy.recordings.tables import EventTable, TagTable, WideTable
+    from ..deploy.read_thresholds import class_thresholds, read_thresholds
+    from ..deploy.recordings.input_recordings import recordings_of
+    from ..deploy.recordings.table_formats import table_format_of
+    from ..deploy.recordings.table_layouts import EventTable, TagTable, WideTable
     from ..deploy.tag import event_hop
-    from ..deploy.thresholds import class_thresholds, read_thresholds
 
     events.check(
         out, {"--top": top is not None, "--aggregate": aggregate is not None, "--wide": wide}
@@ -115,7 +115,7 @@ def command(
         raise SpectrimError("--wide writes all classes: leave out --top and --threshold(s).")
     if out is not None:
         if event_text_of(out) is None:
-            format_of(out)  # before the model is loaded
+            table_format_of(out)  # before the model is loaded
         if output.format.value == "csv":
             raise SpectrimError(f"--format csv prints rows, but --out writes them to {out}.")
     rows_engine = engine_of(engine, out)

@@ -9,7 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from ..common.text import printable, shortened
-from .options import (
+from .output import Output, begins_anew, end_with_failures, notify, progress
+from .plan_options import NewPlan
+from .recordings import loaded_runner
+from .shared_options import (
     Backend,
     BatchSize,
     ChannelOption,
@@ -17,9 +20,6 @@ from .options import (
     ModelName,
     data_option,
 )
-from .output import Output, begins_anew, complain, end_with_failures, progress
-from .plan_options import NewPlan
-from .recordings import loaded_runner
 from .tables import print_table
 
 EXAMPLE = "Example: spectrim thresholds ast-esc10 --data clips.csv --out thresholds.json"
@@ -56,13 +56,13 @@ def command(
     """Choose a threshold for each class of a model on labelled clips, and write them to a file."""
     from ..common.files import make_folder
     from ..data.manifest import read_data
+    from ..evaluation.choice_of_clips import clips_to_evaluate
     from ..evaluation.class_thresholds import (
         check_precision,
         check_suffix,
         model_thresholds,
         save_thresholds,
     )
-    from ..evaluation.clips import clips_to_evaluate
     from ..evaluation.training_clips import training_clips
 
     check_suffix(out)
@@ -71,7 +71,7 @@ def command(
     manifest = clips_to_evaluate(manifest, split, fold, default=SPLIT)
     name, runner = loaded_runner(model, backend, loading, new_plan)
     if warned := training_clips(name, manifest):
-        complain("warning", f"{warned}. Probabilities are higher for training clips, so the "
+        notify("warning", f"{warned}. Probabilities are higher for training clips, so the "
                  "thresholds are too high for other clips. Use held-out clips.")  # fmt: skip
     with begins_anew(), progress() as bar:
         task = bar.add_task("clips", total=len(manifest.clips))
@@ -93,14 +93,14 @@ def command(
     save_thresholds(out, result.rows, record)
     _note_left_out(result.left_out, out)
     output.emit(record | {"rows": result.rows}, lambda: _print(result.rows, result.num_clips))
-    complain("written", str(out))
+    notify("written", str(out))
     end_with_failures(message for _, message in result.failures)
 
 
 def _note_left_out(labels: Sequence[str], out: Path) -> None:
     if labels:
         count = f"{len(labels):,} classes are" if len(labels) > 1 else "a class is"
-        complain(
+        notify(
             "note",
             f"{count} not in {out}, because no clip or every clip has it: {shortened(labels)}. "
             "In `spectrim tag`, --threshold applies to them.",

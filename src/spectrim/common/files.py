@@ -22,7 +22,7 @@ from typing import Any
 
 from .errors import SpectrimError
 from .hooks import pass_point
-from .paths import SPECIAL, refuse_address, stat_kind
+from .paths import SPECIAL, refuse_address, stat_type
 
 STALE_AFTER = 24 * 3600  # seconds after which a temporary file of another machine is stale
 
@@ -39,7 +39,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     refuse_address(path, is_output=True)
     aside = path.with_name(_temporary_name(path))
     try:
-        if stat_kind(path) == SPECIAL:  # renaming would replace a device such as /dev/null
+        if stat_type(path) == SPECIAL:  # renaming would replace a device such as /dev/null
             raise OSError("it is a device, pipe or socket")
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)

@@ -65,7 +65,7 @@ def user_path(text: str | os.PathLike[str]) -> Path:
         ) from error
 
 
-def kind_at(path: Path) -> str:
+def file_type(path: Path) -> str:
     """What lies at a path: `FILE`, `FOLDER`, `ABSENT` or `SPECIAL` (a device, pipe or socket).
 
     Raises:
@@ -74,14 +74,14 @@ def kind_at(path: Path) -> str:
     """
     refuse_address(path)
     try:
-        return stat_kind(path)
+        return stat_type(path)
     except OSError as error:
         reason = error.strerror or error
         raise SpectrimError(f"{path}: {reason}. Name another path.") from error
 
 
-def stat_kind(path: Path) -> str:
-    """As `kind_at`, but raises the OSError of the system."""
+def stat_type(path: Path) -> str:
+    """As `file_type`, but raises the OSError of the system."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -94,13 +94,13 @@ def stat_kind(path: Path) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file lies at a path; raises as `kind_at`."""
-    return kind_at(path) == FILE
+    """Whether a regular file lies at a path; raises as `file_type`."""
+    return file_type(path) == FILE
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder lies at a path; raises as `kind_at`."""
-    return kind_at(path) == FOLDER
+    """Whether a folder lies at a path; raises as `file_type`."""
+    return file_type(path) == FOLDER
 
 
 def read_bytes(path: Path, expected: str, limit: int | None = None) -> bytes:
@@ -116,8 +116,10 @@ def read_bytes(path: Path, expected: str, limit: int | None = None) -> bytes:
     """
     refuse_address(path)
     try:
-        if (kind := stat_kind(path)) != FILE:
-            raise SpectrimError(f"cannot read {path}: {PROBLEMS[kind]}; expected {expected}.")
+        if (type_of_path := stat_type(path)) != FILE:
+            raise SpectrimError(
+                f"cannot read {path}: {PROBLEMS[type_of_path]}; expected {expected}."
+            )
         if limit is not None and (size := path.stat().st_size) > limit:
             raise SpectrimError(
                 f"cannot read {path}: {size:,} bytes are too many for {expected}, which has at "

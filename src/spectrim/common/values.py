@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .errors import SpectrimError, nearest
 
-Kind = TypeVar("Kind")
+Schema = TypeVar("Schema")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def required_choice(*choices: str) -> Any:
     return field(metadata={"choices": choices})
 
 
-def check_values(part: Any, where: str = "", prefix: str = "", place: str = "") -> None:
+def check_values(part: Any, where: str = "", prefix: str = "", location: str = "") -> None:
     """Refuse values outside the types and limits of their fields, in a dataclass and its parts.
 
     The metadata of a field may hold "range" (a `Range`), "length" (of a list whose numbers lie in
@@ -74,12 +74,12 @@ def check_values(part: Any, where: str = "", prefix: str = "", place: str = "") 
         SpectrimError: names the key, the value and what is accepted.
     """
     start = f"{where}: " if where else ""
-    end = f" {place}" if place else ""
+    end = f" {location}" if location else ""
     hints = typing.get_type_hints(type(part))
     for entry in fields(part):
         key, value, limits = prefix + entry.name, getattr(part, entry.name), entry.metadata
         if is_dataclass(value):
-            check_values(value, where, key + ".", place)
+            check_values(value, where, key + ".", location)
             continue
         if not has_type(value, hints[entry.name]):
             expected = type_in_words(hints[entry.name])
@@ -112,15 +112,17 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def from_mapping(kind: type[Kind], data: Mapping[str, Any], where: str, place: str = "") -> Kind:
+def from_mapping(
+    schema: type[Schema], data: Mapping[str, Any], where: str, location: str = ""
+) -> Schema:
     """A dataclass from the values of a foreign config; keys that it does not have are ignored.
 
     Raises:
         SpectrimError: a value has another type or lies outside its range.
     """
-    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    part = kind(**{key: data[key] for key in known if key in data})
-    check_values(part, where, place=place)
+    known = [entry.name for entry in fields(schema)]  # type: ignore[arg-type]
+    part = schema(**{key: data[key] for key in known if key in data})
+    check_values(part, where, location=location)
     return part
 
 
@@ -166,8 +168,8 @@ def type_in_words(hint: Any) -> str:
         return "null"
     if origin in (tuple, list):
         count = f"{len(inner)} " if origin is tuple and Ellipsis not in inner else ""
-        kind = inner[0]
-        return f"a list of {count}{PLURALS.get(kind) or f'lists ({type_in_words(kind)})'}"
+        item = inner[0]
+        return f"a list of {count}{PLURALS.get(item) or f'lists ({type_in_words(item)})'}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "keys and values"
     return WORDS.get(hint) or f"keys and values ({getattr(hint, '__name__', hint)})"

@@ -13,7 +13,7 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "soundfile", "soxr")
 
 
 @cache
-def versions(*more: str) -> dict[str, str]:
+def package_versions(*more: str) -> dict[str, str]:
     """Versions of Spectrim, Python, its numerical packages and `more`, and the processor."""
     from ..version import __version__
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..audio.constants import MELS
 from ..common.splitmix import numbers, unit
-from .clip_bank import ClipBank, to_device
+from .clip_bank import ClipBank, copied_to
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Draws:
 
     def to(self, device: torch.device) -> Draws:
         """The same numbers on a device."""
-        return Draws(*(to_device(getattr(self, entry.name), device) for entry in fields(self)))
+        return Draws(*(copied_to(getattr(self, entry.name), device) for entry in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def clip_bank(
 
     def copy() -> None:
         if waiting:
-            chunks.append(to_device(torch.from_numpy(np.concatenate(waiting)), device))
+            chunks.append(copied_to(torch.from_numpy(np.concatenate(waiting)), device))
             waiting.clear()
 
     size = 0
@@ -86,9 +86,9 @@ def clip_bank(
     counts = torch.tensor(lengths, dtype=torch.long)
     return ClipBank(
         samples,
-        to_device(counts.cumsum(0) - counts, device),
-        to_device(counts, device),
-        None if positions is None else to_device(torch.from_numpy(positions), device),
+        copied_to(counts.cumsum(0) - counts, device),
+        copied_to(counts, device),
+        None if positions is None else copied_to(torch.from_numpy(positions), device),
         failures,
     )
 
@@ -109,7 +109,7 @@ def decoded(
     return pool.map(one, positions)
 
 
-def to_device(values: Tensor, device: torch.device) -> Tensor:
+def copied_to(values: Tensor, device: torch.device) -> Tensor:
     """Copy to a device; to a GPU from pinned memory, without waiting for the device."""
     if device.type != "cuda":
         return values.to(device)

@@ -17,7 +17,7 @@ from ..audio.constants import MELS
 from ..common.errors import SpectrimError
 from ..common.splitmix import numbers
 from .augment import Augmentation, Draws
-from .clip_bank import ClipBank, clip_bank, decoded, to_device
+from .clip_bank import ClipBank, clip_bank, copied_to, decoded
 
 ORDER, DRAWS = 0, 1  # streams of random numbers
 AHEAD = 2  # batches
@@ -45,8 +45,8 @@ class TrainBatch:
     bank: ClipBank
     draws: Draws
 
-    def parts(self, size: int | None) -> Iterator[TrainBatch]:
-        """Pieces of at most `size` clips, whose losses add up to the loss of the batch."""
+    def micro_batches(self, size: int | None) -> Iterator[TrainBatch]:
+        """Batches of at most `size` clips, whose losses add up to the loss of the batch."""
         size = size or len(self.positions)
         pieces = (values.split(size) for values in (self.positions, self.followers, self.weights))
         for positions, followers, weights in zip(*pieces, strict=True):
@@ -118,10 +118,10 @@ class TrainLoader:
         assert self.held is not None
         lengths = self.held.lengths.cpu().numpy()
         every = np.arange(self.count)
-        followers = to_device(
+        followers = copied_to(
             torch.from_numpy(self._followers(every, draws, lengths.__getitem__)), self.device
         )
-        positions = to_device(torch.from_numpy(order), self.device)
+        positions = copied_to(torch.from_numpy(order), self.device)
         draws = draws.to(self.device)
         for step in range(first, self.steps):
             mine, clips, counts = self._share(positions, step)
@@ -146,9 +146,9 @@ class TrainLoader:
             held = np.array(sorted(clip_of))
             chosen = (clip_of[position] for position in held)
             bank = clip_bank(chosen, self.device, held, self.subtract_mean)
-            positions = to_device(torch.from_numpy(mine), self.device)
+            positions = copied_to(torch.from_numpy(mine), self.device)
             weights = (bank.lengths[bank.rows(positions)] > 0) * (counts / clips)
-            after = to_device(torch.from_numpy(followers), self.device)
+            after = copied_to(torch.from_numpy(followers), self.device)
             return TrainBatch(positions, after, weights, clips, bank, on_device)
 
         with ThreadPoolExecutor(self.workers) as pool, ThreadPoolExecutor(1) as assembler:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..audio.channels import MIX, Channel, check_channel
-from ..audio.files import readable_suffixes
-from ..audio.formats import OTHER_SUFFIXES, undecodable
+from ..audio.encoded_files import readable_suffixes
+from ..audio.sound_formats import OTHER_SUFFIXES, undecodable
 from ..audio.sounds import refuse_other_places
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
 from ..common.files import save

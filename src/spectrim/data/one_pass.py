@@ -41,14 +41,14 @@ def decode_clips(
     tasks: dict[int, tuple[Future[list[np.ndarray | SpectrimError]], int]] = {}
     for positions in files.values():
         spans = [(clips[p].start or 0.0, clips[p].end_within(seconds)) for p in positions]
-        task = executor.submit(read_parts, clips[positions[0]].path, spans, rate)
+        task = executor.submit(read_spans, clips[positions[0]].path, spans, rate)
         tasks |= {position: (task, row) for row, position in enumerate(positions)}
     for position in range(len(clips)):
         task, row = tasks.pop(position)
         yield task.result()[row]
 
 
-def read_parts(
+def read_spans(
     path: Path, spans: Sequence[Span], rate: int = SAMPLE_RATE
 ) -> list[np.ndarray | SpectrimError]:
     """The parts of a file between starts and ends, in the order of `spans`.
@@ -56,14 +56,15 @@ def read_parts(
     One pass over the file if the parts cover most of it and it has the rate asked for. Otherwise
     each part is read on its own: a resampler at the edge of a part must not see its neighbour.
     """
-    parts: dict[int, np.ndarray] = {}
+    waveforms: dict[int, np.ndarray] = {}
     if len(spans) > 1 and _in_one_pass(path, spans, rate):
         try:
-            parts = dict(_cut(path, spans, rate))
+            waveforms = dict(_cut(path, spans, rate))
         except SpectrimError:
-            parts = {}  # a damaged file: some of its parts may still be readable
+            waveforms = {}  # a damaged file: some of its parts may still be readable
     return [
-        parts[row] if row in parts else _read(path, span, rate) for row, span in enumerate(spans)
+        waveforms[row] if row in waveforms else _read(path, span, rate)
+        for row, span in enumerate(spans)
     ]
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..audio.files import readable_suffixes
-from ..audio.formats import INSTALL, OTHER_SUFFIXES
+from ..audio.encoded_files import readable_suffixes
+from ..audio.sound_formats import INSTALL, OTHER_SUFFIXES
 from ..common.errors import SpectrimError, SpectrimNotice
 
 SHOWN = 4  # suffixes in a message
@@ -83,7 +83,9 @@ class _Listing:
             (self.unreadable, "folders that cannot be listed"),
             (self.loops, "links to folders that are listed already"),
         )
-        texts = [f"{len(paths)} {why} ({_kinds(paths)})" for paths, why in reasons if paths]
+        texts = [
+            f"{len(paths)} {why} ({_counts_of_suffixes(paths)})" for paths, why in reasons if paths
+        ]
         if not texts:
             return ""
         count = sum(len(paths) for paths, _ in reasons)
@@ -91,12 +93,12 @@ class _Listing:
         return f"{text} {INSTALL}." if self.others else text
 
 
-def _kinds(paths: Sequence[Path]) -> str:
+def _counts_of_suffixes(paths: Sequence[Path]) -> str:
     """Such as "2 .m4a, 1 .mp4, the first is a/b.m4a"."""
     counts = Counter(path.suffix.lower() for path in paths)
     common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
-    kinds = [f"{count} {suffix}" for suffix, count in common if suffix]
-    return ", ".join([*kinds, f"the first is {min(paths)}"])
+    texts = [f"{count} {suffix}" for suffix, count in common if suffix]
+    return ", ".join([*texts, f"the first is {min(paths)}"])
 
 
 def sound_files(folder: Path) -> list[Path]:

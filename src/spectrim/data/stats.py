@@ -48,7 +48,7 @@ class Stats:
     failures: list[tuple[int, str]]
 
 
-def measure(
+def measure_clips(
     clips: Sequence[Clip],
     seconds: float | None = None,
     workers: int = 2,

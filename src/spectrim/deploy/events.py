@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import SpectrimError
-from .thresholds import DEFAULT_THRESHOLD, Thresholds, class_thresholds, plain_thresholds
+from .read_thresholds import DEFAULT_THRESHOLD, Thresholds, class_thresholds, plain_thresholds
 
 TOLERANCE = 1e-6  # seconds; times have three decimals, but their differences do not
 

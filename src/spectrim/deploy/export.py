@@ -21,7 +21,7 @@ from ..common.files import save, save_json
 from ..models.build import macs
 from ..models.provenance import plan_record
 from ..models.transformer import SpectrogramTransformer
-from ..pruning.parts import declared, part_name
+from ..pruning.components import declared, part_name
 from ..pruning.reductions import REDUCTIONS
 from ..pruning.scores import SCORES
 from ..version import __version__
@@ -102,8 +102,10 @@ def write_onnx(
         raise SpectrimError(f"quantize is {quantize!r}.{nearest(str(quantize), QUANTIZATIONS)}")
     check_exportable(model)
     _needed()
-    kind = "none" if quantize is None else f"int8 {'dynamic' if feeds is None else 'static'}"
-    metadata = metadata_of(model, input, kind, name)
+    quantization = (
+        "none" if quantize is None else f"int8 {'dynamic' if feeds is None else 'static'}"
+    )
+    metadata = metadata_of(model, input, quantization, name)
     proto = _traced(graph(model).eval())
     if quantize is not None:
         from .quantize import quantized
@@ -161,15 +163,15 @@ def check_exportable(model: SpectrogramTransformer) -> None:
             "the clip. Use a shorter length instead: load the model with frames=... (--frames)."
         )
     for stage in model.plan.stages:
-        parts: dict[str, Any] = {"score": stage.rank, "reduction": stage.reduce}
-        for kind, part in parts.items():
-            exportable = True if part is None else declared(part, "exportable", True)
+        functions: dict[str, Any] = {"score": stage.rank, "reduction": stage.reduce}
+        for role, function in functions.items():
+            exportable = True if function is None else declared(function, "exportable", True)
             if exportable is not True:
                 reason = exportable or "its results differ between runtimes"
                 raise SpectrimError(
-                    f"the stage at {stage.at} uses the {kind} "
-                    f"{part_name(getattr(stage, kind))!r}, which cannot be exported, because "
-                    f"{reason}. Choose another {kind}."
+                    f"the stage at {stage.at} uses the {role} "
+                    f"{part_name(getattr(stage, role))!r}, which cannot be exported, because "
+                    f"{reason}. Choose another {role}."
                 )
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise SpectrimError(
@@ -188,7 +190,7 @@ def _traced(whole: FromFeatures) -> Any:
     """The module as an onnx.ModelProto."""
     plan = whole.model.plan
     names = {part_name(part) for s in plan.stages for part in (s.score, s.reduction)}
-    user_parts = sorted(names - {"none", *SCORES, *REDUCTIONS})
+    user_functions = sorted(names - {"none", *SCORES, *REDUCTIONS})
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     try:
@@ -209,20 +211,22 @@ def _traced(whole: FromFeatures) -> Any:
                 custom_translation_table=translations(),
             )
     except Exception as error:
-        raise export_error(error, user_parts) from error
+        raise export_error(error, user_functions) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
     assert program is not None
-    _check_free(program.model_proto, user_parts)
+    _check_free(program.model_proto, user_functions)
     return tidy(program.model_proto)
 
 
-def _check_free(proto: Any, user_parts: list[str]) -> None:
+def _check_free(proto: Any, user_functions: list[str]) -> None:
     """Refuse a graph of one batch size: code that reads the size as a number fixes it silently."""
     for entry in proto.graph.input:
         if not entry.type.tensor_type.shape.dim[0].dim_param:
-            culprit = f"your own code ({', '.join(user_parts)})" if user_parts else "the model"
+            culprit = (
+                f"your own code ({', '.join(user_functions)})" if user_functions else "the model"
+            )
             raise SpectrimError(
                 f"{culprit} fixes the batch to one size when traced. Use x.shape[0], not len(x)."
             )

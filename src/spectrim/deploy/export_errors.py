@@ -15,7 +15,7 @@ MISSING = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
 LINE = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
 
 
-def export_error(error: Exception, user_parts: Sequence[str]) -> SpectrimError:
+def export_error(error: Exception, user_functions: Sequence[str]) -> SpectrimError:
     """A sentence with the first cause of an error of `torch.onnx.export`, and where it lies.
 
     The exporter wraps each error several times, and only the innermost says what happened.
@@ -24,7 +24,7 @@ def export_error(error: Exception, user_parts: Sequence[str]) -> SpectrimError:
         user_parts: names of the plan's scores and reductions from outside Spectrim.
     """
     chain = list(_chain(error))
-    used = f" The plan uses your own code: {', '.join(user_parts)}." if user_parts else ""
+    used = f" The plan uses your own code: {', '.join(user_functions)}." if user_functions else ""
     if match := MISSING.search(" ".join(map(str, chain))):
         return SpectrimError(
             f"the model cannot be exported, because there is no ONNX function for {match[1]}."
@@ -34,7 +34,7 @@ def export_error(error: Exception, user_parts: Sequence[str]) -> SpectrimError:
     cause = chain[-1]
     # torch's own details follow "(unhinted".
     reason = first_line(cause).partition(" (unhinted")[0].strip().rstrip(".:")
-    file, line = _place(chain)
+    file, line = _innermost_frame(chain)
     if file is None:
         return SpectrimError(f"tracing the model for export failed: {reason}.")
     where = f"{file}, line {line}"
@@ -44,9 +44,9 @@ def export_error(error: Exception, user_parts: Sequence[str]) -> SpectrimError:
             "Choose another score or reduction."
         )
     return SpectrimError(
-        f"tracing the plan for export failed in your own code ({', '.join(user_parts)}; {where}): "
-        f"{reason}. Use tensor operations only, without branches on values and without .tolist() "
-        "or .item()."
+        f"tracing the plan for export failed in your own code ({', '.join(user_functions)}; "
+        f"{where}): {reason}. Use tensor operations only, without branches on values and without "
+        ".tolist() or .item()."
     )
 
 
@@ -57,7 +57,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _place(chain: Sequence[BaseException]) -> tuple[str | None, int]:
+def _innermost_frame(chain: Sequence[BaseException]) -> tuple[str | None, int]:
     """File and line that failed, outside of torch: the innermost that an error knows."""
     for error in reversed(chain):
         named = [(file, int(line)) for file, line, _ in LINE.findall(str(error))]
@@ -65,8 +65,8 @@ def _place(chain: Sequence[BaseException]) -> tuple[str | None, int]:
             (frame.filename, frame.lineno or 0)
             for frame in traceback.extract_tb(error.__traceback__)
         ]
-        for places in (named, passed):
-            inner = [place for place in places if _is_outside_torch(place[0])]
+        for frames in (named, passed):
+            inner = [frame for frame in frames if _is_outside_torch(frame[0])]
             if inner:
                 return inner[-1]
     return None, 0

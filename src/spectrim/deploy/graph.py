@@ -98,8 +98,8 @@ def keep_top_in_order(tokens: Tokens, scores: Tensor, count: int, context: Conte
     above, equal = scores > least, scores == least
     room = count - above.sum(1, keepdim=True)
     stays = above | (equal & (equal.long().cumsum(1) <= room))
-    place = torch.arange(tokens.count, device=scores.device)
-    keys = torch.where(stays, tokens.count - place, -1 - place)
+    index = torch.arange(tokens.count, device=scores.device)
+    keys = torch.where(stays, tokens.count - index, -1 - index)
     return tokens.take(keys.float().topk(count).indices)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..audio.windows import padded
 from ..common.errors import SpectrimError, first_line, missing_package, nearest
-from ..common.versions import RESULT_VERSION, versions
+from ..common.versions import RESULT_VERSION, package_versions
 from .onnx_metadata import metadata_from
 from .runner import Runner
 
@@ -127,7 +127,7 @@ class OnnxModel(Runner):
             "device": "cpu",
             "dtype": "float32" if self.quantization == "none" else self.quantization,
             "frames": self.metadata.frames,
-            "versions": versions(self.backend),
+            "versions": package_versions(self.backend),
             "format_version": RESULT_VERSION,
             "backend": self.backend,
         }

@@ -14,8 +14,8 @@ from ..audio.decode import Sound, as_sounds, sound_name
 from ..audio.windows import check_hop, windows
 from ..common.errors import SpectrimError
 from .events import EventRule
+from .read_thresholds import DEFAULT_THRESHOLD, Thresholds, class_thresholds
 from .runner import Runner
-from .thresholds import DEFAULT_THRESHOLD, Thresholds, class_thresholds
 from .windowed import Item, SoundOutput, outputs_by_sound
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ..data.batches import Batch, batches
 from ..data.clip import Clip
 from ..data.manifest import Manifest
 from ..metrics.intervals import Z95
-from ..models.builtin import builtin_names
+from ..models.builtin_models import builtin_names
 from ..models.config import ModelConfig
 from ..models.provenance import RESULT_VERSION, versions
 from ..models.transformer import SpectrogramTransformer
@@ -60,7 +60,7 @@ def check(
     rounds: int = 20,
     budget: float = TIMING_BUDGET,
     compile: bool = False,
-    steps: Steps = lambda kind, done: None,
+    steps: Steps = lambda label, done: None,
     report: Report = lambda section, result: None,
 ) -> dict[str, Any]:
     """Compare with transformers, prune by several scores and keep rates, recommend a plan.

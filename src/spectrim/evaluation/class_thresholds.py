@@ -14,9 +14,9 @@ from ..common.errors import SpectrimError
 from ..common.files import save, save_json
 from ..data.manifest import Manifest, targets_of
 from ..deploy.runner import Runner
+from ..metrics.choose_threshold import choose_threshold
 from ..metrics.classification import indicator
 from ..metrics.intervals import Interval
-from ..metrics.thresholds import choose_threshold
 from ..models.labels import audioset
 from .predict import growing_batches, refuse_not_finite
 

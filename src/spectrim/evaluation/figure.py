@@ -22,7 +22,7 @@ from matplotlib.text import Text
 NAMES = {"mAP": "mAP", "accuracy": "Accuracy (%)", "agreement": "Same top class as unpruned (%)"}
 
 
-def draw(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+def draw_sweep(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """Draw metric against GMACs into a PNG or PDF; for exported files against measured time.
 
     One panel per model and one line per method. Exported files share one panel, with one point per

@@ -19,7 +19,7 @@ def measure(
     name: str,
     manifest: Manifest,
     batch_size: int = BATCH_SIZE,
-    steps: Steps = lambda kind, done: None,
+    steps: Steps = lambda label, done: None,
 ) -> tuple[Measured, list[tuple[str, str]]]:
     """The metric of a model with its plan and of the unpruned model on the same clips.
 

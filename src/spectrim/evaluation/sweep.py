@@ -64,7 +64,7 @@ def sweep(
     rounds: int = 20,
     budget: float = TIMING_BUDGET,
     keeper: Keeper | None = None,
-    steps: Steps = lambda kind, done: None,
+    steps: Steps = lambda label, done: None,
 ) -> Sweep:
     """Evaluate and time variants; the others are compared with the first one.
 
@@ -93,7 +93,7 @@ def evaluate(
     *,
     batch_size: int = BATCH_SIZE,
     keeper: Keeper | None = None,
-    steps: Steps = lambda kind, done: None,
+    steps: Steps = lambda label, done: None,
 ) -> Sweep:
     """The sweep without times; see `sweep` for the arguments.
 
@@ -166,7 +166,7 @@ def with_times(
     rounds: int = 20,
     budget: float = TIMING_BUDGET,
     order: Sequence[int] | None = None,
-    steps: Steps = lambda kind, done: None,
+    steps: Steps = lambda label, done: None,
 ) -> Sweep:
     """A sweep with the times of its variants, as far as the budget goes.
 

@@ -20,7 +20,7 @@ from ..pruning.stage import Stage, check_keep_rate
 from ..training.read_recipe import read_recipe
 from ..training.recipe import PretrainRecipe, Recipe
 
-KINDS = ("baseline", "shelf", "tuned", "control")
+CONDITIONS = ("baseline", "shelf", "tuned", "control")
 
 
 @dataclass
@@ -55,7 +55,7 @@ class ExperimentFile:
         title, note: of the page; the note stands below its first paragraph.
         columns: by name.
         scores, keep_rates: of the pruned cells.
-        evidence: kinds of cells besides the baseline: "untuned" (the baseline pruned without
+        evidence: conditions of cells besides the baseline: "untuned" (the baseline pruned without
             training; stored as "shelf"), "tuned" (trained with the keep rate schedule), "control"
             (as tuned, without masks from where pruning would start, at keep rate 1.0).
         tuned: changes to the recipe in tuned and control cells.
@@ -84,7 +84,7 @@ class Cell:
 
     Attributes:
         name: such as "tuned/ast-esc10/attention-0.5/0"; the last part counts repetitions.
-        kind: "pretrain" or one of `KINDS`.
+        condition: "pretrain" or one of `CONDITIONS`.
         column: None for "pretrain".
         run: which repetition.
         recipe, changes: what `spectrim train` is given, `init` apart.
@@ -94,7 +94,7 @@ class Cell:
     """
 
     name: str
-    kind: str
+    condition: str
     column: str | None
     run: int
     recipe: str
@@ -157,12 +157,12 @@ def read_grid(path: Path) -> Experiment:
     except OmegaConfBaseException as error:
         text = first_line(error).rstrip("?")
         raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
-    # Finished cells are stored as "shelf", the kind's old name.
-    definition.evidence = ["shelf" if kind == "untuned" else kind for kind in definition.evidence]
+    # Finished cells are stored as "shelf", the old name of untuned cells.
+    definition.evidence = ["shelf" if name == "untuned" else name for name in definition.evidence]
     _check(path, definition)
     cells = _cells(definition)
 
-    def place(cell: Cell) -> int:
+    def position_in_order(cell: Cell) -> int:
         fits = (
             position
             for position, pattern in enumerate(definition.order)
@@ -170,7 +170,7 @@ def read_grid(path: Path) -> Experiment:
         )
         return next(fits, len(definition.order))
 
-    ordered = sorted(cells, key=place)  # a stable sort: cells of equal place keep their order
+    ordered = sorted(cells, key=position_in_order)  # stable: equal positions keep their order
     return Experiment(path, definition, tuple(ordered))
 
 
@@ -206,8 +206,8 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
 
 def _unknown_key(key: str) -> str:
     inside = key.split(".")[-1]
-    kind = Column if key.startswith("columns.") else ExperimentFile
-    return f"a grid has no key {key!r}.{nearest(inside, [part.name for part in fields(kind)])}"
+    schema = Column if key.startswith("columns.") else ExperimentFile
+    return f"a grid has no key {key!r}.{nearest(inside, [part.name for part in fields(schema)])}"
 
 
 def _check(path: Path, definition: ExperimentFile) -> None:
@@ -221,9 +221,11 @@ def _check(path: Path, definition: ExperimentFile) -> None:
     for score in definition.scores:
         if score not in SCORES and ":" not in score:
             raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")
-    for kind in definition.evidence:
-        if kind not in KINDS[1:]:
-            raise SpectrimError(f"{path}: evidence {kind!r}; expected untuned, tuned or control.")
+    for condition in definition.evidence:
+        if condition not in CONDITIONS[1:]:
+            raise SpectrimError(
+                f"{path}: evidence {condition!r}; expected untuned, tuned or control."
+            )
     for name, column in definition.columns.items():
         if column.pretrained and not definition.pretrain:
             raise SpectrimError(f"{path}: {name} is pretrained, and `pretrain` names no recipe.")

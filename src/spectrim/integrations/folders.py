@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..common.errors import SpectrimError
 from ..common.files import written_aside
+from ..models.has_recommendation import prunes
 from ..models.loading.to_hugging_face import ast_differences
-from ..models.recommended import prunes
 from ..pruning.saved_plans import Measured
 from .model_card import PLAIN_AST, SPECTRIM, TRANSFORMERS, CardFormat, save_card
 
@@ -29,9 +29,9 @@ def check_new_folder(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists() or folder.is_symlink():
-        kind = "holds files" if folder.is_dir() else "is a file"
+        obstacle = "holds files" if folder.is_dir() else "is a file"
         raise SpectrimError(
-            f"{folder} {kind}, and nothing was changed. Name a new folder, or delete it first."
+            f"{folder} {obstacle}, and nothing was changed. Name a new folder, or delete it first."
         )
 
 

@@ -28,12 +28,12 @@ from ..audio.channels import MIX, Channel
 from ..audio.sounds import Sound, sound_name
 from ..common.errors import SpectrimError, missing_package
 from ..deploy.events import EventRule
-from ..deploy.recordings.inputs import Recording
+from ..deploy.read_thresholds import DEFAULT_THRESHOLD, Thresholds
+from ..deploy.recordings.input_recordings import Recording
 from ..deploy.recordings.job import RecordingRows, rows_of_recordings
-from ..deploy.recordings.tables import EmbeddingTable, EventTable, Table, TagTable, WideTable
+from ..deploy.recordings.table_layouts import EmbeddingTable, EventTable, Table, TagTable, WideTable
 from ..deploy.runner import Runner
 from ..deploy.tag import event_hop, hop_samples
-from ..deploy.thresholds import DEFAULT_THRESHOLD, Thresholds
 
 try:
     import pyarrow

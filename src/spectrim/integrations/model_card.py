@@ -10,7 +10,7 @@ from ..common.files import save_text
 from ..common.markdown import table
 from ..common.text import printable, significant
 from ..models.build import macs
-from ..models.recommended import prunes
+from ..models.has_recommendation import prunes
 from ..pruning.plan import Plan
 from ..pruning.saved_plans import Measured
 

@@ -23,9 +23,9 @@ try:
 except ImportError as error:
     raise missing_package("--engine ray", "ray[data]", "ray") from error
 
-from ..deploy.recordings.inputs import Recording
+from ..deploy.recordings.input_recordings import Recording
 from ..deploy.recordings.job import RecordingRows, Watcher
-from ..deploy.recordings.tables import FAILED, Column, Row, Table
+from ..deploy.recordings.table_layouts import FAILED, Row, Table, TableColumn
 from ..deploy.runner import Runner
 from .map_batches import RecordingBatches
 from .ray_cluster import KEPT, connected, explained, placement_of
@@ -268,7 +268,7 @@ def _tasks(recordings: Sequence[Recording]) -> list[pyarrow.Table]:
 
 
 def _results(
-    batch: pyarrow.Table, recordings: Sequence[Recording], columns: Sequence[Column]
+    batch: pyarrow.Table, recordings: Sequence[Recording], columns: Sequence[TableColumn]
 ) -> Iterator[RecordingRows]:
     """The rows of each recording in a batch of workers."""
     for note in filter(None, batch.column(NOTES).to_pylist()):
@@ -283,14 +283,14 @@ def _results(
         yield RecordingRows(recordings[number], cells, seconds, errors[0] if errors else None)
 
 
-def _restored(row: Row, columns: Sequence[Column]) -> Row:
+def _restored(row: Row, columns: Sequence[TableColumn]) -> Row:
     """The cells of a row as a table makes them, from Python's numbers, which have 64 bits."""
     cells: Row = {}
     for column in columns:
         value = row[column.name]
         if value is None:
             continue
-        if column.kind == "float32":
+        if column.dtype == "float32":
             value = np.asarray(value, np.float32) if column.width else np.float32(value)
         cells[column.name] = value
     return cells

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..audio.filterbank import fit
+from ..audio.filterbank import fit_to_frames
 from ..common.errors import SpectrimError
 from ..common.files import save_text
 from ..deploy.export import write_onnx
@@ -46,7 +46,7 @@ class FromDecibels(FromFeatures):
         features = features.transpose(1, 2)
         behind = features.new_zeros(features.shape[0], frames, features.shape[2])
         features = torch.cat([features, behind], 1)[:, :frames]
-        features, valid = fit(features, valid, frames, padding)
+        features, valid = fit_to_frames(features, valid, frames, padding)
         probabilities, _, _ = super().forward(self.model.normalise(features), valid)
         return probabilities
 

@@ -22,9 +22,9 @@ class Estimate:
     value: np.ndarray
     error: np.ndarray
 
-    def plain(self, *at: int) -> dict[str, float | None]:
+    def plain(self, *index: int) -> dict[str, float | None]:
         """One entry as {"value", "error"}; None where undefined."""
-        return {"value": plain(self.value[at]), "error": plain(self.error[at])}
+        return {"value": plain(self.value[index]), "error": plain(self.error[index])}
 
 
 def plain(number: float | np.floating | np.ndarray) -> float | None:

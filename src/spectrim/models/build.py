@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..common.errors import SpectrimError, SpectrimNotice
+from ..pruning.components import part_name
 from ..pruning.cost import Shape
 from ..pruning.cost import macs as macs_of
-from ..pruning.parts import part_name
 from ..pruning.plan import Plan, paper_plan
 from ..pruning.reductions import Reduction
 from ..pruning.scores import Score

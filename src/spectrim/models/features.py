@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..audio.channels import MIX, Channel
 from ..audio.decode import Sound, as_sounds, blocks, check_length, sound_name
-from ..audio.filterbank import fit
+from ..audio.filterbank import fit_to_frames
 from ..audio.log_mel import LogMel
 from ..audio.windows import padded
 from ..common.errors import SpectrimError
@@ -74,7 +74,7 @@ class FeatureExtraction:
         frames = self.config.frames
         if self.lengths:  # not while a graph is exported, where the number of samples is open
             frames = self.length_for(self.config.audio.num_frames(waveforms.shape[1]))
-        features, valid = fit(features, valid, frames, self.config.padding)
+        features, valid = fit_to_frames(features, valid, frames, self.config.padding)
         return self.normalise(features), valid
 
     def _beginning(self, sound: Sound, channel: Channel) -> np.ndarray:

@@ -16,10 +16,10 @@ def sine_cosine(grid: PatchGrid, width: int, num_prefix_tokens: int) -> Tensor:
     by sines and cosines of wavelengths up to 10000. New models use this table; saved and
     converted models keep the one that they store. (Spectrim 0.1 swapped the halves.)
     """
-    place = grid.locate(torch.arange(grid.count)).double()
+    position = grid.locate(torch.arange(grid.count)).double()
     quarter = width // 4
     rate = 10000.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
-    angles = [place[:, axis, None] * rate for axis in (1, 0)]
+    angles = [position[:, axis, None] * rate for axis in (1, 0)]
     table = torch.cat([wave for a in angles for wave in (a.sin(), a.cos())], 1)
     return nn.functional.pad(table, (0, width - table.shape[1], num_prefix_tokens, 0)).float()[None]
 

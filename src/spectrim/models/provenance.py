@@ -10,17 +10,17 @@ from typing import Any
 import torch
 
 from ..common.versions import RESULT_VERSION as RESULT_VERSION
+from ..common.versions import package_versions
 from ..common.versions import processor as processor
-from ..common.versions import versions as versions_of_packages
-from ..pruning.parts import part_name
+from ..pruning.components import part_name
 from ..pruning.plan import Plan
 from ..pruning.saved_plans import PLAN_VERSION
 from .transformer import SpectrogramTransformer
 
 
 def versions(*more: str) -> dict[str, str]:
-    """As `common.versions.versions`, plus the names of the GPUs if this process uses CUDA."""
-    packages = versions_of_packages(*more)
+    """As `package_versions`, plus the names of the GPUs if this process uses CUDA."""
+    packages = package_versions(*more)
     if not torch.cuda.is_initialized():
         return packages
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

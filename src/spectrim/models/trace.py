@@ -75,7 +75,7 @@ class Trace:
         return self
 
 
-def record(plan: Plan, grid: PatchGrid, score: str | Score | None) -> Trace:
+def new_trace(plan: Plan, grid: PatchGrid, score: str | Score | None) -> Trace:
     """An empty trace for a plan; `score` as in `SpectrogramTransformer.trace`."""
     if score is None:
         for stage in plan.stages:

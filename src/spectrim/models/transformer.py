@@ -23,12 +23,12 @@ from .block import Block
 from .compiled import CompiledForward, compiled_forward
 from .config import ModelConfig
 from .features import FeatureExtraction, checked_valid
+from .has_recommendation import Recommended, check_blocks
 from .layers import head_norm, initialise, layer_norm
 from .lengths import Lengths
 from .loading.native import save_native
 from .normalise import Normalise
-from .recommended import Recommended, check_blocks
-from .trace import Trace, record
+from .trace import Trace, new_trace
 
 Watch = Callable[[Tokens, Context, Stage | None, Tokens], None]
 """Called at the input and in each block: tokens before the stage, context, stage, tokens after."""
@@ -154,7 +154,7 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
         """
         if (model := self._of_features(features)) is not self:
             return model.trace(features, valid, score, keep, keep_after)
-        trace = record(self.plan, self.grid, score)
+        trace = new_trace(self.plan, self.grid, score)
         tokens = self.encode(
             features,
             valid,

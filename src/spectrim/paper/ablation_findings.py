@@ -30,7 +30,7 @@ def high_hurts_more(material: Material) -> Finding:
                     f"{change(mean[f'loss_{which}'])}"
                     for which, name in (("high", "H"), ("low", "L"))
                 ),
-                _losses(row["family"], COUNTERPART[material.kind(row["data"])], ("high", "low")),
+                _losses(row["family"], COUNTERPART[material.domain(row["data"])], ("high", "low")),
                 difference["value"],
                 difference["error"],
             )
@@ -87,7 +87,7 @@ def low_matters(material: Material) -> Finding:
     cases = []
     for row in material.contrasts():
         low = row["mean"]["loss_low"]
-        published = _losses(row["family"], COUNTERPART[material.kind(row["data"])], ("low",))
+        published = _losses(row["family"], COUNTERPART[material.domain(row["data"])], ("low",))
         name = f"{row['model']}, {row['data']}"
         cases.append(Case(name, f"{change(low)}", published, low["value"], low["error"]))
     return Finding(
@@ -104,11 +104,11 @@ def general_more_than_speech(material: Material) -> Finding:
     cases = []
     rows = material.contrasts()
     for one, other in product(rows, rows):
-        kinds = (material.kind(one["data"]), material.kind(other["data"]))
-        if kinds != ("general", "speech") or one["family"] != other["family"]:
+        domains = (material.domain(one["data"]), material.domain(other["data"]))
+        if domains != ("general", "speech") or one["family"] != other["family"]:
             continue
         general, speech = one["mean"]["loss_low"], other["mean"]["loss_low"]
-        published = [paper_loss(one["family"], COUNTERPART[kind], "low") for kind in kinds]
+        published = [paper_loss(one["family"], COUNTERPART[domain], "low") for domain in domains]
         cases.append(
             Case(
                 f"{one['family']}: {one['data']} against {other['data']}",
@@ -140,7 +140,7 @@ def audiomae_more_robust(material: Material) -> Finding:
     cases = []
     for (mae, ast), (which, name) in product(_pairs(material), (("low", "L"), ("high", "H"))):
         ours = [row["mean"][f"loss_{which}"] for row in (ast, mae)]
-        data = COUNTERPART[material.kind(mae["data"])]
+        data = COUNTERPART[material.domain(mae["data"])]
         published = [paper_loss(family, data, which) for family in ("AST", "AudioMAE")]
         cases.append(
             Case(
@@ -156,7 +156,7 @@ def audiomae_more_robust(material: Material) -> Finding:
         "AudioMAE is more robust than AST to losing either",
         "Points that AST loses, less those that AudioMAE loses, mean over the blocks. The errors "
         "of two models on the same clips are joined as if independent: rather too large than too "
-        "small. The paper's own table has exceptions (H on SPC-2, from block 5 on).",
+        "small. The paper's own table has exceptions (H on SPC-2, dropped after 5 or more blocks).",
         cases,
         "it takes an AudioMAE and an AST on the same data.",
     )

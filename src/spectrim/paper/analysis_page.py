@@ -51,16 +51,16 @@ def write(analysis: Path, ablation: Path, page: Path, speech: frozenset[str]) ->
     material = Material(
         read_json(analysis / "results.json"), read_json(ablation / "ablation.json"), speech
     )
-    check(material)
+    check_same_clips(material)
     beside = make_folder(page.with_suffix(""))
-    results = findings(material)
+    results = all_findings(material)
     save_tables(beside, material, results)
     captions = save_figures(beside, analysis, ablation)
     command = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *sys.argv[1:]])
     save_text(page, text_of(material, results, captions, command, page.stem))
 
 
-def findings(material: Material) -> list[Finding]:
+def all_findings(material: Material) -> list[Finding]:
     """All of them, in the order of the page."""
     return [
         losses.high_hurts_more(material),
@@ -73,11 +73,11 @@ def findings(material: Material) -> list[Finding]:
         attention.padding(material),
         attention.deep_tau(material),
         attention.tau_grows(material),
-        attention.received(material),
+        attention.receives_attention(material),
     ]
 
 
-def check(material: Material) -> None:
+def check_same_clips(material: Material) -> None:
     """Both must have run the same models on the same clips.
 
     Raises:
@@ -119,7 +119,7 @@ def text_of(
         table(
             [
                 [row["model"], checkpoints[row["model"]], row["family"], row["data"],
-                 material.kind(row["data"]), str(row["clips"]), row["metric"], points(row)]
+                 material.domain(row["data"]), str(row["clips"]), row["metric"], points(row)]
                 for row in runs
             ],
             ["model", "checkpoint", "family", "data", "kind", "clips", "metric", "unpruned, %"],
@@ -134,8 +134,9 @@ def text_of(
         "say nothing about other training runs of the same model. The paper's numbers are those "
         "of ESC-50 beside general audio, of Speech Commands (SPC-2) beside speech, from "
         f"models of 86 million parameters. Pruned at keep rate {rate:g} in three blocks, without "
-        "training with pruning; blocks count from 1. K-means sorts the patches by their mean into "
-        "C1 (the quietest) to C5: L, low intensity, is C1 and C2; H, high, C4 and C5.",
+        "training with pruning. Blocks count from 0; the paper counts from 1. K-means sorts the "
+        "patches by their mean into C1 (the quietest) to C5: L, low intensity, is C1 and C2; H, "
+        "high, C4 and C5.",
         "## In short",
         table([[one.title, one.verdict] for one in results], ["finding", "here"]),
     ]  # fmt: skip
@@ -152,7 +153,7 @@ def text_of(
         "Three findings are about models trained with pruning (Table I), which this analysis does "
         "not look at: that attention ranks at least as well as intensity and variation at low "
         "keep rates, that 30 to 40 % fewer MACs cost less than a point, and that AudioMAE is more "
-        "sensitive than AST to low keep rates. [Table I in miniature](miniature.md) does.",
+        "sensitive than AST to low keep rates. [Table I in miniature](miniature/README.md) does.",
         *_left_out(material),
         "## Tables",
         f"Beside the figures in [{folder}/]({folder}): `findings.json` (every case above), "

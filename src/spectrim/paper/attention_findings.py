@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from ..assets.published import paper_file
@@ -31,7 +31,9 @@ def audiomae_keeps_low(material: Material) -> Finding:
             continue
         which = "" if row["patches"] == "all" else ", without padding"
         paper = (
-            "about 1.9 (ESC-50, AS-20K)" if material.kind(row["data"]) == "general" else "not given"
+            "about 1.9 (ESC-50, AS-20K)"
+            if material.domain(row["data"]) == "general"
+            else "not given"
         )
         name = f"{row['of']} / {row['to']}, {row['data']}{which}"
         ours = with_error(row["value"], row["error"])
@@ -133,17 +135,17 @@ def deep_tau(material: Material) -> Finding:
             continue
         low = min(deep, key=lambda entry: entry["value"])
         published = _published_tau(material, row, statistic)
-        kind = _definition(definition) + ", without padding" * (patches == "sound")
+        label = _definition(definition) + ", without padding" * (patches == "sound")
         lowest = min(published[len(published) // 2 :])
-        theirs = f"{lowest:.2f} ({COUNTERPART[material.kind(row['data'])]})"
+        theirs = f"{lowest:.2f} ({COUNTERPART[material.domain(row['data'])]})"
         cases.append(
             Case(
-                f"{row['model']}, {row['data']}, {_name(statistic)}, {kind}",
-                f"lowest {with_error(low['value'], low['error'])} (block {low['block'] + 1})",
+                f"{row['model']}, {row['data']}, {_name(statistic)}, {label}",
+                f"lowest {with_error(low['value'], low['error'])} ({_both_counts([low['block']])})",
                 f"lowest {theirs}" if definition == "paper" else "not given",
                 low["value"],
                 low["error"],
-                kind,
+                label,
             )
         )
     return Finding(
@@ -177,7 +179,7 @@ def tau_grows(material: Material) -> Finding:
             Case(
                 f"{row['model']}, {row['data']}, {_name(statistic)}, {_definition(definition)}",
                 " to ".join(with_error(part["value"], part["error"]) for part in (early, late)),
-                f"{theirs} ({COUNTERPART[material.kind(row['data'])]})"
+                f"{theirs} ({COUNTERPART[material.domain(row['data'])]})"
                 if definition == "paper"
                 else "not given",
                 more["value"],
@@ -204,7 +206,7 @@ def _curve(row: Row, statistic: str, definition: str, patches: str) -> list[Row]
 
 
 def _published_tau(material: Material, row: Row, statistic: str) -> list[float]:
-    data = COUNTERPART[material.kind(row["data"])]
+    data = COUNTERPART[material.domain(row["data"])]
     return paper_file("figure4")["tau"][row["family"]][statistic][data]
 
 
@@ -216,7 +218,7 @@ def _definition(name: str) -> str:
     return {"paper": "the paper's tau", "tau-b": "tau-b"}[name]
 
 
-def received(material: Material) -> Finding:
+def receives_attention(material: Material) -> Finding:
     """See its title."""
     cases = []
     for row in material.analysis["rows"]:
@@ -227,11 +229,10 @@ def received(material: Material) -> Finding:
         logs = [math.log(entry["ratio"]) for entry in known]
         errors = [entry["ratio_error"] and entry["ratio_error"] / entry["ratio"] for entry in known]
         worst = at_worst(errors)
-        blocks = ", ".join(str(entry["block"] + 1) for entry in known)
         cases.append(
             Case(
                 f"{row['model']}, {row['data']}, by {row['score']}",
-                f"{', '.join(ratios)} (blocks {blocks})",
+                f"{', '.join(ratios)} ({_both_counts([entry['block'] for entry in known])})",
                 "not given",
                 sum(logs) / len(logs),
                 None if worst is None else worst / len(known),
@@ -247,3 +248,10 @@ def received(material: Material) -> Finding:
         cases,
         "nothing was ranked by intensity or variation.",
     )
+
+
+def _both_counts(blocks: Sequence[int]) -> str:
+    """Blocks counted from 0 and as the paper counts them, such as "block 3, the paper's 4"."""
+    ours = ", ".join(map(str, blocks))
+    papers = ", ".join(str(block + 1) for block in blocks)
+    return f"{'block' if len(blocks) == 1 else 'blocks'} {ours}, the paper's {papers}"

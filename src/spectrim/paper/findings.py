@@ -145,7 +145,7 @@ class Material:
     ablation: Row
     speech: frozenset[str]
 
-    def kind(self, data: str) -> str:
+    def domain(self, data: str) -> str:
         """Speech or general."""
         return "speech" if data in self.speech else "general"
 

@@ -9,12 +9,12 @@ from typing import Any
 from ..common.files import save
 from ..common.palette import score_styles
 from ..experiments.definition import Experiment
-from ..experiments.pooled import Entry
+from ..experiments.grid_numbers import Entry
 
-KINDS = {"shelf": "without fine-tuning", "tuned": "fine-tuned"}
+CONDITIONS = {"shelf": "without fine-tuning", "tuned": "fine-tuned"}
 
 
-def draw(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
+def draw_table1(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
     """Metric against GMACs, a panel a column, a colour a score, filled where fine-tuned.
 
     Fine-tuned figures are of the repetitions that have a control, so that the eye compares alike.
@@ -39,24 +39,24 @@ def draw(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
         panel.set_axis_off()
     for panel, name in zip(axes.flat, names, strict=False):
         column_entries: list[Entry] = [e for e in entries if e.column == name]
-        for kind, style in (("shelf", "--"), ("tuned", "-")):
+        for condition, style in (("shelf", "--"), ("tuned", "-")):
             for score in grid.definition.scores:
                 points = sorted((e.gmacs, e.paired, e.paired_error) for e in column_entries
-                                if (e.kind, e.score) == (kind, score))  # fmt: skip
+                                if (e.condition, e.score) == (condition, score))  # fmt: skip
                 if points:
                     colour, marker = styles[score]
                     x, y, error = zip(*points, strict=True)
                     panel.errorbar(
                         x, y, error, color=colour, linestyle=style, marker=marker,
                         markersize=3.5, linewidth=1.2, elinewidth=0.7,
-                        fillstyle="full" if kind == "tuned" else "none",
-                        label=f"{score}, {KINDS[kind]}",
+                        fillstyle="full" if condition == "tuned" else "none",
+                        label=f"{score}, {CONDITIONS[condition]}",
                     )  # fmt: skip
-        for kind, symbol in (("baseline", "k*"), ("control", "kD")):
+        for condition, symbol in (("baseline", "k*"), ("control", "kD")):
             for e in column_entries:
-                if e.kind == kind:
+                if e.condition == condition:
                     panel.errorbar(e.gmacs, e.value, e.error, fmt=symbol, markersize=6,
-                                   elinewidth=0.7, label=kind)  # fmt: skip
+                                   elinewidth=0.7, label=condition)  # fmt: skip
         column: Any = grid.definition.columns[name]
         panel.set_ylabel(column_entries[0].metric, fontsize=8)
         panel.set_title(f"{column.model}, {column.task}", fontsize=9)

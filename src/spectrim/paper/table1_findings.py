@@ -9,7 +9,7 @@ from ..assets.published import paper_numbers
 from ..common.markdown import table
 from ..common.text import with_error
 from ..experiments.definition import Experiment
-from ..experiments.pooled import Entry, Numbers
+from ..experiments.grid_numbers import Entry, Numbers
 from ..metrics.pooled import Gap, mean_of
 from ..pruning.defaults import PAPER_SCORES
 from .findings import VERDICTS, Case, Finding, case_of, verdict
@@ -34,18 +34,18 @@ TESTS = {
 def findings(grid: Experiment, numbers: Numbers) -> list[Finding]:
     """Each finding with fine-tuned cells and with cells without fine-tuning as evidence."""
     cases = {
-        (title, kind): list(cases_of(grid, numbers, kind))
+        (title, condition): list(cases_of(grid, numbers, condition))
         for titles, cases_of in CASES
         for title in titles
-        for kind in EVIDENCE
+        for condition in EVIDENCE
     }
     return [
         Finding(
-            title, test, [case for name, case in cases[title, kind] if name == title],
-            "no such cells yet", EVIDENCE[kind],
+            title, test, [case for name, case in cases[title, condition] if name == title],
+            "no such cells yet", EVIDENCE[condition],
         )
         for title, test in TESTS.items()
-        for kind in EVIDENCE
+        for condition in EVIDENCE
     ]  # fmt: skip
 
 
@@ -106,43 +106,47 @@ def summary(findings: Iterable[Finding]) -> str:
     return table(rows, header)
 
 
-def _attention(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[tuple[str, Case]]:
+def _attention(grid: Experiment, numbers: Numbers, condition: str) -> Iterator[tuple[str, Case]]:
     for entry in numbers.entries:
-        if (entry.kind, entry.score) != (kind, "attention") or entry.keep_rate not in LOW:
+        if (entry.condition, entry.score) != (condition, "attention") or entry.keep_rate not in LOW:
             continue
-        paper = _paper(grid, entry.column, kind)
+        paper = _paper(grid, entry.column, condition)
         for other in PAPER_SCORES[1:]:
-            against = numbers.get(entry.column, kind, other, entry.keep_rate)
+            against = numbers.get(entry.column, condition, other, entry.keep_rate)
             if against is not None and (gap := numbers.gap(entry, against)):
                 name = f"{entry.column} at {entry.keep_rate}, over {other}"
                 theirs = _less(paper, ("attention", entry.keep_rate), (other, entry.keep_rate))
                 yield ATTENTION, case_of(name, entry.column, gap, theirs)
 
 
-def _within_a_point(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[tuple[str, Case]]:
+def _within_a_point(
+    grid: Experiment, numbers: Numbers, condition: str
+) -> Iterator[tuple[str, Case]]:
     for entry in numbers.entries:
         full = numbers.get(entry.column, "baseline", None, 1.0)
         gap = numbers.from_reference(entry)
-        if entry.kind != kind or full is None or gap is None:
+        if entry.condition != condition or full is None or gap is None:
             continue
         saved = 1 - entry.gmacs / full.gmacs
         if SAVED[0] - 0.005 <= saved <= SAVED[1] + 0.005:
             name = f"{entry.column} by {entry.score} at {entry.keep_rate}, plus one point"
             more = Gap(gap.value + 0.01, gap.error, gap.draws + 0.01)
-            paper = _paper(grid, entry.column, kind)
+            paper = _paper(grid, entry.column, condition)
             theirs = _less(paper, (entry.score, entry.keep_rate), (None, 1.0))
             theirs = None if theirs is None else theirs + 0.01
             finding = POINT if entry.score == "attention" else POINT_TOO
             yield finding, case_of(name, entry.column, more, theirs)
 
 
-def _sensitivity(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[tuple[str, Case]]:
-    for ast, mae in _ast_and_audiomae(grid, numbers, kind):
+def _sensitivity(grid: Experiment, numbers: Numbers, condition: str) -> Iterator[tuple[str, Case]]:
+    for ast, mae in _ast_and_audiomae(grid, numbers, condition):
         if gap := numbers.gap_of_differences(ast, mae):
             task = grid.definition.columns[ast.column].task
             name = f"{task} by {ast.score} at {ast.keep_rate}"
             setting = ast.score, ast.keep_rate
-            losses = [_less(_paper(grid, e.column, kind), setting, (None, 1.0)) for e in (ast, mae)]
+            losses = [
+                _less(_paper(grid, e.column, condition), setting, (None, 1.0)) for e in (ast, mae)
+            ]
             one, other = losses
             theirs = None if one is None or other is None else one - other
             finding = SENSITIVE if ast.score == "attention" else SENSITIVE_TOO
@@ -152,9 +156,9 @@ def _sensitivity(grid: Experiment, numbers: Numbers, kind: str) -> Iterator[tupl
 Setting = tuple[str | None, float]  # score and keep rate
 
 
-def _paper(grid: Experiment, column: str, kind: str) -> dict[Setting, float]:
+def _paper(grid: Experiment, column: str, condition: str) -> dict[Setting, float]:
     """The paper's percentages of a column; it has fine-tuned ones alone."""
-    return paper_numbers(grid.definition.columns[column].paper) if kind == "tuned" else {}
+    return paper_numbers(grid.definition.columns[column].paper) if condition == "tuned" else {}
 
 
 def _less(paper: dict[Setting, float], one: Setting, other: Setting) -> float | None:
@@ -164,16 +168,20 @@ def _less(paper: dict[Setting, float], one: Setting, other: Setting) -> float | 
 
 
 def _ast_and_audiomae(
-    grid: Experiment, numbers: Numbers, kind: str
+    grid: Experiment, numbers: Numbers, condition: str
 ) -> Iterator[tuple[Entry, Entry]]:
     """AST's and AudioMAE's figures on one task, at low keep rates."""
     columns = grid.definition.columns
     for ast in numbers.entries:
         task = columns[ast.column].task
-        if ast.kind != kind or columns[ast.column].model != "AST" or ast.keep_rate not in LOW:
+        if (
+            ast.condition != condition
+            or columns[ast.column].model != "AST"
+            or ast.keep_rate not in LOW
+        ):
             continue
         for name, column in columns.items():
-            mae = numbers.get(name, kind, ast.score, ast.keep_rate)
+            mae = numbers.get(name, condition, ast.score, ast.keep_rate)
             if (column.model, column.task) == ("AudioMAE", task) and mae is not None:
                 yield ast, mae
 

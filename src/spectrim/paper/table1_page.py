@@ -9,12 +9,12 @@ from ..assets.published import paper_numbers
 from ..common.errors import SpectrimError
 from ..common.files import save_json, save_text
 from ..common.markdown import table
-from ..common.paths import FOLDER, PROBLEMS, SPECIAL, kind_at
+from ..common.paths import FOLDER, PROBLEMS, SPECIAL, file_type
 from ..common.text import significant, with_error
 from ..experiments.definition import Experiment
-from ..experiments.pooled import Entry, Numbers, reference_of
-from ..experiments.results import ResultFolder
-from .table1_figure import draw
+from ..experiments.grid_numbers import Entry, Numbers, reference_condition
+from ..experiments.result_folder import ResultFolder
+from .table1_figure import draw_table1
 from .table1_findings import answers, findings, records, summary
 from .table1_provenance import provenance, provenance_text
 
@@ -58,8 +58,11 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
     Raises:
         SpectrimError: no cell is finished, or the page cannot be written there.
     """
-    if (kind := kind_at(page)) in (FOLDER, SPECIAL):  # before the figure beside it is written
-        raise SpectrimError(f"cannot write {page}: it {PROBLEMS[kind]}. Name another file.")
+    if (page_type := file_type(page)) in (
+        FOLDER,
+        SPECIAL,
+    ):  # before the figure beside it is written
+        raise SpectrimError(f"cannot write {page}: it {PROBLEMS[page_type]}. Name another file.")
     results = ResultFolder(folder)
     if not any(results.result(cell) for cell in grid.cells):
         raise SpectrimError(
@@ -70,7 +73,7 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
     # Beside a README the files are named after the grid: results/miniature/miniature.png.
     stem = grid.path.stem if page.stem == "README" else page.stem
     figure, data = page.with_name(f"{stem}.png"), page.with_name(f"{stem}.json")
-    is_drawn = draw(grid, entries, figure)
+    is_drawn = draw_table1(grid, entries, figure)
     tested = findings(grid, numbers)
     runs = provenance(grid, results)
     missing = [cell.name for cell in grid.cells if results.result(cell) is None]
@@ -103,8 +106,8 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
 
 def _under_figure(entries: Sequence[Entry]) -> list[str]:
     """A caption where lines of the figure rest on different repetitions."""
-    paired = {e.difference_runs for e in entries if e.kind == "tuned" and e.difference_runs}
-    others = {e.runs for e in entries if e.kind in ("baseline", "shelf")}
+    paired = {e.difference_runs for e in entries if e.condition == "tuned" and e.difference_runs}
+    others = {e.runs for e in entries if e.condition in ("baseline", "shelf")}
     if not paired or paired == others:
         return []
     return [
@@ -116,7 +119,7 @@ def _under_figure(entries: Sequence[Entry]) -> list[str]:
 
 def _head(grid: Experiment, missing: int, entries: Sequence[Entry]) -> str:
     reference = "the baseline"
-    if reference_of(grid, "tuned") == "control":
+    if reference_condition(grid, "tuned") == "control":
         reference = (
             "the *control*, trained for as long without pruning (and, like the pruned models, "
             "without SpecAugment once pruning starts)"
@@ -148,13 +151,13 @@ the difference of two values in a table.
 def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
     column = grid.definition.columns[name]
     paper = paper_numbers(column.paper)
-    by_key = {(e.kind, e.score, e.keep_rate): e for e in entries}
+    by_key = {(e.condition, e.score, e.keep_rate): e for e in entries}
     lines = [f"## {column.model}, {column.task}\n"]
-    for kind, label in (
+    for condition, label in (
         ("baseline", "Unpruned"),
         ("control", "Control, trained at keep rate 1.0"),
     ):
-        if entry := by_key.get((kind, None, 1.0)):
+        if entry := by_key.get((condition, None, 1.0)):
             lines.append(
                 f"{label}: **{_percent(entry)}** ({entry.metric}, last epoch; epoch chosen on "
                 f"{SPLITS[entry.chosen_on]}: {entry.chosen * 100:.1f}; "

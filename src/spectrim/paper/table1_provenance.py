@@ -8,9 +8,9 @@ from typing import Any
 
 from ..common.markdown import table
 from ..experiments.definition import Cell, Experiment
-from ..experiments.results import ResultFolder
+from ..experiments.result_folder import ResultFolder
 from ..models.provenance import machine_of
-from .table1_figure import KINDS
+from .table1_figure import CONDITIONS
 
 
 def provenance(grid: Experiment, results: ResultFolder) -> dict[str, Any]:
@@ -88,12 +88,12 @@ def _header(grid: Experiment) -> list[str]:
 
 
 def _progress(grid: Experiment, results: ResultFolder) -> str:
-    """A table: a row per kind of cell, a column per repetition."""
+    """A table: a row per condition, a column per repetition."""
     rows = []
-    for kind in dict.fromkeys(cell.kind for cell in grid.cells):
-        row = [KINDS.get(kind, kind)]
+    for condition in dict.fromkeys(cell.condition for cell in grid.cells):
+        row = [CONDITIONS.get(condition, condition)]
         for run in _repetitions(grid):
-            cells = [cell for cell in grid.cells if (cell.kind, cell.run) == (kind, run)]
+            cells = [cell for cell in grid.cells if (cell.condition, cell.run) == (condition, run)]
             done = sum(results.result(cell) is not None for cell in cells)
             row.append(f"{done} of {len(cells)}")
         rows.append(row)
@@ -108,16 +108,16 @@ def _missing(grid: Experiment, results: ResultFolder) -> str:
         for run in _repetitions(grid):
             cells = [cell for cell in grid.cells if (cell.column, cell.run) == (column, run)]
             missing = [cell for cell in cells if results.result(cell) is None]
-            row.append("all" if missing == cells and cells else _kinds(missing))
+            row.append("all" if missing == cells and cells else _conditions_of(missing))
         if any(row):
             rows.append([column or "pretrain", *row])
     return table(rows, _header(grid)) if rows else ""
 
 
-def _kinds(cells: Sequence[Cell]) -> str:
+def _conditions_of(cells: Sequence[Cell]) -> str:
     """Such as "baseline, without fine-tuning, 12 fine-tuned"."""
-    counts = Counter(cell.kind for cell in cells)
+    counts = Counter(cell.condition for cell in cells)
     return ", ".join(
-        f"{f'{count} ' if kind == 'tuned' else ''}{KINDS.get(kind, kind)}"
-        for kind, count in counts.items()
+        f"{f'{count} ' if condition == 'tuned' else ''}{CONDITIONS.get(condition, condition)}"
+        for condition, count in counts.items()
     )

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .parts import declared
+from .components import declared
 from .patches import PATCH
 from .plan import Plan
 

@@ -66,8 +66,8 @@ def _row_log_sums(
         total = total * tl.exp2(highest - base) + tl.sum(tl.exp2(logits - base[:, None]), 1)
         highest = raised
     log_sum = (highest + tl.log2(total)) / 1.4426950408889634
-    place = (batch * heads + head) * rows + row
-    tl.store(out + place, log_sum, mask=row < rows)
+    offset = (batch * heads + head) * rows + row
+    tl.store(out + offset, log_sum, mask=row < rows)
 
 
 @triton.jit
@@ -108,8 +108,8 @@ def _column_sums(
         log_sum = tl.load(log_sums + row, mask=row < rows, other=float("inf"))
         logits = tl.dot(queries, keys, input_precision=PRECISION) * scale + add[None, :]
         total += tl.sum(tl.exp2(logits - log_sum[:, None] * 1.4426950408889634), 0)
-    place = (batch * heads + head) * columns + column
-    tl.store(out + place, total, mask=column < columns)
+    offset = (batch * heads + head) * columns + column
+    tl.store(out + offset, total, mask=column < columns)
 
 
 def row_log_sums(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..common.errors import SpectrimError
+from .components import declared, part_name, resolve
 from .cost import Shape, macs
-from .parts import declared, part_name, resolve
 from .plan import Plan, paper_plan
 from .reductions import REDUCTIONS, Reduction
 from .reductions.registry import papers_blocks
@@ -59,22 +59,22 @@ def comparable_plan(
     reduce = resolve("reduction", reduction, REDUCTIONS, {})
     default_blocks = declared(reduce, "blocks", papers_blocks)(shape.depth)
 
-    def plan_at(rate: float) -> Plan:
+    def plan_with_rate(rate: float) -> Plan:
         return paper_plan(rate, score, blocks, reduction, seed, depth=shape.depth)
 
-    is_same_place = tuple(default_blocks) == papers_blocks(shape.depth)
-    if blocks is not None or is_same_place or keep_rate == 1.0:
-        return plan_at(keep_rate)
+    are_papers_blocks = tuple(default_blocks) == papers_blocks(shape.depth)
+    if blocks is not None or are_papers_blocks or keep_rate == 1.0:
+        return plan_with_rate(keep_rate)
     target = macs(shape, paper_plan(keep_rate, depth=shape.depth))
     # MACs grow with the keep rate: halve the range until two neighbouring rates are left.
     low, high = 1, STEPS
     while high - low > 1:
         middle = (low + high) // 2
-        if macs(shape, plan_at(middle / STEPS)) < target:
+        if macs(shape, plan_with_rate(middle / STEPS)) < target:
             low = middle
         else:
             high = middle
     return min(
-        (plan_at(step / STEPS) for step in (low, high)),
+        (plan_with_rate(step / STEPS) for step in (low, high)),
         key=lambda plan: abs(macs(shape, plan) - target),
     )

@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from ..common.errors import SpectrimError, SpectrimNotice
+from .components import declared, part_name, resolve
 from .defaults import DEFAULT_REDUCTION, DEFAULT_SCORE
-from .parts import declared, part_name, resolve
 from .reductions import REDUCTIONS, Reduction
 from .reductions.registry import papers_blocks
 from .saved_plans import DROP_PADDING_VERSION, PLAN_VERSION, upgrade
@@ -109,7 +109,7 @@ class Plan:
     def with_keep_rate(self, keep_rate: float | Sequence[float]) -> Plan:
         """The same plan with another keep rate for all stages with a rate, or one per stage."""
         rated = [stage for stage in self.stages if stage.keep_rate is not None]
-        rates = iter(_one_each(keep_rate, len(rated)))
+        rates = iter(_rate_per_stage(keep_rate, len(rated)))
         return replace(
             self,
             stages=tuple(
@@ -229,7 +229,7 @@ def paper_plan(
         if blocks != "every":
             raise SpectrimError(f"blocks is {blocks!r}; expected a list of blocks, or 'every'.")
         blocks = range(depth)
-    rates = _one_each(keep_rate, len(blocks))
+    rates = _rate_per_stage(keep_rate, len(blocks))
     stages = (
         Stage(
             at=block,
@@ -244,7 +244,7 @@ def paper_plan(
     return Plan(tuple(stages), seed, round_to, drop_padding)
 
 
-def _one_each(keep_rate: float | Sequence[float], stages: int) -> list[float]:
+def _rate_per_stage(keep_rate: float | Sequence[float], stages: int) -> list[float]:
     if isinstance(keep_rate, (str, bytes)) or not isinstance(keep_rate, Sequence):
         return [keep_rate] * stages  # type: ignore[list-item]
     if len(keep_rate) != stages:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..common.errors import SpectrimError
+from .components import declared, naming_errors, part_name, resolve
 from .context import NO_ATTENTION, Context
-from .parts import declared, naming_errors, part_name, resolve
 from .reductions import REDUCTIONS, Reduction
 from .scores import SCORES, Score, needs_attention_map
 from .tokens import Tokens
@@ -85,7 +85,7 @@ class Stage:
             rank = resolve("score", self.score, SCORES, self.score_options)
         object.__setattr__(self, "rank", rank)
         object.__setattr__(self, "place", self._resolved_place())
-        self._check_parts()
+        self._check_functions()
 
     def _resolved_place(self) -> str:
         """The place in the block: as given, or as the score requires."""
@@ -100,10 +100,10 @@ class Stage:
             )
         return place
 
-    def _check_parts(self) -> None:
-        parts: list[Callable[..., Any]] = [self.reduce]
-        parts += [] if self.rank is None else [self.rank]
-        if any(declared(part, "needs_block", False) for part in parts):
+    def _check_functions(self) -> None:
+        functions: list[Callable[..., Any]] = [self.reduce]
+        functions += [] if self.rank is None else [self.rank]
+        if any(declared(function, "needs_block", False) for function in functions):
             if self.at == "input":
                 raise SpectrimError(NO_ATTENTION)
             if self.place == "before":

@@ -22,12 +22,12 @@ def token_mask(grid: PatchGrid, columns: float, rows: float, keys: Tensor) -> Te
     """
     if columns >= 1 and rows >= 1:
         return None
-    place = grid.locate(torch.arange(grid.count, device=keys.device))  # (patches, 2)
+    position = grid.locate(torch.arange(grid.count, device=keys.device))  # (patches, 2)
     keep = torch.ones(len(keys), grid.count, dtype=torch.bool, device=keys.device)
-    parts = ((0, columns, grid.columns, COLUMNS), (1, rows, grid.rows, ROWS))
-    for axis, share, size, stream in parts:
+    axes = ((0, columns, grid.columns, COLUMNS), (1, rows, grid.rows, ROWS))
+    for axis, share, size, stream in axes:
         count = max(1, int(round(share * size, 6)))  # rounded first: 0.7 * 10 is 6.999... in float
-        keep &= _subset(keys ^ stream, size, count)[:, place[:, axis]]
+        keep &= _subset(keys ^ stream, size, count)[:, position[:, axis]]
     return keep
 
 

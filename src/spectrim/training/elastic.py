@@ -19,8 +19,8 @@ from accelerate import Accelerator
 from ..common.errors import SpectrimError
 from ..data.loader import TrainBatch
 from ..models.build import shape_of
+from ..pruning.components import part_name
 from ..pruning.cost import macs
-from ..pruning.parts import part_name
 from ..pruning.plan import Plan
 from ..pruning.trained_range import TrainedRange
 from .evaluate import Evaluation

@@ -34,7 +34,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(
+def evaluate_model(
     accelerator: Accelerator,
     model: SpectrogramTransformer,
     clips: Sequence[Clip],

@@ -28,7 +28,7 @@ from ..models.transformer import SpectrogramTransformer
 from ..pruning.cost import macs
 from ..pruning.plan import Plan
 from .draws import random_mask, token_mask
-from .evaluate import Evaluation, evaluate, save_predictions
+from .evaluate import Evaluation, evaluate_model, save_predictions
 from .initial_model import initial_classifier, initial_encoder
 from .objectives import MaskedAutoEncoder, Supervised
 from .recipe import PretrainRecipe, Recipe, TeacherPart
@@ -267,7 +267,7 @@ class Supervision(Job):
             clips, targets = task.split(name)
             if clips:
                 # The batch size is fixed, so that the metric does not depend on the processes.
-                results[name] = evaluate(
+                results[name] = evaluate_model(
                     accelerator, self.model, clips, targets, name=task.metric,
                     batch_size=min(32, self.run.micro_batch or 32), cache=self.cache,
                     seconds=task.features.seconds, workers=self.data.workers, tick=tick,

@@ -173,7 +173,7 @@ def backward(
     now: float,
 ) -> torch.Tensor:
     """Gradients of the batch's mean loss, piece by piece; returns this process's part of it."""
-    pieces = list(batch.parts(job.run.micro_batch))
+    pieces = list(batch.micro_batches(job.run.micro_batch))
     total = torch.zeros((), device=accelerator.device)
     for piece in pieces:
         # Processes exchange gradients once, with the last piece.

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from .elastic import ElasticSupervision
-from .features import Tick, no_tick
+from .feature_settings import Tick, no_tick
 from .jobs import Job, Pretraining, Supervision
 from .recipe import PretrainRecipe, Recipe
-from .task import resolve, resolve_pretraining
+from .task import resolve_pretraining, resolve_task
 
 
 def make_job(
@@ -32,5 +32,5 @@ def make_job(
     """
     if isinstance(recipe, PretrainRecipe):
         return Pretraining(recipe, resolve_pretraining(recipe, measured, tick), cache, rank, world)
-    kind = ElasticSupervision if recipe.schedule.kind == "elastic" else Supervision
-    return kind(recipe, resolve(recipe, measured, tick), cache, rank, world)
+    supervision = ElasticSupervision if recipe.schedule.kind == "elastic" else Supervision
+    return supervision(recipe, resolve_task(recipe, measured, tick), cache, rank, world)

@@ -20,7 +20,7 @@ class Supervised(nn.Module):
     """Classification, with pruning, auxiliary losses and perhaps a teacher's logits.
 
     Args:
-        kind: "bce" or "ce".
+        criterion: "bce" or "ce".
         smoothing: of labels, for "ce".
         share: fraction of the teacher's term in the loss; temperature: both sides' logits are
             divided by it.
@@ -29,14 +29,14 @@ class Supervised(nn.Module):
     def __init__(
         self,
         model: SpectrogramTransformer,
-        kind: str,
+        criterion: str,
         smoothing: float = 0.0,
         share: float = 0.0,
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.model = model
-        self.kind, self.smoothing = kind, smoothing
+        self.criterion, self.smoothing = criterion, smoothing
         self.share, self.temperature = share, temperature
 
     def forward(
@@ -77,10 +77,10 @@ class Supervised(nn.Module):
 
     def _losses(self, logits: Tensor, targets: Tensor, teacher: Tensor | None) -> Tensor:
         """(batch,) losses against the labels and, for its share, the teacher."""
-        losses = classification(logits, targets, self.kind, self.smoothing)
+        losses = classification(logits, targets, self.criterion, self.smoothing)
         if teacher is None:
             return losses
-        imitation = distillation(logits, teacher, self.kind, self.temperature)
+        imitation = distillation(logits, teacher, self.criterion, self.temperature)
         return losses * (1 - self.share) + self.share * imitation
 
 
@@ -88,7 +88,7 @@ class Elastic(Supervised):
     """Classification without pruning, and pruned passes that imitate it; see `elastic`.
 
     Args:
-        model, kind, smoothing, share, temperature: as in `Supervised`; the teacher teaches the
+        model, criterion, smoothing, share, temperature: as in `Supervised`; the teacher teaches the
             unpruned pass only.
         distil: weight of each pruned pass's divergence from the unpruned pass.
         label_weight: weight of each pruned pass's loss with the labels.
@@ -97,7 +97,7 @@ class Elastic(Supervised):
     def __init__(
         self,
         model: SpectrogramTransformer,
-        kind: str,
+        criterion: str,
         smoothing: float = 0.0,
         share: float = 0.0,
         temperature: float = 1.0,
@@ -105,7 +105,7 @@ class Elastic(Supervised):
         distil: float = 1.0,
         label_weight: float = 0.0,
     ) -> None:
-        super().__init__(model, kind, smoothing, share, temperature)
+        super().__init__(model, criterion, smoothing, share, temperature)
         self.distil, self.label_weight = distil, label_weight
 
     def forward(
@@ -136,9 +136,9 @@ class Elastic(Supervised):
         goal = logits.detach()
         for plan in plans:
             logits, auxiliary = self._logits(features, valid, keep, plan)
-            losses = self.distil * distillation(logits, goal, self.kind, 1.0)
+            losses = self.distil * distillation(logits, goal, self.criterion, 1.0)
             if self.label_weight:
-                by_labels = classification(logits, targets, self.kind, self.smoothing)
+                by_labels = classification(logits, targets, self.criterion, self.smoothing)
                 losses = losses + self.label_weight * by_labels
             loss = loss + _summed(losses, weights, auxiliary)
         return loss
@@ -150,22 +150,24 @@ def _summed(losses: Tensor, weights: Tensor, auxiliary: Sequence[Tensor]) -> Ten
     return loss + weights.sum() * torch.stack(list(auxiliary)).sum() if auxiliary else loss
 
 
-def classification(logits: Tensor, targets: Tensor, kind: str, smoothing: float = 0.0) -> Tensor:
+def classification(
+    logits: Tensor, targets: Tensor, criterion: str, smoothing: float = 0.0
+) -> Tensor:
     """(batch, classes) logits and shares to (batch,) losses; "bce" is the mean over classes."""
-    if kind == "bce":
+    if criterion == "bce":
         losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return losses.mean(1)
     return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
 
-def distillation(logits: Tensor, teacher: Tensor, kind: str, temperature: float) -> Tensor:
+def distillation(logits: Tensor, teacher: Tensor, criterion: str, temperature: float) -> Tensor:
     """(batch,) divergence from a teacher's softened outputs, times temperature squared.
 
     "ce": Kullback-Leibler of the softmaxes (Hinton et al., arXiv 1503.02531); "bce": binary
     cross-entropy against the teacher's sigmoids, mean over classes.
     """
     logits, teacher = logits / temperature, teacher.float() / temperature
-    if kind == "bce":
+    if criterion == "bce":
         losses = classification(logits, teacher.sigmoid(), "bce")
     else:
         pair = logits.log_softmax(1), teacher.log_softmax(1)

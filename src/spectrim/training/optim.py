@@ -60,11 +60,11 @@ def layer_of(name: str, depth: int) -> int:
 
 def optimiser(groups: list[dict[str, Any]], optim: OptimPart) -> torch.optim.Optimizer:
     """Adam or AdamW over the groups; `set_lr` gives their rates before each step."""
-    kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    optimizer = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
     plain = [{key: group[key] for key in ("params", "weight_decay", "scale")} for group in groups]
     on_gpu = all(parameter.is_cuda for group in groups for parameter in group["params"])
     # One kernel for all parameters: on a GPU, small models are limited by the number of kernels.
-    return kind(plain, lr=0.0, betas=(optim.betas[0], optim.betas[1]), fused=on_gpu or None)
+    return optimizer(plain, lr=0.0, betas=(optim.betas[0], optim.betas[1]), fused=on_gpu or None)
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:

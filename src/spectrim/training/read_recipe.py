@@ -19,14 +19,14 @@ from ..common.parse import MAX_DEPTH, parse_yaml, read_yaml
 from ..common.values import check_values
 from .recipe import PretrainRecipe, Recipe, SchedulePart
 
-Kind = TypeVar("Kind", bound=Recipe | PretrainRecipe)
+Schema = TypeVar("Schema", bound=Recipe | PretrainRecipe)
 
 ELASTIC_KEYS = ("low", "high", "plans", "scores", "distil", "label_weight")
 OTHER_RATE = {"optim.lr": "optim.base_lr", "optim.base_lr": "optim.lr"}
 RENAMED = {"load.own_code": "load.trust_code", "teacher.load.own_code": "teacher.load.trust_code"}
 
 
-def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
+def read_recipe(path: Path, changes: Sequence[str], schema: type[Schema]) -> Schema:
     """Read a YAML file and apply changes such as "optim.lr=1e-4", in their order.
 
     Raises:
@@ -34,7 +34,7 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
             range, or text that is not YAML.
     """
     recipe = _merged(
-        OmegaConf.structured(kind), OmegaConf.create(content_of(path)), str(path), kind
+        OmegaConf.structured(schema), OmegaConf.create(content_of(path)), str(path), schema
     )
     for change in changes:
         key, equals, value = change.partition("=")
@@ -48,13 +48,13 @@ def read_recipe(path: Path, changes: Sequence[str], kind: type[Kind]) -> Kind:
             raise SpectrimError(f"{change!r}: not YAML ({reason}).") from error
         except (ValueError, OmegaConfBaseException) as error:
             raise SpectrimError(f"{change!r}: {first_line(error)}.") from error
-        recipe = _merged(recipe, single, change, kind)
+        recipe = _merged(recipe, single, change, schema)
         if key in OTHER_RATE:  # a recipe has one of the two; the change replaces the file's
             OmegaConf.update(recipe, OTHER_RATE[key], None)
     if OmegaConf.is_missing(recipe.data, "manifest"):
         raise SpectrimError(f"{path}: data.manifest is not given. Add data.manifest=clips.csv.")
     try:
-        typed = cast(Kind, OmegaConf.to_object(recipe))
+        typed = cast(Schema, OmegaConf.to_object(recipe))
     except OmegaConfBaseException as error:
         key = f"{error.full_key}: " if error.full_key else ""
         raise SpectrimError(f"{path}: {key}{first_line(error)}.") from error
@@ -113,19 +113,21 @@ def folder_of(path: Path, changes: Sequence[str]) -> Path:
     return Path("runs") / name
 
 
-def _merged(recipe: Any, given: Any, where: str, kind: type) -> Any:
+def _merged(recipe: Any, given: Any, where: str, schema: type) -> Any:
     """`recipe` with the values of `given`; errors name the key and its source `where`."""
     try:
         for key, value in given.items():
-            if is_dataclass(getattr(kind(), str(key), None)) and not isinstance(value, DictConfig):
+            if is_dataclass(getattr(schema(), str(key), None)) and not isinstance(
+                value, DictConfig
+            ):
                 raise SpectrimError(f"{where}: {key} is {value!r}; expected keys below it.")
         return OmegaConf.merge(recipe, with_new_names(given, where))
     except TypeError as error:
         raise SpectrimError(f"{where}: give the whole list, such as blocks=[3,6].") from error
     except ConfigKeyError as error:
         key = str(error.full_key or error.key)
-        known = _keys(kind())
-        other = PretrainRecipe if kind is Recipe else Recipe
+        known = _keys(schema())
+        other = PretrainRecipe if schema is Recipe else Recipe
         if key in _keys(other()) or key in {part.name for part in fields(other)}:
             command = "pretrain" if other is PretrainRecipe else "train"
             text = f"{where}: {key!r} is a key of recipes for `spectrim {command}`."

@@ -22,7 +22,7 @@ from ..data.clip import Clip
 from ..models.config import NO_CLASSES
 from ..models.provenance import versions
 from .engine import engine, slow_bf16
-from .features import Tick, no_tick
+from .feature_settings import Tick, no_tick
 from .jobs import Job
 from .loop import fit
 from .make_job import make_job

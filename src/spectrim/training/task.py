@@ -16,7 +16,7 @@ from ..data.manifest import Manifest, targets_of
 from ..data.splits import Splits
 from ..models.config import LABEL_SEPARATOR
 from ..models.labels import audioset, audioset_labels, labels_in
-from .features import Features, Tick, features_of, no_tick
+from .feature_settings import Features, Tick, features_of, no_tick
 from .manifests import check_files, splits_of
 from .recipe import DataPart, LossPart, PretrainRecipe, Recipe, SelectPart
 
@@ -76,7 +76,7 @@ class SupervisedTask(Task):
         return replace(self, labels=tuple(labels), targets=targets)
 
 
-def resolve(
+def resolve_task(
     recipe: Recipe, measured: dict[str, Any] | None = None, tick: Tick = no_tick
 ) -> SupervisedTask:
     """Read the clips and decide the values that the recipe leaves open.
@@ -128,7 +128,7 @@ def resolve(
 def resolve_pretraining(
     recipe: PretrainRecipe, measured: dict[str, Any] | None = None, tick: Tick = no_tick
 ) -> Task:
-    """As `resolve`, for pre-training: the training clips of every manifest, without labels."""
+    """As `resolve_task`, for pre-training: the training clips of every manifest, without labels."""
     divided = splits_of(recipe.data, recipe.seed)
     check_files([splits.train for splits in divided])
     train = tuple(clip for splits in divided for clip in splits.train.clips)

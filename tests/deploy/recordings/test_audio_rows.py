@@ -10,7 +10,7 @@ import soundfile
 
 from loudness import RATE, run_job
 from spectrim.common.errors import SpectrimError
-from spectrim.deploy.recordings.inputs import recordings_of
+from spectrim.deploy.recordings.input_recordings import recordings_of
 from written_tables import expected_rows, read_table
 
 pyarrow = pytest.importorskip("pyarrow", reason="data sets are Arrow files: pip install pyarrow")

@@ -11,7 +11,7 @@ from spectrim.audio.windows import Window, windows
 from spectrim.common.errors import SpectrimError
 from spectrim.deploy.recordings import decode_ahead
 from spectrim.deploy.recordings.decode_ahead import decoded_ahead
-from spectrim.deploy.recordings.inputs import Recording, recordings_of
+from spectrim.deploy.recordings.input_recordings import Recording, recordings_of
 
 
 @pytest.fixture(scope="module")

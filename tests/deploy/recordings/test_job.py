@@ -12,7 +12,7 @@ import soundfile
 from loudness import RATE, Loudness, run_job
 from spectrim.audio.windows import windows
 from spectrim.common.errors import SpectrimError, SpectrimNotice
-from spectrim.deploy.recordings.tables import EmbeddingTable, TagTable, WideTable
+from spectrim.deploy.recordings.table_layouts import EmbeddingTable, TagTable, WideTable
 from written_tables import COLUMNS, expected_rows, read_table, skip_without_pyarrow
 
 FORMATS = ["csv", "jsonl", "parquet"]

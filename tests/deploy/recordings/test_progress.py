@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from loudness import Loudness
-from spectrim.deploy.recordings.inputs import Recording, recordings_of
+from spectrim.deploy.recordings.input_recordings import Recording, recordings_of
 from spectrim.deploy.recordings.job import outputs_of
 from spectrim.deploy.recordings.progress import JobProgress
-from spectrim.deploy.recordings.tables import TagTable
+from spectrim.deploy.recordings.table_layouts import TagTable
 
 
 def test_files_audio_speed_and_time_left():

@@ -9,7 +9,7 @@ import soundfile
 from loudness import RATE, Loudness, run_job
 from spectrim.audio.decode import read
 from spectrim.common.errors import SpectrimError
-from spectrim.deploy.recordings.inputs import recordings_of
+from spectrim.deploy.recordings.input_recordings import recordings_of
 from written_tables import read_table
 
 

@@ -16,7 +16,7 @@ from loudness import Loudness, run_job
 from spectrim.common.errors import SpectrimError
 from spectrim.common.locks import claim
 from spectrim.deploy.recordings import journal
-from spectrim.deploy.recordings.tables import EmbeddingTable, TagTable
+from spectrim.deploy.recordings.table_layouts import EmbeddingTable, TagTable
 from written_tables import expected_rows, read_table, skip_without_pyarrow
 
 SCRIPT = Path(loudness.__file__)

@@ -25,13 +25,13 @@ from ...models.provenance import context_of
 from ...models.transformer import SpectrogramTransformer
 from ...pruning.plan import Plan
 from ..clusters import HIGH, LOW
-from ..estimate import estimated_seconds
 from ..first_pass import SAMPLE, clip_batches, first_pass
 from ..inputs import family_name, knows
-from ..patches import View, patches_of
+from ..pass_duration import estimated_seconds
+from ..patch_statistics import View, patches_of
 from .contrasts import contrasts
+from .cut_rows import Row, row_of_cut, top_classes
 from .outputs import Cut, OutputBuffer, cut_outputs, random_patches
-from .rows import Row, row_of_cut, top_classes
 
 AFTER = (1, 3, 5, 7, 9, 11)
 DROPPED = {"low": LOW, "high": HIGH}
@@ -145,7 +145,7 @@ def _pairs(
             f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}."
         )
     for data_name, name in pairs:
-        check(models[name], name, data[data_name], after)
+        check_ablation(models[name], name, data[data_name], after)
     return pairs
 
 
@@ -185,7 +185,7 @@ def ablate(
         Stopped: Ctrl-C in the second pass; its result is the ablation of the clips so far.
     """
     plain = model.with_plan(Plan()).eval()
-    check(plain, name, manifest, after)
+    check_ablation(plain, name, manifest, after)
     truth = truth_of(manifest, plain.labels, plain.config.metric)
     first = first_pass(
         {name: plain}, data, manifest, batch_size=batch_size, sample=sample, seed=seed, tick=tick
@@ -290,7 +290,7 @@ def ablate(
     return ablation
 
 
-def check(
+def check_ablation(
     model: SpectrogramTransformer, name: str, manifest: Manifest, after: Sequence[int]
 ) -> None:
     """Refuse missing blocks, and labels that do not fit the metric, before the long work.

@@ -1,1 +1,1 @@
-"""What the second pass counts: patches by kind, attention, pairs of ranks, histograms."""
+"""What the second pass counts: retained patches, attention, pairs of ranks, histograms."""

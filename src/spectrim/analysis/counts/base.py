@@ -10,7 +10,7 @@ import numpy as np
 
 from ...metrics.jackknife import GROUPS, Estimate, estimate
 from ..clusters import Clusters
-from ..patches import Patches
+from ..patch_statistics import Patches
 
 
 class GroupedSums:

@@ -21,8 +21,8 @@ class Histogram:
 
     def add(self, values: np.ndarray, sound: np.ndarray) -> None:
         """Count (clips, patches) values; `sound` is False where they are padding."""
-        for kind, chosen in enumerate((~sound, sound)):
-            self.counts[kind] += np.histogram(_inside(values[chosen], self.edges), self.edges)[0]
+        for row, chosen in enumerate((~sound, sound)):
+            self.counts[row] += np.histogram(_inside(values[chosen], self.edges), self.edges)[0]
 
 
 class JointHistogram:
@@ -38,13 +38,13 @@ class JointHistogram:
     def add(self, stage: int, stats: BatchStats, kept: np.ndarray) -> None:
         """Count the (clips, patches) bool patches left after a stage, from 1; 0 is the input."""
         sound = stats.patches.sound
-        for kind, chosen in enumerate((kept & ~sound, kept & sound)):
+        for row, chosen in enumerate((kept & ~sound, kept & sound)):
             mean, std = (
                 _inside(values[chosen], edges)
                 for values, edges in zip(stats.patches.values, self.edges, strict=True)
             )
             counts, _, _ = np.histogram2d(mean, std, self.edges)
-            self.counts[stage, kind] += counts.astype(np.int64)
+            self.counts[stage, row] += counts.astype(np.int64)
 
     def log_density(self, counts: np.ndarray) -> np.ndarray:
         """(20, 20) counts to log(1 + density), as the paper draws it; zero without a patch."""

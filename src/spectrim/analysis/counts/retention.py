@@ -8,18 +8,18 @@ import numpy as np
 
 from ...metrics.jackknife import Estimate, estimate
 from ..clusters import COUNT, HIGH, LOW
-from ..patches import View
+from ..patch_statistics import View
 from .base import BatchStats, GroupedSums
 
-KINDS = ("mean", "std", "row", "column")
+GROUPINGS = ("mean", "std", "row", "column")
 """Kinds of bins: cluster of the mean, cluster of the std, frequency row, time column."""
 
 
 class Retention(GroupedSums):
     """Patches before any pruning and after each stage.
 
-    `sums`: (groups, 1 + stages, bins of all kinds, 2: padding and sound) int64. Index 0 of the
-    second axis is the input. `by` selects the bins of one kind.
+    `sums`: (groups, 1 + stages, bins of all groupings, 2: padding and sound) int64. Index 0 of the
+    second axis is the input. `by` selects the bins of one grouping.
     """
 
     def __init__(self, view: View, stages: int) -> None:
@@ -28,7 +28,8 @@ class Retention(GroupedSums):
         super().__init__(stages + 1, sum(sizes), 2)
         ends = np.cumsum(sizes).tolist()
         self._bins = {
-            kind: slice(end - size, end) for kind, end, size in zip(KINDS, ends, sizes, strict=True)
+            grouping: slice(end - size, end)
+            for grouping, end, size in zip(GROUPINGS, ends, sizes, strict=True)
         }
         self._row = np.tile(np.arange(grid.rows), grid.columns)
         self._column = np.repeat(np.arange(grid.columns), grid.rows)
@@ -42,23 +43,25 @@ class Retention(GroupedSums):
         clip, patch = np.nonzero(kept)
         sound = stats.patches.sound[clip, patch].astype(int)
         ranks = [ranks[clip, patch] for ranks in stats.ranks]
-        for kind, bins in zip(KINDS, (*ranks, self._row[patch], self._column[patch]), strict=True):
-            index = (stats.groups[clip], stage, self._bins[kind].start + bins, sound)
+        for grouping, bins in zip(
+            GROUPINGS, (*ranks, self._row[patch], self._column[patch]), strict=True
+        ):
+            index = (stats.groups[clip], stage, self._bins[grouping].start + bins, sound)
             self.accumulate(index, 1)
 
-    def by(self, kind: str) -> np.ndarray:
-        """(groups, 1 + stages, bins of the kind, 2: padding and sound)."""
-        return self.sums[:, :, self._bins[kind]]
+    def by(self, grouping: str) -> np.ndarray:
+        """(groups, 1 + stages, bins of the grouping, 2: padding and sound)."""
+        return self.sums[:, :, self._bins[grouping]]
 
     @property
     def all_patches(self) -> Shares:
         """Shares of all patches, including padding."""
-        return Shares({kind: self.by(kind).sum(-1) for kind in KINDS})
+        return Shares({grouping: self.by(grouping).sum(-1) for grouping in GROUPINGS})
 
     @property
     def sound_patches(self) -> Shares:
         """Shares of the patches that contain sound."""
-        return Shares({kind: self.by(kind)[..., 1] for kind in KINDS})
+        return Shares({grouping: self.by(grouping)[..., 1] for grouping in GROUPINGS})
 
     def padding(self) -> Estimate:
         """(stages, 2) fraction of padding and of sound patches left; NaN if there are none."""
@@ -76,21 +79,21 @@ class Retention(GroupedSums):
 
 @dataclass(frozen=True)
 class Shares:
-    """Numbers of patches by kind, and their shares.
+    """Numbers of patches by grouping, and their shares.
 
     Attributes:
-        counts: by kind, (groups, 1 + stages, bins).
+        counts: by grouping, (groups, 1 + stages, bins).
     """
 
     counts: dict[str, np.ndarray]
 
-    def kept(self, kind: str) -> Estimate:
+    def kept(self, grouping: str) -> Estimate:
         """(stages, bins) share of the input's patches left after each stage."""
-        return estimate(self.counts[kind], _left)
+        return estimate(self.counts[grouping], _left)
 
-    def of_input(self, kind: str) -> Estimate:
+    def of_input(self, grouping: str) -> Estimate:
         """(bins,) share that each bin has of the input's patches."""
-        return estimate(self.counts[kind], lambda n: n[0] / n[0].sum())
+        return estimate(self.counts[grouping], lambda n: n[0] / n[0].sum())
 
     def cluster_pair(self, name: str) -> Estimate:
         """(stages,) share of the patches of L ("low") or H ("high") of the mean left."""

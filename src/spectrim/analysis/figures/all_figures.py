@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from ...evaluation.results import slug
+from ...evaluation.sweep_files import slug
 from ..analyze import DataSet
 from ..counts.kendall import DEFINITIONS
 from ..examples import Example
@@ -118,11 +118,11 @@ def _tau(data: Sequence[DataSet], paper: bool, tau_pruned: bool) -> Iterator[Fig
             # The published curves count all patches, in the paper's definition.
             with_paper = paper and definition == "paper" and not patches
             for pruned in (False, True) if tau_pruned else (False,):
-                parts = ["fig4", definition, *["no-padding"] * patches, *["pruned"] * pruned]
+                words = ["fig4", definition, *["no-padding"] * patches, *["pruned"] * pruned]
                 models = " of the pruned models, which have fewer patches in later blocks"
                 yield FigureEntry(
                     "Attention against intensity and variation",
-                    "-".join(parts),
+                    "-".join(words),
                     curves.draw_tau(data, definition, patches, with_paper, pruned),
                     "The paper's Figure 4: Kendall's tau between a patch's attention score and "
                     f"its cluster, over pairs within each clip{models if pruned else ''}"

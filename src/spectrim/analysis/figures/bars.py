@@ -15,7 +15,7 @@ from ...metrics.jackknife import Estimate
 from ..analyze import DataSet
 from ..clusters import Clusters
 from ..counts.histograms import Histogram
-from ..patches import STATISTICS
+from ..patch_statistics import STATISTICS
 from ..second_pass import AnalyzedModel, PrunedModel
 from .style import AXIS_NAMES, CLUSTER_COLOURS, NAMES, MelAxis, seconds_of, style_axes
 

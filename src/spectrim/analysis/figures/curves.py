@@ -14,9 +14,9 @@ from ...assets.published import paper_file
 from ...common.palette import COLOURS, GREY, MARKERS, Style, series_styles
 from ...metrics.jackknife import Estimate
 from ..analyze import DataSet
-from ..counts.attention import TauCounts
+from ..counts.attention_counts import TauCounts
 from ..inputs import FAMILY_NAMES, family_name
-from ..patches import STATISTICS
+from ..patch_statistics import STATISTICS
 from ..second_pass import AnalyzedModel, PrunedModel
 from .style import BLOCK_AXIS, BLOCK_AXIS_WITH_PAPER, NAMES, in_block, style_axes
 

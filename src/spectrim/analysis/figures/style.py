@@ -13,7 +13,7 @@ from ...audio.front_ends import FrontEnd
 from ...audio.mel_filters import SCALES
 from ...common.files import save
 from ...evaluation.figure import save_png, verbatim
-from ..patches import View
+from ..patch_statistics import View
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes

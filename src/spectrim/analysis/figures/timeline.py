@@ -94,8 +94,8 @@ def log_mel_columns(
     filterbank = FilterBank()
     pieces = []
     # Several columns at once are faster for short ones.
-    at_once = max(1, 1000 // per_column)
-    for samples in _pieces(sound, span, channel, at_once * per_column * SHIFT):
+    columns_per_piece = max(1, 1000 // per_column)
+    for samples in _pieces(sound, span, channel, columns_per_piece * per_column * SHIFT):
         with torch.inference_mode():
             features, _ = filterbank(torch.from_numpy(samples)[None])
         groups = features[0].split(per_column)

@@ -96,9 +96,9 @@ def prepare(
     listing = CORPORA[corpus](folder)
     if shareable:
         listing = _shareable(corpus, listing)
-    for place in (out, *(out / name for name in listing.mixtures)):
-        if place.resolve().is_relative_to(folder):
-            raise SpectrimError(f"{place} is inside the folder of the corpus. Use another folder.")
+    for target in (out, *(out / name for name in listing.mixtures)):
+        if target.resolve().is_relative_to(folder):
+            raise SpectrimError(f"{target} is inside the folder of the corpus. Use another folder.")
     if not any(listing.manifests.values()) and not any(listing.mixtures.values()):
         raise SpectrimError(
             f"{folder}: none of the {len(listing.missing)} clips of {corpus} exists "
@@ -135,7 +135,7 @@ def _shareable(corpus: str, listing: Listing) -> Listing:
         f"{name}-shareable": [
             mixture
             for mixture in planned
-            if all(part.clip.licence in SHAREABLE for part in mixture.parts)
+            if all(sound.clip.licence in SHAREABLE for sound in mixture.sounds)
         ]
         for name, planned in listing.mixtures.items()
     }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ...audio.files import readable_suffixes
+from ...audio.encoded_files import readable_suffixes
 from ...common.errors import SpectrimError
 from ...models import labels
 from ..clip import Clip

@@ -34,7 +34,7 @@ CACHED = 512  # decoded clips; a fold of ESC-50 has 400, which take 128 MB
 
 
 @dataclass(frozen=True)
-class Part:
+class MixedSound:
     """One sound of a mixture.
 
     Attributes:
@@ -54,17 +54,17 @@ class Mixture:
 
     Attributes:
         name: file name of the mixture.
-        parts: its sounds.
+        sounds: in the order of their start.
         seconds: its length; None: that of the longest sound.
     """
 
     name: str
-    parts: tuple[Part, ...]
+    sounds: tuple[MixedSound, ...]
     seconds: float | None = None
 
     def clip(self, path: Path) -> Clip:
         """The mixture as a clip, with the labels, the fold and the licences of its sounds."""
-        clips = [part.clip for part in self.parts]
+        clips = [part.clip for part in self.sounds]
         licences = sorted({clip.licence for clip in clips if clip.licence})
         return Clip(
             path,
@@ -91,7 +91,9 @@ def plan_mixtures(clips: Sequence[Clip]) -> list[Mixture]:
         levels = generator.uniform(*LEVELS, count)
         for pick, level in zip(picks, levels, strict=True):
             name = f"{clip.path.stem}+{others[pick].path.stem}.flac"
-            mixtures.append(Mixture(name, (Part(clip), Part(others[pick], float(level)))))
+            mixtures.append(
+                Mixture(name, (MixedSound(clip), MixedSound(others[pick], float(level))))
+            )
     return mixtures
 
 
@@ -116,19 +118,19 @@ def plan_scenes(clips: Sequence[tuple[str, Clip]]) -> list[Mixture]:
             ]
             if others:
                 chosen.append(others[int(generator.integers(len(others)))])
-        parts = []
+        sounds = []
         for number, (_, sound) in enumerate(chosen):
             level = float(generator.uniform(*LEVELS)) if number else 0.0
-            latest = max(0.0, SCENE_SECONDS - seconds_of(sound))
+            latest = max(0.0, SCENE_SECONDS - clip_seconds(sound))
             start = round(float(generator.uniform(0, latest)), 2)
-            parts.append(Part(sound, level, start))
-        if len(parts) > 1:
+            sounds.append(MixedSound(sound, level, start))
+        if len(sounds) > 1:
             file = "+".join(stem for stem, _ in chosen) + ".flac"
-            scenes.append(Mixture(file, tuple(parts), SCENE_SECONDS))
+            scenes.append(Mixture(file, tuple(sounds), SCENE_SECONDS))
     return scenes
 
 
-def seconds_of(clip: Clip) -> float:
+def clip_seconds(clip: Clip) -> float:
     """Length of a clip of ESC, which lasts 5 s unless the manifest says otherwise."""
     return 5.0 if clip.end is None else clip.end - (clip.start or 0.0)
 
@@ -161,12 +163,12 @@ def write_mixtures(
     clips: list[Clip] = []
     failures: dict[str, None] = {}  # in order, each message once
     for mixture in mixtures:
-        sounds = [sound(part.clip) for part in mixture.parts]
+        sounds = [sound(part.clip) for part in mixture.sounds]
         waveforms = [one for one in sounds if isinstance(one, np.ndarray)]
         failures |= {str(one): None for one in sounds if isinstance(one, SpectrimError)}
         if len(waveforms) == len(sounds):
-            levels = [part.level for part in mixture.parts]
-            starts = [part.start for part in mixture.parts]
+            levels = [part.level for part in mixture.sounds]
+            starts = [part.start for part in mixture.sounds]
             mixed = mix(waveforms, levels, starts, mixture.seconds)
             clips.append(mixture.clip(_write(folder / mixture.name, mixed)))
         tick()

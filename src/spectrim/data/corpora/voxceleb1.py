@@ -11,7 +11,7 @@ from .listing import Listing, lines_of, names_below
 
 LIST = "iden_split.txt"
 SPLITS = {"1": "train", "2": "valid", "3": "test"}
-PLACES = ("wav/", "dev/wav/", "test/wav/", "")
+SUBFOLDERS = ("wav/", "dev/wav/", "test/wav/", "")
 
 
 def voxceleb1(folder: Path) -> Listing:
@@ -38,11 +38,11 @@ def voxceleb1(folder: Path) -> Listing:
                 "'1 id10001/1zcIwhmdeo4/00001.wav'."
             )
         split, name, speaker = match.groups()
-        place = next((place for place in PLACES if place + name in names), None)
-        if place is None:
+        subfolder = next((subfolder for subfolder in SUBFOLDERS if subfolder + name in names), None)
+        if subfolder is None:
             missing.append(name)
         else:
-            clips.append(Clip(folder / (place + name), (speaker,), SPLITS[split]))
+            clips.append(Clip(folder / (subfolder + name), (speaker,), SPLITS[split]))
     if not clips and not missing:
         raise SpectrimError(f"{path}: lists no clip. Expected the list published with VoxCeleb-1.")
     return Listing({"voxceleb1": clips}, missing)

@@ -11,7 +11,7 @@ from typing import Any
 from ...audio.sounds import Sound
 from ...common.errors import SpectrimError, missing_package
 from ...common.parse import read_json
-from .inputs import Recording
+from .input_recordings import Recording
 
 SUFFIXES = (".parquet", ".arrow")
 STATE, SPLITS = "state.json", "dataset_dict.json"  # files of `save_to_disk`
@@ -52,8 +52,8 @@ def recordings_in_data_set(path: Path) -> list[Recording]:
 
 
 def _recordings_of_file(path: Path) -> list[Recording]:
-    kind: type[_Rows] = _ParquetRows if path.suffix.lower() == ".parquet" else _ArrowRows
-    rows = kind(path)
+    reader: type[_Rows] = _ParquetRows if path.suffix.lower() == ".parquet" else _ArrowRows
+    rows = reader(path)
     if not rows.count:
         raise SpectrimError(f"{path}: contains no row.")
     return [

@@ -20,7 +20,7 @@ from ...audio.channels import Channel
 from ...audio.windows import Window, windows
 from ...common.errors import SpectrimError
 from ..windowed import Item
-from .inputs import Recording
+from .input_recordings import Recording
 
 MAX_WORKERS = 8
 FILES_AHEAD = 256  # recordings that may be decoded or found unreadable before their turn
@@ -169,7 +169,7 @@ class _Buffers:
     def _has_room(self, number: int) -> bool:
         items = self.items.get(self.reader, deque())
         is_read = bool(items) and not isinstance(items[-1], Window)  # its end is an item, too
-        at_reader = len(items) - is_read
+        num_at_reader = len(items) - is_read
         if number == self.reader:
-            return at_reader < self.max_windows
-        return self.num_windows - at_reader < self.max_windows
+            return num_at_reader < self.max_windows
+        return self.num_windows - num_at_reader < self.max_windows

@@ -15,10 +15,10 @@ from ..runner import Runner
 from ..tag import hop_samples
 from ..windowed import SoundOutput, outputs_by_sound
 from .decode_ahead import decoded_ahead, default_workers
-from .formats import format_of
-from .inputs import Recording, without_repeated
+from .input_recordings import Recording, without_repeated
 from .journal import Journal
-from .tables import Row, Table
+from .table_formats import table_format_of
+from .table_layouts import Row, Table
 
 BATCHES_AHEAD = 2  # decoded windows that wait, in batches
 MAY_CHANGE = ("batch_size", "threads", "device", "versions", "compile_s")
@@ -196,7 +196,7 @@ def write_table(
             writes it; the disk is full; no recording can be listed.
     """
     step = hop_samples(runner, hop)
-    table_format = format_of(out)(table.columns)
+    table_format = table_format_of(out)(table.columns)
     chosen = without_repeated(recordings)
     if not any(recording.problem is None for recording in chosen):
         problems = [recording.problem for recording in chosen if recording.problem is not None]
@@ -248,7 +248,7 @@ def _settings(runner: Runner, table: Table, step: int, context: dict[str, Any]) 
     return (
         fixed
         | {
-            "table": table.kind,
+            "table": table.command,
             "model": runner.fingerprint(),
             "hop": step / runner.sample_rate,
         }

@@ -22,16 +22,16 @@ from typing import Any, BinaryIO
 from ...common.errors import SpectrimError
 from ...common.files import save, written_aside
 from ...common.hooks import pass_point
-from .formats import TableFormat
-from .inputs import Key, Recording
-from .tables import Row
+from .input_recordings import Key, Recording
+from .table_formats import TableFormat
+from .table_layouts import Row
 
 FORMAT = "spectrim-job"
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A recording that is done.
 
     Attributes:
@@ -74,7 +74,7 @@ class Journal:
         self.out, self.format, self.record = out, table_format, dict(record)
         self.rows_path = out.with_name(out.name + table_format.rows_suffix)
         self.path = out.with_name(out.name + ".job")
-        self.entries: dict[Key, Entry] = {}
+        self.entries: dict[Key, JournalEntry] = {}
         self.is_finished = False
         header = {
             "format": FORMAT,
@@ -173,7 +173,7 @@ class Journal:
         with self._explained(self.out):
             _write_all(rows_file, self.format.encode(rows))
             pass_point("table:rows")
-            entry = Entry(recording.key, seconds, error, rows_file.tell())
+            entry = JournalEntry(recording.key, seconds, error, rows_file.tell())
             _write_all(journal, _entry_line(entry))
         self.entries[entry.key] = entry
         pass_point("table:files")
@@ -202,7 +202,7 @@ class Journal:
                 if "finished" in line:
                     continue
                 key = (line["file"], line["start"], line["end"])
-                entry = Entry(key, line["seconds"], line["error"], line["bytes"])
+                entry = JournalEntry(key, line["seconds"], line["error"], line["bytes"])
                 if entry.end <= size or self.is_finished:
                     self.entries[key] = entry
         except (KeyError, TypeError) as error:
@@ -254,7 +254,7 @@ def _check_settings(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -
     )
 
 
-def _entry_line(entry: Entry) -> bytes:
+def _entry_line(entry: JournalEntry) -> bytes:
     file, start, end = entry.key
     return _line(
         {

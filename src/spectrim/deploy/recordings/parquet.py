@@ -16,8 +16,8 @@ import numpy as np
 
 from ...common.errors import SpectrimError, missing_package
 from ...common.files import written_aside
-from .formats import TableFormat
-from .tables import Column, Row
+from .table_formats import TableFormat
+from .table_layouts import Row, TableColumn
 
 try:
     import pyarrow
@@ -36,7 +36,7 @@ class Parquet(TableFormat):
     rows_suffix: ClassVar[str] = ".rows"
     ends_with_line: ClassVar[bool] = False
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[TableColumn]) -> None:
         super().__init__(columns)
         self.schema = pyarrow.schema(
             [pyarrow.field(column.name, _type_of(column)) for column in columns]
@@ -91,24 +91,24 @@ class Parquet(TableFormat):
         return max(1, min(GROUP_ROWS, GROUP_VALUES // values))
 
 
-def _type_of(column: Column) -> Any:
-    kinds = {
+def _type_of(column: TableColumn) -> Any:
+    types = {
         "text": pyarrow.string(),
         "float64": pyarrow.float64(),
         "float32": pyarrow.float32(),
     }
-    kind = kinds[column.kind]
-    return pyarrow.list_(kind, column.width) if column.width else kind
+    dtype = types[column.dtype]
+    return pyarrow.list_(dtype, column.width) if column.width else dtype
 
 
-def _array(cells: list[Any], column: Column, kind: Any) -> Any:
+def _array(cells: list[Any], column: TableColumn, dtype: Any) -> Any:
     if not column.width:
-        return pyarrow.array(cells, kind)
+        return pyarrow.array(cells, dtype)
     present = [cell for cell in cells if cell is not None]
     if len(present) < len(cells):  # the row of a recording that failed
-        return pyarrow.array(cells, kind)
+        return pyarrow.array(cells, dtype)
     values = np.concatenate([np.zeros(0, np.float32), *present])
-    return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values), type=kind)
+    return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values), type=dtype)
 
 
 def _groups(stream: Any, num_rows: int) -> Iterator[Any]:
@@ -134,7 +134,7 @@ class _readable:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, error_type: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, pyarrow.ArrowException):
             reason = str(error).strip().rstrip(".") or type(error).__name__
             raise SpectrimError(

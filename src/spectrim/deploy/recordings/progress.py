@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ...audio.decode import duration_of
 from ...common.text import duration, significant
-from .inputs import Recording
+from .input_recordings import Recording
 from .job import Watcher
 
 LONG = 600.0  # seconds of a recording after which its length is looked up

@@ -29,10 +29,10 @@ from .candidates import (
     exported_candidates,
     torch_candidates,
 )
-from .exports import Steps, export_within, exportable
+from .exports import Announce, export_within, exportable
 from .machine import MATMUL_SIZE, stages
 from .memory import noise
-from .rows import Shares, add_memory, median_speed, timed_rows
+from .timed_rows import BudgetShares, add_memory, median_speed, timed_rows
 from .transformers_ast import reference_of
 
 BACKENDS = ("torch", *EXPORTED)
@@ -58,7 +58,7 @@ def bench(
     memory: bool = True,
     matmul_size: int = MATMUL_SIZE,
     compile: bool = False,
-    steps: Steps = lambda what: None,
+    steps: Announce = lambda label: None,
 ) -> dict[str, Any]:
     """Time a model from waveforms to probabilities, interleaved, on noise of its window's length.
 
@@ -100,9 +100,9 @@ def bench(
         Stopped: Ctrl-C; its result holds the rows so far, with "stopped": True.
     """
     chosen, threads = _chosen(backends, model), threads or torch.get_num_threads()
-    for kind in quantize:
-        if kind not in ("none", "int8"):
-            raise SpectrimError(f"quantize is {kind!r}; expected 'none' or 'int8'.")
+    for quantization in quantize:
+        if quantization not in ("none", "int8"):
+            raise SpectrimError(f"quantize is {quantization!r}; expected 'none' or 'int8'.")
     if not batch_sizes or min(batch_sizes) < 1:
         raise SpectrimError(f"batch sizes {list(batch_sizes)}; expected at least 1 each.")
     runtimes = [backend for backend in chosen if backend != "torch"]
@@ -160,7 +160,7 @@ def bench(
             "format_version": RESULT_VERSION,
         }
 
-    def add(group: Sequence[Candidate], shares: Shares) -> None:
+    def add(group: Sequence[Candidate], shares: BudgetShares) -> None:
         sources.update({candidate.key: candidate.source for candidate in group})
         for batch_size in batch_sizes:
             steps(f"{group[0].backend} {group[0].quantization}, batch {batch_size}")
@@ -170,31 +170,34 @@ def bench(
             pass_point("bench:timings")
 
     # Seconds of a backend at a batch size.
-    each = budget if reference is None else 2 * budget
+    limit = budget if reference is None else 2 * budget
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             # Torch runs first. It needs no export, so it answers early; and next to another
             # runtime's threads and memory, it runs up to 5 % slower than alone.
             if "torch" in chosen:
-                add(torch_candidates(models, folder), Shares(len(batch_sizes), each))
+                add(torch_candidates(models, folder), BudgetShares(len(batch_sizes), limit))
             steps("stages")
             stage_rows += stages(plain, TorchRunner(plain), max(batch_sizes), rounds, budget)
-            for kind in quantize if runtimes else ():
-                fitting = backends_of(kind, runtimes, calibration)
+            for quantization in quantize if runtimes else ():
+                fitting = backends_of(quantization, runtimes, calibration)
                 timings = len(fitting) * len(batch_sizes)
-                shares = Shares(timings, each)
+                shares = BudgetShares(timings, limit)
                 try:
                     files = export_within(
-                        to_export, kind, calibration, folder, timings * each / 2, steps
+                        to_export, quantization, calibration, folder, timings * limit / 2, steps
                     )
                 except SpectrimError as error:  # keep the rows so far
                     if not rows:
                         raise
-                    failures.append({"quantization": kind, "error": str(error)})
+                    failures.append({"quantization": quantization, "error": str(error)})
                     continue
                 for backend in fitting if models[0].name in files else ():
-                    add(exported_candidates(to_export, files, backend, kind, threads), shares)
+                    add(
+                        exported_candidates(to_export, files, backend, quantization, threads),
+                        shares,
+                    )
             if memory:
                 steps("memory")
                 add_memory(
@@ -229,7 +232,9 @@ def num_timings(
     chosen = _chosen(backends, model)
     runtimes = [backend for backend in chosen if backend != "torch"]
     groups = len(chosen) - len(runtimes)
-    groups += sum(len(backends_of(kind, runtimes, calibration)) for kind in quantize)
+    groups += sum(
+        len(backends_of(quantization, runtimes, calibration)) for quantization in quantize
+    )
     return 1 + memory + groups * len(batch_sizes) * (1 if against is None else 2)
 
 

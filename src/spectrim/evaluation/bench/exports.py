@@ -16,7 +16,7 @@ from ...deploy.export_cache import copy_cached, export_key, keep_in_cache
 from ...pruning.defaults import RECOMMENDED
 from .candidates import PlannedModel
 
-Steps = Callable[[str], None]
+Announce = Callable[[str], None]
 """Progress: the name of the current step."""
 
 
@@ -42,7 +42,7 @@ def export_within(
     calibration: Sequence[Sequence[np.ndarray]] | None,
     folder: Path,
     seconds: float,
-    steps: Steps,
+    steps: Announce,
 ) -> dict[str, Path]:
     """Export models in order, as far as the time goes; files of the cache take none.
 

@@ -20,7 +20,7 @@ except ImportError as error:
     raise missing_package(__name__, "transformers", "transformers") from error
 
 from .configuration import SpectrimConfig
-from .convert import quiet, to_ast, to_transformers
+from .conversion import quiet, to_ast, to_transformers
 from .feature_extraction import SpectrimFeatureExtractor
 from .modeling import SpectrimForAudioClassification, SpectrimModel
 from .schedule import KeepRateSchedule

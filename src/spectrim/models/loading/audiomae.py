@@ -49,7 +49,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     positions = weights.take("pos_embed", 1, None, width)
     stored_frames = _frames(port)
     grid = infer_grid(positions.shape[1] - 1, checkpoint.stride, where, stored_frames)
-    depth, state = timm.blocks(weights, "", width)
+    depth, state = timm.take_blocks(weights, "", width)
     state |= {
         "patch.weight": kernel,
         "patch.bias": weights.take("patch_embed.proj.bias", width),

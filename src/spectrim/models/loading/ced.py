@@ -112,7 +112,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     time = weights.take(f"{prefix}time_pos_embed", 1, width, 1, None)
     frequency = weights.take(f"{prefix}freq_pos_embed", 1, width, MELS // PATCH, 1)
     settings = _settings(checkpoint, width, time.shape[3])
-    depth, state = timm.blocks(weights, prefix, width)
+    depth, state = timm.take_blocks(weights, prefix, width)
     state |= {
         "patch.weight": kernel.transpose(2, 3),  # theirs is (frequency, time)
         "patch.bias": weights.take(f"{prefix}patch_embed.proj.bias", width),
@@ -163,10 +163,12 @@ def _settings(checkpoint: Checkpoint, width: int, columns: int) -> Settings:
 
 def _check_extractor(checkpoint: Checkpoint) -> None:
     """Refuse a folder whose preprocessor_config.json describes other features."""
-    place = "in preprocessor_config.json"
-    stored = from_mapping(FeatureExtractor, checkpoint.preprocessor or {}, checkpoint.where, place)
+    location = "in preprocessor_config.json"
+    stored = from_mapping(
+        FeatureExtractor, checkpoint.preprocessor or {}, checkpoint.where, location
+    )
     expected = SPECTROGRAM | {"sampling_rate": (SAMPLE_RATE,), "feature_size": (MELS,)}
-    check_supported(stored, expected, checkpoint.where, place)
+    check_supported(stored, expected, checkpoint.where, location)
 
 
 def _per_mel(weights: Weights, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -67,9 +67,9 @@ class Weights:
             value.dtype in FLOATING if floating else value.dtype in INTEGER
         )
         if not is_expected:
-            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            dtype = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise SpectrimError(
-                f"{self.where}: the key {name!r} holds {kind}; expected a tensor of "
+                f"{self.where}: the key {name!r} holds {dtype}; expected a tensor of "
                 f"{'floating-point numbers of 16 to 64 bits' if floating else 'integers'}."
             )
         sizes = tuple(value.shape)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from ...common.errors import SpectrimError, out_of_memory
 from ...common.parse import read_json
-from ...common.paths import FILE, PROBLEMS, is_file, is_folder, kind_at
+from ...common.paths import FILE, PROBLEMS, file_type, is_file, is_folder
 from ...common.text import shortened
 
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
@@ -219,8 +219,8 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         SpectrimError: missing or damaged.
     """
-    if (kind := kind_at(path)) != FILE:
-        raise SpectrimError(f"{path}: {PROBLEMS[kind]}; expected a file of weights.")
+    if (type_of_path := file_type(path)) != FILE:
+        raise SpectrimError(f"{path}: {PROBLEMS[type_of_path]}; expected a file of weights.")
     try:
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

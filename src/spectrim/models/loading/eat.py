@@ -80,7 +80,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     settings = _settings(checkpoint, width)
     table = weights.take(f"{inner}fixed_positional_encoder.positions", 1, None, width)
     grid = _grid(checkpoint, settings, table.shape[1])
-    depth, state = timm.blocks(weights, "model.", width)
+    depth, state = timm.take_blocks(weights, "model.", width)
     state |= {
         "patch.weight": kernel,  # (time, frequency), as ours
         "patch.bias": weights.take(f"{inner}local_encoder.proj.bias", width),

@@ -54,13 +54,13 @@ def unknown_format(
     """The refusal of a checkpoint that no format fits."""
     names = ", ".join(map(repr, list(state)[:3]))
     formats = ", ".join(known.NAME for known in FORMATS)
-    kind = (config or {}).get("model_type")
-    if kind == hugging_face.MODEL_TYPE:
+    model_type = (config or {}).get("model_type")
+    if model_type == hugging_face.MODEL_TYPE:
         return SpectrimError(
             f"{where}: config.json describes {hugging_face.NAME}, but the weights have other "
             f"names: {names}. Save the model itself, without its wrapper module."
         )
-    model = "an unknown model" if kind is None else f"a model of type {kind!r}"
+    model = "an unknown model" if model_type is None else f"a model of type {model_type!r}"
     return SpectrimError(
         f"{where} holds {model}. Spectrim reads {formats} and its own folders. The first names in "
         f"this file: {names}."

@@ -133,7 +133,7 @@ def check_supported(
     settings: Any,
     supported: Mapping[str, tuple[Any, ...]],
     where: str,
-    place: str = "in config.json",
+    location: str = "in config.json",
 ) -> None:
     """Refuse values of a config that Spectrim's transformer or front ends do not support.
 
@@ -145,7 +145,7 @@ def check_supported(
         value = getattr(settings, key)
         if value not in values:
             raise SpectrimError(
-                f"{where}: {key} is {value!r} {place}; Spectrim supports {values[0]!r} only."
+                f"{where}: {key} is {value!r} {location}; Spectrim supports {values[0]!r} only."
             )
 
 

@@ -15,9 +15,9 @@ from ...common.paths import is_file
 from ..build import range_note
 from ..config import stride_pair, with_overrides
 from ..device import to_device
+from ..has_recommendation import carried_over
 from ..lengths import is_automatic, lengths_of
 from ..positions import adapt
-from ..recommended import carried_over
 from ..transformer import SpectrogramTransformer
 from . import hugging_face
 from .checkpoint import Checkpoint, Converted, Labels, Weights
@@ -31,6 +31,7 @@ from .checkpoint_files import (
 )
 from .formats import format_of, unknown_format
 from .infer import labels_for
+from .locate import locate
 from .native import (
     CONFIG,
     check_sizes,
@@ -40,7 +41,6 @@ from .native import (
     weights_path,
 )
 from .options import LoadedModel, LoadOptions
-from .sources import locate
 from .unfilled import without_memory
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -157,22 +157,22 @@ def from_transformers(
     Raises:
         SpectrimError: another kind of model.
     """
-    kind = type(hf_model).__name__
+    class_name = type(hf_model).__name__
     config: Any = getattr(hf_model, "config", None)
     if getattr(config, "model_type", None) != hugging_face.MODEL_TYPE:
         raise SpectrimError(
-            f"from_transformers takes an ASTForAudioClassification of transformers, not {kind}. "
-            "spectrim.load takes names, folders and files. The attribute spectrogram_transformer "
-            "of a SpectrimForAudioClassification is a Spectrim model."
+            "from_transformers takes an ASTForAudioClassification of transformers, not "
+            f"{class_name}. spectrim.load takes names, folders and files. The attribute "
+            "spectrogram_transformer of a SpectrimForAudioClassification is a Spectrim model."
         )
     options = LoadOptions(_fixed(frames), None, mean, std, padding, labels, activation, metric)
-    weights = Weights(hf_model.state_dict(), kind)
+    weights = Weights(hf_model.state_dict(), class_name)
     checkpoint = Checkpoint(weights, config.to_dict(), labels=labels)
     converted = (format_of(checkpoint) or hugging_face).read(checkpoint)
-    name = getattr(config, "_name_or_path", "") or kind
+    name = getattr(config, "_name_or_path", "") or class_name
     converted = replace(converted, config=replace(converted.config, name=name))
     device = hf_model.device if device is None else device
-    return _with_lengths(_with_notes(_build(converted, kind, options, device, dtype)), frames)
+    return _with_lengths(_with_notes(_build(converted, class_name, options, device, dtype)), frames)
 
 
 def _fixed(frames: int | str | None) -> int | None:

@@ -28,7 +28,7 @@ EXTRACTOR = "MAESTFeatureExtractor"
 
 
 @dataclass(frozen=True)
-class FeatureExtractor:
+class MaestExtractor:
     """What is read from preprocessor_config.json; the defaults are those of the published ones."""
 
     sampling_rate: Any = 16_000
@@ -72,15 +72,15 @@ def _normalisation(
     preprocessor: Mapping[str, Any] | None, where: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Mean and std, and what is assumed of a folder without preprocessor_config.json."""
-    kind = (preprocessor or {}).get("feature_extractor_type", EXTRACTOR)
-    if kind != EXTRACTOR:
+    extractor = (preprocessor or {}).get("feature_extractor_type", EXTRACTOR)
+    if extractor != EXTRACTOR:
         raise SpectrimError(
-            f"{where}: {kind} with {MELS} mel bins in preprocessor_config.json; Spectrim computes "
-            f"{MELS} bins as {EXTRACTOR} does."
+            f"{where}: {extractor} with {MELS} mel bins in preprocessor_config.json; Spectrim "
+            f"computes {MELS} bins as {EXTRACTOR} does."
         )
-    place = "in preprocessor_config.json"
-    stored = from_mapping(FeatureExtractor, preprocessor or {}, where, place)
-    check_supported(stored, SUPPORTED, where, place)
+    location = "in preprocessor_config.json"
+    stored = from_mapping(MaestExtractor, preprocessor or {}, where, location)
+    check_supported(stored, SUPPORTED, where, location)
     values = {"mean": stored.mean, "std": stored.std}
     assumed = {"mean": f"MAEST's mean {MEAN:.4f}", "std": f"MAEST's std {STD:.4f}"}
     return values, assumed if preprocessor is None else {}

@@ -18,7 +18,7 @@ from ...common.paths import is_file
 from ...pruning.plan import Plan
 from ...pruning.recommendation import Recommendation
 from ..config import ModelConfig
-from ..recommended import check_blocks
+from ..has_recommendation import check_blocks
 from .checkpoint import Weights
 from .checkpoint_files import read_safetensors, read_state
 

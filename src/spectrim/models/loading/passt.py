@@ -45,7 +45,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     frequency = weights.take("freq_new_pos_embed", 1, width, None, 1)
     time = weights.take("time_new_pos_embed", 1, width, 1, None)
     grid = _grid(checkpoint, frequency.shape[2], time.shape[3])
-    depth, state = timm.blocks(weights, "", width)
+    depth, state = timm.take_blocks(weights, "", width)
     # (1, width, rows, columns) to (1, rows * columns, width): frequency-major.
     positions = (time.float() + frequency.float()).flatten(2).transpose(1, 2)
     state |= {

@@ -48,7 +48,7 @@ def pool_of(checkpoint: Checkpoint, default: str) -> str:
     return pool
 
 
-def blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
+def take_blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
     """Take all "<prefix>blocks.N.*", renamed to ours; returns the number of blocks first."""
     pattern = re.compile(re.escape(prefix) + r"blocks\.([0-9]{1,6})\.")
     indices = [int(match[1]) for name in weights.names if (match := pattern.match(name))]
@@ -78,7 +78,7 @@ def distilled(weights: Weights, prefix: str) -> tuple[State, Tensor, int, int]:
     width = len(kernel)
     tokens = [weights.take(f"{prefix}{name}", 1, 1, width) for name in ("cls_token", "dist_token")]
     positions = weights.take(f"{prefix}pos_embed", 1, None, width)
-    depth, state = blocks(weights, prefix, width)
+    depth, state = take_blocks(weights, prefix, width)
     state |= {
         "patch.weight": kernel.transpose(2, 3),  # theirs is (frequency, time)
         "patch.bias": weights.take(f"{prefix}patch_embed.proj.bias", width),

@@ -80,9 +80,11 @@ def ast_state(
     for index in range(config.depth):
         block = {part: f"{PREFIX}{name.format(index)}" for part, name in style.items()}
         layers |= {f"blocks.{index}.{part}": block[part] for part in SAME}
-        for kind in ("weight", "bias"):
-            qkv = state[f"blocks.{index}.qkv.{kind}"].chunk(3)
-            theirs |= {f"{block[part]}.{kind}": qkv["qkv".index(part)] for part in "qkv"}
+        for parameter in ("weight", "bias"):
+            qkv = state[f"blocks.{index}.qkv.{parameter}"].chunk(3)
+            theirs |= {f"{block[part]}.{parameter}": qkv["qkv".index(part)] for part in "qkv"}
     for ours, name in layers.items():
-        theirs |= {f"{name}.{kind}": state[f"{ours}.{kind}"] for kind in ("weight", "bias")}
+        theirs |= {
+            f"{name}.{parameter}": state[f"{ours}.{parameter}"] for parameter in ("weight", "bias")
+        }
     return {name: value.clone().contiguous() for name, value in theirs.items()}

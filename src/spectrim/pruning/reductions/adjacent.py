@@ -42,8 +42,7 @@ def adjacent(
     """
     present = tokens.present
     # Sort the tokens by frequency row, then by time: neighbours in time stand side by side.
-    place = context.clips.grid.locate(tokens.origin)
-    column, row = place[..., 0], place[..., 1]
+    column, row = context.clips.grid.locate(tokens.origin).unbind(-1)
     position = row * context.clips.grid.columns + column
     if present is not None:
         position = torch.where(present, position, context.clips.grid.count)

@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from ..components import registrar
 from ..defaults import DEFAULT_BLOCKS
-from ..parts import registrar
 from ..tokens import Tokens
 
 Reduction: TypeAlias = Callable[..., Tokens]

@@ -24,8 +24,8 @@ from typing import TypeAlias
 
 from torch import Tensor
 
+from ..components import declared, registrar
 from ..context import Context
-from ..parts import declared, registrar
 
 Score: TypeAlias = Callable[[Context], Tensor]
 SCORES: dict[str, Score] = {}

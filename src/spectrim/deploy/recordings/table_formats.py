@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...common.errors import SpectrimError
-from .tables import Column, Row, names_of_columns
+from .table_layouts import Row, TableColumn, names_of_columns
 
 
 class TableFormat(ABC):
@@ -33,7 +33,7 @@ class TableFormat(ABC):
     rows_suffix: ClassVar[str] = ""
     ends_with_line: ClassVar[bool] = True
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[TableColumn]) -> None:
         self.columns = list(columns)
 
     @abstractmethod
@@ -76,13 +76,13 @@ class Csv(TableFormat):
             for cells in csv.DictReader(file):
                 yield {column.name: self._value(column, cells) for column in self.columns}
 
-    def _value(self, column: Column, cells: dict[str, str]) -> Any:
+    def _value(self, column: TableColumn, cells: dict[str, str]) -> Any:
         texts = [cells[name] for name in names_of_columns([column])]
         if texts[0] == "":
             return None
         if column.width:
             return np.array(texts, np.float32)
-        return texts[0] if column.kind == "text" else float(texts[0])
+        return texts[0] if column.dtype == "text" else float(texts[0])
 
     def _cells(self, row: Row) -> list[Any]:
         cells: list[Any] = []
@@ -91,7 +91,7 @@ class Csv(TableFormat):
             if column.width:
                 cells += [""] * column.width if value is None else shortest(value)
             else:
-                cells.append(plain(value))
+                cells.append(shortest_value(value))
         return cells
 
     @staticmethod
@@ -115,7 +115,7 @@ class JsonLines(TableFormat):
                 {
                     column.name: shortest(value)
                     if column.width and (value := row.get(column.name)) is not None
-                    else plain(row.get(column.name))
+                    else shortest_value(row.get(column.name))
                     for column in self.columns
                 },
                 ensure_ascii=False,
@@ -131,7 +131,7 @@ class JsonLines(TableFormat):
             yield from map(json.loads, file)
 
 
-def plain(value: Any) -> Any:
+def shortest_value(value: Any) -> Any:
     """A float32 as the shortest decimal number that stands for it; other values unchanged."""
     return float(str(value)) if isinstance(value, np.float32) else value
 
@@ -141,7 +141,7 @@ def shortest(values: np.ndarray) -> list[float]:
     return [float(text) for text in np.asarray(values, np.float32).astype(str)]
 
 
-def format_of(out: Path) -> type[TableFormat]:
+def table_format_of(out: Path) -> type[TableFormat]:
     """The format that the suffix of an output names.
 
     Raises:

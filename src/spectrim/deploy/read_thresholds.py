@@ -40,10 +40,10 @@ def read_thresholds(path: Path) -> dict[str, float | None]:
         raise SpectrimError(f"{path}: expected thresholds in a file that ends in .csv or .json.")
     rows = _json_rows(path) if suffix == ".json" else _csv_rows(path)
     thresholds: dict[str, float | None] = {}
-    for place, label, value in rows:
+    for location, label, value in rows:
         if label in thresholds:
-            raise SpectrimError(f"{path}, {place}: label {label!r} occurs twice. Remove one.")
-        thresholds[label] = _checked_value(value, f"{path}, {place}: threshold of {label!r}")
+            raise SpectrimError(f"{path}, {location}: label {label!r} occurs twice. Remove one.")
+        thresholds[label] = _checked_value(value, f"{path}, {location}: threshold of {label!r}")
     if not thresholds:
         raise SpectrimError(f"{path}: contains no threshold. {WAY_OUT}")
     return thresholds

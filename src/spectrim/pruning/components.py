@@ -48,7 +48,7 @@ def part_name(part: str | Callable[..., Any] | None) -> str:
 
 
 @contextlib.contextmanager
-def naming_errors(kind: str, part: str | Callable[..., Any]) -> Iterator[None]:
+def naming_errors(role: str, part: str | Callable[..., Any]) -> Iterator[None]:
     """Turn any error of a user's score or reduction into a SpectrimError that names it."""
     try:
         yield
@@ -56,17 +56,17 @@ def naming_errors(kind: str, part: str | Callable[..., Any]) -> Iterator[None]:
         raise
     except Exception as error:
         raise SpectrimError(
-            f"the {kind} {part_name(part)} failed: {type(error).__name__}: {error}."
+            f"the {role} {part_name(part)} failed: {type(error).__name__}: {error}."
         ) from error
 
 
 def resolve(
-    kind: str, spec: Any, known: Mapping[str, Callable[..., Any]], options: Mapping[str, Any]
+    role: str, spec: Any, known: Mapping[str, Callable[..., Any]], options: Mapping[str, Any]
 ) -> Any:
     """Turn a name, "module:name" or callable into a callable with its options applied.
 
     Args:
-        kind: "score" or "reduction".
+        role: "score" or "reduction".
         known: the registered parts by name.
 
     Raises:
@@ -74,24 +74,24 @@ def resolve(
     """
     function = spec
     if isinstance(spec, str):
-        function = known.get(spec) or (_imported(kind, spec) if ":" in spec else None)
+        function = known.get(spec) or (_imported(role, spec) if ":" in spec else None)
         if function is None:
             raise SpectrimError(
-                f"no {kind} is called {spec!r}.{nearest(spec, known)} Name your own as "
+                f"no {role} is called {spec!r}.{nearest(spec, known)} Name your own as "
                 "'package.module:name'."
             )
     if not callable(function):
         raise SpectrimError(
-            f"a {kind} must be a name or a callable, not {type(function).__name__}."
+            f"a {role} must be a name or a callable, not {type(function).__name__}."
         )
-    _check_options(kind, spec, function, options)
+    _check_options(role, spec, function, options)
     if inspect.isclass(function):
         return function(**options)
     return functools.partial(function, **options) if options else function
 
 
 def _check_options(
-    kind: str, spec: Any, function: Callable[..., Any], options: Mapping[str, Any]
+    role: str, spec: Any, function: Callable[..., Any], options: Mapping[str, Any]
 ) -> None:
     """Refuse options that a part does not have."""
     if not options:
@@ -99,18 +99,18 @@ def _check_options(
     parameters = list(inspect.signature(function).parameters.values())
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
         return
-    passed = 0 if inspect.isclass(function) else PASSED[kind]
+    passed = 0 if inspect.isclass(function) else PASSED[role]
     names = [parameter.name for parameter in parameters[passed:]]
     for option in options:
         if option not in names:
             hint = nearest(option, names) if names else " It has no options."
-            raise SpectrimError(f"the {kind} {part_name(spec)} has no option {option!r}.{hint}")
+            raise SpectrimError(f"the {role} {part_name(spec)} has no option {option!r}.{hint}")
 
 
-def _imported(kind: str, spec: str) -> Any:
+def _imported(role: str, spec: str) -> Any:
     module, _, name = spec.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # importing a module may raise anything
         reason = f"{type(error).__name__}: {error}".rstrip(".")
-        raise SpectrimError(f"{kind} {spec!r} cannot be imported: {reason}.") from error
+        raise SpectrimError(f"{role} {spec!r} cannot be imported: {reason}.") from error

@@ -14,8 +14,8 @@ from ...common.files import save_json
 from ...common.palette import COLOURS, MARKERS
 from ...models.provenance import RESULT_VERSION, versions
 from ..figures.style import save_figure, style_axes
-from ..results import save_table
-from ..tables import ERRORS, Row
+from ..report_files import save_table
+from ..tidy_tables import ERRORS, Row
 from .ablate import DROPPED, Ablation
 
 ACROSS = 3  # panels side by side, at most

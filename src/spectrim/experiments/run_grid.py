@@ -29,9 +29,9 @@ from ..training.read_recipe import read_recipe
 from ..training.recipe import PretrainRecipe, Recipe
 from ..training.reporting import Reporter
 from ..training.run import train
-from ..training.task import resolve
+from ..training.task import resolve_task
 from .definition import Cell, Experiment, check_recipes
-from .results import ResultFolder, recipe_says
+from .result_folder import ResultFolder, recipe_says
 
 WAIT = 10.0  # seconds between checks of the cells that other processes run
 
@@ -160,9 +160,11 @@ def _check_runnable(grid: Experiment, left: Sequence[Cell], results: ResultFolde
             "(weights differ slightly across machines)."
         )
     needs = {start for cell in left for start in starts_of(grid, cell)}
-    at_work = any(results.status(grid.cell(name)).startswith("running") for name in needs)
-    since = any(results.path_of(str(cell.start)).is_file() for cell in left)  # finished just now
-    if not at_work and not since:
+    is_running = any(results.status(grid.cell(name)).startswith("running") for name in needs)
+    is_finished_now = any(
+        results.path_of(str(cell.start)).is_file() for cell in left
+    )  # finished just now
+    if not is_running and not is_finished_now:
         raise SpectrimError(
             f"{left[0].name} waits for {left[0].start}, which is not finished, and nobody runs it. "
             f"Run that cell first: --cell {left[0].start}."
@@ -175,10 +177,10 @@ def _run(
     began, recipe_text = time.time(), recipe_says(cell)  # which may change while it runs
     cache = f"data.cache={results.folder / 'waveforms'}"
     # Keep the head trained by the baseline, even if the recipe replaces the heads of other models.
-    trained_on = cell.kind in ("tuned", "control") and str(cell.start).startswith("baseline/")
+    trained_on = cell.condition in ("tuned", "control") and str(cell.start).startswith("baseline/")
     first = ["model.fresh_head=null"] if trained_on else []
     given = [*first, *cell.changes, *changes, cache, "run.tensorboard=false"]
-    if cell.kind == "shelf":
+    if cell.condition == "shelf":
         outcome = _shelf(grid, cell, results, given, reporter)
     else:
         if cell.start:
@@ -186,7 +188,7 @@ def _run(
         outcome = _trained(cell, results, given, reporter)
     identity = {
         "cell": cell.name,
-        "kind": cell.kind,
+        "kind": cell.condition,
         "column": cell.column,
         "run": cell.run,
         "score": cell.score,
@@ -213,14 +215,14 @@ def _trained(
     cell: Cell, results: ResultFolder, changes: list[str], reporter: Reporter
 ) -> dict[str, Any]:
     out = results.run_of(cell.name)
-    kind = PretrainRecipe if cell.kind == "pretrain" else Recipe
-    recipe = read_recipe(Path(cell.recipe), changes, kind)
+    schema = PretrainRecipe if cell.condition == "pretrain" else Recipe
+    recipe = read_recipe(Path(cell.recipe), changes, schema)
     if isinstance(recipe, Recipe):
         check_tested(recipe, cell.name)
     summary = train(recipe, out, reporter) or {}
     model = load(out / "last")
     classes: dict[str, Any] = {}
-    if cell.kind != "pretrain":
+    if cell.condition != "pretrain":
         classes = {"labels": list(model.labels)}
         arrays: dict[str, np.ndarray] = {}
         for name in ("last", "best"):
@@ -244,7 +246,7 @@ def _shelf(
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
     resolved = read_json(results.run_of(cell.start) / "settled.json")
-    task = resolve(recipe, resolved)
+    task = resolve_task(recipe, resolved)
     clips, targets = task.split("test")
     names = clip_names(clips)
     rows: list[dict[str, Any]] = []

@@ -36,7 +36,7 @@ _CONTENT = (
     (0, b"\x0b\x77", "AC-3"),
     (28, b"\x7fFLAC", "FLAC in Ogg"),
     (28, b"Speex", "Speex in Ogg"),
-)  # place, bytes there, name of the format
+)  # offset, bytes there, name of the format
 
 
 class ForeignFormat(SpectrimError):
@@ -47,9 +47,9 @@ class DecodingFailed(Exception):
     """A decoder other than libsndfile cannot decode a file; the text says why."""
 
 
-def content_kind(head: bytes) -> str | None:
+def format_of_content(head: bytes) -> str | None:
     """The format of a file that libsndfile does not decode, by its first bytes, in words."""
-    return next((kind for place, text, kind in _CONTENT if head.startswith(text, place)), None)
+    return next((name for offset, text, name in _CONTENT if head.startswith(text, offset)), None)
 
 
 def is_mpeg4(head: bytes) -> bool:
@@ -65,11 +65,11 @@ def unreadable(name: str, error: Exception, head: bytes = b"") -> SpectrimError:
         head: the first bytes of the file, to name its format.
     """
     suffix = os.path.splitext(name)[1].lower()
-    kind = content_kind(head)
-    if kind is None and suffix in OTHER_SUFFIXES:
-        kind = f"a file of type {suffix}"
-    if kind is not None:
-        return undecodable(name, kind)
+    content = format_of_content(head)
+    if content is None and suffix in OTHER_SUFFIXES:
+        content = f"a file of type {suffix}"
+    if content is not None:
+        return undecodable(name, content)
     reason = getattr(error, "error_string", str(error)).rstrip(".")
     return SpectrimError(
         f"{name}: not readable as sound ({reason}). Supported formats: WAV, FLAC, Ogg, Opus, MP3, "
@@ -77,15 +77,15 @@ def unreadable(name: str, error: Exception, head: bytes = b"") -> SpectrimError:
     )
 
 
-def undecodable(name: str, kind: str) -> ForeignFormat:
+def undecodable(name: str, content: str) -> ForeignFormat:
     """The error for a file whose format is known, but needs another decoder.
 
     Args:
-        name: of the file; kind: its format in words.
+        name: of the file; content: its format in words.
     """
     stem = os.path.splitext(os.path.basename(name))[0].strip("()") or "sound"
     command = shlex.join(["ffmpeg", "-i", name, f"{stem}.wav"])
     return ForeignFormat(
-        f"{name}: {kind}, which needs FFmpeg. {INSTALL}, or convert the file where FFmpeg is "
+        f"{name}: {content}, which needs FFmpeg. {INSTALL}, or convert the file where FFmpeg is "
         f"installed: {command}"
     )

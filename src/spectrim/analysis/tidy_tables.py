@@ -11,12 +11,12 @@ from typing import Any
 
 from ..metrics.jackknife import Estimate
 from ..models.provenance import RESULT_VERSION, context_of, versions
-from .analyze import DataSet, Settings
-from .counts.attention import PATCHES
+from .analyze import AnalysisSettings, DataSet
+from .counts.attention_counts import PATCHES
 from .counts.kendall import DEFINITIONS
-from .counts.retention import KINDS, Retention, Shares
+from .counts.retention import GROUPINGS, Retention, Shares
 from .inputs import family_name
-from .patches import STATISTICS, View
+from .patch_statistics import STATISTICS, View
 from .second_pass import AnalyzedModel, PrunedModel
 
 Row = dict[str, Any]
@@ -24,7 +24,9 @@ DEPTHS = ("first half", "second half", "second less first")
 ERRORS = "delete-a-group jackknife over clips, at most 50 random groups"
 
 
-def record(data: Sequence[DataSet], settings: Settings, skipped: Sequence[Row] = ()) -> Row:
+def analysis_record(
+    data: Sequence[DataSet], settings: AnalysisSettings, skipped: Sequence[Row] = ()
+) -> Row:
     """All numbers of an analysis, as results.json stores them.
 
     `rows`: one for each data set, model and score, with its settings and versions. `data`: clusters
@@ -107,7 +109,10 @@ def _settings_of(row: Row) -> Row:
 
 
 def _head(
-    data: DataSet, model: AnalyzedModel, settings: Settings, pruned: PrunedModel | None = None
+    data: DataSet,
+    model: AnalyzedModel,
+    settings: AnalysisSettings,
+    pruned: PrunedModel | None = None,
 ) -> Row:
     return {
         "data": data.name,
@@ -123,7 +128,7 @@ def _head(
 
 
 def _pruned_row(
-    data: DataSet, model: AnalyzedModel, pruned: PrunedModel, settings: Settings
+    data: DataSet, model: AnalyzedModel, pruned: PrunedModel, settings: AnalysisSettings
 ) -> Row:
     has_pairs = data.first.clusters[pruned.view][0].is_complete
     row = _head(data, model, settings, pruned) | {
@@ -150,22 +155,24 @@ def _tau_rows(
     for definition in DEFINITIONS:
         tau = statistic_of(definition)
         for column, statistic in enumerate(STATISTICS):
-            for kind, patches in enumerate(PATCHES):
+            for index_of_patches, patches in enumerate(PATCHES):
                 head = {"definition": definition, "statistic": statistic, "patches": patches}
                 rows.extend(
-                    head | {key: name} | tau.plain(index, column, kind)
+                    head | {key: name} | tau.plain(index, column, index_of_patches)
                     for index, name in enumerate(names or range(len(tau.value)))
                 )
     return rows
 
 
 def _retention_rows(pruned: PrunedModel, has_pairs: bool) -> Iterator[Row]:
-    """Shares of the input's patches left after each stage, by every kind."""
+    """Shares of the input's patches left after each stage, by every grouping."""
     padding, among = pruned.retention.padding(), pruned.retention.padding_share()
     for stage, block in enumerate(pruned.blocks):
 
-        def row(patches: str, kind: str, name: str, value: Row, block: int | str = block) -> Row:
-            return {"patches": patches, "kind": kind, "of": name, "after": block} | value
+        def row(
+            patches: str, grouping: str, name: str, value: Row, block: int | str = block
+        ) -> Row:
+            return {"patches": patches, "kind": grouping, "of": name, "after": block} | value
 
         yield row("all", "padding", "padding", padding.plain(stage, 0))
         yield row("all", "padding", "sound", padding.plain(stage, 1))
@@ -174,11 +181,11 @@ def _retention_rows(pruned: PrunedModel, has_pairs: bool) -> Iterator[Row]:
             for name in ("low", "high") if has_pairs else ():
                 pair = shares.cluster_pair(name)
                 yield row(patches, "cluster pair", name, pair.plain(stage))
-            for kind in KINDS:
-                kept = shares.kept(kind)
+            for grouping in GROUPINGS:
+                kept = shares.kept(grouping)
                 for index in range(kept.value.shape[1]):
-                    name = f"C{index + 1}" if kind in STATISTICS else str(index)
-                    yield row(patches, kind, name, kept.plain(stage, index))
+                    name = f"C{index + 1}" if grouping in STATISTICS else str(index)
+                    yield row(patches, grouping, name, kept.plain(stage, index))
 
 
 def _by_patches(retention: Retention) -> dict[str, Shares]:

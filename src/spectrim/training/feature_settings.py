@@ -12,7 +12,7 @@ from ..audio.decode import duration_of
 from ..audio.front_ends import KALDI, FrontEnd
 from ..common.errors import SpectrimError
 from ..data.clip import Clip
-from ..data.stats import measure
+from ..data.stats import measure_clips
 from ..models.config import ModelConfig
 from ..models.loading.load import load_with_assumptions
 from ..models.loading.options import LoadOptions
@@ -104,7 +104,9 @@ def _measured(
     """Mean and std of the log-mel features of training clips, and a note."""
     order = np.random.default_rng(seed).permutation(len(train))
     sample = [train[position] for position in order[:MEASURED_CLIPS]]
-    stats = measure(sample, features.seconds, audio=features.audio, mels=config.mels, tick=tick)
+    stats = measure_clips(
+        sample, features.seconds, audio=features.audio, mels=config.mels, tick=tick
+    )
     if round(stats.std, 4) == 0:
         raise SpectrimError(
             f"all {stats.clips} training clips that were measured are silent: the std of "

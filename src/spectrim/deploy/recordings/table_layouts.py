@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 from ...audio.channels import Channel, check_channel
 from ...common.errors import SpectrimError
 from ..events import Event, EventRule
+from ..read_thresholds import Thresholds, class_thresholds, plain_thresholds
 from ..runner import Runner
 from ..tag import aggregated, check_aggregate, check_top, labels_of
-from ..thresholds import Thresholds, class_thresholds, plain_thresholds
 from ..windowed import Compute, SoundOutput
-from .inputs import Recording
+from .input_recordings import Recording
 
 OK = "ok"
 NO_LABEL = "no label"  # no class reaches the threshold
@@ -25,22 +25,30 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table.
 
     Attributes:
         name: as in the header.
-        kind: "text", "float64" or "float32".
+        dtype: "text", "float64" or "float32".
         width: number of values in each cell; 0: one value, not a list.
     """
 
     name: str
-    kind: str
+    dtype: str
     width: int = 0
 
 
-PLACE = (Column("file", "text"), Column("start", "float64"), Column("end", "float64"))
-OUTCOME = (Column("channel", "text"), Column("status", "text"), Column("error", "text"))
+POSITION = (
+    TableColumn("file", "text"),
+    TableColumn("start", "float64"),
+    TableColumn("end", "float64"),
+)
+OUTCOME = (
+    TableColumn("channel", "text"),
+    TableColumn("status", "text"),
+    TableColumn("error", "text"),
+)
 
 
 @dataclass
@@ -59,8 +67,8 @@ class Table(ABC):
     runner: Runner
     one_row: str | None
     channel: Channel
-    columns: list[Column] = field(init=False)
-    kind: ClassVar[str]
+    columns: list[TableColumn] = field(init=False)
+    command: ClassVar[str]
 
     def __post_init__(self) -> None:
         check_aggregate(self.one_row)
@@ -68,7 +76,7 @@ class Table(ABC):
         self.columns = self.make_columns()
 
     @abstractmethod
-    def make_columns(self) -> list[Column]:
+    def make_columns(self) -> list[TableColumn]:
         """The columns in their order."""
 
     @property
@@ -121,16 +129,21 @@ class TagTable(WindowTable):
 
     top: int = 5
     threshold: Thresholds = 0.0
-    kind: ClassVar[str] = "tag"
+    command: ClassVar[str] = "tag"
 
     def __post_init__(self) -> None:
         check_top(self.top)
         self.thresholds = class_thresholds(self.threshold, self.runner.labels)
         super().__post_init__()
 
-    def make_columns(self) -> list[Column]:
+    def make_columns(self) -> list[TableColumn]:
         """Place, label and probability."""
-        return [*PLACE, Column("label", "text"), Column("probability", "float64"), *OUTCOME]
+        return [
+            *POSITION,
+            TableColumn("label", "text"),
+            TableColumn("probability", "float64"),
+            *OUTCOME,
+        ]
 
     @property
     def compute(self) -> Compute:
@@ -161,12 +174,12 @@ class EventTable(Table):
 
     one_row: str | None = field(init=False, default=None)
     rule: EventRule = field(default_factory=EventRule)
-    kind: ClassVar[str] = "tag --events"
+    command: ClassVar[str] = "tag --events"
 
-    def make_columns(self) -> list[Column]:
+    def make_columns(self) -> list[TableColumn]:
         """Place, label and probabilities."""
-        values = [Column(name, "float64") for name in ("peak", "mean")]
-        return [*PLACE, Column("label", "text"), *values, *OUTCOME]
+        values = [TableColumn(name, "float64") for name in ("peak", "mean")]
+        return [*POSITION, TableColumn("label", "text"), *values, *OUTCOME]
 
     @property
     def compute(self) -> Compute:
@@ -202,15 +215,15 @@ class EventTable(Table):
 class WideTable(WindowTable):
     """One row per window, with the probability of each class in a column of its name."""
 
-    kind: ClassVar[str] = "tag --wide"
+    command: ClassVar[str] = "tag --wide"
 
-    def make_columns(self) -> list[Column]:
+    def make_columns(self) -> list[TableColumn]:
         """Place, outcome, then the classes.
 
         Raises:
             SpectrimError: two columns would have the same name.
         """
-        names = [column.name for column in (*PLACE, *OUTCOME)]
+        names = [column.name for column in (*POSITION, *OUTCOME)]
         for label in self.runner.labels:
             if label in names:
                 raise SpectrimError(
@@ -218,8 +231,8 @@ class WideTable(WindowTable):
                     "name. Leave out --wide."
                 )
             names.append(label)
-        classes = [Column(label, "float32") for label in self.runner.labels]
-        return [*PLACE, *OUTCOME, *classes]
+        classes = [TableColumn(label, "float32") for label in self.runner.labels]
+        return [*POSITION, *OUTCOME, *classes]
 
     @property
     def compute(self) -> Compute:
@@ -235,11 +248,15 @@ class WideTable(WindowTable):
 class EmbeddingTable(WindowTable):
     """One row per window, with the embedding in a column of lists."""
 
-    kind: ClassVar[str] = "embed"
+    command: ClassVar[str] = "embed"
 
-    def make_columns(self) -> list[Column]:
+    def make_columns(self) -> list[TableColumn]:
         """Place, outcome and embedding."""
-        return [*PLACE, *OUTCOME, Column("embedding", "float32", self.runner.embedding_width)]
+        return [
+            *POSITION,
+            *OUTCOME,
+            TableColumn("embedding", "float32", self.runner.embedding_width),
+        ]
 
     @property
     def compute(self) -> Compute:
@@ -251,7 +268,7 @@ class EmbeddingTable(WindowTable):
         yield {"status": OK, "embedding": values}
 
 
-def names_of_columns(columns: Sequence[Column]) -> list[str]:
+def names_of_columns(columns: Sequence[TableColumn]) -> list[str]:
     """Flat names: a column of lists is `name_0`, `name_1`, ... in a format without lists."""
     names: list[str] = []
     for column in columns:

@@ -15,7 +15,7 @@ from ..common.files import save_arrays, save_json
 from ..common.parse import read_json
 from ..models.provenance import RESULT_VERSION, versions
 from ..pruning.saved_plans import is_unpruned, method_of
-from .figure import draw
+from .figure import draw_sweep
 from .sweep import Sweep
 
 
@@ -43,7 +43,7 @@ def save_sweeps(out: Path, sweeps: Sequence[Sweep], source: Path) -> list[Path]:
                 "format_version": RESULT_VERSION,
             },
         ),
-        draw(out / "metric-macs.png", rows),
+        draw_sweep(out / "metric-macs.png", rows),
     ]
     for sweep in sweeps:
         arrays: dict[str, dict[str, np.ndarray]] = {}  # by model

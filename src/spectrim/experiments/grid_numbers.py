@@ -12,7 +12,7 @@ import numpy as np
 from ..metrics.classification import metric
 from ..metrics.pooled import Gap, Term, figure_over_clips, figure_over_runs, over_clips, over_runs
 from .definition import Cell, Experiment
-from .results import ResultFolder
+from .result_folder import ResultFolder
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Entry:
     """One figure of the table.
 
     Attributes:
-        kind: "baseline", "shelf", "tuned" or "control".
+        condition: "baseline", "shelf", "tuned" or "control".
         value: of the last epoch, mean over repetitions, 0 to 1.
         error: standard error of `value` over clips (of all repetitions).
         chosen: of the best epoch, mean over repetitions.
@@ -37,7 +37,7 @@ class Entry:
     """
 
     column: str
-    kind: str
+    condition: str
     score: str | None
     keep_rate: float
     metric: str
@@ -56,7 +56,7 @@ class Entry:
     clips: int
 
 
-Key = tuple[str, str, str | None, float]  # column, kind, score, keep rate
+Key = tuple[str, str, str | None, float]  # column, condition, score, keep rate
 
 
 class Numbers:
@@ -67,7 +67,7 @@ class Numbers:
     Accuracy: a clip's share of right answers over repetitions is one draw, so seeds (the same
     clips again) and folds (other clips) are both pooled rightly; the error is over clips, that of
     a difference by Bonett and Price, as `paired_difference`. mAP: mean over repetitions, with a
-    bootstrap's error. See `grid_gaps`.
+    bootstrap's error. See `metrics.pooled`.
     """
 
     def __init__(self, grid: Experiment, results: ResultFolder) -> None:
@@ -77,21 +77,21 @@ class Numbers:
             if result is None or cell.column is None:
                 continue
             for run in _runs(grid, cell, result, results):
-                self._runs[cell.column, cell.kind, run.score, run.keep_rate].append(run)
+                self._runs[cell.column, cell.condition, run.score, run.keep_rate].append(run)
         columns = list(grid.definition.columns)
-        kinds = ("baseline", "control", "shelf", "tuned")
+        conditions = ("baseline", "control", "shelf", "tuned")
         scores = [None, *grid.definition.scores]
         self._references = {key: gap for key, runs in self._runs.items() if (gap := _gap(runs))}
         self.entries = sorted(
             (_entry(key, runs, self._references.get(key)) for key, runs in self._runs.items()),
-            key=lambda e: (columns.index(e.column), kinds.index(e.kind), scores.index(e.score),
-                           -e.keep_rate),
+            key=lambda e: (columns.index(e.column), conditions.index(e.condition),
+                           scores.index(e.score), -e.keep_rate),
         )  # fmt: skip
         self._by_key = {_key(entry): entry for entry in self.entries}
 
-    def get(self, column: str, kind: str, score: str | None, keep_rate: float) -> Entry | None:
+    def get(self, column: str, condition: str, score: str | None, keep_rate: float) -> Entry | None:
         """A figure, if there is one."""
-        return self._by_key.get((column, kind, score, keep_rate))
+        return self._by_key.get((column, condition, score, keep_rate))
 
     def from_reference(self, entry: Entry) -> Gap | None:
         """A figure less what it is held against, if that is there: its `difference`."""
@@ -131,7 +131,7 @@ class Numbers:
 
 
 def _key(entry: Entry) -> Key:
-    return entry.column, entry.kind, entry.score, entry.keep_rate
+    return entry.column, entry.condition, entry.score, entry.keep_rate
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ class _Run:
 
     def in_order_of(self, paths: np.ndarray) -> _Run:
         """The same run with its clips in the order of `paths`."""
-        place = {path: index for index, path in enumerate(self.paths.tolist())}
-        order = [place[path] for path in paths.tolist()]
+        row_of = {path: index for index, path in enumerate(self.paths.tolist())}
+        order = [row_of[path] for path in paths.tolist()]
         reference = None if self.reference is None else self.reference[order]
         return replace(self, paths=paths, truth=self.truth[order], last=self.last[order],
                        best=self.best[order], reference=reference)  # fmt: skip
@@ -175,7 +175,7 @@ def _runs(
     with np.load(results.outputs(cell), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     paths, truth, name = arrays["paths"], arrays["truth"], result["metric"]
-    if cell.kind == "shelf":
+    if cell.condition == "shelf":
         rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
         return [
             _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
@@ -194,28 +194,30 @@ def _reference(
     grid: Experiment, cell: Cell, results: ResultFolder, paths: np.ndarray
 ) -> np.ndarray | None:
     """Last outputs of what a cell is held against, in the order of `paths`."""
-    if cell.kind not in ("tuned", "control"):
+    if cell.condition not in ("tuned", "control"):
         return None
-    other = grid.cell(f"{reference_of(grid, cell.kind)}/{cell.column}/{cell.run}")
+    other = grid.cell(f"{reference_condition(grid, cell.condition)}/{cell.column}/{cell.run}")
     if results.result(other) is None:
         return None
     with np.load(results.outputs(other), allow_pickle=False) as file:
-        place = {path: index for index, path in enumerate(file["paths"].tolist())}
-        if set(place) != set(paths.tolist()):
+        row_of = {path: index for index, path in enumerate(file["paths"].tolist())}
+        if set(row_of) != set(paths.tolist()):
             return None
-        return file["last"][[place[path] for path in paths.tolist()]]
+        return file["last"][[row_of[path] for path in paths.tolist()]]
 
 
-def reference_of(grid: Experiment, kind: str) -> str:
-    """The kind of cell that a trained one is held against.
+def reference_condition(grid: Experiment, condition: str) -> str:
+    """The condition that a trained one is held against.
 
     A missing control is not replaced by the baseline: extra epochs are not a gain of pruning.
     """
-    return "control" if kind == "tuned" and "control" in grid.definition.evidence else "baseline"
+    return (
+        "control" if condition == "tuned" and "control" in grid.definition.evidence else "baseline"
+    )
 
 
 def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
-    column, kind, score, rate = key
+    column, condition, score, rate = key
     name = runs[0].metric
     with_reference = [run for run in runs if run.reference is not None]
     pooled, paired = _figure(runs), _figure(with_reference or runs)
@@ -224,8 +226,9 @@ def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
     else:
         chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
     return Entry(
-        column, kind, score, rate, name, runs[0].gmacs, pooled.value, pooled.error, float(chosen),
-        runs[0].chosen_on, sum(run.early for run in runs), paired.value, paired.error,
+        column, condition, score, rate, name, runs[0].gmacs, pooled.value, pooled.error,
+        float(chosen), runs[0].chosen_on, sum(run.early for run in runs),
+        paired.value, paired.error,
         None if gap is None else gap.value, None if gap is None else gap.error,
         len(runs), len(with_reference),
         len({path for run in runs for path in run.paths.tolist()}),

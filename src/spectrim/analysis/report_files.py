@@ -11,11 +11,11 @@ from typing import Any
 from ..common.errors import SpectrimError
 from ..common.files import save, save_json
 from ..common.parse import read_json
-from .analyze import DataSet, Settings
+from .analyze import AnalysisSettings, DataSet
 from .figures.all_figures import draw_all
 from .figures.style import save_figure
 from .report import ReportFigure, write_report
-from .tables import record, tables
+from .tidy_tables import analysis_record, tables
 
 SUFFIXES = (".csv", ".html", ".pdf", ".png")  # of the files beside results.json
 
@@ -23,7 +23,7 @@ SUFFIXES = (".csv", ".html", ".pdf", ".png")  # of the files beside results.json
 def save_analysis(
     out: Path,
     data: Sequence[DataSet],
-    settings: Settings,
+    settings: AnalysisSettings,
     paper: bool = False,
     skipped: Sequence[dict[str, Any]] = (),
     is_stopped: bool = False,
@@ -39,7 +39,7 @@ def save_analysis(
         The numbers, see `tables.record`, and the files, which results.json lists too. Files of an
         earlier analysis in the folder are deleted first, so a killed one leaves no mixture.
     """
-    numbers = record(data, settings, skipped)
+    numbers = analysis_record(data, settings, skipped)
     if is_stopped:
         numbers["stopped"] = True
     for path in _written(out):

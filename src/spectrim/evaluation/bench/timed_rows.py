@@ -24,7 +24,7 @@ from .memory import peak_memory
 Row = dict[str, Any]
 
 
-class Shares:
+class BudgetShares:
     """The time of several timings: each gets an equal share of what is left.
 
     So exports and loading, which come first, shorten the timings and not only the first of them.

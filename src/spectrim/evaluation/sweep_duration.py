@@ -20,7 +20,7 @@ QUICK = 1.0  # seconds that the estimate may take, after the first run of one cl
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SweepDuration:
     """Expected seconds of a sweep.
 
     Attributes:
@@ -32,9 +32,9 @@ class Estimate:
     timing: float
 
 
-def estimate(
+def sweep_duration(
     runners: Sequence[Runner], clips: Sequence[Clip], batch_size: int, rounds: int
-) -> Estimate | None:
+) -> SweepDuration | None:
     """Measure the first runner on one clip; the others take a time in proportion to their MACs.
 
     Args:
@@ -53,7 +53,7 @@ def estimate(
         inputs, prediction = _seconds_per_clip(runners[0], [waveform] * size)
     relative = [runner.macs / runners[0].macs for runner in runners]
     pairs = sum(1 + ratio for ratio in relative[1:])
-    return Estimate(
+    return SweepDuration(
         len(clips) * (inputs + prediction * sum(relative)), rounds * batch_size * prediction * pairs
     )
 

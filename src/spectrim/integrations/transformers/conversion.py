@@ -13,9 +13,9 @@ from transformers.utils import logging
 
 from ...common.errors import SpectrimError
 from ...models.config import ModelConfig, activation_of
+from ...models.has_recommendation import prunes
 from ...models.loading.native import TRANSFORMERS_PREFIX
 from ...models.loading.to_hugging_face import ast_differences, ast_settings, ast_state
-from ...models.recommended import prunes
 from .configuration import PROBLEM_TYPES, SpectrimConfig, saved_plan
 from .feature_extraction import SpectrimFeatureExtractor
 from .modeling import SpectrimForAudioClassification, weights_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...metrics.jackknife import Estimate
-from ..patches import STATISTICS
+from ..patch_statistics import STATISTICS
 from .base import BatchStats, GroupedSums
 from .kendall import DEFINITIONS, pair_counts
 
@@ -40,9 +40,9 @@ class TauCounts(GroupedSums):
         sound = np.take_along_axis(stats.patches.sound, arrived, 1)
         for statistic, all_ranks in enumerate(stats.ranks):
             ranks = np.take_along_axis(all_ranks, arrived, 1)
-            for kind, counted in enumerate((present, sound & present)):
+            for index, counted in enumerate((present, sound & present)):
                 counts = pair_counts(ranks, scores, counted)
-                self.accumulate((stats.groups, block, statistic, kind), counts)
+                self.accumulate((stats.groups, block, statistic, index), counts)
 
     def tau(self, definition: str) -> Estimate:
         """(blocks, 2 statistics, 2 of `PATCHES`) tau by a name in `kendall.DEFINITIONS`."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ...audio.formats import OTHER_SUFFIXES, SUFFIXES
+from ...audio.sound_formats import OTHER_SUFFIXES, SUFFIXES
 from ...audio.sounds import Sound
 from ...common.errors import SpectrimError
 from ...common.parse import read_lines

@@ -19,7 +19,7 @@ from ..pruning.defaults import (
     SCORE_NAMES,
 )
 from .load_options import load_options
-from .output import complain
+from .output import notify
 
 if TYPE_CHECKING:
     from ..deploy.onnx_model import OnnxModel
@@ -123,7 +123,7 @@ ChannelOption = Annotated[
 
 
 @dataclass(frozen=True)
-class DataPart:
+class DataSelection:
     """Which rows of a manifest are used."""
 
     split: Annotated[
@@ -209,7 +209,7 @@ class LoadingWithCompile(Loading):
     def note_compilation(self, seconds: float) -> None:
         """Print how long compilation took."""
         if self.compile:
-            complain("note", f"compilation took {seconds:.1f} s.")
+            notify("note", f"compilation took {seconds:.1f} s.")
 
     def onnx_model(self, name: str, backend: str | None) -> OnnxModel:
         """As `Loading.onnx_model`; --compile is refused."""
@@ -247,10 +247,10 @@ def _with_classes(model: SpectrogramTransformer, name: str) -> SpectrogramTransf
     return model
 
 
-def listed(text: str, kind: Callable[[str], Value], option: str) -> list[Value]:
+def listed(text: str, convert: Callable[[str], Value], option: str) -> list[Value]:
     """The values of a comma-separated text."""
     try:
-        values = [kind(item.strip()) for item in text.split(",") if item.strip()]
+        values = [convert(item.strip()) for item in text.split(",") if item.strip()]
     except ValueError:
         raise SpectrimError(
             f"{option} {text!r} is not a comma-separated list of numbers."

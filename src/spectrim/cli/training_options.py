@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..common.errors import missing_package
 from ..common.text import significant
-from .options import allow_trusted_code
-from .output import complain
+from .output import notify
+from .shared_options import allow_trusted_code
 from .tables import print_table, print_text
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Run:
     ] = None
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
-    def carry_out(self, kind: type[Recipe] | type[PretrainRecipe]) -> None:
+    def carry_out(self, schema: type[Recipe] | type[PretrainRecipe]) -> None:
         """Read the recipe, and train or only print what would be done."""
         from ..training.read_recipe import folder_of, read_recipe
         from .output import Output
@@ -76,7 +76,7 @@ class Run:
         changes = list(self.changes or [])
         if self.channel is not None:
             changes.append(f"data.channel={self.channel}")
-        recipe = read_recipe(self.recipe, changes, kind)
+        recipe = read_recipe(self.recipe, changes, schema)
         allow_trusted_code_of(recipe)
         folder = self.out or folder_of(self.recipe, changes)
         if self.dry_run:
@@ -90,7 +90,7 @@ class Run:
         with Bars(Console(stderr=True)) as bars:
             summary = train(recipe, folder, bars, bars.measured)
         if summary is not None:  # otherwise another process of the run prints it
-            output.emit(summary, lambda: print_summary(summary, folder))
+            output.emit(summary, lambda: print_training_summary(summary, folder))
 
 
 def allow_trusted_code_of(recipe: Recipe | PretrainRecipe) -> None:
@@ -169,7 +169,7 @@ class Bars:
         self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_summary(summary: dict[str, Any], folder: Path) -> None:
+def print_training_summary(summary: dict[str, Any], folder: Path) -> None:
     """Print the best and the last metric, and where the models are."""
     rows = []
     for name, text in (
@@ -196,7 +196,7 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
         loss = summary["last"]["loss"]
         print_table(["epochs", "loss"], [[str(summary["epochs"]), f"{loss:.4f}"]],
                     caption=f"model: {folder / 'last'}")  # fmt: skip
-    complain("written", str(folder))
+    notify("written", str(folder))
 
 
 def print_dry_run(plan: DryRun, folder: Path) -> None:

@@ -15,12 +15,12 @@ import numpy as np
 from ..common.errors import SpectrimError
 from . import ffmpeg, torchcodec
 from .container_ends import note_bytes_behind
-from .formats import (
+from .sound_formats import (
     OTHER_SUFFIXES,
     SUFFIXES,
     DecodingFailed,
     ForeignFormat,
-    content_kind,
+    format_of_content,
     is_mpeg4,
 )
 from .sources import bytes_at
@@ -93,7 +93,7 @@ def seconds_of_file(file: BinaryIO, name: str) -> float | None:
 def _decoders(head: bytes) -> Iterator[Decoder]:
     """Decoders that can be used here for a file with these first bytes, in order."""
     # torchcodec would also open playlists, see its module.
-    if content_kind(head) is not None and torchcodec.is_available():
+    if format_of_content(head) is not None and torchcodec.is_available():
         yield torchcodec
     if ffmpeg.is_available():
         yield ffmpeg
@@ -117,9 +117,9 @@ def _decode_foreign(
                 break
     if not failures:
         raise error
-    kind = content_kind(head) or f"a file of type {os.path.splitext(name)[1]}"
+    content = format_of_content(head) or f"a file of type {os.path.splitext(name)[1]}"
     raise SpectrimError(
-        f"{name}: cannot be decoded as {kind} ({'; '.join(failures)}). The file may be damaged, "
+        f"{name}: cannot be decoded as {content} ({'; '.join(failures)}). The file may be damaged, "
         "incomplete, or of another format than its name says."
     ) from None
 
@@ -127,7 +127,7 @@ def _decode_foreign(
 @contextlib.contextmanager
 def _path_of(file: BinaryIO, name: str) -> Iterator[Path]:
     """A path with the bytes of an open file: its own, or that of a temporary copy."""
-    if (path := _own_path(file)) is not None:
+    if (path := _path_on_disk(file)) is not None:
         yield path
         return
     suffix = os.path.splitext(name)[1]
@@ -142,7 +142,7 @@ def _path_of(file: BinaryIO, name: str) -> Iterator[Path]:
         yield copy
 
 
-def _own_path(file: BinaryIO) -> Path | None:
+def _path_on_disk(file: BinaryIO) -> Path | None:
     """The path of an open file, if it still leads to that file."""
     try:
         path = Path(file.name)

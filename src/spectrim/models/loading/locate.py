@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import SpectrimError, SpectrimNotice, first_line, nearest
-from ...common.paths import ABSENT, PROBLEMS, SPECIAL, is_folder, kind_at, user_path
-from ..builtin import builtin_names, builtin_root, check_retired
+from ...common.paths import ABSENT, PROBLEMS, SPECIAL, file_type, is_folder, user_path
+from ..builtin_models import builtin_names, builtin_root, check_retired
 from ..presets import PRESETS
 from .checkpoint_files import INDICES, SUFFIXES
 
@@ -35,15 +35,17 @@ def locate(source: str | os.PathLike[str]) -> Path:
             f"{name} is an ONNX file, which torch cannot load. Use spectrim.load_onnx, spectrim "
             "tag --model or spectrim sweep --model."
         )
-    kind = kind_at(path)
+    type_of_path = file_type(path)
     if isinstance(source, str) and name in builtin_names():
-        if kind != ABSENT:
+        if type_of_path != ABSENT:
             text = f"{name!r} means the built-in model; use './{name}' for the one in this folder."
             warnings.warn(SpectrimNotice(text), stacklevel=4)
         return builtin_root() / name
-    if kind == SPECIAL:
-        raise SpectrimError(f"{name} {PROBLEMS[kind]}; expected a folder or a checkpoint file.")
-    if kind != ABSENT:
+    if type_of_path == SPECIAL:
+        raise SpectrimError(
+            f"{name} {PROBLEMS[type_of_path]}; expected a folder or a checkpoint file."
+        )
+    if type_of_path != ABSENT:
         return path
     if path.suffix in SUFFIXES or name.startswith((".", "/", "~")) or _is_below_folder(path):
         raise SpectrimError(f"{name}: no such file or folder.")
