@@ -152,7 +152,7 @@ def test_interrupted_sweeps_go_on(folder, tmp_path, run, run_until):
         (str(folder / "model"), 20, False), (str(folder / "model"), 20, False),
         ("second", 15, True), ("second", 15, True),
     ]  # fmt: skip
-    assert [row.get("clips_asked") for row in rows] == [None, None, 40, 40]
+    assert [row.get("clips_asked") for row in rows] == [None, None, 20, 20]
     assert len(list(out.glob(".partial-*.npz"))) == 2
     notes, rows = interrupt("sweep:rounds:2")
     assert notes.count("resuming an interrupted run") == 2

@@ -24,7 +24,9 @@ class WithPatches(FromFeatures):
 
     outputs = (*FromFeatures.outputs, "unpruned", "kept")
 
-    def forward(self, features: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+    def forward(  # type: ignore[override]  # five outputs, not three
+        self, features: Tensor, valid: Tensor
+    ) -> tuple[Tensor, ...]:
         tokens = self.model.encode(features, valid, plan=Plan())
         unpruned = self.model.head(self.model.pool(tokens))
         kept = self.model.encode(features, valid).origin

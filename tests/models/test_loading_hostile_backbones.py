@@ -25,7 +25,7 @@ SETTINGS = {
     "ced": (ced.Settings, None),
     "eat": (eat.Settings, None),
     "ast": (hugging_face.Settings, infer.FeatureExtractor),
-    "maest": (hugging_face.Settings, maest.FeatureExtractor),
+    "maest": (hugging_face.Settings, maest.MaestExtractor),
     "audiomae": (None, infer.FeatureExtractor),
 }
 FOLDERS = foreign_backbones.HUB_FOLDERS
