@@ -20,12 +20,12 @@ def test_each_kind_is_told_apart(tmp_path):
         "pipe": paths.SPECIAL, "/dev/zero": paths.SPECIAL,
     }  # fmt: skip
     for name, kind in kinds.items():
-        assert paths.kind_at(tmp_path / name) == kind
+        assert paths.file_type(tmp_path / name) == kind
 
 
 @pytest.mark.parametrize("name", ["n" * 300, "n/" * 3000, "a\0b"])
 def test_refused_paths_are_sentences(tmp_path, name):
-    for ask in (paths.kind_at, paths.is_file, paths.is_folder):
+    for ask in (paths.file_type, paths.is_file, paths.is_folder):
         with pytest.raises(SpectrimError, match="Name another path"):
             ask(tmp_path / name)
     with pytest.raises(SpectrimError, match="cannot write"):
@@ -35,7 +35,7 @@ def test_refused_paths_are_sentences(tmp_path, name):
 def test_a_link_to_itself_is_a_sentence(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(SpectrimError, match="Name another path"):
-        paths.kind_at(tmp_path / "loop")
+        paths.file_type(tmp_path / "loop")
 
 
 def test_unknown_users_are_named():
@@ -49,7 +49,7 @@ def test_no_device_or_pipe_is_replaced(tmp_path):
     os.mkfifo(pipe)
     with pytest.raises(SpectrimError, match=r"cannot write .*pipe: it is a device, pipe or socket"):
         save_text(pipe, "text")
-    assert paths.kind_at(pipe) == paths.SPECIAL and os.listdir(tmp_path) == ["pipe"]
+    assert paths.file_type(pipe) == paths.SPECIAL and os.listdir(tmp_path) == ["pipe"]
     with pytest.raises(SpectrimError, match="cannot write"):
         save_text(Path("/dev/null"), "text")
-    assert paths.kind_at(Path("/dev/null")) == paths.SPECIAL
+    assert paths.file_type(Path("/dev/null")) == paths.SPECIAL

@@ -93,6 +93,16 @@ def test_running_imports_no_torch(digits):
     assert done.returncode == 0, done.stderr
 
 
+def test_paths_that_are_no_file_are_named(tmp_path):
+    for path, problem in (
+        (tmp_path, "is a folder"), (tmp_path / "x.onnx", "no such file"),
+        (tmp_path / ("n" * 300 + ".onnx"), "File name too long"),
+        ("/dev/zero", "is a device"), ("https://host.org/x.onnx", "addresses are not fetched"),
+    ):  # fmt: skip
+        with pytest.raises(SpectrimError, match=problem):
+            spectrim.load_onnx(path)
+
+
 def test_no_clips_give_no_rows(digits):
     assert spectrim.load_onnx(digits).probabilities([]).shape == (0, 10)
 

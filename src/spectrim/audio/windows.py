@@ -76,8 +76,8 @@ def check_hop(size: int, hop: int, rate: int) -> None:
     """Refuse a hop that is zero, or that would skip sound."""
     if not 1 <= hop <= size:
         raise SpectrimError(
-            f"a hop of {hop / rate:g} s; expected more than 0 and at most the window of "
-            f"{size / rate:g} s. A longer hop would skip sound."
+            f"a hop of {hop / rate:g} s; expected at least one sample ({1 / rate:g} s) and at most "
+            f"the window of {size / rate:g} s. A longer hop would skip sound."
         )
 
 

@@ -47,7 +47,7 @@ def claim(path: Path) -> Iterator[bool]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise SpectrimError(
-            f"cannot write to the folder {path.parent} ({reason}). Processes need it to share work."
+            f"cannot write {path} ({reason}). Processes need it to share work."
         ) from error
     try:
         yield is_mine

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..audio.windows import padded
 from ..common.errors import SpectrimError, first_line, missing_package, nearest
+from ..common.paths import FILE, PROBLEMS, file_type
 from ..common.versions import RESULT_VERSION, package_versions
 from .onnx_metadata import metadata_from
 from .runner import Runner
@@ -38,9 +39,10 @@ class OnnxModel(Runner):
         if backend not in BACKENDS:
             raise SpectrimError(f"no backend is called {backend!r}.{nearest(backend, BACKENDS)}")
         self.path = os.fspath(path)
-        if not Path(path).is_file():
-            problem = "is a folder" if Path(path).is_dir() else "no such file"
-            raise SpectrimError(f"{path}: {problem}; expected an ONNX file of `spectrim export`.")
+        if (kind := file_type(Path(path))) != FILE:
+            raise SpectrimError(
+                f"{path}: {PROBLEMS[kind]}; expected an ONNX file of `spectrim export`."
+            )
         self.backend = backend
         self.threads = threads
         self._infer, texts = BACKENDS[backend](self.path, threads)
