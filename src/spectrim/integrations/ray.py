@@ -288,8 +288,8 @@ def _restored(row: Row, columns: Sequence[TableColumn]) -> Row:
     cells: Row = {}
     for column in columns:
         value = row[column.name]
-        if value is None:
-            continue
+        if value is None or (column.width and row["status"] == FAILED):
+            continue  # an embedding that is missing is NaN in Arrow
         if column.dtype == "float32":
             value = np.asarray(value, np.float32) if column.width else np.float32(value)
         cells[column.name] = value

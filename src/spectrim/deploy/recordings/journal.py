@@ -119,7 +119,12 @@ class Journal:
     def finish(self) -> None:
         """Make the output from the rows, and mark the job as finished."""
         with self._explained(self.out):
-            self.format.finish(self.rows_path, self.out, self.record)
+            try:
+                self.format.finish(self.rows_path, self.out, self.record)
+            except SpectrimError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise error.__cause__ from None  # the sentence of `_explained` says more
+                raise
             with self.path.open("ab", 0) as journal:
                 _write_all(journal, _line({"finished": self.out.stat().st_size}))
             pass_point("table:finished")

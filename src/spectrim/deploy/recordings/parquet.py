@@ -31,7 +31,7 @@ METADATA_KEY = b"spectrim"  # in the metadata of the schema: model, plan and ver
 
 
 class Parquet(TableFormat):
-    """A Parquet file; embeddings are lists of a fixed size."""
+    """A Parquet file; embeddings are lists of a fixed size, NaN for recordings that failed."""
 
     rows_suffix: ClassVar[str] = ".rows"
     ends_with_line: ClassVar[bool] = False
@@ -104,9 +104,9 @@ def _type_of(column: TableColumn) -> Any:
 def _array(cells: list[Any], column: TableColumn, dtype: Any) -> Any:
     if not column.width:
         return pyarrow.array(cells, dtype)
-    present = [cell for cell in cells if cell is not None]
-    if len(present) < len(cells):  # the row of a recording that failed
-        return pyarrow.array(cells, dtype)
+    # NaN for a recording that failed: pyarrow 18 to 24 cannot read null lists of a fixed size.
+    missing = np.full(column.width, np.nan, np.float32)
+    present = [missing if cell is None else np.asarray(cell, np.float32) for cell in cells]
     values = np.concatenate([np.zeros(0, np.float32), *present])
     return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values), type=dtype)
 
