@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 import spectrim
 from spectrim.common.errors import SpectrimError
@@ -108,3 +110,22 @@ def test_a_lost_or_damaged_part_is_named(sharded):
     index.write_text("{}")
     with pytest.raises(SpectrimError, match="weight_map is missing"):
         spectrim.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "base", "title"),
+    [
+        ("MIT/ast-finetuned", "MIT/ast-finetuned", "MIT/ast-finetuned, pruned"),
+        ("runs/last", None, "last, pruned"),  # a folder, not a model of the owner "runs"
+        ("/home/me/ast.pth", None, "ast.pth, pruned"),
+        ("", None, "audio classifier, pruned"),
+    ],
+)
+def test_the_card_names_the_model_that_was_loaded(tmp_path, source, base, title):
+    """Also after fine-tuning with Trainer, which calls `save_pretrained`."""
+    model = small("ast")
+    model.config = replace(model.config, name=source)
+    written(model, tmp_path)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.base_model == base and f"# {title}\n" in card.text
+    assert "/home/me" not in card.content

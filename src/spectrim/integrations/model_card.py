@@ -11,6 +11,7 @@ from ..common.markdown import table
 from ..common.text import printable, significant
 from ..models.build import macs
 from ..models.has_recommendation import prunes
+from ..models.loading.sources import is_hub_id
 from ..pruning.plan import Plan
 from ..pruning.saved_plans import Measured
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..models.transformer import SpectrogramTransformer
 
 CARD = "README.md"
-HUB_NAME_SLASHES = 1  # of "owner/name"
 
 SPECTRIM_USE = """\
 ```python
@@ -126,9 +126,7 @@ def card_text(
 
 def base_model(source: str) -> str:
     """The name of a source for a card: a hub id whole, of a path the last part alone."""
-    path = Path(source)
-    is_hub_name = source.count("/") == HUB_NAME_SLASHES and not path.exists()
-    return source if is_hub_name else path.name
+    return source if is_hub_id(source) else Path(source).name
 
 
 def _metadata(

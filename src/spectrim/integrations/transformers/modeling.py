@@ -86,7 +86,8 @@ class SpectrimPreTrainedModel(PreTrainedModel):
         folder = Path(save_directory)
         is_written = kwargs.get("is_main_process", True) and folder.is_dir()
         if is_written and not (folder / CARD).exists():
-            save_card(folder, self.spectrogram_transformer)
+            transformer = self.spectrogram_transformer
+            save_card(folder, transformer, source=transformer.config.name)
 
     def push_to_hub(
         self,

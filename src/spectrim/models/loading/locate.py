@@ -20,6 +20,7 @@ FOLDERS = frozenset(
     ("runs", "models", "checkpoints", "ckpts", "weights", "outputs", "output", "results", "data")
 )
 """Usual names of local folders; a source below one is not looked up on the hub."""
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 MODELS_OF_RUNS = frozenset(("last", "best"))
 
 
@@ -47,9 +48,9 @@ def locate(source: str | os.PathLike[str]) -> Path:
         )
     if type_of_path != ABSENT:
         return path
-    if path.suffix in SUFFIXES or name.startswith((".", "/", "~")) or _is_below_folder(path):
+    if _is_local(name, path):
         raise SpectrimError(f"{name}: no such file or folder.")
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+    if HUB_ID.fullmatch(name):
         return fetch(name)
     if name in PRESETS:
         raise SpectrimError(
@@ -76,6 +77,19 @@ def _name(source: str | os.PathLike[str]) -> str:
             "transformers in memory use spectrim.from_transformers."
         )
     return name
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a source is looked up on the hub, as "owner/name" is if no such path exists."""
+    path = user_path(name)
+    is_absent = kind_at(path) == ABSENT and not _is_local(name, path)
+    return is_absent and HUB_ID.fullmatch(name) is not None
+
+
+def _is_local(name: str, path: Path) -> bool:
+    """Whether a name means a path, even if nothing is there."""
+    is_path = path.suffix in SUFFIXES or name.startswith((".", "/", "~"))
+    return is_path or _is_below_folder(path)
 
 
 def _is_below_folder(path: Path) -> bool:
