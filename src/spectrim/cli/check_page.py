@@ -47,10 +47,11 @@ class CheckPage:
 def _print_model(result: dict[str, Any]) -> None:
     model = result["model"]
     print_text(
-        f"{result['name']}: {model['config']}, {model['parameters'] / 1e6:.1f} M parameters, "
+        f"{result['name']}: {model['family']}, {model['parameters'] / 1e6:.1f} M parameters, "
         f"{model['blocks']} blocks of width {model['width']}, {model['patches']} patches (stride "
         f"{model['stride'][0]}, {model['frames']} frames), {model['classes']} classes, "
-        f"{model['activation']}; mean {model['mean']:g}, std {model['std']:g}, padding "
+        f"{model['activation']}; front end {model['front_end']}, {model['sample_rate']} Hz, "
+        f"{model['mels']} mel bins, mean {model['mean']:g}, std {model['std']:g}, padding "
         f"{model['padding']}.\n"
         f"Recommended plan: {result['recommended_plan']['text']}."
     )

@@ -100,6 +100,7 @@ def check(
         "name": name,
         "model": {
             "config": config.name,
+            "family": config.family,
             "width": config.width,
             "blocks": config.depth,
             "patches": config.grid.count,
@@ -107,6 +108,9 @@ def check(
             "frames": config.frames,
             "classes": len(config.labels),
             "activation": config.activation,
+            "front_end": config.front_end,
+            "sample_rate": config.sample_rate,
+            "mels": config.mels,
             "mean": config.mean,
             "std": config.std,
             "padding": config.padding,
