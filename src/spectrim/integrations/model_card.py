@@ -11,7 +11,7 @@ from ..common.markdown import table
 from ..common.text import printable, significant
 from ..models.build import macs
 from ..models.has_recommendation import prunes
-from ..models.loading.sources import is_hub_id
+from ..models.loading.locate import is_hub_id
 from ..pruning.plan import Plan
 from ..pruning.saved_plans import Measured
 

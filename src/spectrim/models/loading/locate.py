@@ -82,7 +82,7 @@ def _name(source: str | os.PathLike[str]) -> str:
 def is_hub_id(name: str) -> bool:
     """Whether a source is looked up on the hub, as "owner/name" is if no such path exists."""
     path = user_path(name)
-    is_absent = kind_at(path) == ABSENT and not _is_local(name, path)
+    is_absent = file_type(path) == ABSENT and not _is_local(name, path)
     return is_absent and HUB_ID.fullmatch(name) is not None
 
 
