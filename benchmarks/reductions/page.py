@@ -173,6 +173,24 @@ def early(folder: Path) -> str:
     return table(lines, header, "-" + "r" * (len(header) - 1))
 
 
+def elastic(records: list[Row], folder: Path) -> str:
+    """Accuracy at keep-top's MACs of each model before and after elastic training."""
+    lines = []
+    before = {record["model"]: record for record in records}
+    for path in sorted(folder.glob("*.json")):
+        after = json.loads(path.read_text("utf-8"))
+        pair = (before[after["model"]], after)
+        rows = [{(r["reduction"], r["keep_rate"]): r["accuracy"] for r in one["rows"]} for one in pair]
+        variants = [("unpruned", [1.0] * len(RATES))]
+        variants += [(reduction, list(RATES)) for reduction in REDUCTION_NAMES]
+        for reduction, rates in variants:
+            cells = [percent(one[reduction, rate]) for rate in rates for one in rows]
+            lines.append([after["model"], reduction, *cells])
+    header = ["model", "reduction"]
+    header += [text for rate in RATES for text in (f"{rate:g}: before", "after")]
+    return table(lines, header, "--" + "r" * 2 * len(RATES))
+
+
 def two_sounds(folder: Path) -> str:
     """On scenes of two sounds: whether both are recognised, and how the last tokens are shared."""
     lines = []
@@ -295,6 +313,7 @@ def main() -> None:
         "verdicts": verdicts(records),
         "few-stages": few_stages(folder / "few-stages", [record["model"] for record in records]),
         "early": early(folder / "early"),
+        "elastic": elastic(records, folder / "elastic"),
         "two-sounds": two_sounds(folder / "two-sounds"),
         "exported": exported(records),
         "cost": cost(cost_record),
