@@ -218,7 +218,19 @@ def card_text(
         low = config.trained_range.low
         first.append(f"It was trained to be pruned at any keep rate from 1.0 to {low:g}.")
     first.append("Use it to try Spectrim without downloads.")
-    commands = "\n".join(f"      {command}" for command in origin["commands"])
+    commands = "\n".join(
+        " \\\n".join(
+            textwrap.wrap(
+                command,
+                LINE,
+                initial_indent=" " * 6,
+                subsequent_indent=" " * 10,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+        for command in origin["commands"]
+    )
     accuracy = (
         "- **Accuracy** in percent on held-out clips (`tools/build_in.py`). The last row of each "
         "table is the difference to the unpruned model in points."

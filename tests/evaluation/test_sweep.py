@@ -97,7 +97,7 @@ def test_milliseconds_are_of_a_clip(monkeypatch):
 def test_rows_hold_each_variant_against_the_unpruned_model():
     model = spectrim.load("ast-digits")
     pack = read_data(sample_pack())
-    clips = pack.clips[:12]
+    clips = pack.clips[:24]
     variants = variants_of(model, "x", [0.3], ["attention", "intensity"])
     rows = evaluate(variants, Manifest(pack.source, clips), batch_size=5).rows
     centres = 0.0875 + 0.16 * np.arange(8)  # seconds, of the columns of 16 frames
