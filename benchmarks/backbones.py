@@ -1,11 +1,13 @@
 """Cost and time of every backbone, unpruned and pruned: the table of docs/prune-your-model.md.
 
-    python benchmarks/backbones.py --out results/speed/backbones.json --page docs/prune-your-model.md
+    python benchmarks/backbones.py --out results/speed/backbones.json \\
+        --page docs/prune-your-model.md
 
-The presets have random weights, and their input is noise that fills the window: neither changes the
-time. Feature extraction is not timed. Keep rates take turns within a preset. Times are medians over
-rounds, and speed-ups are medians of the ratios within a round. The batch of one comes first. The large
-batch is timed only for the presets in LARGE_BATCH, against the ratio of the multiply-accumulates.
+The presets have random weights, and their input is noise that fills the window: neither changes
+the time. Feature extraction is not timed. Keep rates take turns within a preset. Times are medians
+over rounds, and speed-ups are medians of the ratios within a round. The batch of one comes first.
+The large batch is timed only for the presets in LARGE_BATCH, against the ratio of the
+multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from fill_page import filled
 
 import spectrim
+from fill_page import filled
 from spectrim.common.files import save_json, save_text
 from spectrim.common.markdown import table
 from spectrim.evaluation.timing import interleaved

@@ -180,7 +180,9 @@ def elastic(records: list[Row], folder: Path) -> str:
     for path in sorted(folder.glob("*.json")):
         after = json.loads(path.read_text("utf-8"))
         pair = (before[after["model"]], after)
-        rows = [{(r["reduction"], r["keep_rate"]): r["accuracy"] for r in one["rows"]} for one in pair]
+        rows = [
+            {(r["reduction"], r["keep_rate"]): r["accuracy"] for r in one["rows"]} for one in pair
+        ]
         variants = [("unpruned", [1.0] * len(RATES))]
         variants += [(reduction, list(RATES)) for reduction in REDUCTION_NAMES]
         for reduction, rates in variants:
