@@ -182,6 +182,17 @@ def test_no_row_without_the_unpruned_model(make, clock, compiler):
     assert compiler == []
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
+def test_a_compilation_that_is_ended_does_no_harm(make):
+    """On the real clock: PyTorch's compiler, ended after a moment, works in the next benchmark."""
+    call = {"backends": ["torch"], "rounds": 1, "compile": True, "memory": False} | QUICK
+    with pytest.raises(SpectrimError, match="too short to time anything"):
+        bench(make("ast", depth=1), "test", budget=0.5, **call)
+    rows = bench(make("ast", depth=1), "test", budget=1000.0, **call)["rows"]
+    assert len(rows) == 4 and all(row["compile_s"] > 0 for row in rows)
+
+
 @pytest.fixture
 def compiler(clock, monkeypatch):
     """Names of finished compilations, each of 15 s."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from ...common.errors import SpectrimNotice
 from ...common.interruption import OutOfTime, time_limit
 from ...deploy.torch_runner import TorchRunner
 from .candidates import Candidate
+
+COMPILER = ("torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.codegen.cpp")
 
 
 def compile_within(
@@ -36,6 +39,10 @@ def compile_within(
     compiled: dict[str, float] = {}
     late: list[str] = []
     end, last = time.perf_counter() + seconds, 0.0
+    if any(candidate.runner.is_compiled for candidate in group):
+        # A limit of time must not interrupt an import: modules would stay half imported.
+        for module in COMPILER:
+            importlib.import_module(module)
     for candidate in group:
         runner, name = candidate.runner, candidate.planned.name
         if not isinstance(runner, TorchRunner) or not runner.is_compiled:
