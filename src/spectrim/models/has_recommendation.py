@@ -57,7 +57,7 @@ def check_blocks(plan: Plan, depth: int) -> None:
     if (block := missing_block(plan, depth)) is not None:
         raise SpectrimError(
             f"a stage at block {block}; the model's {depth} blocks count from 0 to {depth - 1}. "
-            "Choose others: blocks=, --blocks."
+            "Pass other blocks= (in commands --blocks)."
         )
 
 

@@ -28,7 +28,7 @@ def heads_of(width: int, where: str, heads: int | None = None) -> int:
     if heads is None:
         raise SpectrimError(
             f"{where}: width {width} is not divisible by the usual head width of {HEAD_WIDTH}. "
-            "Pass heads=."
+            "Pass heads= (in commands --load heads=)."
         )
     if heads < 1 or width % heads:
         raise SpectrimError(f"{where}: width {width} is not divisible by {heads} heads.")
