@@ -40,7 +40,7 @@ SWEEP = ("sweep", "--model", "model", "--data", "clips.csv")
         (("tag", "clips/0.wav", "--model", "model", "--load", "sdt=1"), "Did you mean 'std'"),
         (("tag", "clips/0.wav", "--model", "model", "--load", "std=x"), "not a value of std"),
         ((*SWEEP, "--scores", "broken:score"), "the score broken:score failed: ZeroDivisionError"),
-        (("check", "model", "--data", "clips", "--blocks", "3,99"), "blocks= (in commands --blocks)"),
+        (("check", "model", "--data", "clips", "--blocks", "3,99"), "(in commands --blocks)"),
         (("macs", "ast-bsae"), "ast-base"),
         (("check", "model", "--data", "clips", "--agreement", "1.5"), "agreement of 1.5"),
         (("data", "prepare", "fsd", "clips", "--out", "x"), "Did you mean 'fsdd'"),
