@@ -85,6 +85,13 @@ def test_interpolation_is_refused_and_not_resolved(text):
         parse_yaml(text, "here")
 
 
+def test_a_key_that_occurs_twice_is_refused():
+    for text in ("a: 1\nb: 2\na: 3", "x: {y: [{a: 1, a: 2}]}", '"a": 1\na: 1'):
+        with pytest.raises(SpectrimError, match="'a' occurs twice"):
+            parse_yaml(text, "r.yaml")
+    assert parse_yaml("x: {a: 1}\na: {a: 2}", "r.yaml") == {"x": {"a": 1}, "a": {"a": 2}}
+
+
 def test_yaml_files_hold_keys(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("")

@@ -6,8 +6,10 @@ import warnings
 
 import pytest
 
+from spectrim.audio.decode import read
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.data.manifest import read_data
+from spectrim.deploy.recordings.input_recordings import recordings_of
 
 ROWS = [
     ("path", "label", "start", "end"),
@@ -30,6 +32,21 @@ def table(separator: str, rows=ROWS, end: str = "\r\n") -> str:
         separator.join(f'"{cell}"' if separator in cell else cell for cell in row) + end
         for row in rows
     )
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.json", "m.txt"])
+def test_addresses_in_tables_are_whole(tmp_path, name):
+    texts = {
+        "m.csv": "path\nhttps://host.org/a.wav\n",
+        "m.json": '{"data": [{"wav": "https://host.org/a.wav", "labels": "x"}]}',
+        "m.txt": "https://host.org/a.wav\n",
+    }
+    (tmp_path / name).write_text(texts[name])
+    (recording,) = recordings_of([tmp_path / name])
+    with pytest.raises(
+        SpectrimError, match=r"^https://host\.org/a\.wav: addresses are not fetched"
+    ):
+        read(recording.path)
 
 
 CAPITALS = [("Path", " LABEL ", "Start", "END"), *ROWS[1:]]

@@ -47,6 +47,14 @@ def test_a_row_without_its_file_is_named_before_anything_runs(own, tmp_path, run
     assert not (tmp_path / "run" / "last").exists()
 
 
+@pytest.mark.parametrize("name", ["https://host.org/a.wav", "n" * 300 + ".wav"])
+def test_rows_with_addresses_and_refused_names_are_missing_files(own, tmp_path, run_spectrim, name):
+    changed(own, "low-train-1.wav", name)
+    done = run_spectrim("train", write_recipe(tmp_path, own), "--out", tmp_path / "run")
+    refused(done, "1 of 18 files are missing", "row 3")
+    assert name in "".join(done.stderr.split())
+
+
 def test_a_label_that_the_recipe_does_not_know_is_named(own, tmp_path, run_spectrim) -> None:
     recipe = write_recipe(tmp_path, changed(own, "high,test", "hihg,test"))
     refused(

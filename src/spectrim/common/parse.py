@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import SpectrimError
 from .paths import read_bytes
+from .values import duplicates
 
 MAX_DEPTH = 100
 MAX_NODES = 200_000
@@ -90,8 +91,9 @@ def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML into plain values; `where` names its source in errors.
 
     Raises:
-        SpectrimError: it is not YAML, is nested too deeply, expands to too many values, or has
-            "${", which OmegaConf would replace by other keys or by environment variables.
+        SpectrimError: it is not YAML, is nested too deeply, expands to too many values, has a key
+            twice, or has "${", which OmegaConf would replace by other keys or by environment
+            variables.
     """
     import yaml  # here, since it comes with the extra for training
 
@@ -144,6 +146,7 @@ def _check_nodes(root: Any, where: str) -> None:
         if len(open_nodes) > MAX_DEPTH:
             raise _too_deep(where)
         open_nodes.add(id(node))
+        _check_keys(node, where)
         stack.append((node, True))
         for child in children:
             if id(child) in open_nodes:
@@ -153,6 +156,14 @@ def _check_nodes(root: Any, where: str) -> None:
         raise SpectrimError(
             f"{where}: its aliases (*name) expand to more than {MAX_NODES:,} values. Write fewer."
         )
+
+
+def _check_keys(node: Any, where: str) -> None:
+    """Refuse a key that occurs twice: YAML would take the last value without a word."""
+    pairs = [entry for entry in node.value if isinstance(entry, tuple)]
+    keys = [key.value for key, _ in pairs if isinstance(key.value, str) and key.value != "<<"]
+    if repeated := duplicates(keys):
+        raise SpectrimError(f"{where}: the key {repeated[0]!r} occurs twice. Remove one.")
 
 
 def _children(node: Any) -> list[Any]:

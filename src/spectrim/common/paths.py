@@ -49,6 +49,11 @@ def refuse_address(path: str | os.PathLike[str], is_output: bool = False) -> Non
     )
 
 
+def path_in(folder: Path, name: str) -> Path:
+    """The path of a name in a file of this folder; an address is not below it."""
+    return Path(name) if full_address(name) else folder / name
+
+
 def user_path(text: str | os.PathLike[str]) -> Path:
     """The path, with "~" and "~user" replaced by home folders.
 

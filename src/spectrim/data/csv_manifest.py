@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..common.errors import SpectrimError, SpectrimNotice, nearest
+from ..common.paths import path_in
 from ..common.text import shortened
 from .clip import Clip
 from .spreadsheets import Table, read_table
@@ -72,7 +73,7 @@ def _clip(path: Path, line: int, table: Table, cells: list[str]) -> Clip:
 
 def _file_of(folder: Path, name: str) -> Path:
     """The file of a row; paths written on Windows work on other systems, too."""
-    file = folder / name
+    file = path_in(folder, name)
     if "\\" in name and not file.is_file():
         with_slashes = folder / name.replace("\\", "/")
         return with_slashes if with_slashes.is_file() else file

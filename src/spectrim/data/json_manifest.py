@@ -10,6 +10,7 @@ from typing import Any
 from ..common.errors import SpectrimError
 from ..common.files import save_json
 from ..common.parse import read_json
+from ..common.paths import path_in
 from .clip import Clip
 
 
@@ -35,7 +36,7 @@ def read_json_manifest(path: Path) -> list[Clip]:
                 "text of names separated by commas."
             )
         stripped = tuple(name.strip() for name in names if name.strip())
-        clips.append(Clip(path.parent / row["wav"], stripped, row=number))
+        clips.append(Clip(path_in(path.parent, row["wav"]), stripped, row=number))
     return clips
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.channels import check_channel
+from ..audio.decode import sound_name
 from ..common.errors import SpectrimError, SpectrimNotice
-from ..common.paths import user_path
+from ..common.paths import is_file, user_path
 from ..data.manifest import Manifest, read_data
 from ..data.overlap import overlap_note, overlapping
 from ..data.splits import Splits, split
@@ -127,11 +128,19 @@ def check_files(manifests: Sequence[Manifest]) -> None:
         SpectrimError: some are missing.
     """
     rows = [(manifest, clip) for manifest in manifests for clip in manifest.clips]
-    missing = [(manifest, clip) for manifest, clip in rows if not clip.path.is_file()]
+    missing = [(manifest, clip) for manifest, clip in rows if not _is_file(clip.path)]
     if missing:
-        named = "; ".join(f"row {c.row}: {c.path}" for _, c in missing[:SHOWN])
+        named = "; ".join(f"row {c.row}: {sound_name(c.path)}" for _, c in missing[:SHOWN])
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise SpectrimError(
             f"{missing[0][0].source}: {len(missing)} of {len(rows)} files are missing: {named}"
             f"{more}. Correct the paths (relative ones start at the manifest), or remove the rows."
         )
+
+
+def _is_file(path: Path) -> bool:
+    """False also for a path that the system refuses, and for an address."""
+    try:
+        return is_file(path)
+    except SpectrimError:
+        return False

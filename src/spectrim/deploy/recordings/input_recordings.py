@@ -12,6 +12,7 @@ from ...audio.sound_formats import OTHER_SUFFIXES, SUFFIXES
 from ...audio.sounds import Sound
 from ...common.errors import SpectrimError
 from ...common.parse import read_lines
+from ...common.paths import path_in
 from ...data.manifest import read_data
 from ...data.sound_files import sound_files
 
@@ -103,7 +104,7 @@ def _listed(path: Path) -> list[Recording]:
 
 def _listed_in(path: Path) -> list[Recording]:
     lines = read_lines(path, "a list of sound files")
-    recordings = [Recording(str(path.parent / line)) for line in lines]
+    recordings = [Recording(str(path_in(path.parent, line))) for line in lines]
     if not recordings:
         raise SpectrimError(f"{path}: contains no path. Write one path per line.")
     return recordings
