@@ -101,9 +101,9 @@ CASES: tuple[Callable[[], Row], ...] = (
     lambda: of_timing(2.0),
     lambda: of_timing(15.0),
     lambda: of_bench("ast-tiny", 8.0, ["torch", "onnxruntime"]),
-    lambda: of_bench("ast-base", 2.0, ["onnxruntime"]),  # too short for an export
-    lambda: of_bench("ast-tiny", 20.0, ["torch"], compile=True),
-    lambda: of_bench("ast-base", 3.0, ["torch"], compile=True),  # too short for a compilation
+    lambda: of_bench("ast-base", 6.0, ["onnxruntime"]),  # too short for an export
+    lambda: of_bench("ast-tiny", 16.0, ["torch"], compile=True),
+    lambda: of_bench("ast-base", 8.0, ["torch"], compile=True),  # too short for a compilation
 )
 
 
