@@ -213,6 +213,24 @@ def test_a_full_disk_keeps_the_rows_so_far(folder, tmp_path, monkeypatch):
     assert read_table(out) == expected_rows(folder=folder)
 
 
+def test_a_disk_that_is_full_when_the_parquet_file_is_made(folder, tmp_path, monkeypatch):
+    out = tmp_path / "tags.parquet"
+    skip_without_pyarrow(out)
+    from pyarrow.parquet import ParquetWriter
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ParquetWriter, "write_table", full)
+    with pytest.raises(SpectrimError, match=r"No space left on device\. The rows of 11 record"):
+        run_job(folder, out)
+    monkeypatch.undo()
+    assert not out.exists()
+    runner = Loudness()
+    assert run_job(folder, out, runner=runner).num_resumed == 11 and not runner.batches
+    assert read_table(out) == expected_rows(folder=folder)
+
+
 def test_two_processes_do_not_write_one_table(folder, tmp_path):
     out = tmp_path / "tags.csv"
     with claim(tmp_path / ".tags.csv.lock") as is_mine:
