@@ -111,7 +111,7 @@ def test_readme_gets_the_row_of_a_model():
     with pytest.raises(SpectrimError, match="no table"):
         build_in.with_row("a\n", "x-y", result, 0.899)
     readme = (build_in.ROOT / "README.md").read_text(encoding="utf-8")
-    longer = build_in.with_row(readme, "ast-words", result, None)
+    longer = build_in.with_row(readme, "ast-birds", result, None)
     assert longer.count("\n") == readme.count("\n") + 1
 
 
