@@ -39,7 +39,7 @@ def note_bytes_behind(file: BinaryIO, name: str) -> None:
     if stated is None or stated >= size:
         return
     behind = bytes_at(file, stated, max(SMALL + 1, len(head)))
-    is_joined = _kind(behind) == _kind(head)
+    is_joined = _container(behind) == _container(head)
     if is_joined or (size - stated > SMALL and any(behind)):
         text = (
             f"{name}: its header states an end at byte {stated}, but {size - stated} bytes follow. "
@@ -48,8 +48,8 @@ def note_bytes_behind(file: BinaryIO, name: str) -> None:
         warnings.warn(SpectrimNotice(text), stacklevel=3)
 
 
-def _kind(head: bytes) -> int | None:
-    """The position in `_ENDS` of the kind of container that begins with these bytes."""
+def _container(head: bytes) -> int | None:
+    """The position in `_ENDS` of the container that begins with these bytes."""
     return next((index for index, (fits, _) in enumerate(_ENDS) if fits(head)), None)
 
 

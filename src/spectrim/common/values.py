@@ -68,7 +68,7 @@ def check_values(part: Any, where: str = "", prefix: str = "", location: str = "
     Args:
         where: file or change, for the message; empty: the message starts with the key.
         prefix: of the keys, such as "optim.".
-        place: of the value, such as "in config.json".
+        location: of the value, such as "in config.json".
 
     Raises:
         SpectrimError: names the key, the value and what is accepted.

@@ -96,11 +96,11 @@ def _writer(model: SpectrogramTransformer, to: str) -> tuple[CardFormat, Callabl
 
     is_plain = not not_plain(model)
     with quiet():
-        parts = to_ast(model) if is_plain else to_transformers(model)
+        savables = to_ast(model) if is_plain else to_transformers(model)
 
     def write(folder: Path) -> None:
         with quiet():
-            for part in parts:
-                part.save_pretrained(folder)
+            for savable in savables:
+                savable.save_pretrained(folder)
 
     return (PLAIN_AST if is_plain else TRANSFORMERS), write

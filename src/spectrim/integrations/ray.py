@@ -71,7 +71,7 @@ def rows_with_ray(
                 "Use ray.data.read_parquet and spectrim.integrations.map_batches."
             )
     with connected(), explained():
-        place = placement_of(table.runner)
+        placement = placement_of(table.runner)
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
@@ -81,20 +81,20 @@ def rows_with_ray(
             fn_constructor_kwargs={
                 "table": ray.put(_portable(table)),
                 "attempts": counts,
-                "most_starts": place.count + MAX_ATTEMPTS,
+                "most_starts": placement.count + MAX_ATTEMPTS,
                 "folder": os.getcwd(),
-                "threads": place.cpus,
-                "device": place.device,
+                "threads": placement.cpus,
+                "device": placement.device,
                 "hop": hop,
                 "batch_size": batch_size,
-                "workers": workers or place.cpus,
+                "workers": workers or placement.cpus,
             },
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=place.count),
-            num_cpus=place.cpus,
-            num_gpus=place.gpus,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=placement.count),
+            num_cpus=placement.cpus,
+            num_gpus=placement.gpus,
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             if FAILURE in batch.column_names:

@@ -47,8 +47,10 @@ def placement_of(runner: Runner) -> Placement:
             )
         return Placement(gpus, max(1, sum(cpus) // gpus), 1, device)
     threads = int(runner.context("", 1).get("threads", 1))
-    each = max(1, min(threads, max(cpus, default=1)))
-    return Placement(max(1, sum(count // each for count in cpus)), each, 0, device)
+    cpus_per_worker = max(1, min(threads, max(cpus, default=1)))
+    return Placement(
+        max(1, sum(count // cpus_per_worker for count in cpus)), cpus_per_worker, 0, device
+    )
 
 
 @contextlib.contextmanager

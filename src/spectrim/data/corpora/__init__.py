@@ -161,13 +161,15 @@ def _write_csv(out: Path, name: str, clips: list[Clip]) -> list[Path]:
 
 
 def _write_json(out: Path, name: str, clips: list[Clip]) -> list[Path]:
-    parts: dict[str, list[Clip]] = {}
+    clips_of: dict[str, list[Clip]] = {}
     for clip in clips:
         fold = f"fold{clip.fold}" if clip.fold else ""
-        parts.setdefault(clip.split or fold, []).append(clip)
+        clips_of.setdefault(clip.split or fold, []).append(clip)
     return [
-        write_json_manifest(out / (f"{name}-{part}.json" if part else f"{name}.json"), parts[part])
-        for part in sorted(parts)
+        write_json_manifest(
+            out / (f"{name}-{split}.json" if split else f"{name}.json"), clips_of[split]
+        )
+        for split in sorted(clips_of)
     ]
 
 
