@@ -172,6 +172,7 @@ def test_devices_and_dtypes_by_name(tmp_path):
     for wrong in (
         {"device": "cdua"},
         {"device": "cuda:99"},
+        {"device": "meta"},
         {"dtype": "float23"},
         {"dtype": "int8"},
     ):
