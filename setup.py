@@ -1,7 +1,7 @@
-"""What pyproject.toml cannot express: README for PyPI, where relative links lead nowhere.
+"""Make the README for PyPI, where relative links do not work.
 
-GitHub Actions names the repository and the tag of a release. Links into the repository become
-absolute there, and plain text in builds elsewhere. All other metadata is in pyproject.toml.
+In a release, GitHub Actions provides the repository and the tag, and relative links become
+absolute. In other builds, they become plain text. All other metadata is in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 from setuptools import setup
 
 RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?!https?://|#)([^)\s]+)\)")
-"""A Markdown link or picture with a relative target: mark of a picture, text, target."""
+"""A Markdown link or picture with a relative target; groups: "!" of a picture, text, target."""
 
 
 def long_description(readme: str, repository: str | None, ref: str) -> str:
-    """README with absolute links.
+    """Return README.md with absolute links.
 
     Args:
-        repository: its URL; None: pictures are left out, and links become their text.
-        ref: the tag or branch that the links lead to.
+        repository: URL of the repository; None: links become their text, and pictures are omitted.
+        ref: tag or branch that the links point to.
     """
 
     def absolute(match: re.Match[str]) -> str:

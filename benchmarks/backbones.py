@@ -1,13 +1,13 @@
-"""Cost and time of every backbone, unpruned and pruned: the table of docs/prune-your-model.md.
+"""Measure cost and time of every backbone, unpruned and pruned, for docs/prune-your-model.md.
 
     python benchmarks/backbones.py --out results/speed/backbones.json \\
         --page docs/prune-your-model.md
 
-The presets have random weights, and their input is noise that fills the window: neither changes
-the time. Feature extraction is not timed. Keep rates take turns within a preset. Times are medians
-over rounds, and speed-ups are medians of the ratios within a round. The batch of one comes first.
-The large batch is timed only for the presets in LARGE_BATCH, against the ratio of the
-multiply-accumulates.
+The presets have random weights, and their input is noise that fills the window. Neither changes
+the time. Feature extraction is not timed. Each round times every keep rate of a preset. Times are
+medians over rounds, and speed-ups are medians of the ratios within a round. Batch size 1 comes
+first. The large batch is timed only for the presets in LARGE_BATCH. Their speed-up is compared with
+the ratio of multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KEEP_RATES = (1.0, 0.7, 0.5)
 
 
 def noise(model: SpectrogramTransformer, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of a batch of noise that fills the window: (batch, frames, mels), valid frames."""
+    """Features of noise that fills the window, (batch, frames, mels), and the valid frames."""
     rng = np.random.default_rng(0)
     shape = (batch_size, model.config.window_samples)
     waveforms = list(rng.normal(0, 0.1, shape).astype(np.float32))
@@ -45,7 +45,7 @@ def noise(model: SpectrogramTransformer, batch_size: int) -> tuple[torch.Tensor,
 
 
 def measure(preset: str, batch_size: int, rounds: int, budget: float) -> dict[str, Any]:
-    """MACs and times of one preset at all keep rates."""
+    """Measure MACs and times of one preset at all keep rates."""
     torch.manual_seed(0)
     model = spectrim.create(preset).eval()
     models = [spectrim.prune(model, keep_rate=rate).eval() for rate in KEEP_RATES]
@@ -93,7 +93,7 @@ def costs(results: list[dict[str, Any]], batch_size: int) -> str:
 
 
 def shares(results: list[dict[str, Any]], batch_size: int) -> str:
-    """The table of the large batch: how much of the saving in MACs arrives as time."""
+    """The table of the large batch: the speed-up beside the ratio of MACs."""
     header = ["preset", "keep rate", "ms per clip", "speed-up", "ratio of MACs", "share"]
     lines = []
     for one in results:

@@ -1,10 +1,11 @@
-"""Seconds that `bench` and the timing of `sweep` and `check` take, against their budgets.
+"""Compare the time that `bench`, and the timing of `sweep` and `check`, take with their budgets.
 
     python benchmarks/budgets.py --out results/speed/budgets.json
 
-Budgets must hold within 20 %, with exports, compilation, loading and warm-ups. The number of
-rounds is so large that only the budget ends a timing. Exports start from an empty cache. Run it on
-an idle machine; it takes about three minutes. Exits with status 1 if a budget does not hold.
+Budgets include exports, compilation, loading and warm-ups, and must hold within 20 %. The number of
+rounds is so large that only the budget ends a timing. Exports start from an empty cache. Run this
+script on an idle machine. It takes about three minutes, and exits with status 1 if a budget does
+not hold.
 """
 
 from __future__ import annotations
@@ -38,21 +39,21 @@ Row = dict[str, Any]
 
 
 class Steps:
-    """Seconds of each step of a benchmark, by its name; a step ends where the next one begins."""
+    """Seconds of each step of a benchmark, by its name; a step ends when the next one begins."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.name, self.began = "preparation", time.perf_counter()
 
     def __call__(self, name: str) -> None:
-        """A step begins."""
+        """Begin a step."""
         now = time.perf_counter()
         self.seconds[self.name] = round(now - self.began, 2)
         self.name, self.began = name, now
 
 
 def of_bench(preset: str, budget: float, backends: list[str], compile: bool = False) -> Row:
-    """`spectrim bench` of a model with random weights."""
+    """Measure `spectrim bench` on a model with random weights."""
     model = spectrim.create(preset, frames=512, classes=50)
     steps, notes = Steps(), []
     allowed = budget * num_timings(model, backends, ["none"], SIZES, None, None, True)
@@ -81,7 +82,7 @@ def of_bench(preset: str, budget: float, backends: list[str], compile: bool = Fa
 
 
 def of_timing(budget: float) -> Row:
-    """The timing of `sweep` and `check`, after the clips are evaluated."""
+    """Measure the timing of `sweep` and `check`, which follows the evaluation of the clips."""
     model = spectrim.load("ast-digits")
     variants = variants_of(model, "ast-digits", [0.9, 0.7, 0.5, 0.3], ["attention", "intensity"])
     pack = read_data(sample_pack())

@@ -1,16 +1,16 @@
-"""Throughput of `spectrim tag FOLDER --out`, beside decoding alone and the model alone.
+"""Compare the throughput of `spectrim tag FOLDER --out` with decoding alone and the model alone.
 
     python benchmarks/folders.py [--models ast-base ast-tiny] [--budget 300] [--out FILE]
 
-Three passes over the same 44.1 kHz FLAC files of ten seconds, in turns: the model on windows that
-are already decoded (the bare model), the whole job with its table, and decoding in threads without
-a model. A rate is windows per second. Each ratio is the median over pairs of neighbouring passes.
+Each round runs three passes over the same 44.1 kHz FLAC files of ten seconds: the model on windows
+that are already decoded (the bare model), the whole job with its table, and decoding in threads
+without a model. Rates are windows per second. Ratios are medians over pairs of neighbouring passes.
 On a CPU, decoding and the model share the cores, so the combined bound is
 1 / (1 / decoding + 1 / model). On a GPU, the bound is the lower of both rates.
 
 Targets: the job reaches 90 % of the bare model with ast-base, and 80 % of the combined bound with
-ast-tiny. A model that is no built-in one is a preset with random weights, on which time does not
-depend.
+ast-tiny. Names of built-in models load them. Other names are presets with random weights, which do
+not change the time.
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ class FolderPasses:
     """The three passes over a folder.
 
     Attributes:
-        runner: the model. files: paths. folder: of the table.
-        batch_size: windows in a batch. workers: decoding threads.
+        runner: the model.
+        files: paths of the sound files.
+        folder: where the table is written.
+        batch_size: windows in a batch.
+        workers: decoding threads.
     """
 
     runner: TorchRunner
@@ -59,7 +62,7 @@ class FolderPasses:
     workers: int
 
     def decode(self) -> list[np.ndarray]:
-        """The waveforms of all windows, decoded as the job decodes them."""
+        """Decode the waveforms of all windows as the job does."""
         items = decoded_ahead(
             recordings_of(self.files),
             self.runner.window,
@@ -72,7 +75,7 @@ class FolderPasses:
         return [item.samples for _, _, item in items if isinstance(item, Window)]
 
     def compute(self, waveforms: Sequence[np.ndarray]) -> None:
-        """The bare model: probabilities of windows that are already decoded."""
+        """Compute the probabilities of windows that are already decoded: the bare model."""
         for start in range(0, len(waveforms), self.batch_size):
             self.runner.probabilities(waveforms[start : start + self.batch_size])
 
@@ -93,7 +96,7 @@ class FolderPasses:
 
 
 def measured(passes: FolderPasses, budget: float) -> dict[str, Any]:
-    """Rates in windows per second, and the share of the bounds that the job reaches.
+    """Measure rates in windows per second, and the fraction of each bound that the job reaches.
 
     Args:
         budget: seconds after which no round of the three passes starts.

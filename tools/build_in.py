@@ -59,7 +59,7 @@ class Accuracies:
     Attributes:
         title: what the clips are.
         percent: by score and keep rate.
-        changes: by keep rate below 1.0, the paired difference to the unpruned model, in points,
+        changes: by keep rate below 1.0, the paired difference from the unpruned model, in points,
             pruned by attention.
     """
 
@@ -233,7 +233,7 @@ def card_text(
     )
     accuracy = (
         "- **Accuracy** in percent on held-out clips (`tools/build_in.py`). The last row of each "
-        "table is the difference to the unpruned model in points."
+        "table is the difference from the unpruned model in points."
     )
     tables = "\n\n".join("\n".join(table(result)) for result in results)
     classes = ", ".join(model.labels)

@@ -174,7 +174,7 @@ def early(folder: Path) -> str:
 
 
 def elastic(records: list[Row], folder: Path) -> str:
-    """Accuracy at keep-top's MACs of each model before and after elastic training."""
+    """Accuracy of each model at keep-top's MACs, before and after elastic training."""
     lines = []
     before = {record["model"]: record for record in records}
     for path in sorted(folder.glob("*.json")):

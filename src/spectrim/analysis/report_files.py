@@ -36,8 +36,9 @@ def save_analysis(
         is_stopped: whether Ctrl-C ended the analysis; its numbers then have "stopped": True.
 
     Returns:
-        The numbers, see `tables.record`, and the files, which results.json lists too. Files of an
-        earlier analysis in the folder are deleted first, so a killed one leaves no mixture.
+        The numbers (see `tidy_tables.analysis_record`) and the files, which results.json also
+        lists. The files of an earlier analysis in the folder are deleted first, so a killed
+        process never leaves files of two analyses.
     """
     numbers = analysis_record(data, settings, skipped)
     if is_stopped:

@@ -1,6 +1,6 @@
-"""Where a container ends by its own header, to report bytes behind it, such as a joined file.
+"""Where a container ends by its own header, to report bytes after it, such as a joined file.
 
-WAV, FLAC, Ogg and MP3 have their own ways in `streams`, which reads them to the end of the file.
+`streams` handles WAV, FLAC, Ogg and MP3, and reads them to the end of the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SMALL = 4096  # bytes: padding or tags rather than sound
 UNKNOWN_32 = 0xFFFFFFFF
 W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
-# Header, data, simple index, index, media index and timecode index: the first bytes of their names.
+# First bytes of the names of: header, data, simple index, index, media index, timecode index.
 ASF_OBJECTS = tuple(
     map(bytes.fromhex, ("3026b275", "3626b275", "90080033", "d329e2d6", "f803b1fe", "d03fb73c"))
 )
@@ -31,7 +31,7 @@ MPEG4_BOXES = (
 
 
 def note_bytes_behind(file: BinaryIO, name: str) -> None:
-    """A notice if bytes follow the end of a container that may be sound."""
+    """Give a note if bytes that may be sound follow the end of a container."""
     size = file.seek(0, 2)
     head = bytes_at(file, 0, 32)
     end = next((end for fits, end in _ENDS if fits(head)), None)
@@ -49,7 +49,7 @@ def note_bytes_behind(file: BinaryIO, name: str) -> None:
 
 
 def _container(head: bytes) -> int | None:
-    """The position in `_ENDS` of the container that begins with these bytes."""
+    """The index in `_ENDS` of the container that begins with these bytes; None if unknown."""
     return next((index for index, (fits, _) in enumerate(_ENDS) if fits(head)), None)
 
 
@@ -68,21 +68,21 @@ def _w64(file: BinaryIO, head: bytes, size: int) -> int | None:
 
 
 def _caf(file: BinaryIO, head: bytes, size: int) -> int | None:
-    """Chunks have four letters and a length of 64 bits, which counts neither."""
+    """A chunk is four letters, a length in 64 bits, and as many bytes as the length states."""
     offset = 8
     while offset + 12 <= size:
         head = bytes_at(file, offset, 12)
         length = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] not in CAF_CHUNKS:
             return offset
-        if length < 0:  # sound to the end of the file
+        if length < 0:  # the sound continues to the end of the file
             return None
         offset += 12 + length
     return offset
 
 
 def _mpeg4(file: BinaryIO, head: bytes, size: int) -> int | None:
-    """Boxes have a length of 32 bits, or 1 and one of 64 bits, and four letters between them."""
+    """A box is a length in 32 bits, four letters, and data; length 1: 64 bits after the letters."""
     offset = 0
     while offset + 8 <= size:
         head = bytes_at(file, offset, 16)
@@ -91,14 +91,14 @@ def _mpeg4(file: BinaryIO, head: bytes, size: int) -> int | None:
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:], "big")
-        if length < 8:  # 0: to the end of the file
+        if length < 8:  # 0: the box continues to the end of the file
             return None
         offset += length
     return offset
 
 
 def _asf(file: BinaryIO, head: bytes, size: int) -> int | None:
-    """Objects have a name of 16 bytes and a length of 64 bits, which counts both."""
+    """An object is a name of 16 bytes, a length in 64 bits that includes both, and data."""
     offset = 0
     while offset + 24 <= size:
         head = bytes_at(file, offset, 24)
@@ -112,7 +112,7 @@ def _asf(file: BinaryIO, head: bytes, size: int) -> int | None:
 
 
 def _tta(file: BinaryIO, head: bytes, size: int) -> int | None:
-    """A header, the lengths of all frames of 256/245 s in a table with its checksum, the frames."""
+    """A header of 22 bytes, a table of frame lengths, its checksum, and frames of 256/245 s."""
     rate, samples = (int.from_bytes(head[offset : offset + 4], "little") for offset in (10, 14))
     frames = -(-samples * 245 // (256 * rate)) if rate else 0
     table = bytes_at(file, 22, 4 * min(frames, size))
@@ -129,4 +129,4 @@ _ENDS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, bytes, int], int
     (lambda head: head[:16] == ASF, _asf),
     (lambda head: head[:4] == b"TTA1", _tta),
 )
-"""Whether a file begins as one of a kind, and the byte at which it ends; None: it may be any."""
+"""By container: whether a file begins as one, and the byte at which it ends (None: unknown)."""

@@ -65,9 +65,9 @@ def check_length(samples: int, name: str, rate: int) -> None:
 
 
 def duration_of(sound: Sound) -> float | None:
-    """Length in seconds; None for what is no sound or does not store it.
+    """Length in seconds; None if the input is no sound or does not store its length.
 
-    Nothing is decoded, apart from joined FLAC files.
+    Only joined FLAC files are decoded.
 
     Raises:
         SpectrimError: samples in memory that `read` would refuse.

@@ -30,7 +30,7 @@ TIME_LIMIT = 60.0  # seconds that ffmpeg may take for the next piece of sound
 PIECE_SECONDS = 10
 LEAD = 2  # seconds decoded before a part, because a frame of AAC depends on the frame before
 # FFmpeg's names of the containers in `sound_formats.OTHER_SUFFIXES`. Playlists (hls, concat, dash)
-# are not among them, because they open other files.
+# are excluded, because they open other files.
 CONTAINERS = (
     "aac,ac3,amr,amrnb,amrwb,ape,asf,avi,dsf,dts,eac3,flv,gsm,iff,matroska,webm,"
     "mov,mp4,m4a,3gp,3g2,mj2,mpc,mpc8,mpeg,mpegts,mpegvideo,ogg,rm,tta,wv"

@@ -67,7 +67,7 @@ def states_length(file: BinaryIO, begin: int) -> bool:
 
 
 def stated_end(file: BinaryIO, begin: int) -> int | None:
-    """The byte at which an MP3 ends, as its first frame states it; None if it does not."""
+    """The byte at which an MP3 ends by its first frame; None if that frame does not state it."""
     if (tag := _length_tag(file, begin)) is None:
         return None
     first, offset = tag
@@ -77,12 +77,12 @@ def stated_end(file: BinaryIO, begin: int) -> int | None:
     flags = int.from_bytes(text[4:8], "big")
     if not flags & 2:
         return None
-    count = 8 + (4 if flags & 1 else 0)  # the number of frames comes before that of bytes
+    count = 8 + (4 if flags & 1 else 0)  # the number of frames comes before the number of bytes
     return first + int.from_bytes(bytes_at(file, offset + count, 4), "big")
 
 
 def _length_tag(file: BinaryIO, begin: int) -> tuple[int, int] | None:
-    """The first frame and the tag in it that states the length; None without such a tag."""
+    """Positions of the first frame and of the tag in it that states the length; None if absent."""
     head = bytes_at(file, begin, 10)
     if head[:3] == b"ID3" and len(head) == 10:
         # Four bytes of seven bits are the size of the tag behind its header.

@@ -291,8 +291,8 @@ def _length_of(stream: Stream, name: str) -> int:
 def length_in_seconds(file: BinaryIO, name: str) -> float | None:
     """Length of all streams as their headers state it; None if they do not.
 
-    The frames of an MP3 without a length are counted. Joined FLAC files are decoded, because no
-    header stores where the next file begins.
+    If an MP3 does not store its length, its frames are counted. Joined FLAC files are decoded,
+    because no header stores where the next file begins.
 
     Raises:
         SpectrimError: the file cannot be decoded.

@@ -132,7 +132,7 @@ def _recommendation(result: dict[str, Any]) -> str:
     if clips < best["clips_needed"]:
         return (
             f"Recommendation: none: {clips} clips are too few to show that the top class stays on "
-            f"{asked} of clips. Use at least {best['clips_needed']} clips, better some hundred."
+            f"{asked} of clips. Use at least {best['clips_needed']} clips, better several hundred."
         )
     if best["keep_rate"] == 1.0:
         scores = ", ".join(dict.fromkeys(map(method_of, result["rows"][1:])))

@@ -36,7 +36,7 @@ def load_options(texts: list[str] | None) -> dict[str, Any]:
             )
         try:
             options[key] = conversions[key](value)
-        except SpectrimError:  # a ValueError whose text says more
+        except SpectrimError:  # is a ValueError, with a better text
             raise
         except (ValueError, KeyError):
             raise SpectrimError(f"--load {text!r}: {value!r} is not a value of {key}.") from None

@@ -1,4 +1,4 @@
-"""Files of single recordings: label tracks, selection tables and pictures of timelines."""
+"""Files for single recordings: label tracks, selection tables and plots of timelines."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def has_name(pattern: Path | None) -> bool:
 
 
 def files_of(pattern: Path, option: str, recordings: Sequence[Recording]) -> list[Path]:
-    """The path of the file for each recording; `{name}` stands for the name without its suffix.
+    """The path of the file for each recording; `{name}` becomes its name without the suffix.
 
     Raises:
-        SpectrimError: one file for several recordings.
+        SpectrimError: several recordings have the same file.
     """
     from ..deploy.event_files import EVENT_FILES
 
@@ -57,7 +57,7 @@ def files_of(pattern: Path, option: str, recordings: Sequence[Recording]) -> lis
 def write_event_file(
     out: Path, events: Sequence[Event], recording: Recording, channel: Channel, rate: int
 ) -> None:
-    """Write a label track or selection table, and say so."""
+    """Write a label track or selection table, and print its path."""
     from ..common.files import make_folder
     from ..deploy.event_files import write_events
 
@@ -72,7 +72,7 @@ def draw(
     span: tuple[float, float],
     channel: Channel,
 ) -> None:
-    """Draw the timeline of a recording, and say so.
+    """Draw the timeline of a recording, and print the path of the plot.
 
     Args:
         span: start and end in seconds.
@@ -85,7 +85,7 @@ def draw(
 
 
 def draw_from_table(plot: Path, summary: Summary, table: EventTable) -> None:
-    """Draw the timelines of the recordings of a table, whichever call computed them."""
+    """Draw the timelines of all recordings in a table, including those of earlier calls."""
     from ..deploy.recordings.table_formats import table_format_of
     from ..deploy.recordings.table_layouts import storable
 
@@ -93,7 +93,7 @@ def draw_from_table(plot: Path, summary: Summary, table: EventTable) -> None:
     rows = list(table_format_of(summary.out)(table.columns).read(summary.out))
     for (recording, seconds), file in zip(summary.lengths, files, strict=True):
         if not seconds:
-            continue  # it cannot be read
+            continue  # the recording cannot be read
         start = recording.start or 0.0
         span = (start, start + seconds)
         rows_of_file = [row for row in rows if row["file"] == storable(recording.path)]
@@ -101,7 +101,7 @@ def draw_from_table(plot: Path, summary: Summary, table: EventTable) -> None:
 
 
 def _name_of(recording: Recording) -> str:
-    """The name of a file without its suffix; of a part, with its start and end in seconds."""
+    """The name of a file without its suffix; a part of a file has its start and end appended."""
     name = Path(recording.path).stem
     if recording.start is None and recording.end is None:
         return name

@@ -45,7 +45,7 @@ Inputs = Annotated[
         metavar="INPUT...",
         help="Sound files, folders, quoted patterns such as 'field/**/*.wav', manifests, text "
         "files with one path per line, or data sets of Hugging Face datasets (Parquet files, "
-        "folders of save_to_disk).",
+        "folders that save_to_disk wrote).",
     ),
 ]
 TABLE_OUT_HELP = (
@@ -119,14 +119,14 @@ def loaded_runner(
 
 
 def engine_of(name: EngineName, out: Path | None) -> Engine | None:
-    """The engine that --engine names; None: this process."""
+    """The engine that --engine names; None: compute in this process."""
     if name == EngineName.local:
         return None
     if out is None:
         raise SpectrimError("--engine ray requires --out, such as --out tags.parquet.")
     if not os.environ.get("RAY_ADDRESS"):
-        # Ray reads this when it is imported. Its own cluster then listens on 127.0.0.1 only, on
-        # every system. By default it listens on all addresses.
+        # Ray reads this variable on import. A cluster that it starts then listens on 127.0.0.1
+        # only, on every system. By default, it listens on all addresses.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     from ..integrations.ray import rows_with_ray
 

@@ -191,7 +191,7 @@ def caption(rows: Sequence[Row]) -> str:
 
 
 def clips_text(row: Row) -> str:
-    """The clips that a row was measured on, such as "96 clips" or "40 of 96 clips"."""
+    """The number of clips that a row covers, such as "96 clips" or "40 of 96 clips"."""
     clips = str(row["clips"])
     if "clips_asked" in row:  # interrupted
         clips += f" of {row['clips_asked']}"

@@ -42,7 +42,7 @@ def read_text(path: Path, expected: str, limit: int | None = None) -> str:
 def read_lines(path: Path, expected: str, limit: int | None = None) -> list[str]:
     """The lines of a text file that are not empty, stripped; arguments and errors as `read_text`.
 
-    Only line feeds and carriage returns end a line: form feeds may be part of a name.
+    Only line feeds and carriage returns end a line, because names may contain form feeds.
     """
     lines = re.split(r"\r\n?|\n", read_text(path, expected, limit))
     return [line.strip() for line in lines if line.strip()]
@@ -91,9 +91,9 @@ def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML into plain values; `where` names its source in errors.
 
     Raises:
-        SpectrimError: it is not YAML, is nested too deeply, expands to too many values, has a key
-            twice, or has "${", which OmegaConf would replace by other keys or by environment
-            variables.
+        SpectrimError: the text is not YAML, is nested too deeply, expands to too many values, or
+            repeats a key; or it contains "${", which OmegaConf would replace by other keys or
+            environment variables.
     """
     import yaml  # here, since it comes with the extra for training
 
@@ -159,7 +159,7 @@ def _check_nodes(root: Any, where: str) -> None:
 
 
 def _check_keys(node: Any, where: str) -> None:
-    """Refuse a key that occurs twice: YAML would take the last value without a word."""
+    """Refuse a key that occurs twice, because YAML would silently take the last value."""
     pairs = [entry for entry in node.value if isinstance(entry, tuple)]
     keys = [key.value for key, _ in pairs if isinstance(key.value, str) and key.value != "<<"]
     if repeated := duplicates(keys):

@@ -21,7 +21,7 @@ PROBLEMS = {
     SPECIAL: "is a device, pipe or socket, not a regular file",
 }
 
-# A path drops one of two slashes: https:/host/a.wav.
+# Path("https://host/a.wav") drops one slash: https:/host/a.wav.
 ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,3}(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -50,7 +50,7 @@ def refuse_address(path: str | os.PathLike[str], is_output: bool = False) -> Non
 
 
 def path_in(folder: Path, name: str) -> Path:
-    """The path of a name in a file of this folder; an address is not below it."""
+    """The path of a file that a list in this folder names; an address is returned unchanged."""
     return Path(name) if full_address(name) else folder / name
 
 

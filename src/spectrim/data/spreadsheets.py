@@ -1,4 +1,4 @@
-"""Reading of CSV tables, also as spreadsheets write them."""
+"""Read CSV tables, including those that spreadsheets write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..common.paths import read_bytes
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # Excel's first line
 DECIMAL_COMMA = re.compile(r"\d+,\d+")
-# UTF-32 first: its mark begins with that of UTF-16.
+# UTF-32 comes first, because its byte order mark begins with the mark of UTF-16.
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -29,10 +29,11 @@ class Table:
     """The cells of a CSV file.
 
     Attributes:
-        given: names of the columns as the file has them; header: the same in small letters.
-        rows: line number and cells of each row that is not empty. A row without cells beyond the
-            header has none; other rows may have any number of cells.
-        separator: between cells.
+        given: names of the columns as in the file.
+        header: the same names in lower case.
+        rows: line number and cells of each row that is not empty. Empty cells beyond the header are
+            removed.
+        separator: the character between cells.
     """
 
     given: list[str]
@@ -41,7 +42,7 @@ class Table:
     separator: str
 
     def number_text(self, text: str) -> str:
-        """The text of a number with a decimal point; spreadsheets may write a comma."""
+        """The text of a number with a decimal point instead of a decimal comma."""
         is_comma = self.separator != "," and DECIMAL_COMMA.fullmatch(text)
         return text.replace(",", ".") if is_comma else text
 
@@ -49,11 +50,12 @@ class Table:
 def read_table(path: Path, column: str) -> Table:
     """Read a CSV file.
 
-    Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Commas, semicolons, tabs and bars
-    separate cells: the first line "sep=;" says which, else the one that gives a column `column`.
+    The text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. The separator is a comma,
+    semicolon, tab or bar. A first line such as "sep=;" names it. Otherwise it is the one that
+    yields a column named `column`.
 
     Raises:
-        SpectrimError: not a table in such a text, or a column occurs twice.
+        SpectrimError: the file is not such a table, or a column occurs twice.
     """
     text, first_line = _text_of(path), 0
     try:
@@ -68,7 +70,7 @@ def read_table(path: Path, column: str) -> Table:
             for cells in reader
             if any(cell.strip() for cell in cells)
         ]
-    except (csv.Error, TypeError, ValueError) as error:  # a quote cannot be a separator
+    except (csv.Error, TypeError, ValueError) as error:  # such as a quote as the separator
         raise SpectrimError(f"{path}: not a CSV file ({error}).") from error
     while given and not given[-1]:  # spreadsheets also write empty columns
         given.pop()
@@ -80,7 +82,7 @@ def read_table(path: Path, column: str) -> Table:
 
 
 def _cut(cells: list[str], header: list[str]) -> list[str]:
-    """The cells without empty ones beyond the header."""
+    """The cells of a row without those beyond the header, if they are empty."""
     is_empty = not any(cell.strip() for cell in cells[len(header) :])
     return cells[: len(header)] if is_empty else cells
 
@@ -90,11 +92,11 @@ def _text_of(path: Path) -> str:
     encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8-sig")
     if encoding == "utf-8-sig" and b"\0" in data:
         raise SpectrimError(
-            f"{path}: not a CSV file in UTF-8: it has bytes of value 0. Save a table in UTF-8; a "
-            "sound file needs a suffix such as .wav."
+            f"{path}: not a CSV file in UTF-8: it has bytes of value 0. Save a table in UTF-8. "
+            "Name a sound file with a suffix such as .wav."
         )
     try:
-        # csv.reader refuses a carriage return alone, which ends lines in files of old programs.
+        # csv.reader refuses single carriage returns, which end lines in files of old programs.
         return re.sub(r"\r\n?", "\n", data.decode(encoding))
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
@@ -106,7 +108,7 @@ def _text_of(path: Path) -> str:
 
 
 def _separator(text: str, column: str) -> str:
-    """The separator that gives the column in the first line; a comma if none does."""
+    """The separator that yields the column in the first line; a comma if none does."""
     first = text.split("\n", 1)[0]
     for separator in SEPARATORS:
         cells = next(csv.reader([first], delimiter=separator), [])

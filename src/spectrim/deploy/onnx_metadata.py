@@ -103,7 +103,7 @@ def metadata_from(path: str, texts: Mapping[str, str]) -> Metadata:
 
 
 def _check_window(path: str, metadata: Metadata) -> None:
-    """Refuse a window that is not that of the frames: with 1 sample, a clip has 16,000 windows."""
+    """Refuse a window that contradicts the frames: 1 sample means 16,000 windows a second."""
     try:
         audio = front_end(metadata.front_end)
     except SpectrimError as error:

@@ -56,7 +56,7 @@ class OnnxModel(Runner):
         self.quantization = self.metadata.quantization
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A worker in another process opens the file itself: a session cannot be pickled.
+        # A session cannot be pickled, so a worker in another process opens the file itself.
         return type(self), (os.path.abspath(self.path), self.backend, self.threads)
 
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:

@@ -243,7 +243,7 @@ def parity(model: SpectrogramTransformer, name: str, clips: Sequence[Clip]) -> d
         if model.config.front_end != "kaldi":
             extract = None
     except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = "transformers reads Hugging Face's AST only, and cannot read "
+        reason = "transformers reads only Hugging Face's AST, and cannot read "
         reason += f"{name}: {first_line(error)}"
         return {"status": "not checked", "reason": reason}
     if theirs.config.max_length != model.config.frames:

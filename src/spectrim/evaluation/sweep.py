@@ -100,8 +100,8 @@ def evaluate(
     Raises:
         SpectrimError: variants with different classes; labels that the model does not know; no
             clip can be read; an output is not finite.
-        Stopped: Ctrl-C after the first batch; its result is a `Sweep` of the clips so far, whose
-            rows have "clips_asked", the number of all clips.
+        Stopped: Ctrl-C after the first batch; its result is a `Sweep` of the clips so far. Its
+            rows also have "clips_asked", the number of all clips.
     """
     first, runners = variants[0], [variant.runner for variant in variants]
     for variant in variants:

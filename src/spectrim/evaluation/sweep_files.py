@@ -24,8 +24,8 @@ def save_sweeps(out: Path, sweeps: Sequence[Sweep], source: Path) -> list[Path]:
 
     `probabilities-MODEL.npz` holds "paths" and "names" (clips,), where all names differ, and an
     array (clips, classes) for each row of the model, called "unpruned", "attention-0.5" and so on.
-    Files that results.json of an earlier sweep lists are removed first, so a killed process leaves
-    no mixture; other files stay.
+    The files of an earlier sweep that results.json lists are removed first, so a killed process
+    never leaves files of two sweeps. Other files stay.
     """
     for path in _probability_files(out):
         with contextlib.suppress(OSError):

@@ -157,7 +157,7 @@ def read_grid(path: Path) -> Experiment:
     except OmegaConfBaseException as error:
         text = first_line(error).rstrip("?")
         raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
-    # Finished cells are stored as "shelf", the old name of untuned cells.
+    # Finished cells are stored under "shelf", the old name of untuned cells.
     definition.evidence = ["shelf" if name == "untuned" else name for name in definition.evidence]
     _check(path, definition)
     cells = _cells(definition)

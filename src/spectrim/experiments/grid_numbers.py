@@ -207,7 +207,7 @@ def _reference(
 
 
 def reference_condition(grid: Experiment, condition: str) -> str:
-    """The condition that a trained one is held against.
+    """The condition that a trained one is compared with.
 
     A missing control is not replaced by the baseline: extra epochs are not a gain of pruning.
     """

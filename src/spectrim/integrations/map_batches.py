@@ -1,4 +1,4 @@
-"""Recordings in jobs of Ray, Spark or `datasets`: callables that map a batch of paths to rows.
+"""Callables that map a batch of paths to rows, for jobs of Ray, Spark or `datasets`.
 
     import ray
     from spectrim.integrations.map_batches import TagBatches
@@ -13,7 +13,7 @@
     )
     rows.write_parquet("tags")
 
-An instance holds its model, so a worker creates one and calls it batch after batch.
+An instance holds its model, so each worker creates one instance and calls it for every batch.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ class RecordingBatches:
 
         Args:
             batch: a dictionary of arrays, an Arrow table or a pandas DataFrame. Its column `path`
-                contains paths; or its column `audio` contains rows of `datasets`, as
+                contains paths, or its column `audio` contains rows of `datasets`, as
                 {"bytes", "path"} or {"array", "sampling_rate"}. The optional columns `start` and
-                `end` are seconds of a part of each file.
+                `end` select a part of each file, in seconds.
 
         Returns:
             Rows as in the tables of `spectrim tag --out` and `spectrim embed --out`. A recording
@@ -117,8 +117,9 @@ class TagBatches(RecordingBatches):
     """One row per window and label, as `spectrim tag --out`.
 
     Args:
-        model: a name that `spectrim.load` takes, an .onnx file, a model, or a runner.
-        wide: one row per window and one column per class instead; without `top` and `threshold`.
+        model: a name that `spectrim.load` takes, the path of an .onnx file, a model, or a runner.
+        wide: return one row per window, with one column per class; `top` and `threshold` have no
+            effect.
         top, threshold, hop, one_row, channel: as for `spectrim.tag`.
         batch_size, workers: as for `RecordingBatches`.
         load_options: arguments of `spectrim.load` or `load_onnx`, such as {"device": "cuda"}.
@@ -197,7 +198,7 @@ class EmbedBatches(RecordingBatches):
 
 
 def runner_of(model: Model, load_options: Mapping[str, Any] | None = None) -> Runner:
-    """A model, or what its name loads, as a runner; arguments as `TagBatches`.
+    """The runner of a model, which is loaded if it is a name; arguments as for `TagBatches`.
 
     Raises:
         SpectrimError: the model cannot be loaded; options are given for a loaded model.
@@ -212,7 +213,7 @@ def runner_of(model: Model, load_options: Mapping[str, Any] | None = None) -> Ru
 
         model, options = load(model, **options), {}
     if options:
-        raise SpectrimError("load_options applies to names of models. Load the model with them.")
+        raise SpectrimError("load_options applies to names. Load the model with these options.")
     if isinstance(model, Runner):
         return model
     from ..deploy.by_length import torch_runner
@@ -253,7 +254,7 @@ def _columns(batch: Any) -> list[str]:
 
 
 def _cells(batch: Any, columns: Sequence[str], name: str) -> list[Any]:
-    """The cells of a column as plain objects; None for each row if there is no such column."""
+    """The cells of a column as Python objects, or None for each row if the column is absent."""
     if name not in columns:
         return [None] * len(_cells(batch, columns, columns[0]))
     cells = batch[name]

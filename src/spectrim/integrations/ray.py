@@ -1,4 +1,4 @@
-"""`--engine ray`: the rows of recordings from the workers of a Ray cluster, with Ray Data."""
+"""`--engine ray`: compute the rows of recordings on a Ray cluster, with Ray Data."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ..deploy.runner import Runner
 from .map_batches import RecordingBatches
 from .ray_cluster import KEPT, connected, explained, placement_of
 
-MAX_RECORDINGS = 32  # of a task: enough to fill batches with windows of several recordings
-MAX_BYTES = 64 << 20  # of the recordings of a task; they are computed again if a worker dies
-MAX_ATTEMPTS = 3  # of a task whose worker dies; Ray Data alone repeats it for ever
+MAX_RECORDINGS = 32  # in a task: enough to fill batches with windows of several recordings
+MAX_BYTES = 64 << 20  # of sound files in a task: if a worker dies, its task is computed again
+MAX_ATTEMPTS = 3  # for a task whose worker dies; Ray Data alone would repeat it for ever
 NUMBER, SECONDS, NOTES = "#number", "#seconds", "#notes"
-"""Columns that workers add: index of the recording, its seconds of sound, and notices."""
+"""Columns that workers add: index of the recording, its seconds of sound, and notes."""
 FAILURE = "#failure"
-"""The only column of a result that is no rows, but the reason why the job must end."""
+"""The only column of a result without rows: the reason why the job must end."""
 
 
 def rows_with_ray(
@@ -48,16 +48,16 @@ def rows_with_ray(
     workers: int | None = None,
     watcher: Watcher | None = None,
 ) -> Generator[RecordingRows]:
-    """The rows of recordings, in their order, computed on a Ray cluster; arguments as `Engine`.
+    """Yield the rows of recordings, in their order, from a Ray cluster; arguments as for `Engine`.
 
-    Runs in the cluster that Ray is connected to or finds (RAY_ADDRESS), or in a new one on this
-    machine. Each worker holds a copy of the model. All workers must be able to read the paths.
+    Runs on the cluster that Ray is connected to or that RAY_ADDRESS names, or else on a new one on
+    this machine. Each worker holds a copy of the model. All workers must be able to read the paths.
 
     Args:
         workers: decoding threads of each worker; None: as many as the CPUs of the worker.
 
     Raises:
-        SpectrimError: the model cannot run on the cluster; a worker fails, or dies repeatedly.
+        SpectrimError: the model cannot run on the cluster; a worker fails or dies repeatedly.
     """
     watcher = watcher or Watcher()
     watcher.start(recordings)
@@ -106,19 +106,19 @@ def rows_with_ray(
 
 
 class _Attempts:
-    """Counts what workers begin, in a process that outlives them."""
+    """Counts the tasks and model loads that workers begin, in a process that outlives them."""
 
     def __init__(self) -> None:
         self.tasks: Counter[int] = Counter()
         self.num_starting = 0  # workers that have begun to load the model and have not finished
 
     def begin_task(self, number: int) -> int:
-        """Count an attempt of a task, and return how many there are."""
+        """Count an attempt at a task, and return the number of its attempts so far."""
         self.tasks[number] += 1
         return self.tasks[number]
 
     def start(self) -> int:
-        """Count a worker that loads the model, and return how many do, or died in between."""
+        """Count a worker that loads the model; return how many are loading it or died meanwhile."""
         self.num_starting += 1
         return self.num_starting
 
@@ -133,10 +133,11 @@ class _Worker(RecordingBatches):
     Args:
         table: reference to the table, whose model is on the CPU.
         attempts: actor of `_Attempts`.
-        most_starts: workers that may load the model at a time, with those that died meanwhile.
-        folder: that relative paths begin in; another one is the current folder of a worker.
-        threads: of PyTorch.
-        device: of the model.
+        most_starts: maximum number of workers that load the model at a time, including those that
+            died meanwhile.
+        folder: base of relative paths, because workers start in another folder.
+        threads: number of PyTorch threads.
+        device: device of the model.
     """
 
     def __init__(
@@ -152,8 +153,8 @@ class _Worker(RecordingBatches):
         self._failure = None
         if ray.get(attempts.start.remote()) > most_starts:
             self._failure = (
-                f"Ray workers died while they loaded the model, such as for lack of memory. {KEPT} "
-                "to continue, with more --threads, so that fewer workers share the memory."
+                f"Ray workers died while they loaded the model, perhaps for lack of memory. {KEPT} "
+                "to continue. Pass more --threads: fewer workers then share the memory."
             )
             return
         with contextlib.suppress(OSError):
@@ -171,7 +172,7 @@ class _Worker(RecordingBatches):
         self._attempts = attempts
 
     def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
-        """Rows with the columns `NUMBER`, `SECONDS` and `NOTES`; or `FAILURE`."""
+        """Return rows with the columns `NUMBER`, `SECONDS` and `NOTES`, or the column `FAILURE`."""
         if self._failure is not None:
             return pyarrow.table({FAILURE: [self._failure]})
         recordings = [
@@ -183,7 +184,7 @@ class _Worker(RecordingBatches):
             others = f" and the next {len(recordings) - 1}" if len(recordings) > 1 else ""
             text = (
                 f"the Ray worker that computed {recordings[0].path}{others} died "
-                f"{MAX_ATTEMPTS} times, such as for lack of memory. {KEPT} to continue, with a "
+                f"{MAX_ATTEMPTS} times, perhaps for lack of memory. {KEPT} to continue. Pass a "
                 "smaller --batch-size if memory is short."
             )
             return pyarrow.table({FAILURE: [text]})
@@ -223,7 +224,7 @@ def _is_torch(runner: Runner) -> bool:
 
 
 def _portable(table: Table) -> Table:
-    """A table whose model is on the CPU, so that a worker can read it without a GPU."""
+    """A copy of the table with its model on the CPU: a worker without a GPU can unpickle it."""
     if table.runner.device is None or table.runner.device.type == "cpu":
         return table
     from ..deploy.by_length import torch_runner
@@ -234,9 +235,9 @@ def _portable(table: Table) -> Table:
 
 
 def _tasks(recordings: Sequence[Recording]) -> list[pyarrow.Table]:
-    """Consecutive recordings in tables of `MAX_RECORDINGS` and `MAX_BYTES` at most.
+    """Group consecutive recordings into tables of at most `MAX_RECORDINGS` and `MAX_BYTES`.
 
-    A recording of more bytes is alone. Paths are bytes, because Arrow's text must be UTF-8.
+    A larger recording is a task of its own. Paths are bytes, because text in Arrow is UTF-8.
     """
     schema = pyarrow.schema(
         [
@@ -270,7 +271,7 @@ def _tasks(recordings: Sequence[Recording]) -> list[pyarrow.Table]:
 def _results(
     batch: pyarrow.Table, recordings: Sequence[Recording], columns: Sequence[TableColumn]
 ) -> Iterator[RecordingRows]:
-    """The rows of each recording in a batch of workers."""
+    """The rows of each recording in a batch from a worker; its notes become warnings."""
     for note in filter(None, batch.column(NOTES).to_pylist()):
         for text in note.splitlines():
             warnings.warn(SpectrimNotice(text), stacklevel=2)
@@ -284,12 +285,12 @@ def _results(
 
 
 def _restored(row: Row, columns: Sequence[TableColumn]) -> Row:
-    """The cells of a row as a table makes them, from Python's numbers, which have 64 bits."""
+    """The cells of a row with the types that a table makes: Arrow returns 64-bit Python numbers."""
     cells: Row = {}
     for column in columns:
         value = row[column.name]
         if value is None or (column.width and row["status"] == FAILED):
-            continue  # an embedding that is missing is NaN in Arrow
+            continue  # a missing embedding is NaN in Arrow
         if column.dtype == "float32":
             value = np.asarray(value, np.float32) if column.width else np.float32(value)
         cells[column.name] = value

@@ -1,4 +1,4 @@
-"""Ray clusters: connecting to one or starting one, its workers, and its errors as sentences."""
+"""Ray clusters: connect to one or start one, place workers on it, and explain its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEPT = "The rows of finished recordings are kept. Run the command again"
 
 @dataclass(frozen=True)
 class Placement:
-    """Workers on a cluster: their number, and the CPUs, GPUs and the device of each."""
+    """The number of workers on a cluster, and the CPUs, GPUs and device of each."""
 
     count: int
     cpus: int
@@ -31,10 +31,10 @@ class Placement:
 
 
 def placement_of(runner: Runner) -> Placement:
-    """Workers that fill a cluster: one per GPU, or one per as many CPUs as the model has threads.
+    """Place one worker per GPU, or one per as many CPUs as the model has threads.
 
     Raises:
-        SpectrimError: the model is on a GPU, and the cluster has none.
+        SpectrimError: the model is on a GPU, but the cluster has none.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [int(node.get("CPU", 0)) for node in nodes]
@@ -55,18 +55,18 @@ def placement_of(runner: Runner) -> Placement:
 
 @contextlib.contextmanager
 def connected() -> Iterator[None]:
-    """A connection to a cluster; a cluster that this function starts ends with the context."""
+    """Connect to a cluster, or start one that ends with the context."""
     if ray.is_initialized():
         yield
         return
-    # Output of workers would go to stdout, which is for results.
+    # Workers would print to stdout, which is for results.
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address := os.environ.get("RAY_ADDRESS"):
         _check_address(address)
     else:
         options |= {"address": "local", "include_dashboard": False}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends statistics by default
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of its C++ part, on stderr
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # for Ray's C++ part, on stderr
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         ray.init(**options)
@@ -84,7 +84,7 @@ def connected() -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Refuse an address where nothing answers: Ray tries for minutes."""
+    """Refuse an address where nothing answers, because Ray would retry for minutes."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not port.isdecimal():
         return  # such as "auto"
@@ -100,7 +100,7 @@ def _check_address(address: str) -> None:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn errors of workers into sentences."""
+    """Turn errors of workers into `SpectrimError`s."""
     try:
         yield
     except ray.exceptions.RayError as error:
@@ -108,7 +108,7 @@ def explained() -> Iterator[None]:
 
 
 def _explanation(error: ray.exceptions.RayError) -> SpectrimError:
-    """The error of a worker, whose text ends with the last line of a traceback."""
+    """The error of a worker: the last line of its text is the last line of the traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = (lines or [type(error).__name__])[-1].rstrip(".")
     return SpectrimError(f"a Ray worker failed ({reason}). {KEPT} to continue.")

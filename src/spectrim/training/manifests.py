@@ -139,7 +139,7 @@ def check_files(manifests: Sequence[Manifest]) -> None:
 
 
 def _is_file(path: Path) -> bool:
-    """False also for a path that the system refuses, and for an address."""
+    """Whether a path is a file; False for an address or a path that the system refuses."""
     try:
         return is_file(path)
     except SpectrimError:

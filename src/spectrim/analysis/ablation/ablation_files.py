@@ -67,7 +67,7 @@ def save_ablations(
     }
     if is_stopped:
         numbers["stopped"] = True
-    for suffix in ("csv", "png", "pdf"):  # of an earlier ablation: a killed one leaves no mixture
+    for suffix in ("csv", "png", "pdf"):  # from an earlier ablation, so files never mix
         with contextlib.suppress(OSError):
             (out / f"ablation.{suffix}").unlink()
     written = [save_json(out / "ablation.json", numbers)]

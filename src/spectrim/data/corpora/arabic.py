@@ -18,9 +18,10 @@ TAKES = 5  # in a joined clip
 def arabic(folder: Path) -> Listing:
     """`words` by word (unseen speakers are tested) and `words-speaker` by speaker (unseen words).
 
-    `words-joined` has clips of 5 s for models with longer windows: five takes of a word by one
-    speaker. The folder holds one sound file per word, the clips of 1 s one after the other, and
-    the tables `words.csv` and `speakers.csv` with the columns path, label, split, start, end.
+    `words-joined` has clips of 5 s for models with longer windows. Each joins five takes of a
+    word by one speaker. The folder has one sound file per word, with its clips of 1 s
+    in sequence, and the tables `words.csv` and `speakers.csv` with the columns path, label, split,
+    start, end.
 
     Raises:
         SpectrimError: a table is missing or has a wrong row.
@@ -32,7 +33,7 @@ def arabic(folder: Path) -> Listing:
 
 
 def joined(rows: Iterable[tuple[Clip, Mapping[str, str]]]) -> list[Clip]:
-    """Clips of `TAKES` takes each, without a gap; what is left over is left out.
+    """Join takes to clips of `TAKES` takes without a gap; the remaining takes are omitted.
 
     Args:
         rows: clips in the order of their file, each with its row, which names the speaker.
@@ -51,6 +52,6 @@ def joined(rows: Iterable[tuple[Clip, Mapping[str, str]]]) -> list[Clip]:
 
 
 def _recording(pair: tuple[Clip, Mapping[str, str]]) -> tuple[object, ...]:
-    """What the takes of a joined clip share."""
+    """The values that all takes of a joined clip share."""
     clip, row = pair
     return clip.path, clip.labels, clip.split, row.get("speaker")

@@ -1,4 +1,4 @@
-"""Sounds in data sets of `datasets` on disk: Parquet files, and folders of `save_to_disk`."""
+"""Sounds in data sets of Hugging Face `datasets` on disk: Parquet files, `save_to_disk` folders."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .input_recordings import Recording
 
 SUFFIXES = (".parquet", ".arrow")
 STATE, SPLITS = "state.json", "dataset_dict.json"  # files of `save_to_disk`
-AUDIO_FIELDS = {"bytes", "path"}  # of the struct that `datasets` stores a sound in
+AUDIO_FIELDS = {"bytes", "path"}  # of the struct in which `datasets` stores a sound
 GROUPS_HELD = 2  # row groups in memory: threads decode neighbouring rows
 
 
 def is_data_set(path: Path) -> bool:
-    """Whether a path is a Parquet or Arrow file, or a folder of `save_to_disk`."""
+    """Whether a path is a Parquet or Arrow file, or a folder that `save_to_disk` wrote."""
     if path.is_dir():
         return (path / STATE).is_file() or (path / SPLITS).is_file()
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def recordings_in_data_set(path: Path) -> list[Recording]:
-    """The sounds of a data set, in the order of its rows, named such as "clips.parquet#12".
+    """The sounds of a data set, in the order of its rows, with names such as "clips.parquet#12".
 
     Raises:
-        SpectrimError: pyarrow is not installed; a file cannot be read, or has not exactly one
-            column of sounds; a folder holds several splits.
+        SpectrimError: pyarrow is not installed; a file cannot be read, or does not have exactly one
+            column of sounds; a folder contains several splits.
     """
     if not path.is_dir():
         return _recordings_of_file(path)
@@ -45,8 +45,8 @@ def recordings_in_data_set(path: Path) -> list[Recording]:
         names = [file["filename"] for file in read_json(path / STATE)["_data_files"]]
     except (KeyError, TypeError) as error:
         raise SpectrimError(
-            f"{path / STATE}: does not name the files of the data set. Save it again with "
-            "save_to_disk."
+            f"{path / STATE}: does not list the files of the data set. Save the data set again "
+            "with save_to_disk."
         ) from error
     return [recording for name in names for recording in _recordings_of_file(path / name)]
 
@@ -62,7 +62,7 @@ def _recordings_of_file(path: Path) -> list[Recording]:
 
 
 class _Rows:
-    """The sounds of one file, read in groups of neighbouring rows; threads may read together.
+    """The sounds of one file, read in groups of neighbouring rows. Threads may share an instance.
 
     Attributes:
         path: the file.
@@ -77,12 +77,12 @@ class _Rows:
             raise missing_package(f"{path}", "pyarrow", "tables") from error
         self.path, self._pyarrow = path, pyarrow
         self._lock = Lock()
-        self._held: OrderedDict[int, Any] = OrderedDict()  # group to its column of sounds
+        self._held: OrderedDict[int, Any] = OrderedDict()  # columns of sounds by group
         try:
             self._column, sizes = self._opened()
         except (OSError, pyarrow.ArrowException) as error:
             raise self._unreadable(error) from error
-        # Group g has the rows from ends[g - 1] up to, but without, ends[g].
+        # Group g has the rows from ends[g - 1] to ends[g] - 1.
         self._ends: list[int] = []
         for size in sizes:
             self._ends.append((self._ends or [0])[-1] + size)
@@ -92,7 +92,7 @@ class _Rows:
         """The sound in a row, as {"bytes", "path"}.
 
         Raises:
-            SpectrimError: the row is empty, or the file cannot be read any more.
+            SpectrimError: the row is empty, or the file can no longer be read.
         """
         group = next(number for number, end in enumerate(self._ends) if index < end)
         first = self._ends[group - 1] if group else 0
@@ -110,7 +110,7 @@ class _Rows:
         return sound
 
     def _opened(self) -> tuple[str, list[int]]:
-        """The name of the column of sounds, and the rows of each group."""
+        """The name of the column of sounds, and the number of rows in each group."""
         raise NotImplementedError
 
     def _group(self, number: int) -> Any:
@@ -151,7 +151,7 @@ class _ParquetRows(_Rows):
 
 
 class _ArrowRows(_Rows):
-    """Sounds of an Arrow stream; it is mapped into memory, so nothing is copied."""
+    """Sounds of an Arrow stream, which is mapped into memory instead of copied."""
 
     def _opened(self) -> tuple[str, list[int]]:
         with self._pyarrow.ipc.open_stream(self._pyarrow.memory_map(str(self.path))) as stream:

@@ -101,7 +101,7 @@ def _decode(
 
 
 def _with_path(error: SpectrimError, recording: Recording) -> SpectrimError:
-    """An error that names the recording, also if its sound has no name or another one."""
+    """An error that names the recording, even if its sound has another name or none."""
     if recording.load is None or str(error).startswith(recording.path):
         return error
     return SpectrimError(f"{recording.path}: {error}")

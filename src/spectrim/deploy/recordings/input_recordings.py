@@ -32,7 +32,7 @@ class Recording:
         start, end: seconds of the part; None: from the start of the file, to its end.
         problem: why it cannot be read, if that is known before decoding.
         weight: bytes of the file, or the share of this part; measures progress.
-        load: returns what is decoded; None: the file at `path`.
+        load: returns the sound to decode; None: the file at `path`.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Recording:
         return os.path.abspath(self.path), self.start, self.end
 
     def sound(self) -> Sound:
-        """What is decoded.
+        """The sound to decode.
 
         Raises:
             SpectrimError: it cannot be loaded.

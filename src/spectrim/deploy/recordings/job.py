@@ -40,13 +40,13 @@ class Watcher:
 
 @dataclass(frozen=True)
 class RecordingRows:
-    """The rows of a recording that is done.
+    """The rows of a finished recording.
 
     Attributes:
         recording: the recording.
-        rows: of the table, without cells that are empty.
-        seconds: of sound that was computed.
-        error: why it failed; None if it did not.
+        rows: rows of the table, without empty cells.
+        seconds: computed sound in seconds.
+        error: why the recording failed; None if it did not.
     """
 
     recording: Recording
@@ -82,7 +82,7 @@ class Summary:
         num_repeated: left out, because they are listed more than once.
         seconds: of sound in the table.
         failures: path and reason of each recording with an error, by earlier calls as well.
-        lengths: each recording, and its seconds of sound in the table.
+        lengths: each recording, with the seconds of its sound that the table covers.
     """
 
     out: Path
@@ -145,7 +145,7 @@ def rows_of_recordings(
     workers: int | None = None,
     watcher: Watcher | None = None,
 ) -> Generator[RecordingRows]:
-    """The rows of recordings, in their order, computed in this process: the default engine.
+    """Yield the rows of recordings, in their order, computed in this process (default engine).
 
     Args:
         table: makes rows from the outputs of its model; the others are as for `outputs_of`.

@@ -51,7 +51,7 @@ class Parquet(TableFormat):
         return self.record_batch(rows).serialize().to_pybytes()
 
     def record_batch(self, rows: Sequence[Row]) -> pyarrow.RecordBatch:
-        """Rows as a record batch of the schema."""
+        """Convert rows to a record batch with the schema of the table."""
         arrays = [
             _array([row.get(column.name) for row in rows], column, field.type)
             for column, field in zip(self.columns, self.schema, strict=True)

@@ -200,7 +200,7 @@ class EventTable(Table):
             yield {"start": start, "end": end, "status": NO_EVENT}
 
     def events_in(self, rows: Sequence[Row], span: tuple[float, float]) -> list[Event]:
-        """The events of rows that lie between two seconds."""
+        """The events in rows that lie within a span in seconds."""
         events = [
             Event(*(row[column] for column in ("label", "start", "end", "peak", "mean")))
             for row in rows

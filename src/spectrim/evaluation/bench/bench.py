@@ -79,9 +79,10 @@ def bench(
         calibration: batches of waveforms that set the ranges of int8; None: dynamic int8, which
             OpenVINO would compute in float32, so it gets no such rows.
         against: "transformers": its AST of the same shape, with its own feature extractor.
-        rounds: maximum number of pairs; budget: seconds for one backend and batch size, warm-ups,
-            exports and compilation included. Half of the time of exported files may go to exports,
-            which are cached, and half of the time of compiled models to compilation.
+        rounds: maximum number of pairs.
+        budget: seconds for one backend and batch size, including warm-ups, exports and
+            compilation. Exports, which are cached, may use half of the time of exported files.
+            Compilation may use half of the time of compiled models.
         threads: threads of every backend; None: torch's current number.
         memory: measure peak memory, in a fresh process per row; on a GPU, the GPU's memory. All
             rows together have `budget` seconds; the rows after that have None.

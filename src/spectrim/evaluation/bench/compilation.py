@@ -20,18 +20,19 @@ COMPILER = ("torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.code
 def compile_within(
     group: Sequence[Candidate], waveforms: Sequence[np.ndarray], seconds: float
 ) -> dict[str, float]:
-    """Compile the candidates in order for a batch size, as far as the time goes.
+    """Compile the candidates in order for one batch size, until the time is used up.
 
-    A compilation is not started if the one before shows that it will not fit, and ended if it does
-    not. Without the unpruned model, which comes first, there is nothing to compare with, so no
-    other one is compiled. A notice names the plans that are left out.
+    A compilation does not start if the previous one took longer than the time that is left. It is
+    stopped when the time is over. The unpruned model comes first: if it does not fit, no other
+    model is compiled, because there is nothing to compare with. A note names the omitted plans.
 
     Args:
-        waveforms: a batch of the size; seconds: for all of them.
+        waveforms: a batch of this size.
+        seconds: time limit for all compilations together.
 
     Returns:
         Seconds of compilation, now or earlier, by the name of the plan; 0 for a model that is not
-        to be compiled. Plans that are left out are absent.
+        to be compiled. Omitted plans are absent.
 
     Raises:
         SpectrimError: a model cannot be compiled.
@@ -40,7 +41,7 @@ def compile_within(
     late: list[str] = []
     end, last = time.perf_counter() + seconds, 0.0
     if any(candidate.runner.is_compiled for candidate in group):
-        # A limit of time must not interrupt an import: modules would stay half imported.
+        # The time limit must not interrupt an import: modules would stay half imported.
         for module in COMPILER:
             importlib.import_module(module)
     for candidate in group:
@@ -61,8 +62,8 @@ def compile_within(
     if late:
         text = (
             f"{group[0].backend}, batch size {len(waveforms)}: keep rate {', '.join(late)}: not "
-            f"timed, because compilation does not fit into {seconds:.3g} s, half of the time. Use "
-            "a larger --budget, or omit --compile."
+            f"timed, because compilation does not fit into {seconds:.3g} s, half of the time for "
+            "these rows. Use a larger --budget, or omit --compile."
         )
         warnings.warn(SpectrimNotice(text), stacklevel=2)
     return compiled

@@ -37,8 +37,8 @@ def stages(
 
     `budget` is for all of them, in seconds.
     The files are 44.1 kHz WAV of the window's length. The filter bank runs on batches. The model
-    runs on the pieces of a batch that the runner makes. Empty for a compiled model whose
-    compilation for that size has not fitted into its budget.
+    runs on the pieces into which the runner splits a batch. The result is empty for a compiled
+    model that was not compiled for that size, because its compilation did not fit the budget.
     """
     piece = min(runner.clips_at_once or batch_size, batch_size)
     if model.compiled is not None and piece not in model.compiled.seconds:

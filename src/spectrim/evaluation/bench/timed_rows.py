@@ -60,8 +60,8 @@ def timed_rows(
     Args:
         group: of one backend; the unpruned model comes first.
         reference: see `bench`; with one, it gets half of the time.
-        rounds: maximum number of pairs; seconds: for everything. Half of them may go to
-            compilation.
+        rounds: maximum number of pairs.
+        seconds: time limit for everything; compilation may use half of it.
 
     Raises:
         Stopped: Ctrl-C; its result is the rows so far.

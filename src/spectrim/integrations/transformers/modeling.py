@@ -1,4 +1,4 @@
-"""A pruned model as models of transformers: with its head, and without."""
+"""A pruned model as two models of transformers: with its head, and without."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class SpectrimPreTrainedModel(PreTrainedModel):
             )
 
     def _after_loading(self) -> None:
-        """What a model does once its weights are loaded."""
+        """Called after the weights are loaded; subclasses may override it."""
 
     def _encode(
         self,
@@ -132,7 +132,7 @@ class SpectrimPreTrainedModel(PreTrainedModel):
         output_attentions: bool | None,
         output_hidden_states: bool | None,
     ) -> tuple[Tokens, dict[str, tuple[Tensor, ...] | None]]:
-        """The tokens after the last block, and the outputs of all blocks that are asked for."""
+        """The tokens after the last block, and the requested outputs of all blocks."""
         model = self.spectrogram_transformer
         wants_attentions = _default(output_attentions, self.config.output_attentions)
         wants_hidden = _default(output_hidden_states, self.config.output_hidden_states)
@@ -164,7 +164,7 @@ class SpectrimPreTrainedModel(PreTrainedModel):
 class SpectrimModel(SpectrimPreTrainedModel):
     """A Spectrim model for `AutoModel`: tokens and embeddings instead of logits.
 
-    The head stays in the model, so a saved folder is whole. It is not computed.
+    The model keeps its head, so a saved folder is complete. The head is not computed.
     """
 
     def forward(

@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """What is read from preprocessor_config.json; the defaults are those of the published ones."""
+    """Values in preprocessor_config.json; the defaults are those of the published files."""
 
     sampling_rate: Any = SAMPLE_RATE
     feature_size: Any = MELS

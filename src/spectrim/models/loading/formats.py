@@ -28,8 +28,8 @@ UNSUPPORTED = {
     ".attn_block_t.": "DTF-AT, which attends along time and along frequency in separate windows",
     "relative_position_bias_table": "HTS-AT or another Swin transformer, which attends in windows",
 }
-"""A part of a key to the models that have it and that Spectrim cannot prune. The first one that
-occurs counts: DTF-AT has the second part too."""
+"""Models that Spectrim cannot prune, by a part of their keys. The first part that occurs decides,
+because DTF-AT has the second part too."""
 
 
 def format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:

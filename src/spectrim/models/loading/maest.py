@@ -29,7 +29,7 @@ EXTRACTOR = "MAESTFeatureExtractor"
 
 @dataclass(frozen=True)
 class MaestExtractor:
-    """What is read from preprocessor_config.json; the defaults are those of the published ones."""
+    """Values in preprocessor_config.json; the defaults are those of the published files."""
 
     sampling_rate: Any = 16_000
     n_fft: Any = 512
