@@ -162,7 +162,7 @@ def _files(
 ) -> tuple[Sequence[Recording], list[Path], list[Path]]:
     """The recordings to compute, and for each the path of its label track and of its plot.
 
-    Recordings whose label tracks exist are left out if `out` stands for several files.
+    If `out` stands for several files, recordings whose label tracks exist are skipped.
     """
     from ..deploy.recordings.input_recordings import without_repeated
 

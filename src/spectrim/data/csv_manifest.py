@@ -20,8 +20,8 @@ COLUMNS = ("path", "label", "split", "fold", *TIMES, "licence")
 def read_csv_manifest(path: Path) -> list[Clip]:
     """Read the clips of a CSV manifest.
 
-    Texts and separators are those of `spreadsheets.read_table`. Capital letters in names of
-    columns do not matter.
+    Encodings and separators are as in `spreadsheets.read_table`. Names of columns may have any
+    case.
 
     Raises:
         SpectrimError: not a table in such a text, no column "path", or a wrong cell, whose row the

@@ -123,7 +123,7 @@ class Journal:
                 self.format.finish(self.rows_path, self.out, self.record)
             except SpectrimError as error:
                 if isinstance(error.__cause__, OSError):
-                    raise error.__cause__ from None  # the sentence of `_explained` says more
+                    raise error.__cause__ from None  # `_explained` has a better message
                 raise
             with self.path.open("ab", 0) as journal:
                 _write_all(journal, _line({"finished": self.out.stat().st_size}))
