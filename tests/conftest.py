@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -27,6 +29,9 @@ hypothesis.settings.register_profile("busy", deadline=None)  # a machine may be 
 hypothesis.settings.load_profile("busy")
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported, which compilers do too
+with contextlib.suppress(ValueError):  # not in the main thread
+    # A shell that starts tests in the background makes them, and their children, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the models are tiny; more threads only wait for one another
 
 CLIPS = {

@@ -119,7 +119,7 @@ def test_a_claim_that_changes_hands_while_it_is_looked_at_stays(
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(SpectrimError, match=r"file.*claims \(Not a directory\)"),
+        pytest.raises(SpectrimError, match=r"file.*claims.cell \(Not a directory\)"),
         locks.claim(tmp_path / "file" / "claims" / "cell"),
     ):
         pass

@@ -123,6 +123,6 @@ def test_files_without_sounds_are_refused(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "state.json").write_text(json.dumps({"_data_files": [1]}))
-    assert "does not name the files of the data set" in problem_of(folder)
+    assert "does not list the files of the data set" in problem_of(folder)
     with pytest.raises(SpectrimError, match="pyarrow cannot read it"):
         run_job(tmp_path, tmp_path / "out.csv", inputs=[path])
