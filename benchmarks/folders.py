@@ -85,7 +85,6 @@ class FolderPasses:
         for path in (out, out.with_name("tags.csv.job")):
             path.unlink(missing_ok=True)
         write_table(
-            self.runner,
             TagTable(self.runner, None, "mix"),
             recordings_of(self.files),
             out,

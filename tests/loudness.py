@@ -69,7 +69,7 @@ def run_job(folder: Path, out: Path, **options) -> Summary:
     table = options.pop("table", None) or TagTable(runner, None, "mix")
     recordings = recordings_of(options.pop("inputs", [folder]))
     options = {"batch_size": 4, "workers": 3} | options
-    return write_table(runner, table, recordings, out, model="loudness", **options)
+    return write_table(table, recordings, out, model="loudness", **options)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def test_odd_values_of_every_key(folder, kind, name):
     """In the normal run, every third value of each key."""
     settings = SETTINGS[kind][name != "config.json"]
     if settings is None and not (folder / name).exists():
-        pytest.skip("it has no such file")
+        pytest.skip(f"a folder of {kind} has no {name}")
     content = json.loads((folder / name).read_text())
     known = () if settings is None else (entry.name for entry in fields(settings))
     keys = dict.fromkeys([*content, *known])

@@ -34,13 +34,12 @@ def note_bytes_behind(file: BinaryIO, name: str) -> None:
     """Give a note if bytes that may be sound follow the end of a container."""
     size = file.seek(0, 2)
     head = bytes_at(file, 0, 32)
-    end = next((end for fits, end in _ENDS if fits(head)), None)
-    stated = None if end is None else end(file, head, size)
+    container = _container(head)
+    stated = None if container is None else _ENDS[container][1](file, head, size)
     if stated is None or stated >= size:
         return
     behind = bytes_at(file, stated, max(SMALL + 1, len(head)))
-    is_joined = _container(behind) == _container(head)
-    if is_joined or (size - stated > SMALL and any(behind)):
+    if _container(behind) == container or (size - stated > SMALL and any(behind)):
         text = (
             f"{name}: its header states an end at byte {stated}, but {size - stated} bytes follow. "
             "If files were joined, convert each of them on its own."

@@ -191,7 +191,6 @@ class TableJob:
 
         with job_progress(verb) as watcher:
             yield from outputs_of(
-                self.runner,
                 table,
                 recordings,
                 hop=self.hop,
@@ -209,7 +208,6 @@ class TableJob:
         message = f"interrupted; run the same command again to continue {out}."
         with interruption_message(message), job_progress(verb) as watcher:
             summary = write_table(
-                self.runner,
                 table,
                 recordings,
                 out,

@@ -189,17 +189,17 @@ class _Worker(RecordingBatches):
             )
             return pyarrow.table({FAILURE: [text]})
         rows: list[Row] = []
-        places: list[tuple[int, float]] = []
+        sources: list[tuple[int, float]] = []  # of each row: number and seconds of its recording
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpectrimNotice)
             for number, done in zip(numbers, self.results(recordings), strict=True):
                 rows += done.rows
-                places += [(number, done.seconds)] * len(done.rows)
+                sources += [(number, done.seconds)] * len(done.rows)
         notes = [str(w.message) for w in caught if issubclass(w.category, SpectrimNotice)]
         result = pyarrow.Table.from_batches([self._arrow.record_batch(rows)])
         extra = {
-            NUMBER: pyarrow.array([number for number, _ in places], pyarrow.int64()),
-            SECONDS: pyarrow.array([seconds for _, seconds in places], pyarrow.float64()),
+            NUMBER: pyarrow.array([number for number, _ in sources], pyarrow.int64()),
+            SECONDS: pyarrow.array([seconds for _, seconds in sources], pyarrow.float64()),
             NOTES: pyarrow.array(
                 ["\n".join(notes) or None] + [None] * (len(rows) - 1), pyarrow.string()
             ),

@@ -48,6 +48,6 @@ def test_overlapping_windows_count_their_sound_once(folder, hop):
     runner, progress = Loudness(), JobProgress()
     names = {"a": 0.4, "b/c": 3.7, "b/d": 1.0, "d": 1.005, "g": 0.03, "h": 2.2, "x": 5.0}
     recordings = recordings_of(folder / f"{name}.wav" for name in names)
-    list(outputs_of(runner, TagTable(runner, None, "mix"), recordings, hop=hop, watcher=progress))
+    list(outputs_of(TagTable(runner, None, "mix"), recordings, hop=hop, watcher=progress))
     assert progress.seconds == pytest.approx(sum(names.values()), abs=1e-9)
     assert progress.fraction == 1 and progress.num_done == 7

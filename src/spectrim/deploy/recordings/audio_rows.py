@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import OrderedDict
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -61,7 +64,7 @@ def _recordings_of_file(path: Path) -> list[Recording]:
     ]
 
 
-class _Rows:
+class _Rows(ABC):
     """The sounds of one file, read in groups of neighbouring rows. Threads may share an instance.
 
     Attributes:
@@ -83,10 +86,8 @@ class _Rows:
         except (OSError, pyarrow.ArrowException) as error:
             raise self._unreadable(error) from error
         # Group g has the rows from ends[g - 1] to ends[g] - 1.
-        self._ends: list[int] = []
-        for size in sizes:
-            self._ends.append((self._ends or [0])[-1] + size)
-        self.count = (self._ends or [0])[-1]
+        self._ends = list(accumulate(sizes))
+        self.count = sum(sizes)
 
     def sound(self, index: int) -> Sound:
         """The sound in a row, as {"bytes", "path"}.
@@ -94,7 +95,7 @@ class _Rows:
         Raises:
             SpectrimError: the row is empty, or the file can no longer be read.
         """
-        group = next(number for number, end in enumerate(self._ends) if index < end)
+        group = bisect_right(self._ends, index)
         first = self._ends[group - 1] if group else 0
         with self._lock:
             if group not in self._held:
@@ -109,13 +110,13 @@ class _Rows:
             raise SpectrimError(f"{self.path}#{index}: the row contains no sound.")
         return sound
 
+    @abstractmethod
     def _opened(self) -> tuple[str, list[int]]:
         """The name of the column of sounds, and the number of rows in each group."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _group(self, number: int) -> Any:
         """The sounds of a group."""
-        raise NotImplementedError
 
     def _audio_column(self, schema: Any) -> str:
         names = [

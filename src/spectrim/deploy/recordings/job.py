@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from ...common.errors import SpectrimError
 from ...common.files import make_folder
 from ...common.locks import claim
-from ..runner import Runner
 from ..tag import hop_samples
 from ..windowed import SoundOutput, outputs_by_sound
 from .decode_ahead import decoded_ahead, default_workers
@@ -95,7 +94,6 @@ class Summary:
 
 
 def outputs_of(
-    runner: Runner,
     table: Table,
     recordings: Sequence[Recording],
     *,
@@ -104,7 +102,7 @@ def outputs_of(
     workers: int | None = None,
     watcher: Watcher | None = None,
 ) -> Generator[tuple[Recording, SoundOutput]]:
-    """The outputs of a model on recordings, in their order, decoded ahead in threads.
+    """The outputs of the table's model on recordings, in their order, decoded ahead in threads.
 
     Args:
         hop: seconds between the starts of two windows; None: a window's length.
@@ -115,7 +113,7 @@ def outputs_of(
     Raises:
         SpectrimError: a hop or batch size out of range.
     """
-    watcher = watcher or Watcher()
+    watcher, runner = watcher or Watcher(), table.runner
     step = hop_samples(runner, hop)
     if batch_size < 1:
         raise SpectrimError(f"batch size {batch_size}; expected at least 1.")
@@ -154,7 +152,6 @@ def rows_of_recordings(
         SpectrimError: as `outputs_of`.
     """
     outputs = outputs_of(
-        table.runner,
         table,
         recordings,
         hop=hop,
@@ -169,7 +166,6 @@ def rows_of_recordings(
 
 
 def write_table(
-    runner: Runner,
     table: Table,
     recordings: Sequence[Recording],
     out: Path,
@@ -195,7 +191,7 @@ def write_table(
         SpectrimError: the output belongs to another job, model or settings, or another process
             writes it; the disk is full; no recording can be listed.
     """
-    step = hop_samples(runner, hop)
+    step = hop_samples(table.runner, hop)
     table_format = table_format_of(out)(table.columns)
     chosen = without_repeated(recordings)
     if not any(recording.problem is None for recording in chosen):
@@ -206,8 +202,8 @@ def write_table(
     with claim(out.with_name(f".{out.name}.lock")) as is_mine:
         if not is_mine:
             raise SpectrimError(f"another process is writing {out}. Wait for it, or stop it.")
-        context = runner.context(model, batch_size)
-        settings = _settings(runner, table, step, context)
+        context = table.runner.context(model, batch_size)
+        settings = _settings(table, step, context)
         journal = Journal(out, table_format, settings, context)
         remaining = [recording for recording in chosen if recording.key not in journal.entries]
         num_resumed = len(chosen) - len(remaining)
@@ -242,15 +238,15 @@ def write_table(
         )
 
 
-def _settings(runner: Runner, table: Table, step: int, context: dict[str, Any]) -> dict[str, Any]:
+def _settings(table: Table, step: int, context: dict[str, Any]) -> dict[str, Any]:
     """What the rows depend on; `model` is a digest, since a name may come to mean another model."""
     fixed = {key: value for key, value in context.items() if key not in MAY_CHANGE}
     return (
         fixed
         | {
             "table": table.command,
-            "model": runner.fingerprint(),
-            "hop": step / runner.sample_rate,
+            "model": table.runner.fingerprint(),
+            "hop": step / table.runner.sample_rate,
         }
         | table.settings()
     )
