@@ -93,6 +93,24 @@ def test_a_converted_folder_can_be_converted(run, tmp_path, transformers):
         assert torch.equal(value, b.state_dict()[name]) and torch.equal(value, c.state_dict()[name])
 
 
+def test_every_copy_of_a_builtin_model_states_its_licence(run, tmp_path, transformers):
+    """Through transformers, back, and again: the licence travels with the weights."""
+    row = "| licence of the base model's training recordings | CC BY-SA 4.0 |"
+    assert (
+        run("convert", "ast-digits", "--to", "transformers", "--out", tmp_path / "a").returncode
+        == 0
+    )
+    auto = transformers.AutoModelForAudioClassification
+    auto.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
+    assert (
+        run("convert", tmp_path / "b", "--keep-rate", "1", "--out", tmp_path / "c").returncode == 0
+    )
+    for name in "abc":
+        assert row in (tmp_path / name / "README.md").read_text()
+    assert run("convert", "model", "--out", tmp_path / "d").returncode == 0
+    assert "licence" not in (tmp_path / "d" / "README.md").read_text()
+
+
 def test_nothing_is_written_over(run, tmp_path):
     assert run("convert", "model", "--out", tmp_path / "a").returncode == 0
     before = files_of(tmp_path / "a")

@@ -14,6 +14,12 @@ from spectrim.models.builtin_models import builtin_names, card
 from spectrim.models.presets import FAMILIES, PRESETS
 
 
+@pytest.mark.parametrize("words", [["models"], ["models", "--formats"]], ids=" ".join)
+def test_a_list_in_a_pipe_fits_a_page(run, words) -> None:
+    lines = run(*words).stdout.splitlines()
+    assert 80 < max(map(len, lines)) <= 100
+
+
 def test_list_and_cards(run) -> None:
     rows = json.loads(run("models", "--json").stdout)["rows"]
     assert [row["name"] for row in rows] == builtin_names()
@@ -51,10 +57,10 @@ def test_formats_lists_every_family_with_its_licence_and_presets(run) -> None:
     rows = json.loads(run("models", "--formats", "--json").stdout)["rows"]
     assert {row["family"] for row in rows} == set(FAMILIES)
     assert {name for row in rows for name in row["presets"]} == set(PRESETS)
-    table = " ".join(run("models", "--formats").stdout.split())
+    table = run("models", "--formats").stdout
     for row in rows:
         for key in ("models", "sources", "licence", "verified"):
-            assert row[key] and row[key] in table
+            assert row[key] and set(row[key].split()) <= set(table.split())
     assert all(name in table for name in PRESETS)
     wrong = run("models", "ast-digits", "--formats")
     assert wrong.returncode == 2 and "Leave out the name" in wrong.stderr

@@ -34,6 +34,22 @@ def test_attention_in_windows_is_refused_with_the_model_and_the_reason(tmp_path,
     assert ("DTF-AT" in text) == (model == "DTF-AT")
 
 
+RELATIVES = {  # keys of the original code that the format is recognised by
+    "BEATs": {"patch_embedding.weight": (48, 1, 16, 16), "encoder.layer_norm.weight": (96,)},
+    "M2D": {"cls_token": (1, 1, 96), "patch_embed.proj.bias": (96,), "norm_stats": (2,)},
+    "ATST": {"model.teacher.encoder.patch_embed.patch_embed.weight": (64, 256)},
+    "Dasheng": {"init_bn.1.weight": (64,), "time_pos_embed": (1, 64, 1, 252),
+                "patch_embed.proj.weight": (64, 1, 64, 4)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", RELATIVES)
+def test_a_relative_without_a_converter_is_named(tmp_path, model):
+    state = {name: torch.ones(shape) for name, shape in RELATIVES[model].items()}
+    torch.save({"model": state, "cfg": {}, "label_dict": {0: "/m/09x0r"}}, tmp_path / "a.pt")
+    refused(tmp_path / "a.pt", f"holds {model}", "docs/prune-your-model.md#backbones")
+
+
 def refused(path: Path, *words: str, **options) -> str:
     with pytest.raises(SpectrimError) as error:
         load(path, **options)

@@ -53,7 +53,6 @@ def command(
     from ..integrations.folders import check_format, check_new_folder, not_plain, save_folder
     from ..integrations.model_card import TRANSFORMERS
     from ..models.build import macs
-    from ..models.builtin_models import builtin_names, card
     from ..models.has_recommendation import prunes
     from ..models.provenance import plan_record
     from ..pruning.plan import Plan
@@ -70,8 +69,7 @@ def command(
         measured, failures = (
             (None, []) if data is None else _measure(loaded, model, data, selection, batch_size)
         )
-        licence = card(model).licence if model in builtin_names() else None
-        written = save_folder(loaded, out, to, source=model, licence=licence, measured=measured)
+        written = save_folder(loaded, out, to, source=model, measured=measured)
     if written is TRANSFORMERS and not prunes(loaded.plan):
         notify("note", "transformers reads this folder only with Spectrim, because the model is "
                  f"not a plain AST: {', '.join(not_plain(loaded))}.")  # fmt: skip

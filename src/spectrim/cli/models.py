@@ -11,7 +11,7 @@ import typer
 from ..audio.front_ends import KALDI
 from ..common.errors import SpectrimError
 from .output import Output
-from .tables import print_table
+from .tables import PAGE, print_table
 
 if TYPE_CHECKING:
     from ..models.builtin_models import Card
@@ -57,6 +57,7 @@ def command(
             "unpruned: accuracy. plan: the recommended plan, followed by its accuracy and MACs.\n"
             "`spectrim models NAME` shows a card: data, licence, training, limits.",
             wrapped={"task": " ", "plan": " ", "tested on": " "},
+            piped_width=PAGE,
         )  # fmt: skip
 
     output.emit({"rows": [asdict(card) for card in cards]}, print_cards)
@@ -81,6 +82,7 @@ def _list_formats(output: Output) -> None:
             "verified against: logits and kept patches are equal for random weights in the layout "
             "of the\npublished files.\n" + textwrap.fill(f"Presets: {', '.join(PRESETS)}.", 98),
             wrapped=dict.fromkeys(columns, " "),
+            piped_width=PAGE,
         )
 
     output.emit({"rows": rows}, print_formats)

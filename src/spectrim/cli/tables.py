@@ -1,4 +1,4 @@
-"""Tables for people: as wide as the terminal on a terminal, one line per row in a pipe."""
+"""Tables for people: as wide as a terminal; in a pipe, one line per row, or as wide as a page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ GAP = 2  # characters between columns
 SHORTEST = 12  # characters that are left of a shortened name
 ELLIPSIS = "…"
 UNLIMITED = 100_000
+PAGE = 100  # columns of a page of text
 
 Row = Sequence[str] | None
 
@@ -39,6 +40,7 @@ def print_table(
     caption: str = "",
     left: Sequence[str] = (),
     wrapped: Mapping[str, str] | None = None,
+    piped_width: int = UNLIMITED,
 ) -> None:
     """Print a table to stdout.
 
@@ -50,13 +52,15 @@ def print_table(
         left: columns that are aligned to the left, besides the first.
         wrapped: columns that continue on the next line instead, and the separator at which they
             do: "; " for lists of labels, " " for prose.
+        piped_width: columns of a pipe or a file. By default, each row is one line, which other
+            programs can read; `PAGE` is for tables of prose.
     """
     wrapped = wrapped or {}
     rows = [None if row is None else list(map(printable, row)) for row in rows]
     texts = {columns[0], *left, *wrapped}
     names = [index for index, column in enumerate(columns) if column in texts]
     separators = {index: wrapped[name] for index, name in enumerate(columns) if name in wrapped}
-    width = terminal_width() or UNLIMITED
+    width = terminal_width() or piped_width
     cells, shown = fitted(
         [list(columns), *(row for row in rows if row is not None)], names, width, separators
     )

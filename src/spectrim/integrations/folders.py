@@ -58,7 +58,6 @@ def save_folder(
     to: str = "spectrim",
     *,
     source: str | None = None,
-    licence: str | None = None,
     measured: Measured | None = None,
 ) -> CardFormat:
     """Write a model with its plan and a model card into a new folder, whole or not at all.
@@ -66,7 +65,7 @@ def save_folder(
     Args:
         to: "spectrim" for Spectrim's own format; "transformers" for a folder that transformers
             reads, without Spectrim if `not_plain` is empty.
-        source, licence, measured: for the card, see `save_card`.
+        source, measured: for the card, see `save_card`.
 
     Returns:
         The format: `SPECTRIM`, `TRANSFORMERS` or `PLAIN_AST`.
@@ -81,7 +80,7 @@ def save_folder(
     with written_aside(folder) as aside:
         try:
             write(aside)
-            save_card(aside, model, card_format, source, licence, measured)
+            save_card(aside, model, card_format, source, measured)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise

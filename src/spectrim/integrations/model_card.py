@@ -72,17 +72,15 @@ def save_card(
     model: SpectrogramTransformer,
     card_format: CardFormat = TRANSFORMERS,
     source: str | None = None,
-    licence: str | None = None,
     measured: Measured | None = None,
 ) -> Path:
     """Write the card of a model as README.md.
 
     Args:
         source: the name that the model was loaded by; None: unknown.
-        licence: of the training recordings; None: unknown.
         measured: what the model gave on clips; None: it was not measured.
     """
-    text = card_text(model, card_format, source, licence, measured)
+    text = card_text(model, card_format, source, measured)
     return save_text(folder / CARD, text)
 
 
@@ -90,7 +88,6 @@ def card_text(
     model: SpectrogramTransformer,
     card_format: CardFormat = TRANSFORMERS,
     source: str | None = None,
-    licence: str | None = None,
     measured: Measured | None = None,
 ) -> str:
     """The card of a model in Markdown; arguments as `save_card`."""
@@ -113,8 +110,8 @@ def card_text(
         ("classes", f"{len(config.labels)}, {config.activation}"),
         ("measured", "no" if measured is None else str(measured)),
     ]
-    if licence is not None:
-        rows.append(("licence of the training recordings", licence))
+    if config.licence:
+        rows.append(("licence of the base model's training recordings", config.licence))
     body = (
         f"# {title}\n\nAn audio spectrogram transformer, saved with "
         f"[Spectrim](https://pypi.org/project/spectrim/).\n\n"

@@ -25,6 +25,7 @@ NO_CLASSES = "no classes: pre-trained"  # the one label of a model that was only
 NEW_KEYS = (
     *("norm_first", "norm_after_embedding", "positions_kept", "head_norm", "front_end"),
     *("sample_rate", "std_factor", "mel_scale", "mel_shift", "trained_range", "patch"),
+    "licence",
 )
 """Keys that the first files did not have; written only where a value differs from its default."""
 
@@ -63,6 +64,8 @@ class ModelConfig:
         padding: "minimum" or "zero": value of the features after the end of a clip.
         trained_range: the plans that the model was trained for by elastic training; None: it was
             not.
+        licence: of the recordings that the model, or the model it was fine-tuned from, was trained
+            on; empty: unknown.
     """
 
     name: str
@@ -96,6 +99,7 @@ class ModelConfig:
     mel_shift: tuple[float, ...] = ()
     padding: str = one_of("minimum", "zero")
     trained_range: TrainedRange | None = None
+    licence: str = ""
 
     def __post_init__(self) -> None:
         for key in ("labels", "mel_scale", "mel_shift", "patch"):

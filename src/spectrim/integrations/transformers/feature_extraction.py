@@ -15,7 +15,7 @@ from ...models.features import FeatureExtraction
 from ...models.normalise import Normalise
 
 # Keys of a model's config that do not concern features.
-OTHER_KEYS = ("labels", "name", "trained_range")
+OTHER_KEYS = ("labels", "name", "trained_range", "licence")
 
 
 class _Extraction(FeatureExtraction):

@@ -14,7 +14,16 @@ from ...pruning.patches import PATCH, PatchGrid
 from ..config import MAX_DEPTH, MAX_FRAMES, MAX_WIDTH, activation_of
 from ..presets import from_family
 from . import timm_names as timm
-from .checkpoint import FRESH_HEAD, Checkpoint, Converted, Support, Weights, fresh_head
+from .checkpoint import (
+    FRESH_HEAD,
+    NO_CONVERTER,
+    Checkpoint,
+    Converted,
+    Support,
+    Weights,
+    fresh_head,
+    unsupported,
+)
 from .infer import assumed_labels, check_supported, labels_for, stored_labels
 
 NAME = "CED"
@@ -28,6 +37,7 @@ SUPPORT = (
     ),
 )
 MELS = 64
+DASHENG_PATCH = (MELS, 4)  # Dasheng's checkpoints have the names of CED's
 BATCH_NORM_EPS = 1e-5  # PyTorch's default
 KNOWN_FRAMES = 1012  # of the published models: 63 columns, with 4 frames left over
 LEFTOVERS = ("front_end.", "init_bn.num_batches_tracked")
@@ -107,7 +117,10 @@ def read(checkpoint: Checkpoint) -> Converted:
     batch_norm = f"{prefix}init_bn.1" if weights.has(f"{prefix}init_bn.1.") else f"{prefix}init_bn"
     _check_extractor(checkpoint)
     weights.drop(*LEFTOVERS, f"{batch_norm}.num_batches_tracked")
-    kernel = weights.take(f"{prefix}patch_embed.proj.weight", None, 1, PATCH, PATCH)
+    name = f"{prefix}patch_embed.proj.weight"
+    if weights.require(name, None, 1, None, None).shape[2:] == DASHENG_PATCH:
+        raise unsupported(where, f"Dasheng. {NO_CONVERTER}")
+    kernel = weights.take(name, None, 1, PATCH, PATCH)
     width = len(kernel)
     time = weights.take(f"{prefix}time_pos_embed", 1, width, 1, None)
     frequency = weights.take(f"{prefix}freq_pos_embed", 1, width, MELS // PATCH, 1)

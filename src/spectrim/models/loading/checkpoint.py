@@ -21,6 +21,7 @@ Labels = Sequence[str] | int
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGER = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 FRESH_HEAD = "a fresh, untrained one"
+NO_CONVERTER = "Spectrim has no converter for it"
 
 
 class Weights:
@@ -189,6 +190,15 @@ class CheckpointFormat(Protocol):
             SpectrimError: a key is missing, unexpected or of a wrong shape, or the config
                 describes an architecture that Spectrim does not compute.
         """
+
+
+def unsupported(where: str, model: str) -> SpectrimError:
+    """The refusal of a file of a known model that does not load.
+
+    Args:
+        where: the file; model: its name, and why it does not load.
+    """
+    return SpectrimError(f"{where} holds {model}. See docs/prune-your-model.md#backbones.")
 
 
 def fresh_head(width: int, classes: int) -> State:

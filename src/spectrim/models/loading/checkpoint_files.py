@@ -34,9 +34,10 @@ TRAINING_STATE = frozenset(
         *("datamodule_hyper_parameters", "native_amp_scaling_state", "MixedPrecision"),
         *("config", "cfg", "criterion", "optimizer_history", "task_state"),  # CED's, fairseq's
         *("extra_state", "last_optimizer_state"),
+        "label_dict",  # BEATs's
     )
 )
-"""Keys of training state beside the weights, which are dropped."""
+"""Keys beside the weights, mostly of training state, which are dropped."""
 MOST_SHARED = 4
 """Largest ratio of the bytes of all tensors to the bytes stored; 1 unless tensors are tied."""
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}

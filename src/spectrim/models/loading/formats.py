@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ...common.errors import SpectrimError
 from . import audiomae, ced, eat, hugging_face, maest, official_ast, passt, ssast
-from .checkpoint import Checkpoint, CheckpointFormat
+from .checkpoint import NO_CONVERTER, Checkpoint, CheckpointFormat, unsupported
 
 FORMATS: tuple[CheckpointFormat, ...] = (
     maest,
@@ -24,27 +25,33 @@ FORMATS: tuple[CheckpointFormat, ...] = (
 The first that fits is used, so formats with names of their own stand before those whose names
 others share.
 """
+WINDOWS = (
+    "windows and merges patches between its stages. Top-k pruning needs one sequence of patches, "
+    "any of which may be dropped; here it would leave windows with holes"
+)
 UNSUPPORTED = {
-    ".attn_block_t.": "DTF-AT, which attends along time and along frequency in separate windows",
-    "relative_position_bias_table": "HTS-AT or another Swin transformer, which attends in windows",
+    r"\.attn_block_t\.": "DTF-AT, which attends along time and along frequency in separate "
+    + WINDOWS,
+    r"relative_position_bias_table": "HTS-AT or another Swin transformer, which attends in "
+    + WINDOWS,
+    r"^patch_embedding\.weight$": "BEATs, whose attention adds a learned bias for each pair of "
+    "patches. Spectrim does not compute this bias",
+    r"(^|\.)norm_stats$": f"M2D. {NO_CONVERTER}",
+    r"\.patch_embed\.patch_embed\.weight$": f"ATST. {NO_CONVERTER}",
 }
-"""Models that Spectrim cannot prune, by a part of their keys. The first part that occurs decides,
-because DTF-AT has the second part too."""
+"""Models that do not load, by a pattern of their keys. The first pattern that occurs decides,
+because DTF-AT has the second one too."""
 
 
 def format_of(checkpoint: Checkpoint) -> CheckpointFormat | None:
     """The first format that the names of a checkpoint fit; None if there is none.
 
     Raises:
-        SpectrimError: the model is of a kind that Spectrim cannot prune.
+        SpectrimError: the model is in `UNSUPPORTED`.
     """
-    for mark, model in UNSUPPORTED.items():
-        if any(mark in name for name in checkpoint.weights.names):
-            raise SpectrimError(
-                f"{checkpoint.where} holds {model} and merges patches between its stages. Top-k "
-                "pruning needs one sequence of patches, any of which may be dropped; here it would "
-                "leave windows with holes. See docs/prune-your-model.md#backbones."
-            )
+    for pattern, model in UNSUPPORTED.items():
+        if any(re.search(pattern, name) for name in checkpoint.weights.names):
+            raise unsupported(checkpoint.where, model)
     return next((known for known in FORMATS if known.fits(checkpoint)), None)
 
 

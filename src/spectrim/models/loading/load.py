@@ -13,6 +13,7 @@ import torch
 from ...common.errors import SpectrimError, SpectrimNotice, out_of_memory
 from ...common.paths import is_file
 from ..build import range_note
+from ..builtin_models import builtin_root, card
 from ..config import stride_pair, with_overrides
 from ..device import to_device
 from ..has_recommendation import carried_over
@@ -251,6 +252,8 @@ def _read_native(
     }
     weights.close()
     ours = replace(ours, labels=names)
+    if path.parent == builtin_root():
+        ours = replace(ours, licence=card(path.name).licence)
     return Converted(ours, state, {}, plan, recommendation, notes), str(path)
 
 
