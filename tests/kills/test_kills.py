@@ -7,12 +7,14 @@ at `SPECTRIM_KILLS` points (default 200): as many of each command, evenly chosen
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -189,9 +191,14 @@ def test_a_killed_command_resumes_to_the_same_bytes(server, inputs, whole, name,
 
 @pytest.mark.slow
 def test_at_every_point(server, inputs, whole):
-    """All points of all commands, or as many of each as SPECTRIM_KILLS allows."""
+    """All points of all commands, or as many of each as SPECTRIM_KILLS allows.
+
+    Commands take turns, so that a run that is stopped has tried points of all of them.
+    SPECTRIM_KILLS_FILE names a file of JSON lines. A later run with the same file goes on from it.
+    """
     limit = -(-int(os.environ.get("SPECTRIM_KILLS", 200)) // len(COMMANDS))
-    num_points, chosen = 0, []
+    journal = Path(os.environ.get("SPECTRIM_KILLS_FILE", os.devnull))
+    turns: list[list[tuple[str, str]]] = []
     for name in COMMANDS:
         points = [
             (name, f"{point}:{count + 1}")
@@ -199,17 +206,26 @@ def test_at_every_point(server, inputs, whole):
             for count in range(passed)
         ]
         step = max(1.0, len(points) / limit)
-        chosen += [points[int(number * step)] for number in range(min(limit, len(points)))]
-        num_points += len(points)
-        print(f"{name}: {len(points)} points")
-    print(f"{num_points} points, {len(chosen)} kills", flush=True)
-    failures = []
-    for number, (name, point) in enumerate(chosen):
-        if number % 20 == 0:
-            print(number, name, point, flush=True)
+        turns.append([points[int(number * step)] for number in range(min(limit, len(points)))])
+        print(f"{name}: {len(points)} points, {len(turns[-1])} kills", flush=True)
+    outcomes = {}
+    if journal.is_file():
+        records = [json.loads(line) for line in journal.read_text().splitlines()]
+        outcomes = {(name, point): fault for name, point, fault in records}
+    for name, point in filter(None, itertools.chain(*itertools.zip_longest(*turns))):
+        if (name, point) in outcomes:
+            continue
         try:
             kill_and_resume(server, inputs, whole, name, point)
+            outcomes[name, point] = ""
         except AssertionError as error:
-            failures.append(f"{name} {point}: {error}")
-            print(failures[-1][:500], flush=True)
-    assert not failures, f"{len(failures)} of {len(chosen)}"
+            outcomes[name, point] = str(error)
+            print(name, point, str(error)[:500], flush=True)
+        with journal.open("a") as file:
+            file.write(json.dumps([name, point, outcomes[name, point]]) + "\n")
+        if len(outcomes) % 20 == 0:
+            print(len(outcomes), "kills", flush=True)
+    failures = [f"{name} {point}: {fault}" for (name, point), fault in outcomes.items() if fault]
+    counts = dict(Counter(name for name, _ in outcomes))
+    print(f"{len(outcomes)} kills, {len(failures)} with a difference; {counts}", flush=True)
+    assert not failures, failures
