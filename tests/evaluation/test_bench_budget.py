@@ -10,8 +10,9 @@ import pytest
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.common.interruption import OutOfTime
 from spectrim.deploy.torch_runner import TorchRunner
+from spectrim.evaluation import compilation
 from spectrim.evaluation.bench import bench as bench_module
-from spectrim.evaluation.bench import candidates, compilation, exports, machine, memory, timed_rows
+from spectrim.evaluation.bench import candidates, exports, machine, memory, timed_rows
 from spectrim.evaluation.bench.bench import bench, num_timings
 
 SIZES = [1, 2]

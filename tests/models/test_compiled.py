@@ -7,7 +7,6 @@ import torch
 
 import spectrim
 from spectrim.common.errors import SpectrimError
-from spectrim.deploy.torch_runner import SharedBlocks, TorchRunner
 from spectrim.evaluation.bench.bench import bench
 
 
@@ -24,19 +23,13 @@ def fresh(make, family, score="attention"):
 @pytest.mark.parametrize(
     ("family", "score"), [("ast", "attention"), ("audiomae", "attention"), ("ast", "random")]
 )
-def test_logits_and_kept_patches_are_those_of_the_uncompiled_model(
-    make, compilations, family, score
-):
+def test_logits_are_those_of_the_uncompiled_model(make, compilations, family, score):
     plain, model = fresh(make, family, score), fresh(make, family, score)
     model.compile()
     features, valid = inputs(model, 3)
     with torch.no_grad():
         torch.testing.assert_close(model(features, valid), plain(features, valid))
         torch.testing.assert_close(model(features), plain(features))
-    ours, theirs = (
-        TorchRunner(m).predict(SharedBlocks(features, valid))[1] for m in (model, plain)
-    )
-    assert (ours == theirs).all()
     assert set(compilations) == {3}
 
 

@@ -492,3 +492,16 @@ def test_a_folder_is_one_name_that_a_file_system_takes(change):
     assert folder.parent == Path("runs")
     assert folder.name not in (".", "..") and "\0" not in folder.name
     assert len(folder.name.encode()) <= 255
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("load.labels=names.txt", r"load\.labels has no effect without init.*data\.labels"),
+        ("teacher.load.pool=patches", r"teacher\.load\.pool has no effect without teacher\.model"),
+    ],
+)
+def test_load_options_of_no_checkpoint_are_noted(change, text):
+    path = RECIPES / "finetune.yaml"
+    with pytest.warns(SpectrimNotice, match=text):
+        read_recipe(path, ["data.manifest=x.csv", change], Recipe)

@@ -113,6 +113,7 @@ def command(
     manifest = clips_to_evaluate(manifest, selection.split, selection.fold)
     loaded = loading.classifier(model)
     seconds = 0.0 if no_timing else budget
+    compiles = loading.compiles_timed_models(seconds > 0)
     recommended = loaded.recommended_plan if is_default else None
     variants = variants_of(
         loaded, model, rates, score_names, block_list, reduction=reduction, recommended=recommended
@@ -127,7 +128,8 @@ def command(
             expected := sweep_duration(runners, manifest.clips, batch_size, rounds)
         ):
             work = f"{len(manifest.clips)} clips with {len(runners)} rows"
-            announce((expected.clips, work), (min(expected.timing, seconds), "timing"))
+            timing = seconds if compiles else min(expected.timing, seconds)
+            announce((expected.clips, work), (timing, "timing"))
 
     def finish(result: dict[str, Any]) -> None:
         if "recommendation" in result:
@@ -155,14 +157,15 @@ def command(
                 batch_size=batch_size,
                 rounds=rounds,
                 budget=seconds,
-                compile=loading.compile,
+                compile=compiles,
                 steps=steps,
                 report=report,
             )
     except Stopped as stopped:
         finish(stopped.result)
         raise
-    loading.note_compilation(sum(row.get("compile_s", 0.0) for row in result["rows"]))
+    if compiles:
+        loading.note_compilation(sum(row["compile_s"] for row in result["rows"]))
     finish(result)
     end_with_failures(failure["error"] for failure in result["failures"])
 

@@ -211,6 +211,12 @@ class LoadingWithCompile(Loading):
         if self.compile:
             notify("note", f"compilation took {seconds:.1f} s.")
 
+    def compiles_timed_models(self, has_timing: bool) -> bool:
+        """Whether the timed models are compiled; a note says that nothing is timed."""
+        if self.compile and not has_timing:
+            notify("note", "nothing is compiled, because only timing uses compiled models.")
+        return self.compile and has_timing
+
     def onnx_model(self, name: str, backend: str | None) -> OnnxModel:
         """As `Loading.onnx_model`; --compile is refused."""
         refuse_for_onnx({"--compile": self.compile or None})

@@ -127,6 +127,8 @@ def command(
         notify("note", f"replacing the results of an earlier sweep in {out}; use another --out "
                  "to keep both.")  # fmt: skip
     names = model or list(DEFAULT_MODELS)
+    seconds = 0.0 if no_timing else budget / len(set(names))
+    compiles = loading.compiles_timed_models(seconds > 0)
     options = (keep_rates, scores, blocks, reductions)
     if any(is_onnx(name) for name in names):
         refuse_for_onnx({"--keep-rates": keep_rates, "--scores": scores, "--blocks": blocks,
@@ -136,9 +138,8 @@ def command(
         raise SpectrimError("--backend is for ONNX files; the models given run with PyTorch.")
     else:
         pruning = {"keep_rates": rates, "scores": score_names, "blocks": block_list, "seed": seed,
-                   "reduction": reduction_names, "compile": loading.compile}  # fmt: skip
+                   "reduction": reduction_names, "compile": compiles}  # fmt: skip
         groups = _model_groups(names, loading, out, pruning, options == (None,) * len(options))
-    seconds = 0.0 if no_timing else budget / len(set(names))
     sweeps: list[Sweep] = []
     partials: list[Path] = []
     try:
@@ -149,7 +150,7 @@ def command(
                 clips = without_unknown_labels(manifest, first.name, labels, group.reference)
             partials += [group.partial] if group.partial else []
             pairs = rounds * max(1, len(group.variants) - 1) if seconds else 0
-            _announce(group, clips, batch_size, rounds, seconds)
+            _announce(group, clips, batch_size, rounds, seconds, compiles)
             with (
                 goes_on() if group.partial else begins_anew(),
                 sweep_progress(group.title, len(clips.clips), pairs) as steps,
@@ -175,7 +176,8 @@ def command(
     for partial in partials:  # only now: if a later model fails, the others are kept
         partial.unlink(missing_ok=True)
     rows = [row for result in sweeps for row in result.rows]
-    loading.note_compilation(sum(row.get("compile_s", 0.0) for row in rows))
+    if compiles:
+        loading.note_compilation(sum(row["compile_s"] for row in rows))
     output.emit({"rows": rows}, lambda: print_rows(rows))
     notify("written", ", ".join(str(path) for path in paths))
     failures = dict.fromkeys(f for result in sweeps for f in result.failures)
@@ -202,14 +204,17 @@ class _Group:
         return Partial(self.partial, models, clips.clips)
 
 
-def _announce(group: _Group, clips: Manifest, batch_size: int, rounds: int, budget: float) -> None:
-    """Say how long a group takes; measured on one clip."""
+def _announce(
+    group: _Group, clips: Manifest, batch_size: int, rounds: int, budget: float, compiles: bool
+) -> None:
+    """Say how long a group takes; measured on one clip. Compilation may use the whole budget."""
     from ..evaluation.sweep_duration import sweep_duration
 
     runners = [variant.runner for variant in group.variants]
     if expected := sweep_duration(runners, clips.clips, batch_size, rounds):
         rows = f"{len(clips.clips)} clips with {len(runners)} rows of {group.title}"
-        announce((expected.clips, rows), (min(expected.timing, budget), "timing"))
+        timing = budget if compiles else min(expected.timing, budget)
+        announce((expected.clips, rows), (timing, "timing"))
 
 
 def _model_groups(

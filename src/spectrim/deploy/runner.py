@@ -53,7 +53,7 @@ class Runner(ABC):
         timed: what a sweep times, in words.
         device: device to synchronise when timing; None: the CPU.
         is_adaptive: whether clips may keep different numbers of patches.
-        is_compiled: whether a larger batch than before costs a compilation.
+        is_compiled: whether each new batch size costs a compilation, see `compile_for`.
         grid: grid of patches that `predict` reports positions on; None: it reports none.
         audio: the front end, for the times of the grid's columns.
     """
@@ -114,6 +114,18 @@ class Runner(ABC):
     def timed_predict(self, inputs: Any) -> object:
         """The part of `predict` that a sweep times."""
         return self.probabilities(inputs)
+
+    def compile_for(self, waveforms: Sequence[np.ndarray]) -> float:
+        """Compile what `probabilities` runs for a batch of this size.
+
+        Returns:
+            The seconds that it took, now or earlier; 0 for a runner without compilation.
+        """
+        return 0.0
+
+    def compile_timed(self, inputs: Any) -> float:
+        """As `compile_for`, for what `timed_predict` runs."""
+        return 0.0
 
     def activate(self, outputs: np.ndarray) -> np.ndarray:
         """(clips, classes) outputs of `predict` to probabilities."""

@@ -105,15 +105,15 @@ class TorchRunner(Runner):
 
     @torch.inference_mode()
     def compile_for(self, waveforms: Sequence[np.ndarray]) -> float:
-        """Compile for the size of a batch as `probabilities` splits it.
+        """Compile for the size of a batch as `probabilities` splits it; see `Runner`."""
+        piece = list(waveforms[: self.clips_at_once or len(waveforms)])
+        return self.compile_timed(self.shared_inputs(piece))
 
-        Returns:
-            The seconds that it took, now or earlier; 0 for a model without compilation.
-        """
+    def compile_timed(self, inputs: SharedBlocks) -> float:
+        """See `Runner`."""
         if self.model.compiled is None:
             return 0.0
-        piece = list(waveforms[: self.clips_at_once or len(waveforms)])
-        return self.model.compiled.prepare(*self.model.features_from_waveforms(piece))
+        return self.model.compiled.prepare(inputs.features, inputs.valid)
 
     def context(self, name: str, batch_size: int) -> dict[str, Any]:
         """How a result was computed."""
@@ -126,12 +126,12 @@ class TorchRunner(Runner):
 
     @torch.inference_mode()
     def predict(self, inputs: SharedBlocks) -> Prediction:
-        """Features and valid frames to logits, kept patches and the cost of each clip."""
+        """Features and valid frames to logits, kept patches and the cost of each clip.
+
+        A compiled model runs uncompiled here, because a sweep would otherwise compile all of its
+        models before it reports a result. `timed_predict` runs the compiled one.
+        """
         model = self.model
-        if model.compiled is not None:
-            logits, holders, *measured = model.compiled(inputs.features, inputs.valid)
-            macs = self._macs_of_clips(measured[0].movedim(0, 2)) if measured else None
-            return Prediction(logits.cpu().numpy(), holders.cpu().numpy() >= 0, macs)
         counts = ClipCounts(model.grid.count, model.config.depth)
         tokens = model.encode(
             inputs.features,

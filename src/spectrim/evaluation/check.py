@@ -74,7 +74,7 @@ def check(
         keep_rates, scores, blocks, reduction, recommended: what is pruned, see `variants_of`.
         agreement: minimum fraction of clips whose top-1 class must not change.
         rounds, budget: of timing, see `sweep.with_times`; a budget of 0 times nothing.
-        compile: compile every model. Parity is checked with the uncompiled one.
+        compile: time compiled models. Parity and agreement are those of the uncompiled ones.
         steps: progress, as for `sweep`.
         report: called after each section.
 

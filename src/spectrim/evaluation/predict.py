@@ -82,8 +82,7 @@ def predict(
     predictions.macs = predictions.macs or [[] for _ in runners]
     seconds, rate = seconds_and_rate(runners)
     try:
-        first = batch_size if any(runner.is_compiled for runner in runners) else 1
-        for start, batch in growing_batches(clips, batch_size, seconds, num_resumed, first, rate):
+        for start, batch in growing_batches(clips, batch_size, seconds, num_resumed, rate):
             _add(predictions, runners, clips, batch, start)
             num_clips = len(batch.positions) + len(batch.failures)
             tick(num_clips)
@@ -103,7 +102,6 @@ def growing_batches(
     batch_size: int,
     seconds: float,
     start: int = 0,
-    first: int = 1,
     rate: int = SAMPLE_RATE,
 ) -> Iterator[tuple[int, Batch]]:
     """Batches of 1, 2, 4, ... clips up to `batch_size`, so that slow models answer early.
@@ -112,13 +110,13 @@ def growing_batches(
 
     Args:
         seconds: to decode of each clip.
-        start: index of the first clip; first: size of the first batch.
+        start: index of the first clip.
         rate: sample rate in Hz.
 
     Yields:
         A batch, and the index of the clip that its positions count from.
     """
-    while (size := start + first) < batch_size and start < len(clips):
+    while (size := start + 1) < batch_size and start < len(clips):
         for batch in batches(clips[start : start + size], size, seconds, rate=rate):
             yield start, batch
         start += size

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..common.errors import SpectrimNotice
 from ..common.interruption import Stopped
 from ..deploy.runner import Runner
+from .compilation import compile_within
 from .timing import LEAST_ROUNDS, Timing, interleaved_within
 
 
@@ -26,6 +30,8 @@ def times_of_runners(
         runners: the most important first; those that do not fit into the budget are not timed.
         waveforms: a batch of clips. If it takes too long for three rounds of all runners within
             the budget, fewer of its clips are used ("timing_batch_size").
+            Compiled models are compiled for this size, as many as fit into half of the budget. A
+            note counts the others, which are not timed.
         rounds: maximum number of timed pairs per runner; budget: seconds for everything.
         tick: called after each timed pair.
 
@@ -33,19 +39,47 @@ def times_of_runners(
         Stopped: Ctrl-C; its result is the columns so far.
     """
     began = time.perf_counter()
-    size = _batch_size(runners, waveforms, rounds, budget)
+    is_compiled = any(runner.is_compiled for runner in runners)
+    size = _batch_size(runners, waveforms, rounds, budget / 2 if is_compiled else budget)
     inputs = runners[0].shared_inputs(waveforms[:size])
+    compiled: list[float | None] = [0.0] * len(runners)
+    if is_compiled:
+        compiled = _compile(runners, inputs, size, budget / 2)
+    chosen = [index for index, seconds in enumerate(compiled) if seconds is not None]
+    timings: list[Timing | None] = [None] * len(runners)
+    stopped = False
+    if chosen:
+        calls = [partial(runners[index].timed_predict, inputs) for index in chosen]
+        left = budget - (time.perf_counter() - began)
+        try:
+            measured = interleaved_within(calls, rounds, left, runners[0].device, tick)
+        except Stopped as stop:
+            measured, stopped = stop.result, True
+        for index, timing in zip(chosen, measured, strict=True):
+            timings[index] = timing
+    columns = [time_columns(timing, size) for timing in timings]
+    if is_compiled:
+        for row, seconds in zip(columns, compiled, strict=True):
+            row["compile_s"] = round(seconds or 0.0, 3)
+    if stopped:
+        raise Stopped(columns)
+    return columns
 
-    def call(runner: Runner) -> Callable[[], object]:
-        return lambda: runner.timed_predict(inputs)
 
-    calls = [call(runner) for runner in runners]
-    left = budget - (time.perf_counter() - began)
-    try:
-        timings = interleaved_within(calls, rounds, left, runners[0].device, tick)
-    except Stopped as stopped:
-        raise Stopped([time_columns(timing, size) for timing in stopped.result]) from None
-    return [time_columns(timing, size) for timing in timings]
+def _compile(
+    runners: Sequence[Runner], inputs: Any, batch_size: int, seconds: float
+) -> list[float | None]:
+    """The seconds of each compilation, see `compile_within`; a note counts the omitted ones."""
+    calls = [partial(runner.compile_timed, inputs) for runner in runners]
+    compiled = compile_within(calls, seconds)
+    if num_late := compiled.count(None):
+        text = (
+            f"{num_late} of {len(runners)} rows are not timed, because compilation for batch size "
+            f"{batch_size} does not fit into {seconds:.3g} s, half of the budget. Use a larger "
+            "--budget, fewer scores or keep rates, or omit --compile."
+        )
+        warnings.warn(SpectrimNotice(text), stacklevel=2)
+    return compiled
 
 
 def time_columns(timing: Timing | None, batch_size: int) -> dict[str, Any]:
@@ -72,11 +106,9 @@ def _batch_size(
 ) -> int:
     """The number of clips to time at once, so that the least rounds of all runners fit."""
     first = runners[0]
-    if any(runner.is_compiled for runner in runners):
-        return len(waveforms)
     inputs = first.shared_inputs(waveforms[:1])
     began = time.perf_counter()
-    first.timed_predict(inputs)
+    first.predict(inputs)  # not `timed_predict`, which would compile for one clip
     seconds_per_clip = time.perf_counter() - began
     ratios = [runner.macs / first.macs for runner in runners[1:]]
     # A warm-up of each runner, then pairs of the first runner and another one.

@@ -62,7 +62,7 @@ def variants_of(
 
     Args:
         blocks: None: the blocks in which each reduction acts by default.
-        compile: whether the models are compiled.
+        compile: whether compiled models are timed.
         recommended: the model's recommended plan, which stands first among the pruned ones; None:
             it is not among them.
     """

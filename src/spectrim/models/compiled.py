@@ -14,15 +14,9 @@ import torch
 from torch import Tensor
 
 from ..common.errors import SpectrimError, first_line
-from .clip_counts import ClipCounts
 
 if TYPE_CHECKING:
     from .transformer import SpectrogramTransformer
-
-Outputs = tuple[Tensor, ...]
-"""Logits (batch, classes), float32; (batch, input patches) position of the token that holds each
-patch at the end, -1 if it was dropped; for an adaptive plan also `ClipCounts.counts`, clips
-first."""
 
 
 class CompiledForward:
@@ -39,12 +33,12 @@ class CompiledForward:
 
     def __init__(self, model: SpectrogramTransformer, options: dict[str, Any]) -> None:
         self._model, self.options = model, options
-        self._functions: dict[int, Callable[[Tensor, Tensor], Outputs]] = {}
+        self._functions: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
         self.seconds: dict[int, float] = {}
 
     @torch.inference_mode()
-    def __call__(self, features: Tensor, valid: Tensor) -> Outputs:
-        """(batch, frames, mels) features and (batch,) valid frames to `Outputs`.
+    def __call__(self, features: Tensor, valid: Tensor) -> Tensor:
+        """(batch, frames, mels) features and (batch,) valid frames to (batch, classes) logits.
 
         Raises:
             SpectrimError: the model cannot be compiled on this machine.
@@ -55,7 +49,7 @@ class CompiledForward:
             self.prepare(features, valid)
         outputs = self._functions[size](_padded(features, size), _padded(valid, size))
         # The next replay of a CUDA graph overwrites the outputs of this one.
-        return tuple(output[:batch].clone() for output in outputs)
+        return outputs[:batch].clone()
 
     @torch.inference_mode()
     def prepare(self, features: Tensor, valid: Tensor) -> float:
@@ -82,24 +76,20 @@ class CompiledForward:
         self.seconds[batch] = time.perf_counter() - began
         return self.seconds[batch]
 
-    def _fresh_function(self) -> Callable[[Tensor, Tensor], Outputs]:
+    def _fresh_function(self) -> Callable[[Tensor, Tensor], Tensor]:
         """A function with a code object of its own.
 
         PyTorch counts compilations per code object, and gives up after eight. A sweep compiles
         more models than that.
         """
-        model, adapts = self._model, self._model.plan.is_adaptive
+        model = self._model
 
-        def outputs(features: Tensor, valid: Tensor) -> Outputs:
-            counts = ClipCounts(model.grid.count, model.config.depth)
-            tokens = model.encode(features, valid, watch=counts.watch if adapts else None)
-            logits = model.head(model.pool(tokens)).float()
-            holders = tokens.holders(model.grid.count)
-            return (logits, holders, counts.counts().movedim(2, 0)) if adapts else (logits, holders)
+        def forward(features: Tensor, valid: Tensor) -> Tensor:
+            return model.head(model.pool(model.encode(features, valid))).float()
 
-        code = outputs.__code__.replace()
+        code = forward.__code__.replace()
         return types.FunctionType(
-            code, outputs.__globals__, outputs.__name__, None, outputs.__closure__
+            code, forward.__globals__, forward.__name__, None, forward.__closure__
         )
 
 

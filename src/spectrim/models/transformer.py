@@ -112,7 +112,7 @@ class SpectrogramTransformer(FeatureExtraction, Lengths, Recommended, nn.Module)
             return model(features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after)
         is_eager = self.training or keep_rate is not None or keep is not None
         if self.compiled is not None and not is_eager:
-            return self.compiled(features, checked_valid(features, valid, self.config))[0]
+            return self.compiled(features, checked_valid(features, valid, self.config))
         tokens = self.encode(features, valid, keep_rate=keep_rate, keep=keep, keep_after=keep_after)
         return self.head(self.pool(tokens)).float()
 

@@ -155,6 +155,7 @@ def _check_together(recipe: Recipe | PretrainRecipe, where: str) -> None:
     if (recipe.optim.lr is None) == (recipe.optim.base_lr is None):
         raise SpectrimError(f"{where}: give either optim.lr or optim.base_lr (for 256 clips).")
     if isinstance(recipe, Recipe):
+        _note_unused_options(recipe, where)
         if recipe.select.from_epoch >= recipe.epochs:
             raise SpectrimError(
                 f"{where}: select.from_epoch is {recipe.select.from_epoch}, but epochs count from "
@@ -170,6 +171,21 @@ def _check_together(recipe: Recipe | PretrainRecipe, where: str) -> None:
             f"{where}: decoder_width {recipe.decoder_width} must be divisible by 4 and by "
             f"decoder_heads {recipe.decoder_heads}."
         )
+
+
+def _note_unused_options(recipe: Recipe, where: str) -> None:
+    """Say which load options describe no checkpoint; no error, as a control may change `init`."""
+    for key, checkpoint, prefix, options in (
+        ("init", recipe.init, "load", recipe.load),
+        ("teacher.model", recipe.teacher.model, "teacher.load", recipe.teacher.load),
+    ):
+        if options and checkpoint is None:
+            names = ", ".join(f"{prefix}.{option}" for option in options)
+            text = (
+                f"{where}: {names} has no effect without {key}, because {prefix} describes that "
+                "checkpoint. Class names of the data are data.labels."
+            )
+            warnings.warn(SpectrimNotice(text), stacklevel=2)
 
 
 def _check_elastic(recipe: Recipe, where: str) -> None:

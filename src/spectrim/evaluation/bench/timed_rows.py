@@ -6,6 +6,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from ...common.errors import SpectrimNotice
 from ...common.interruption import Stopped
 from ...models.provenance import plan_record
 from ...pruning.defaults import RECOMMENDED
+from ..compilation import compile_within
 from ..timing import Timing, interleaved_within
 from .candidates import Candidate, Key
-from .compilation import compile_within
 from .machine import matrix_product
 from .memory import peak_memory
 
@@ -67,7 +68,7 @@ def timed_rows(
         Stopped: Ctrl-C; its result is the rows so far.
     """
     began = time.perf_counter()
-    compile_seconds = compile_within(group, waveforms, seconds / 2)
+    compile_seconds = _compile(group, waveforms, seconds / 2)
     group = [candidate for candidate in group if candidate.planned.name in compile_seconds]
     if not group:
         return []
@@ -110,6 +111,31 @@ def timed_rows(
         )
         warnings.warn(SpectrimNotice(text), stacklevel=2)
     return rows
+
+
+def _compile(
+    group: Sequence[Candidate], waveforms: Sequence[np.ndarray], seconds: float
+) -> dict[str, float]:
+    """Compile the candidates for the size of a batch; a note names those that do not fit.
+
+    Returns:
+        Seconds of compilation by the name of the plan, see `compile_within`; 0 for a backend
+        without compilation. Omitted plans are absent.
+    """
+    names = [candidate.planned.name for candidate in group]
+    runners = [candidate.runner for candidate in group if candidate.runner.is_compiled]
+    if not runners:  # a group is of one backend
+        return dict.fromkeys(names, 0.0)
+    calls = [partial(runner.compile_for, waveforms) for runner in runners]
+    compiled = dict(zip(names, compile_within(calls, seconds), strict=True))
+    if late := [name for name, took in compiled.items() if took is None]:
+        text = (
+            f"{group[0].backend}, batch size {len(waveforms)}: keep rate {', '.join(late)}: not "
+            f"timed, because compilation does not fit into {seconds:.3g} s, half of the time for "
+            "these rows. Use a larger --budget, or omit --compile."
+        )
+        warnings.warn(SpectrimNotice(text), stacklevel=2)
+    return {name: took for name, took in compiled.items() if took is not None}
 
 
 def _row(
