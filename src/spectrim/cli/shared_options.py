@@ -207,8 +207,8 @@ class LoadingWithCompile(Loading):
         return _with_classes(self.model_of_any_length(name), name)
 
     def note_compilation(self, seconds: float) -> None:
-        """Print how long compilation took."""
-        if self.compile:
+        """Print how long compilation took, unless no model was compiled."""
+        if self.compile and seconds:
             notify("note", f"compilation took {seconds:.1f} s.")
 
     def compiles_timed_models(self, has_timing: bool) -> bool:
