@@ -73,6 +73,7 @@ def phone(tmp_path):
     tree(tmp_path, "a.wav", ".hidden/x.wav", "sub/.git/y.wav", "._a.wav", "notes.txt")
     tree(tmp_path, "b/phone.m4a", "b/c d.webm", "talk.mp4", "other.m4a")
     os.symlink(tmp_path / "gone.wav", tmp_path / "broken.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
     return tmp_path
 
 
@@ -82,9 +83,10 @@ def test_what_is_skipped_is_counted_and_named(phone, monkeypatch):
     assert names == ["a.wav"]
     (note,) = notes
     for text in (
-        "skipped 6 files: 1 without a suffix of sound (1 .txt, the first is",
+        "skipped 7 files: 1 without a suffix of sound (1 .txt, the first is",
         f"4 that FFmpeg could decode ({', '.join(KINDS)}, the first is {phone / 'b/c d.webm'})",
         f"1 links to nothing (1 .wav, the first is {phone / 'broken.wav'})",
+        f"1 pipes, sockets or devices (1 .wav, the first is {phone / 'pipe.wav'})",
         "Install ffmpeg",
     ):
         assert text in note
@@ -99,7 +101,7 @@ def test_with_ffmpeg_its_files_are_listed(phone, monkeypatch):
     monkeypatch.setenv("PATH", str(program.parent))
     names, notes = listed(phone)
     assert names == ["a.wav", "b/c d.webm", "b/phone.m4a", "other.m4a", "talk.mp4"]
-    assert "skipped 3 files: 2 without a suffix of sound" in notes[0]  # notes.txt and ffmpeg
+    assert "skipped 4 files: 2 without a suffix of sound" in notes[0]  # notes.txt and ffmpeg
     assert "Install" not in notes[0]
 
 

@@ -24,7 +24,8 @@ class _Listing:
         suffixes: of the files that are read.
         sounds: files with such a suffix; others: with a suffix that needs FFmpeg, which is missing.
         plain: files without a suffix of sound.
-        broken: links to nothing with a suffix of sound; unreadable: folders that are refused.
+        broken: links to nothing with a suffix of sound; special: pipes, sockets and devices.
+        folders: the folders that were listed; unreadable: those that are refused.
         links: links to folders, which are followed after all folders that are none.
         loops: links to folders that are listed already, such as a folder above.
         visited: device and inode of the folders so far.
@@ -35,6 +36,8 @@ class _Listing:
     others: list[Path] = field(default_factory=list)
     plain: list[Path] = field(default_factory=list)
     broken: list[Path] = field(default_factory=list)
+    special: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
     unreadable: list[Path] = field(default_factory=list)
     links: list[Path] = field(default_factory=list)
     loops: list[Path] = field(default_factory=list)
@@ -52,6 +55,7 @@ class _Listing:
             self.loops.append(folder)
             return
         self.visited.add((status.st_dev, status.st_ino))
+        self.folders.append(folder)
         for entry in entries:
             # Hidden files are not the user's: macOS writes "._a.wav" beside "a.wav".
             if entry.name.startswith("."):
@@ -69,8 +73,10 @@ class _Listing:
         is_read = suffix in self.suffixes
         if not is_read and suffix not in OTHER_SUFFIXES:
             self.plain.append(path)
-        elif not path.is_file():
+        elif not path.exists():
             self.broken.append(path)
+        elif not path.is_file():
+            self.special.append(path)
         else:
             (self.sounds if is_read else self.others).append(path)
 
@@ -80,6 +86,7 @@ class _Listing:
             (self.plain, "without a suffix of sound"),
             (self.others, "that FFmpeg could decode"),
             (self.broken, "links to nothing"),
+            (self.special, "pipes, sockets or devices"),
             (self.unreadable, "folders that cannot be listed"),
             (self.loops, "links to folders that are listed already"),
         )
@@ -110,10 +117,7 @@ def sound_files(folder: Path) -> list[Path]:
     Raises:
         SpectrimError: there are none.
     """
-    listing = _Listing(readable_suffixes())
-    listing.add(folder)
-    while listing.links:
-        listing.add(listing.links.pop(0))
+    listing = _listing_of(folder)
     skipped = listing.skipped()
     if not listing.sounds:
         raise SpectrimError(
@@ -123,3 +127,16 @@ def sound_files(folder: Path) -> list[Path]:
     if skipped:
         warnings.warn(SpectrimNotice(f"{folder}: {skipped}"), stacklevel=2)
     return sorted(listing.sounds)
+
+
+def folders_below(folder: Path) -> list[Path]:
+    """A folder and its subfolders, as `sound_files` walks through them."""
+    return _listing_of(folder).folders
+
+
+def _listing_of(folder: Path) -> _Listing:
+    listing = _Listing(readable_suffixes())
+    listing.add(folder)
+    while listing.links:
+        listing.add(listing.links.pop(0))
+    return listing

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from glob import glob
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -34,6 +37,34 @@ def test_folders_patterns_manifests_and_lists_give_the_same(folder, tmp_path):
     finally:
         for path in (table, text, folder / "notes.md"):
             path.unlink()
+
+
+def test_patterns_match_as_glob_does_and_follow_links_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b/c.wav", "b/[1] 100%.wav", "b/d/e.wav", "b/d/f/g.wav", ".hidden/h.wav"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    patterns = (
+        "**/*.wav",
+        "b/**",
+        "**/d/*",
+        "b/**/f/**/*.wav",
+        "?/**/[eg].wav",
+        "**/[[]1*",
+        "**/.*/*",
+    )
+    for pattern in (*patterns, f"{tmp_path}/**/*.wav"):
+        expected = sorted(name for name in glob(pattern, recursive=True) if Path(name).is_file())
+        assert [recording.path for recording in recordings_of([pattern])] == expected
+    # With two links to folders above, `glob` finds some 2 ** 40 paths.
+    for name in ("b/up", "b/d/up"):
+        (tmp_path / name).symlink_to(tmp_path)
+    (tmp_path / "b" / "other").symlink_to(tmp_path / ".hidden")
+    names = [recording.path for recording in recordings_of(["**/*.wav"])]
+    assert names == [
+        "a.wav", "b/[1] 100%.wav", "b/c.wav", "b/d/e.wav", "b/d/f/g.wav", "b/other/h.wav"
+    ]  # fmt: skip
 
 
 def test_parts_of_files_have_times_of_the_file(folder, tmp_path):

@@ -14,7 +14,7 @@ from ...common.errors import SpectrimError
 from ...common.parse import read_lines
 from ...common.paths import path_in
 from ...data.manifest import read_data
-from ...data.sound_files import sound_files
+from ...data.sound_files import folders_below, sound_files
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".json")
 LIST_SUFFIX = ".txt"
@@ -112,7 +112,7 @@ def _listed_in(path: Path) -> list[Recording]:
 
 def _matches(pattern: Path) -> list[Recording]:
     recordings: list[Recording] = []
-    for match in map(Path, sorted(glob.glob(str(pattern), recursive=True))):
+    for match in sorted(_expanded(pattern), key=str):
         if match.is_dir():
             continue  # "**" also matches folders, whose files match as well
         if match.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES):
@@ -122,6 +122,24 @@ def _matches(pattern: Path) -> list[Recording]:
             f"{pattern}: no sound file matches this pattern. In a shell, quote the pattern."
         )
     return recordings
+
+
+def _expanded(pattern: Path) -> set[Path]:
+    """The files and folders that match a pattern.
+
+    "**" stands for a folder and its subfolders. `glob` follows links for "**", so its search does
+    not end where two links lead to a folder above.
+    """
+    parts = pattern.parts
+    if "**" not in parts:
+        return {Path(match) for match in glob.glob(str(pattern))}
+    index = parts.index("**")
+    head, tail = Path(*parts[:index]), Path(*parts[index + 1 :] or "*")
+    roots = _expanded(head) if glob.has_magic(str(head)) else {head}
+    folders = [folder for root in roots if root.is_dir() for folder in folders_below(root)]
+    return {
+        match for folder in folders for match in _expanded(Path(glob.escape(str(folder)), tail))
+    }
 
 
 def _weighed(recordings: Sequence[Recording]) -> list[Recording]:
