@@ -241,6 +241,18 @@ def test_a_cluster_that_does_not_answer(folder, tmp_path, engine, monkeypatch):
                 run_job(folder, tmp_path / "tags.csv", engine=engine.rows)
 
 
+def test_a_cluster_that_does_not_start(folder, tmp_path, engine, monkeypatch):
+    def init(**options):
+        raise Exception("The current node timed out during startup.\nMore.")  # as Ray 2.60 does
+
+    ray = sys.modules["ray"]
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init, raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(SpectrimError, match=r"cannot start .*\(The current .* startup\)\. Check"):
+        run_job(folder, tmp_path / "tags.csv", engine=engine.rows)
+
+
 def test_without_ray_the_way_out_is_named(folder, tmp_path, monkeypatch):
     from calls import call_spectrim
 

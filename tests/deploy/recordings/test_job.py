@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import soundfile
 
 from loudness import RATE, Loudness, run_job
 from spectrim.audio.windows import windows
-from spectrim.common.errors import SpectrimError, SpectrimNotice
+from spectrim.common.errors import SpectrimError
 from spectrim.deploy.recordings.table_layouts import EmbeddingTable, TagTable, WideTable
 from written_tables import COLUMNS, expected_rows, read_table, skip_without_pyarrow
 
@@ -123,22 +124,45 @@ def test_each_recording_is_in_the_table_once(folder, tmp_path):
     assert summary.num_repeated == 2
 
 
-def test_a_file_that_is_cut_while_it_is_read_does_not_stop_the_others(tmp_path):
-    """Threads are at most three windows ahead, so the cut comes before most of the file is read."""
-    long, short = tmp_path / "a.wav", tmp_path / "b.wav"
+@pytest.mark.parametrize("change", ["cut", "written on", "replaced", "deleted"])
+def test_a_file_that_changes_while_it_is_read_does_not_stop_the_others(tmp_path, change):
+    """Threads are at most three windows ahead, so the change comes before the file is read."""
+    long, short, other = (tmp_path / name for name in ("a.wav", "b.wav", "other.wav"))
     soundfile.write(long, np.zeros(100 * RATE), RATE)
     soundfile.write(short, np.zeros(RATE), RATE)
+    soundfile.write(other, np.zeros(RATE), RATE)
 
-    class Cuts(Loudness):
+    class Changes(Loudness):
         def probabilities(self, waveforms):
-            os.truncate(long, RATE * 2 * 50)  # 50 s of 16 bits
+            if not self.batches:
+                if change == "cut":
+                    os.truncate(long, RATE * 2 * 50)  # 50 s of 16 bits
+                elif change == "written on":
+                    with long.open("ab") as file:
+                        file.write(bytes(RATE * 2 * 50))
+                elif change == "replaced":
+                    other.replace(long)
+                else:
+                    long.unlink()
             return super().probabilities(waveforms)
 
     out = tmp_path / "tags.csv"
-    with pytest.warns(SpectrimNotice, match=r"a\.wav: only 50\.0 s of the 100\.0 s"):
-        run_job(tmp_path, out, runner=Cuts(), inputs=[long, short], batch_size=1)
-    ends = {row["file"]: row["end"] for row in read_table(out)}
-    assert ends == {str(long): pytest.approx(50, abs=0.01), str(short): 1.0}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        summary = run_job(tmp_path, out, runner=Changes(), inputs=[long, short], batch_size=1)
+    notes = [str(w.message) for w in caught]
+    if change == "cut":
+        assert any("a.wav: only 50.0 s of the 100.0 s" in note for note in notes)
+    rows = read_table(out)
+    ends = {row["file"]: row["end"] for row in rows if row["status"] == "ok"}
+    seconds = 50 if change == "cut" else 100
+    assert ends == {str(long): pytest.approx(seconds, abs=0.01), str(short): 1.0}
+    errors = [row["error"] for row in rows if row["status"] == "failed"]
+    if change == "deleted":
+        assert not errors and not summary.failures
+    else:
+        assert errors == [summary.failures[0][1]]
+        assert errors[0].startswith(f"{long}: the file changed while it was read")
 
 
 def test_threads_end_with_the_job(folder, tmp_path, monkeypatch):

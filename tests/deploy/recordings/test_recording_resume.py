@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import loudness
-from loudness import Loudness, run_job
+from loudness import Loudness, run_job, write_recordings
 from spectrim.common.errors import SpectrimError
 from spectrim.common.locks import claim
 from spectrim.deploy.recordings import journal
@@ -113,6 +113,35 @@ def test_a_finished_job_takes_new_recordings_at_its_end(folder, tmp_path, suffix
     before = out.stat().st_mtime_ns
     assert run_job(folder, out, inputs=late + early).num_resumed == 4
     assert out.stat().st_mtime_ns == before
+
+
+def test_files_that_changed_after_their_rows_were_written_are_named(tmp_path):
+    folder, out, notes = write_recordings(tmp_path / "recordings"), tmp_path / "tags.csv", []
+    run_job(folder, out)
+    before = out.read_bytes()
+    run_job(folder, out, note=notes.append)
+    assert notes == [f"{out}: 11 of 11 recordings are done already."]
+    with (folder / "a.wav").open("ab") as file:
+        file.write(b"more")
+    os.utime(folder / "x.wav", (0, 0))
+    (folder / "g.wav").unlink()  # a recording that is gone is not listed
+    (folder / "new.wav").write_bytes((folder / "d.wav").read_bytes())
+    notes.clear()
+    run_job(folder, out, note=notes.append)
+    assert notes[1] == (
+        f"{out}: 2 files were changed after the rows were written, the first is {folder}/a.wav. "
+        "The rows are kept. Choose another --out to compute them again."
+    )
+    assert out.read_bytes().startswith(before)
+    # Journals of earlier versions do not record it.
+    journal_path = tmp_path / "tags.csv.job"
+    lines = [json.loads(line) for line in journal_path.read_text().splitlines()]
+    for line in lines:
+        line.pop("version", None)
+    journal_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    notes.clear()
+    run_job(folder, out, note=notes.append)
+    assert len(notes) == 1
 
 
 def test_other_settings_or_another_model_are_refused(folder, tmp_path):

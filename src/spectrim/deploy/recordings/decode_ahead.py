@@ -88,6 +88,7 @@ def _decode(
     """Fill the buffer of a recording; returns the error that ends it, or None."""
     if recording.problem is not None:
         return SpectrimError(recording.problem)
+    version = recording.version
     try:
         part = (recording.start, recording.end)
         for window in windows(recording.sound(), size, hop, channel, *part, rate):
@@ -97,6 +98,12 @@ def _decode(
         return _with_path(error, recording)
     except OSError as error:
         return SpectrimError(f"{recording.path}: {error.strerror or error}.")
+    # A file that was deleted meanwhile is read to its end.
+    if version is not None and recording.version not in (version, None):
+        return SpectrimError(
+            f"{recording.path}: the file changed while it was read, so its rows may be incomplete. "
+            "Read it again, with another --out, when no program writes to it."
+        )
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ LIST_SUFFIX = ".txt"
 
 Key = tuple[str, float | None, float | None]
 """What a recording is recognised by: absolute path, start and end."""
+
+Version = tuple[int, int]
+"""Bytes of a file, and when it was changed last, in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,17 @@ class Recording:
     def key(self) -> Key:
         """See `Key`."""
         return os.path.abspath(self.path), self.start, self.end
+
+    @property
+    def version(self) -> Version | None:
+        """Size and time of the last change of the file; None if there is no regular file."""
+        if self.load is not None:
+            return None
+        try:
+            status = os.stat(self.path)
+        except (OSError, ValueError):
+            return None
+        return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
     def sound(self) -> Sound:
         """The sound to decode.

@@ -209,6 +209,7 @@ def write_table(
         num_resumed = len(chosen) - len(remaining)
         if num_resumed:
             note(f"{out}: {num_resumed:,} of {len(chosen):,} recordings are done already.")
+            _note_changed(out, journal, chosen, note)
         if remaining or not journal.is_finished:
             results = engine(
                 table,
@@ -235,6 +236,22 @@ def write_table(
             seconds=journal.seconds,
             failures=failures,
             lengths=[(recording, journal.entries[recording.key].seconds) for recording in chosen],
+        )
+
+
+def _note_changed(
+    out: Path, journal: Journal, recordings: Sequence[Recording], note: Callable[[str], None]
+) -> None:
+    changed = [
+        recording
+        for recording in recordings
+        if recording.key in journal.entries and journal.has_changed(recording)
+    ]
+    if changed:
+        count = "1 file was" if len(changed) == 1 else f"{len(changed):,} files were"
+        note(
+            f"{out}: {count} changed after the rows were written, the first is {changed[0].path}. "
+            "The rows are kept. Choose another --out to compute them again."
         )
 
 

@@ -6,7 +6,8 @@ the line second, so the rows of a line are complete whatever interrupts the proc
 the file of rows is cut to the bytes that the last line states.
 
     {"format": "spectrim-job", "format_version": 1, "settings": {...}, "record": {...}}
-    {"file": "/a.wav", "start": null, "end": null, "seconds": 9.5, "error": null, "bytes": 310}
+    {"file": "/a.wav", "start": null, "end": null, "seconds": 9.5, "error": null, "bytes": 310,
+     "version": [152044, 1764265412000000000]}
     {"finished": 310}
 """
 
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO
 from ...common.errors import SpectrimError
 from ...common.files import save, written_aside
 from ...common.hooks import pass_point
-from .input_recordings import Key, Recording
+from .input_recordings import Key, Recording, Version
 from .table_formats import TableFormat
 from .table_layouts import Row
 
@@ -39,12 +40,14 @@ class JournalEntry:
         seconds: of sound that was computed.
         error: why it failed; None if it did not.
         end: bytes of the file of rows up to its last row.
+        version: of the sound file; None if it has none, or was not recorded.
     """
 
     key: Key
     seconds: float
     error: str | None
     end: int
+    version: Version | None = None
 
 
 class Journal:
@@ -97,6 +100,11 @@ class Journal:
     def seconds(self) -> float:
         """Seconds of sound of all recordings that are done."""
         return sum(entry.seconds for entry in self.entries.values())
+
+    def has_changed(self, recording: Recording) -> bool:
+        """Whether the file of a recording that is done was changed afterwards."""
+        version = self.entries[recording.key].version
+        return version is not None and recording.version not in (version, None)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Callable[[Recording, list[Row], float, str | None], None]]:
@@ -178,7 +186,7 @@ class Journal:
         with self._explained(self.out):
             _write_all(rows_file, self.format.encode(rows))
             pass_point("table:rows")
-            entry = JournalEntry(recording.key, seconds, error, rows_file.tell())
+            entry = JournalEntry(recording.key, seconds, error, rows_file.tell(), recording.version)
             _write_all(journal, _entry_line(entry))
         self.entries[entry.key] = entry
         pass_point("table:files")
@@ -207,7 +215,14 @@ class Journal:
                 if "finished" in line:
                     continue
                 key = (line["file"], line["start"], line["end"])
-                entry = JournalEntry(key, line["seconds"], line["error"], line["bytes"])
+                version = line.get("version")
+                entry = JournalEntry(
+                    key,
+                    line["seconds"],
+                    line["error"],
+                    line["bytes"],
+                    None if version is None else tuple(version),
+                )
                 if entry.end <= size or self.is_finished:
                     self.entries[key] = entry
         except (KeyError, TypeError) as error:
@@ -269,6 +284,7 @@ def _entry_line(entry: JournalEntry) -> bytes:
             "seconds": round(entry.seconds, 3),
             "error": entry.error,
             "bytes": entry.end,
+            "version": entry.version,
         }
     )
 
