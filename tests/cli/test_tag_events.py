@@ -162,16 +162,32 @@ def test_one_label_track_for_each_recording(run, root, tmp_path, expected):
 
 
 def test_files_of_recordings_with_one_name(run, root, tmp_path):
-    for folder in ("x", "y"):
-        (tmp_path / folder).mkdir()
-        shutil.copy(root / "b.wav", tmp_path / folder / "b.wav")
-    done = run("tag", ".", *CALL[2:], "--out", "{name}.txt", cwd=tmp_path)
+    for path in ("x/b.wav", "y/z/b.wav"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        shutil.copy(root / "b.wav", tmp_path / path)
+    done = run("tag", "x", "y/z", *CALL[2:], "--out", "{name}.txt", cwd=tmp_path)
     assert done.returncode == 2
-    assert "x/b.wav and y/b.wav would both become b.txt" in " ".join(done.stderr.split())
-    (tmp_path / "parts.csv").write_text("path,start,end\nx/b.wav,0,1.5\nx/b.wav,1.5,3\n")
-    done = run("tag", "parts.csv", *CALL[2:], "--out", "{name}.txt", cwd=tmp_path)
+    assert "x/b.wav and y/z/b.wav would both become b.txt" in " ".join(done.stderr.split())
+
+    def tracks():
+        return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt"))
+
+    assert not tracks()
+    for name, source in (("folder", "."), ("pattern", "**/*.wav")):
+        done = run("tag", source, *CALL[2:], "--out", name + "/{name}.txt", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert tracks() == [
+        "folder/x/b.txt",
+        "folder/y/z/b.txt",
+        "pattern/x/b.txt",
+        "pattern/y/z/b.txt",
+    ]
+    shutil.rmtree(tmp_path / "folder")
+    shutil.rmtree(tmp_path / "pattern")
+    (tmp_path / "y" / "parts.csv").write_text("path,start,end\n../x/b.wav,0,1.5\nz/b.wav,1.5,3\n")
+    done = run("tag", "y/parts.csv", *CALL[2:], "--out", "{name}.txt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["b-0-1.5.txt", "b-1.5-3.txt"]
+    assert tracks() == ["b-0-1.5.txt", "z/b-1.5-3.txt"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 
 import pytest
 
@@ -42,6 +43,11 @@ def test_raven_reads_a_selection_table(tmp_path, channel, number):
     assert {(r["Low Freq (Hz)"], r["High Freq (Hz)"]) for r in rows} == {("0", "8000")}
     assert [row["Label"] for row in rows] == ["Vehicle horn, car horn", "caf\u00e9 or bar"]
     assert {row["Begin Path"] for row in rows} == {str(recording)}
+
+
+def test_a_name_that_no_text_can_hold(tmp_path):
+    path = write_events(tmp_path / "a.selections.txt", EVENTS, os.fsdecode(b"/latin\xfc.wav"))
+    assert "\t/latin\\udcfc.wav\t" in path.read_text(encoding="utf-8")
 
 
 def test_existing_files_and_other_suffixes_are_refused(tmp_path):

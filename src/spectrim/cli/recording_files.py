@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..deploy.recordings.table_layouts import EventTable
 
 NAME = "{name}"
-"""Stands for the name of a recording in `--out labels/{name}.txt`."""
+"""Stands for the name of each recording in `--out labels/{name}.txt`."""
 
 
 def has_name(pattern: Path | None) -> bool:
@@ -26,7 +26,7 @@ def has_name(pattern: Path | None) -> bool:
 
 
 def files_of(pattern: Path, option: str, recordings: Sequence[Recording]) -> list[Path]:
-    """The path of the file for each recording; `{name}` becomes its name without the suffix.
+    """The path of the file for each recording; `{name}` becomes `Recording.name`.
 
     Raises:
         SpectrimError: several recordings have the same file.
@@ -49,7 +49,7 @@ def files_of(pattern: Path, option: str, recordings: Sequence[Recording]) -> lis
         if (other := files.setdefault(file, recording)) is not recording:
             raise SpectrimError(
                 f"{option} {pattern}: {other.path} and {recording.path} would both become {file}. "
-                "Run the command once for each folder."
+                "Pass a folder that contains both in subfolders, or run the command for each."
             )
     return list(files)
 
@@ -86,8 +86,8 @@ def draw(
 
 def draw_from_table(plot: Path, summary: Summary, table: EventTable) -> None:
     """Draw the timelines of all recordings in a table, including those of earlier calls."""
+    from ..common.text import storable
     from ..deploy.recordings.table_formats import table_format_of
-    from ..deploy.recordings.table_layouts import storable
 
     files = files_of(plot, "--plot", [recording for recording, _ in summary.lengths])
     rows = list(table_format_of(summary.out)(table.columns).read(summary.out))
@@ -101,8 +101,8 @@ def draw_from_table(plot: Path, summary: Summary, table: EventTable) -> None:
 
 
 def _name_of(recording: Recording) -> str:
-    """The name of a file without its suffix; a part of a file has its start and end appended."""
-    name = Path(recording.path).stem
+    """The name of a recording; a part of a file has its start and end appended."""
+    name = recording.name
     if recording.start is None and recording.end is None:
         return name
     end = "" if recording.end is None else f"{recording.end:g}"

@@ -67,6 +67,11 @@ def printable(text: str) -> str:
     return CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)
 
 
+def storable(text: str) -> str:
+    """A text as UTF-8 can store it: bytes of a file name that are no UTF-8 become "\\udc80"."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def message_text(text: str) -> str:
     """The text of a message: on one line, without control characters, long values cut.
 

@@ -11,6 +11,7 @@ from ..audio.channels import MIX, Channel
 from ..audio.constants import SAMPLE_RATE
 from ..common.errors import SpectrimError
 from ..common.files import save_text
+from ..common.text import storable
 from .events import Event
 
 RAVEN_COLUMNS = (
@@ -88,7 +89,8 @@ def write_events(
             ".selections.txt (Raven selection table)."
         )
     refuse_existing(out)
-    return save_text(out, text(events, str(Path(recording).absolute()), channel, rate))
+    path = storable(str(Path(recording).absolute()))
+    return save_text(out, text(events, path, channel, rate))
 
 
 def refuse_existing(out: Path) -> None:

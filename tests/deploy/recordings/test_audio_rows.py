@@ -67,6 +67,8 @@ def test_parquet_files(sounds, tmp_path, group):
     check(out, path, sounds)
     assert summary.num_recordings == 6 and len(summary.failures) == 2
     assert run_job(tmp_path, out, inputs=[path]).num_resumed == 6
+    names = [recording.name for recording in recordings_of([path])]
+    assert names == [f"clips-{number}" for number in range(6)]
 
 
 def test_a_folder_that_datasets_saved(sounds, tmp_path):

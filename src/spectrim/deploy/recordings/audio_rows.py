@@ -60,7 +60,8 @@ def _recordings_of_file(path: Path) -> list[Recording]:
     if not rows.count:
         raise SpectrimError(f"{path}: contains no row.")
     return [
-        Recording(f"{path}#{index}", load=partial(rows.sound, index)) for index in range(rows.count)
+        Recording(f"{path}#{index}", load=partial(rows.sound, index), name=f"{path.stem}-{index}")
+        for index in range(rows.count)
     ]
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 
 from ...audio.sound_formats import OTHER_SUFFIXES, SUFFIXES
@@ -37,6 +38,8 @@ class Recording:
         problem: why it cannot be read, if that is known before decoding.
         weight: bytes of the file, or the share of this part; measures progress.
         load: returns the sound to decode; None: the file at `path`.
+        name: for files about the recording: its path below the folder that the user named, without
+            the suffix; for a row of a data set, the name of the data set and the row.
     """
 
     path: str
@@ -45,6 +48,11 @@ class Recording:
     problem: str | None = None
     weight: float = 0.0
     load: Callable[[], Sound] | None = field(default=None, compare=False)
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", Path(self.path).stem)
 
     @property
     def key(self) -> Key:
@@ -105,11 +113,11 @@ def _listed(path: Path) -> list[Recording]:
     if is_data_set(path):
         return recordings_in_data_set(path)
     if path.is_dir():
-        return [Recording(str(file)) for file in sound_files(path)]
+        return [_recording(file, path) for file in sound_files(path)]
     suffix = path.suffix.lower()
     if path.is_file() and suffix in MANIFEST_SUFFIXES:
         clips = read_data(path).clips
-        return [Recording(str(clip.path), clip.start, clip.end) for clip in clips]
+        return [_recording(clip.path, path.parent, clip.start, clip.end) for clip in clips]
     if path.is_file() and suffix == LIST_SUFFIX:
         return _listed_in(path)
     if not path.exists() and glob.has_magic(str(path)):
@@ -117,9 +125,19 @@ def _listed(path: Path) -> list[Recording]:
     return [Recording(str(path))]
 
 
+def _recording(
+    file: Path, folder: Path, start: float | None = None, end: float | None = None
+) -> Recording:
+    """A file, or a part of it, whose name is its path below a folder; otherwise its own name."""
+    below = file.relative_to(folder) if file.is_relative_to(folder) else Path(file.name)
+    if ".." in below.parts:
+        below = Path(file.name)
+    return Recording(str(file), start, end, name=str(below.with_suffix("")))
+
+
 def _listed_in(path: Path) -> list[Recording]:
     lines = read_lines(path, "a list of sound files")
-    recordings = [Recording(str(path_in(path.parent, line))) for line in lines]
+    recordings = [_recording(path_in(path.parent, line), path.parent) for line in lines]
     if not recordings:
         raise SpectrimError(f"{path}: contains no path. Write one path per line.")
     return recordings
@@ -127,11 +145,12 @@ def _listed_in(path: Path) -> list[Recording]:
 
 def _matches(pattern: Path) -> list[Recording]:
     recordings: list[Recording] = []
+    folder = Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
     for match in sorted(_expanded(pattern), key=str):
         if match.is_dir():
             continue  # "**" also matches folders, whose files match as well
         if match.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES):
-            recordings.append(Recording(str(match)))
+            recordings.append(_recording(match, folder))
     if not recordings:
         raise SpectrimError(
             f"{pattern}: no sound file matches this pattern. In a shell, quote the pattern."

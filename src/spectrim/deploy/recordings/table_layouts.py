@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from ...audio.channels import Channel, check_channel
 from ...common.errors import SpectrimError
+from ...common.text import storable
 from ..events import Event, EventRule
 from ..read_thresholds import Thresholds, class_thresholds, plain_thresholds
 from ..runner import Runner
@@ -275,8 +276,3 @@ def names_of_columns(columns: Sequence[TableColumn]) -> list[str]:
         flat = [f"{column.name}_{index}" for index in range(column.width)]
         names += flat or [column.name]
     return names
-
-
-def storable(text: str) -> str:
-    """A text as UTF-8 can store it: bytes of a file name that are no UTF-8 become "\\udc80"."""
-    return text.encode("utf-8", "backslashreplace").decode()
