@@ -9,14 +9,19 @@
 # pieces, such as "speed training"). A piece skips cases that results/gpu/ holds from the same code
 # version and the same card. Results are written case by case, so a killed agenda keeps them.
 set -uo pipefail
+if [ $# -gt 0 ]; then # there are no arguments: print the comment above
+  sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+  [ "$1" = --help ] && exit 0 || exit 2
+fi
 began=$SECONDS
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
+REHEARSAL=${REHEARSAL:-}
+MINUTES=${MINUTES:-${REHEARSAL:+30}} # a rehearsal must not fail because the machine is busy
 MINUTES=${MINUTES:-9}
 OUT=${OUT:-$root/gpu-results}
 DATA=${DATA:-$root/data}
 PYTHON=${PYTHON:-python3}
-REHEARSAL=${REHEARSAL:-}
 mkdir -p "$OUT"
 export PYTHONUNBUFFERED=1 PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
 total=$(awk "BEGIN { print int($MINUTES * 60) }")
@@ -47,7 +52,11 @@ pieces=(
 )
 if [ -n "$REHEARSAL" ]; then
   export OMP_NUM_THREADS=1 # threads that wait for each other take minutes on a busy machine
-  pieces=("kernels 150" "correctness 150" "speed 150" "compiled 150" "profiling 150" "training 150" "commands 150" "training_queue 150")
+  # Two at once, one on each core.
+  pieces=(
+    "commands& 900" "kernels 900" "training_queue& 900" "correctness 900"
+    "compiled& 900" "speed 900" "training& 900" "profiling 900"
+  )
 fi
 
 if [ -n "${ENTRIES:-}" ]; then

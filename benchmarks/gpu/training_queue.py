@@ -45,6 +45,7 @@ PART = 15 * 2**20  # bytes of an archive's part
 ARCHIVE = 62 * 2**20  # bytes of the archive: a machine returns 64 MiB in eight files
 RECORDS = ("done", "summary.json", "epochs.jsonl", "recipe.yaml", "settled.json", "log.txt")
 REHEARSAL_CLIPS = 12  # of each manifest
+REHEARSAL_LABELS = 3
 
 
 class Queue:
@@ -81,6 +82,7 @@ class Queue:
         self.started: dict[str, float] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.closing = False
+        self.evaluated: dict[str, int] = {}  # exit status by evaluation
 
     def left(self) -> float:
         """Seconds until jobs must stop."""
@@ -242,6 +244,8 @@ class Queue:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(GRACE)
                 process.kill()
+                process.wait()
+            self.evaluated[name] = process.returncode
             keep_top_classes(self.runs / "sweeps" / name)
             print(f"training_queue: evaluation {name}, status {process.returncode}", flush=True)
 
@@ -266,8 +270,10 @@ class Queue:
             "device": torch.cuda.get_device_name() if cuda else "cpu",
             "at_once": self.args.at_once,
             "seconds": round(time.monotonic() - self.began, 1),
-            "complete": all(state == "finished" for state in self.states.values()),
+            "complete": all(state == "finished" for state in self.states.values())
+            and not any(self.evaluated.values()),
             "failed": failed,
+            "evaluations": self.evaluated,
             "jobs": jobs,
         }
 
@@ -370,10 +376,10 @@ def decode(source: Path, target: Path) -> None:
 
 
 def few_clips(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Some clips of a manifest."""
-    rows = random.Random(0).sample(rows, min(REHEARSAL_CLIPS, len(rows)))
-    labels = {row["label"] for row in rows if row.get("split", "train") == "train"}
-    return [row for row in rows if row["label"] in labels] or rows
+    """Some clips of a manifest, of few labels: training and test clips must have the same."""
+    labels = sorted({row["label"] for row in rows})[:REHEARSAL_LABELS]
+    rows = [row for row in rows if row["label"] in labels]
+    return random.Random(0).sample(rows, min(REHEARSAL_CLIPS, len(rows)))
 
 
 def keep_top_classes(folder: Path) -> None:

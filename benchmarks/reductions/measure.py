@@ -4,6 +4,7 @@
     python benchmarks/reductions/measure.py export FILE.json --files FOLDER
     python benchmarks/reductions/measure.py time FILE.json --data MANIFEST --files FOLDER
     python benchmarks/reductions/measure.py cost --threads 2 --out FILE.json
+    python benchmarks/reductions/measure.py full MODEL --data MANIFEST --out MANIFEST.csv
 
 Accuracy does not depend on the machine, so it may be measured on a busy one; time may not. Every
 keep rate is that of keep-top; the other reductions get the plan of nearest MACs, as in `spectrim
@@ -27,7 +28,7 @@ from spectrim.audio.front_ends import KALDI
 from spectrim.common.files import save_json
 from spectrim.data.cache import Waveforms
 from spectrim.data.clip import Clip
-from spectrim.data.manifest import read_data
+from spectrim.data.manifest import read_data, write_manifest
 from spectrim.deploy.onnx_model import OnnxModel
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.evaluation.predict import predict
@@ -70,6 +71,13 @@ def fills_window(model: SpectrogramTransformer, clips: Sequence[Clip]) -> np.nda
         loud = int((loudness > loudness.max() - LOUD).sum())
         full.append(loud >= FULL * model.config.frames)
     return np.array(full)
+
+
+def full(args: argparse.Namespace) -> None:
+    """A manifest of the clips that fill the model's window."""
+    clips = read_data(args.data).select(args.split, args.fold).clips
+    chosen = fills_window(spectrim.load(args.model), clips)
+    write_manifest(args.out, [clip for clip, is_full in zip(clips, chosen, strict=True) if is_full])
 
 
 def accuracy(args: argparse.Namespace) -> None:
@@ -244,7 +252,11 @@ def main() -> None:
     export.set_defaults(run=export_rows)
     two = commands.add_parser("time")
     two.set_defaults(run=times)
-    for command in (one, two):
+    filling = commands.add_parser("full")
+    filling.add_argument("model")
+    filling.add_argument("--out", type=Path, required=True)
+    filling.set_defaults(run=full)
+    for command in (one, two, filling):
         command.add_argument("--data", required=True)
         command.add_argument("--split")
         command.add_argument("--fold")

@@ -26,6 +26,7 @@ from spectrim.common.palette import GREY, series_styles
 from spectrim.metrics.intervals import Interval, difference_interval
 from spectrim.models.provenance import machine_of
 from spectrim.pruning.defaults import DEFAULT_REDUCTION, REDUCTION_NAMES
+from spectrim.pruning.plan import Plan
 
 SPEEDUPS = (1.5, 2.0)
 BATCHES = {"torch-1": "1", "torch-8": "8"}  # column of a record to batch size
@@ -160,17 +161,18 @@ def few_stages(folder: Path, names: list[str]) -> str:
 
 
 def early(folder: Path) -> str:
-    """What sweeps of merging in the first four blocks found."""
+    """Merging at 0.41 of the MACs; `MODEL-full` has the clips that fill their window."""
     lines = []
     for path in sorted(folder.glob("*/results.json")):
         unpruned, row = json.loads(path.read_text("utf-8"))["rows"]
-        rate = f"{row['keep_rate']:g}"
+        name, full, _ = path.parent.name.partition("-full")
+        clips = f"{row['clips']}{' that fill their window' if full else ''}"
         macs = f"{row['gmacs'] / unpruned['gmacs']:.2f}"
         accuracies = [percent(unpruned["value"]), percent(row["value"])]
         same = percent(row["agreement"]["top1"]["value"])
-        lines.append([path.parent.name, row["clips"], rate, macs, *accuracies, same])
-    header = ["model", "clips", "keep rate", "MACs", "unpruned", "merged", "same"]
-    return table(lines, header, "-" + "r" * (len(header) - 1))
+        lines.append([name, clips, str(Plan.from_dict(row["plan"])), macs, *accuracies, same])
+    header = ["model", "clips", "plan", "MACs", "unpruned", "merged", "same"]
+    return table(lines, header, "---rrrr")
 
 
 def elastic(records: list[Row], folder: Path) -> str:
@@ -204,13 +206,14 @@ def two_sounds(folder: Path) -> str:
                     record["model"],
                     row["reduction"],
                     f"{row['keep_rate']:g}",
+                    f"{row['macs']:.2f}",
                     percent(row["both"]),
                     percent(row["weaker_share"]),
                     percent(row["nearly_dropped"]),
                 ]
             )
-    header = ["model", "reduction", "keep rate", "both recognised", "share of the smaller"]
-    return table(lines, [*header, "under a tenth"], "--rrrr")
+    header = ["model", "reduction", "keep rate", "MACs", "both recognised"]
+    return table(lines, [*header, "share of the smaller", "under a tenth"], "--rrrrr")
 
 
 def exported(records: list[Row]) -> str:

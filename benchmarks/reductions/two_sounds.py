@@ -4,7 +4,8 @@
 
 A scene is the loudest part of a clip, then the loudest part of a clip of another class, half a
 window each, at levels that differ by up to 5 dB. Every reduction gets the plan of keep-top's MACs,
-as in `measure.py`. The file has one row for each reduction and keep rate:
+as in `measure.py`. The last row merges in the first four blocks, at 0.41 of the MACs. The file has
+one row for each reduction and keep rate:
 
     both: fraction of scenes whose two classes are the two most probable ones.
     weaker_share: mean fraction of the last tokens that belong to the sound with fewer of them.
@@ -32,6 +33,7 @@ from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.tokens import Tokens
 
 KEEP_RATES = (0.7, 0.5)
+EARLY_RATE, EARLY_BLOCKS = 0.774, (0, 1, 2, 3)  # merging at the start, at 0.41 of the MACs
 PARTNERS = 3  # scenes for each clip
 LEVELS = (-5.0, 5.0)  # dB of the second sound over the first
 TENTH = 0.1
@@ -122,7 +124,8 @@ def main() -> None:
     mixed, pairs = scenes(waveforms, classes, half, seed=0)
     unpruned_macs = spectrim.macs(model)
     rows = []
-    for reduction, rate, plan in plans_of(model, KEEP_RATES):
+    early = spectrim.prune(model, EARLY_RATE, reduction="tome", blocks=EARLY_BLOCKS).plan
+    for reduction, rate, plan in [*plans_of(model, KEEP_RATES), ("tome", EARLY_RATE, early)]:
         pruned = spectrim.prune(model, plan=plan).eval()
         row = {"reduction": reduction, "keep_rate": rate, "plan": str(plan)}
         row["macs"] = spectrim.macs(pruned) / unpruned_macs

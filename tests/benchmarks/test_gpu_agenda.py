@@ -47,8 +47,10 @@ def test_whole_agenda_runs_on_the_cpu_in_a_tiny_setting(tmp_path, data):
         results.extractall(out, filter="data")
     for name in PIECES:
         result = json.loads((out / f"{name}.json").read_text())
-        assert result["complete"], result["failed"]
+        assert result["complete"], result
         assert result["rehearsal"]
+    evaluations = json.loads((out / "training_queue.json").read_text())["evaluations"]
+    assert evaluations == {"words": 0}
     codes = json.loads((out / "commands.json").read_text())["cases"]
     assert all(case["exit_status"] == 0 for case in codes.values()), codes
 
