@@ -167,6 +167,9 @@ def _onnxruntime(path: str, threads: int | None) -> tuple[Infer, Mapping[str, st
         raise missing_package("this file", "onnxruntime", "export") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; they are raised with the same text
+    # By default, worker threads wait actively for the next call and take cores from everything that
+    # runs between calls: decoding, other files that are timed in turn, other services.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads:
         options.intra_op_num_threads = threads
     try:
