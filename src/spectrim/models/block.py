@@ -51,8 +51,9 @@ class Block(nn.Module):
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attention.bias)
         mixed = self.proj(mixed.transpose(1, 2).flatten(2))
         x = tokens.x + self._dropped(mixed)
+        entered = tokens.x
         tokens = tokens.with_x(x if self.norm_first else self.norm1(x))
-        return tokens, Context(clips, tokens, index, attention)
+        return tokens, Context(clips, tokens, index, attention, block_input=entered)
 
     def transform(self, tokens: Tokens) -> Tokens:
         """MLP, residual and (post-norm) `norm2`."""

@@ -112,6 +112,7 @@ class Context:
         block: int | str,
         attention: Attention | None = None,
         place: str = "between",
+        block_input: Tensor | None = None,
     ) -> None:
         self.clips = clips
         self.tokens = tokens
@@ -122,14 +123,16 @@ class Context:
         self.counts: Tensor | None = None
         self.requested: Tensor | None = None
         self._attention = attention
+        self._block_input = block_input
         self._before_mlp: Tensor | None = None
 
     def after_mlp(self, before: Tokens, after: Tokens) -> Context:
         """The context of a stage after the MLP, given the tokens before and after it."""
-        # The block's queries and keys belong to the tokens that arrived at it. After a reduction
-        # between attention and MLP, tokens and rows of the attention no longer correspond.
+        # The block's input, queries and keys belong to the tokens that arrived at it. After a
+        # reduction between attention and MLP, tokens and rows no longer correspond.
         same = before.count == self.tokens.count and before.members is self.tokens.members
-        context = Context(self.clips, after, self.block, self._attention if same else None, "after")
+        attention, block_input = (self._attention, self._block_input) if same else (None, None)
+        context = Context(self.clips, after, self.block, attention, "after", block_input)
         context._before_mlp = before.x
         return context
 
@@ -145,6 +148,12 @@ class Context:
         Raises:
             SpectrimError: at the input, before any block; after a reduction in the same block.
         """
+        self._check_rows()
+        assert self._attention is not None
+        return self._attention
+
+    def _check_rows(self) -> None:
+        """Refuse where the rows of this block's attention do not belong to the ranked tokens."""
         if self._attention is None and self.block != "input":
             raise SpectrimError(
                 f"the attention of block {self.block} belongs to other tokens than the stage "
@@ -152,7 +161,6 @@ class Context:
             )
         if self._attention is None:
             raise SpectrimError(NO_ATTENTION)
-        return self._attention
 
     @property
     def q(self) -> Tensor:
@@ -234,6 +242,18 @@ class Context:
         queries of absent tokens stand for no patch.
         """
         return attention_map(self.attention)
+
+    def block_input(self) -> Tensor:
+        """(batch, tokens, width): what entered the block, before its attention and first norm.
+
+        Raises:
+            SpectrimError: at the input, before any block; after a reduction in the same block.
+        """
+        if self.place == "before":
+            return self.tokens.x
+        self._check_rows()
+        assert self._block_input is not None
+        return self._block_input
 
     def mlp_update(self) -> Tensor:
         """(batch, patches, width): what the MLP added to each patch.
