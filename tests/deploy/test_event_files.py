@@ -40,7 +40,7 @@ def test_raven_reads_a_selection_table(tmp_path, channel, number):
     assert [(float(r["Begin Time (s)"]), float(r["End Time (s)"])) for r in rows] == [
         (event.start, event.end) for event in EVENTS
     ]
-    assert {(r["Low Freq (Hz)"], r["High Freq (Hz)"]) for r in rows} == {("0", "8000")}
+    assert {(r["Low Freq (Hz)"], r["High Freq (Hz)"]) for r in rows} == {("0.0", "8000.0")}
     assert [row["Label"] for row in rows] == ["Vehicle horn, car horn", "caf\u00e9 or bar"]
     assert {row["Begin Path"] for row in rows} == {str(recording)}
 

@@ -44,7 +44,7 @@ def selection_table(events: Sequence[Event], path: str, channel: Channel, rate: 
     for index, event in enumerate(events, 1):
         times = [f"{event.start:.3f}", f"{event.end:.3f}"]
         values = [f"{event.peak:.4f}", f"{event.mean:.4f}"]
-        band = [0, rate // 2]
+        band = ["0.0", f"{rate / 2:.1f}"]  # decimals, as Raven writes: some programs insist on them
         row = [index, "Spectrogram 1", number, *times, *band, event.label, *values]
         rows.append([*row, path, times[0]])
     return _lines(rows)
