@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..common.errors import SpectrimError
-from ..common.text import duration
+from ..common.text import counted, duration
 from .output import LINE_EVERY, Output, interruption_message, notify
 from .plan_options import NewPlan
 from .shared_options import (
@@ -222,8 +222,8 @@ class TableJob:
         if summary.num_repeated:
             notify(
                 "note",
-                f"{summary.num_repeated:,} repeated recordings are skipped; the table contains "
-                "each recording once.",
+                f"skipped {counted(summary.num_repeated, 'repeated recording')}. The table "
+                "contains each recording once.",
             )
         self._note_short_clips(watcher)
         if watcher.num_done:
@@ -258,8 +258,8 @@ def print_summary(summary: Summary, context: dict[str, Any], output: Output) -> 
     }
     failures = [{"file": name, "error": message} for name, message in summary.failures]
     text = (
-        f"{summary.out}: {summary.num_recordings:,} files, {audio_length(summary.seconds)} of "
-        f"audio; {num_failed:,} failed."
+        f"{summary.out}: {counted(summary.num_recordings, 'file')}, "
+        f"{audio_length(summary.seconds)} of audio; {num_failed:,} failed."
     )
     output.emit({"rows": [row], "failures": failures} | context, lambda: print_text(text))
 

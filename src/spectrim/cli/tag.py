@@ -83,8 +83,8 @@ def command(
     out: Annotated[
         Path | None,
         output_option(
-            help=f"{TABLE_OUT_HELP} With --events and one recording, also .txt (Audacity label "
-            "track) or .selections.txt (Raven selection table)."
+            help=f"{TABLE_OUT_HELP} With --events, also .txt (Audacity label track) or "
+            ".selections.txt (Raven selection table), one file per recording: 'labels/{name}.txt'."
         ),
     ] = None,
     wide: Annotated[
@@ -95,9 +95,8 @@ def command(
 ) -> None:
     """Print the most probable labels of sound files, or their events with --events.
 
-    Long files have one result for each window. With --out, write the results to a table, file by
-    file. Events of one recording can also be written to an Audacity label track (.txt) or a Raven
-    selection table (.selections.txt).
+    Long files have one result for each window.
+    With --out, the results are written to a table, file by file.
     """
     from ..deploy.event_files import event_text_of
     from ..deploy.read_thresholds import class_thresholds, read_thresholds

@@ -30,6 +30,11 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, such as "1 file" and "2,000 files"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def with_error(
     value: float | None, error: float | None, scale: float = 1.0, digits: int = 2, sign: str = ""
 ) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ...common.errors import SpectrimError
 from ...common.files import make_folder
 from ...common.locks import claim
+from ...common.text import counted
 from ..tag import hop_samples
 from ..windowed import SoundOutput, outputs_by_sound
 from .decode_ahead import decoded_ahead, default_workers
@@ -248,10 +249,10 @@ def _note_changed(
         if recording.key in journal.entries and journal.has_changed(recording)
     ]
     if changed:
-        count = "1 file was" if len(changed) == 1 else f"{len(changed):,} files were"
         note(
-            f"{out}: {count} changed after the rows were written, the first is {changed[0].path}. "
-            "The rows are kept. Choose another --out to compute them again."
+            f"{out}: {counted(len(changed), 'file')} changed after the rows were written, the "
+            f"first is {changed[0].path}. The rows are kept. Choose another --out to compute them "
+            "again."
         )
 
 

@@ -262,6 +262,11 @@ def _check_settings(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -
     different = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if not different:
         return
+    if old.get("table") != new.get("table"):
+        raise SpectrimError(
+            f"{out} is a table of `spectrim {old.get('table')}`, not of "
+            f"`spectrim {new.get('table')}`. Choose another --out."
+        )
     texts = []
     for key in different:
         if key == "model" or isinstance(new.get(key), (dict, list)):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ...audio.decode import duration_of
-from ...common.text import duration, significant
+from ...common.text import counted, duration, significant
 from .input_recordings import Recording
 from .job import Watcher
 
@@ -89,7 +89,7 @@ class JobProgress(Watcher):
 
     def text(self) -> str:
         """Such as "120 of 10,000 files, 3.2 h of audio, 85.0 times real time, 12 min left"."""
-        texts = [f"{self.num_done:,} of {self.num_recordings:,} files"]
+        texts = [f"{self.num_done:,} of {counted(self.num_recordings, 'file')}"]
         if self.num_failed:
             texts.append(f"{self.num_failed:,} failed")
         texts.append(f"{audio_length(self.seconds)} of audio")
