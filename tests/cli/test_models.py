@@ -37,6 +37,8 @@ def test_a_card_says_what_the_model_is(name: str) -> None:
     found, model = card(name), spectrim.load(name)
     assert found.classes == len(model.labels) and found.frames == model.config.frames
     assert found.bytes <= 5.5e6
+    assert found.measured is not None and found.measured == model.recommendation.measured
+    assert model.recommended_plan.stages and model.plan.stages == ()
     for part in ("Data", "Training", "Not for", "Licence", found.held_out.split()[-2]):
         assert part in found.text
     for value in found.accuracy.values():

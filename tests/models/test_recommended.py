@@ -109,6 +109,13 @@ def test_a_measured_plan_outside_the_trained_range_needs_no_note(measured_model)
         assert range_note(spectrim.prune(measured_model, 0.5, blocks=(2,)))
 
 
+def test_prune_itself_stays_keep_top_by_attention(measured_model):
+    pruned = spectrim.prune(measured_model, 0.7, blocks=(1, 2))
+    assert [(s.reduction, s.score, s.keep_rate) for s in pruned.plan.stages] == [
+        ("keep-top", "attention", 0.7)
+    ] * 2
+
+
 def test_converted_models_get_one_that_says_it_was_not_measured():
     model = spectrim.create("audiomae-tiny", frames=128, classes=3)
     assert str(model.recommendation) == "tome 0.9 at 0-11; not measured on this model"

@@ -209,3 +209,26 @@ def test_the_forward_pass_waits_for_no_value_of_the_device(make, family, reducti
     logits = pruned(features, valid)
     assert logits.shape == (3, 5)
     pruned.train()(features, valid).sum().backward()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("reduction", [name for name in REDUCTIONS if name != "ats"])
+@each_family
+def test_a_cuda_graph_captures_it_without_synchronisation(make, family, reduction):
+    pruned = prune(
+        copy.deepcopy(make(family, depth=4)).cuda(), 0.8, None, (0, 2), reduction=reduction
+    )
+    features = torch.randn(3, 128, 128, device="cuda")
+    valid = torch.tensor([128, 60, 20], device="cuda")
+    with torch.inference_mode():
+        expected = pruned(features, valid)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            pruned(features, valid)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            logits = pruned(features, valid)
+        graph.replay()
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
