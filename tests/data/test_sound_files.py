@@ -85,12 +85,19 @@ def test_what_is_skipped_is_counted_and_named(phone, monkeypatch):
     for text in (
         "skipped 7 files: 1 without a suffix of sound (1 .txt, the first is",
         f"4 that FFmpeg could decode ({', '.join(KINDS)}, the first is {phone / 'b/c d.webm'})",
-        f"1 links to nothing (1 .wav, the first is {phone / 'broken.wav'})",
-        f"1 pipes, sockets or devices (1 .wav, the first is {phone / 'pipe.wav'})",
+        f"1 link to nothing (1 .wav, the first is {phone / 'broken.wav'})",
+        f"1 pipe, socket or device (1 .wav, the first is {phone / 'pipe.wav'})",
         "Install ffmpeg",
     ):
         assert text in note
     assert ".hidden" not in note
+
+
+def test_a_file_whose_status_cannot_be_read_is_left_to_its_reader(tmp_path):
+    """As in a folder that may be listed, but not entered."""
+    tree(tmp_path, "a.wav")
+    (tmp_path / "b.wav").symlink_to(tmp_path / "b.wav")  # the system refuses to follow it
+    assert listed(tmp_path) == (["a.wav", "b.wav"], [])
 
 
 def test_with_ffmpeg_its_files_are_listed(phone, monkeypatch):

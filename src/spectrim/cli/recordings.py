@@ -43,6 +43,7 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT...",
+        readable=False,  # one file that cannot be read does not stop the others
         help="Sound files, folders, quoted patterns such as 'field/**/*.wav', manifests, text "
         "files with one path per line, or data sets of Hugging Face datasets (Parquet files, "
         "folders that save_to_disk wrote).",

@@ -12,6 +12,8 @@ from pathlib import Path
 from ..audio.encoded_files import readable_suffixes
 from ..audio.sound_formats import INSTALL, OTHER_SUFFIXES
 from ..common.errors import SpectrimError, SpectrimNotice
+from ..common.paths import ABSENT, FILE, FOLDER, stat_type
+from ..common.text import counted
 
 SHOWN = 4  # suffixes in a message
 
@@ -63,40 +65,50 @@ class _Listing:
             path = folder / entry.name
             if entry.is_dir(follow_symlinks=False):
                 self.add(path)
-            elif path.is_dir():
+                continue
+            try:
+                kind = stat_type(path)
+            except OSError:
+                kind = FILE  # the folder may be listed, but not read: whoever reads the file fails
+            if kind == FOLDER:
                 self.links.append(path)
             else:
-                self._add_file(path)
+                self._add_file(path, kind)
 
-    def _add_file(self, path: Path) -> None:
+    def _add_file(self, path: Path, kind: str) -> None:
         suffix = path.suffix.lower()
         is_read = suffix in self.suffixes
         if not is_read and suffix not in OTHER_SUFFIXES:
             self.plain.append(path)
-        elif not path.exists():
-            self.broken.append(path)
-        elif not path.is_file():
-            self.special.append(path)
-        else:
+        elif kind == FILE:
             (self.sounds if is_read else self.others).append(path)
+        else:
+            (self.broken if kind == ABSENT else self.special).append(path)
 
     def skipped(self) -> str:
         """How many files were skipped and why; "" for none."""
+        without, decodable = "without a suffix of sound", "that FFmpeg could decode"
         reasons = (
-            (self.plain, "without a suffix of sound"),
-            (self.others, "that FFmpeg could decode"),
-            (self.broken, "links to nothing"),
-            (self.special, "pipes, sockets or devices"),
-            (self.unreadable, "folders that cannot be listed"),
-            (self.loops, "links to folders that are listed already"),
+            (self.plain, without, without),
+            (self.others, decodable, decodable),
+            (self.broken, "link to nothing", "links to nothing"),
+            (self.special, "pipe, socket or device", "pipes, sockets or devices"),
+            (self.unreadable, "folder that cannot be listed", "folders that cannot be listed"),
+            (
+                self.loops,
+                "link to a folder that is listed already",
+                "links to folders that are listed already",
+            ),
         )
         texts = [
-            f"{len(paths)} {why} ({_counts_of_suffixes(paths)})" for paths, why in reasons if paths
+            f"{len(paths)} {one if len(paths) == 1 else many} ({_counts_of_suffixes(paths)})"
+            for paths, one, many in reasons
+            if paths
         ]
         if not texts:
             return ""
-        count = sum(len(paths) for paths, _ in reasons)
-        text = f"skipped {count} {'file' if count == 1 else 'files'}: {', '.join(texts)}."
+        count = sum(len(paths) for paths, _, _ in reasons)
+        text = f"skipped {counted(count, 'file')}: {', '.join(texts)}."
         return f"{text} {INSTALL}." if self.others else text
 
 

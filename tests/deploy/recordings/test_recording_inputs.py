@@ -96,6 +96,14 @@ def test_an_input_that_cannot_be_listed_is_a_row(folder, tmp_path):
     assert [row for row in status if row[1] == "failed"] == [
         (str(path), "failed") for path in (empty, tmp_path / "gone.wav", tmp_path / "*.flac")
     ]
+    # The system refuses these two, as it refuses files in a folder that may not be entered.
+    link = tmp_path / "loop.wav"
+    link.symlink_to(link)
+    refused = [link, tmp_path / ("x" * 300), tmp_path / ("x" * 300) / "*.wav"]
+    summary = run_job(folder, tmp_path / "refused.csv", inputs=[*refused, folder / "a.wav"])
+    assert [path for path, _ in summary.failures] == [str(path) for path in refused]
+    assert all(message.startswith(path) for path, message in summary.failures)
+    assert summary.seconds == pytest.approx(0.4)
     with pytest.raises(SpectrimError, match="no sound file in it or below"):
         run_job(folder, tmp_path / "nothing.csv", inputs=[empty])
     assert not (tmp_path / "nothing.csv").exists()

@@ -96,6 +96,9 @@ def recordings_of(inputs: Iterable[str | os.PathLike[str]]) -> list[Recording]:
             recordings.extend(_listed(Path(text)))
         except SpectrimError as error:
             recordings.append(Recording(os.fspath(text), problem=str(error)))
+        except OSError as error:
+            problem = f"{os.fspath(text)}: {error.strerror or error}."
+            recordings.append(Recording(os.fspath(text), problem=problem))
     return _weighed(recordings)
 
 
@@ -147,7 +150,7 @@ def _matches(pattern: Path) -> list[Recording]:
     recordings: list[Recording] = []
     folder = Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
     for match in sorted(_expanded(pattern), key=str):
-        if match.is_dir():
+        if os.path.isdir(match):
             continue  # "**" also matches folders, whose files match as well
         if match.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES):
             recordings.append(_recording(match, folder))
@@ -170,7 +173,7 @@ def _expanded(pattern: Path) -> set[Path]:
     index = parts.index("**")
     head, tail = Path(*parts[:index]), Path(*parts[index + 1 :] or "*")
     roots = _expanded(head) if glob.has_magic(str(head)) else {head}
-    folders = [folder for root in roots if root.is_dir() for folder in folders_below(root)]
+    folders = [folder for root in roots if os.path.isdir(root) for folder in folders_below(root)]
     return {
         match for folder in folders for match in _expanded(Path(glob.escape(str(folder)), tail))
     }

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 from ...common.errors import SpectrimError
 from ...common.files import save, written_aside
 from ...common.hooks import pass_point
+from ...common.text import counted
 from .input_recordings import Key, Recording, Version
 from .table_formats import TableFormat
 from .table_layouts import Row
@@ -253,7 +254,8 @@ class Journal:
         except OSError as error:
             raise SpectrimError(
                 f"cannot write {path}: {error.strerror or error}. The rows of "
-                f"{len(self.entries):,} recordings are kept. Run the command again to continue."
+                f"{counted(len(self.entries), 'recording')} are kept. Run the command again to "
+                "continue."
             ) from error
 
 
