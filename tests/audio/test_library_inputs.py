@@ -117,6 +117,10 @@ def test_members_of_archives(tmp_path):
                 assert len(read(member, channel=channel)) == len(expected)
             assert np.array_equal(read(member), expected)
             assert sound_name(member) == "folder/a.flac"
+        with zipfile.ZipFile(path) as archive:
+            for wrong in (archive, zipfile.Path(archive, "folder/a.flac")):
+                with pytest.raises(SpectrimError, match=r"Pass one of its members: archive\.open"):
+                    read(wrong)
     data = bytearray(path.read_bytes())
     data[200] ^= 0xFF  # within the member
     path.write_bytes(data)

@@ -34,6 +34,7 @@ Sound: TypeAlias = (
 """A path, the bytes of a file, an open binary file, (samples, rate), or a row of `datasets`."""
 
 STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+ARCHIVES = (zipfile.ZipFile, zipfile.Path)
 # Files that decompress from their beginning each time they go back.
 COMPRESSED = (zipfile.ZipExtFile, gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile)
 
@@ -67,6 +68,10 @@ def sound_name(sound: Sound) -> str:
 
 def no_sound(sound: object) -> SpectrimError:
     """The error for an object that is no sound."""
+    if isinstance(sound, ARCHIVES):
+        return SpectrimError(
+            "a zip archive is no sound. Pass one of its members: archive.open(name)."
+        )
     return SpectrimError(
         "a sound is a path, bytes, an open file, (samples, rate) or {'array', 'sampling_rate'}, "
         f"not {type(sound).__name__}. Pass an array together with its sampling rate."
@@ -91,7 +96,7 @@ def opened(sound: Any) -> Iterator[BinaryIO]:
         if not len(sound):
             raise SpectrimError(f"{name}: no bytes; expected the bytes of a sound file.")
         yield io.BytesIO(sound)
-    elif hasattr(sound, "read"):
+    elif hasattr(sound, "read") and not isinstance(sound, ARCHIVES):
         if isinstance(sound, io.TextIOBase) or getattr(sound, "closed", False):
             state = "closed" if sound.closed else "open as text"
             raise SpectrimError(f'{name}: the file is {state}. Open it with mode "rb".')
