@@ -196,6 +196,9 @@ def test_classes_are_named_with_load(run, folder, tmp_path):
         assert json.loads(done.stdout)["rows"][0]["metric"] == "accuracy"
     done = run(*words, "--load", "labels=dog", cwd=tmp_path)
     assert done.returncode == 2 and "'dog' is not a value of labels" in done.stderr
+    assert "a file with a name in each line" in " ".join(done.stderr.split())
+    done = run("macs", "ast.pth", "--blocks", "0", "--load", f"labels={classes + 1}", cwd=tmp_path)
+    assert done.returncode == 2 and f"{classes + 1} labels for a head of" in done.stderr
 
 
 def test_macs_take_what_a_file_does_not_say(run, tmp_path):

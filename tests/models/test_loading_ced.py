@@ -83,6 +83,7 @@ def test_saving_keeps_the_normalisation_per_mel_bin(hub_folder, tmp_path):
         ("target_length", 400, "8 columns"),
         ("hop_size", 320, "hop_size is 320"),
         ("hidden_act", "relu", "hidden_act is 'relu'"),
+        ("depth", 7, r"depth is 7 .* but the weights have \d blocks"),
         ("embed_dim", "wide", "embed_dim is 'wide'"),
     ],
 )

@@ -94,6 +94,7 @@ def test_a_fairseq_file_with_foreign_classes_is_refused_with_the_way_out(tmp_pat
         ("layer_norm_first", True, "layer_norm_first is True"),
         ("mlp_ratio", 3, "mlp_ratio is 3"),
         ("hidden_act", "relu", "hidden_act is 'relu'"),
+        ("depth", 7, r"depth is 7 .* but the weights have \d blocks"),
         ("img_size", [1024, 64], "img_size is"),
         ("img_size", 1024, "img_size is 1024"),
         ("img_size", ["long", 128], "'long' frames"),

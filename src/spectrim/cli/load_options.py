@@ -43,14 +43,23 @@ def load_options(texts: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def _labels(text: str) -> list[str]:
-    """Class names in the order of the logits: comma-separated, in a file, or AudioSet's."""
+def _labels(text: str) -> list[str] | int:
+    """Class names in the order of the logits: comma-separated, in a file, or AudioSet's.
+
+    A whole number is the number of classes of a file without a head.
+    """
     from ..models.labels import audioset_labels, labels_in
 
     if text == "audioset":
         return list(audioset_labels())
     if is_file(user_path(text)):
         return labels_in(user_path(text))
+    if text.isdecimal():
+        return int(text)
     if "," not in text:
-        raise ValueError("neither several names nor a file")
+        raise SpectrimError(
+            f"--load 'labels={text}': {text!r} is not a value of labels. Expected names separated "
+            "by commas, a file with a name in each line, audioset or, for a file without a head, "
+            "the number of classes."
+        )
     return [name.strip() for name in text.split(",")]

@@ -126,6 +126,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     frequency = weights.take(f"{prefix}freq_pos_embed", 1, width, MELS // PATCH, 1)
     settings = _settings(checkpoint, width, time.shape[3])
     depth, state = timm.take_blocks(weights, prefix, width)
+    timm.check_depth(checkpoint, depth)
     state |= {
         "patch.weight": kernel.transpose(2, 3),  # theirs is (frequency, time)
         "patch.bias": weights.take(f"{prefix}patch_embed.proj.bias", width),

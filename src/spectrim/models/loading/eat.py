@@ -81,6 +81,7 @@ def read(checkpoint: Checkpoint) -> Converted:
     table = weights.take(f"{inner}fixed_positional_encoder.positions", 1, None, width)
     grid = _grid(checkpoint, settings, table.shape[1])
     depth, state = timm.take_blocks(weights, "model.", width)
+    timm.check_depth(checkpoint, depth)
     state |= {
         "patch.weight": kernel,  # (time, frequency), as ours
         "patch.bias": weights.take(f"{inner}local_encoder.proj.bias", width),

@@ -50,6 +50,7 @@ def read(checkpoint: Checkpoint) -> Converted:
         state |= fresh_head(width, len(labels))
         assumed["head"] = FRESH_HEAD
     pool = timm.pool_of(checkpoint, "prefix")
+    assumed["pool"] = "a head that reads the class tokens (most SSASTs: normalised-patches)"
     config = from_family(
         "ast" if pool == "prefix" else "ssast", name=where, pool=pool, labels=labels,
         width=width, depth=depth, heads=heads,

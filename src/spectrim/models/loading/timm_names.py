@@ -66,6 +66,20 @@ def take_blocks(weights: Weights, prefix: str, width: int) -> tuple[int, State]:
     return depth, state
 
 
+def check_depth(checkpoint: Checkpoint, depth: int) -> None:
+    """Refuse weights with another number of blocks than config.json states: some were lost.
+
+    Raises:
+        SpectrimError: names both numbers.
+    """
+    stored = (checkpoint.config or {}).get("depth", depth)
+    if stored != depth:
+        raise SpectrimError(
+            f"{checkpoint.where}: depth is {stored} in config.json, but the weights have {depth} "
+            "blocks. Download both files again."
+        )
+
+
 def distilled(weights: Weights, prefix: str) -> tuple[State, Tensor, int, int]:
     """Take a distilled DeiT: embedding, blocks and last norm, renamed to ours.
 
