@@ -6,6 +6,7 @@ They let the rehearsal of the agenda run on a plain clone, where no real recordi
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def make_corpora(root: Path) -> Path:
     return root
 
 
-def write(path: Path, header: str, rows: list[list[object]]) -> None:
+def write(path: Path, header: str, rows: Sequence[Sequence[str]]) -> None:
     """A table with a header."""
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header.split(","), *rows])
