@@ -12,14 +12,14 @@ from ...common.text import counted, duration, significant
 from .input_recordings import Recording
 from .job import Watcher
 
-LONG = 600.0  # seconds of a recording after which its length is looked up
+LONG = 60.0  # seconds of a recording after which its length is looked up
 
 
 class JobProgress(Watcher):
     """Measures a job by the bytes of the recordings that are done.
 
     Bytes are known for all recordings before any is decoded. They count whether a recording is
-    read or fails, and do not depend on `--hop`. Within a recording of more than ten minutes, the
+    read or fails, and do not depend on `--hop`. Within a recording of more than a minute, the
     seconds that are done count as a share of its length.
 
     Args:
