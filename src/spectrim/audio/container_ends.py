@@ -1,4 +1,4 @@
-"""Where a container ends by its own header, to report bytes after it, such as a joined file.
+"""Where a container ends by its own header, to report a truncated file or bytes after its end.
 
 `streams` handles WAV, FLAC, Ogg and MP3, and reads them to the end of the file.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from ..common.errors import SpectrimNotice
-from .sources import bytes_at
+from .sources import bytes_at, is_placeholder, truncated
 
 SMALL = 4096  # bytes: padding or tags rather than sound
 UNKNOWN_32 = 0xFFFFFFFF
@@ -30,13 +30,17 @@ MPEG4_BOXES = (
 )  # fmt: skip
 
 
-def note_bytes_behind(file: BinaryIO, name: str) -> None:
-    """Give a note if bytes that may be sound follow the end of a container."""
+def note_wrong_end(file: BinaryIO, name: str) -> None:
+    """Give a note if a container ends behind the file, or bytes that may be sound follow it."""
     size = file.seek(0, 2)
     head = bytes_at(file, 0, 32)
     container = _container(head)
     stated = None if container is None else _ENDS[container][1](file, head, size)
-    if stated is None or stated >= size:
+    if stated is None or size <= stated <= size + 1:
+        return
+    if stated > size:
+        if not is_placeholder(stated):
+            warnings.warn(SpectrimNotice(f"{name}: {truncated(stated, size)}."), stacklevel=3)
         return
     behind = bytes_at(file, stated, max(SMALL + 1, len(head)))
     if _container(behind) == container or (size - stated > SMALL and any(behind)):

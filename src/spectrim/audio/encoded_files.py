@@ -6,15 +6,16 @@ import contextlib
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from ..common.errors import SpectrimError
+from ..common.errors import SpectrimError, SpectrimNotice
 from . import ffmpeg, torchcodec
-from .container_ends import note_bytes_behind
+from .container_ends import note_wrong_end
 from .sound_formats import (
     OTHER_SUFFIXES,
     SUFFIXES,
@@ -63,17 +64,22 @@ def decode_file(
     Raises:
         SpectrimError: not a sound, or damage, when it is reached.
     """
-    note_bytes_behind(file, name)
-    decoded = decode_streams(file, name, start, end)
+    note_wrong_end(file, name)
+    done = start
     try:
-        first = next(decoded, None)
+        for rate, samples in decode_streams(file, name, start, end):
+            yield rate, samples
+            done += len(samples) / rate
     except ForeignFormat as error:
+        head = bytes_at(file, 0, HEAD)
+        if format_of_content(head) is None and any(_decoders(head)):
+            text = (
+                f"{name}: libsndfile stops at {done:.2f} s. FFmpeg decodes the rest. If the file "
+                "is damaged, sound may be missing."
+            )
+            warnings.warn(SpectrimNotice(text), stacklevel=3)
         with _path_of(file, name) as path:
-            yield from _decode_foreign(path, bytes_at(file, 0, HEAD), error, name, start, end)
-        return
-    if first is not None:
-        yield first
-        yield from decoded
+            yield from _decode_foreign(path, head, error, name, done, end)
 
 
 def seconds_of_file(file: BinaryIO, name: str) -> float | None:

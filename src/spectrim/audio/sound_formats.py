@@ -20,6 +20,7 @@ OTHER_SUFFIXES = (
     ".awb", ".3gp", ".3g2", ".ape", ".wv", ".tta", ".mpc", ".dsf", ".dff", ".ra", ".rm", ".spx",
     ".aax", ".gsm",
 )  # fmt: skip
+OGG = b"OggS"
 INSTALL = "Install ffmpeg (apt-get install ffmpeg, brew install ffmpeg or winget install ffmpeg)"
 _CONTENT = (
     (4, b"ftyp", "MPEG-4 (m4a, mp4, mov)"),
@@ -40,7 +41,7 @@ _CONTENT = (
 
 
 class ForeignFormat(SpectrimError):
-    """A file whose format is known, and which libsndfile does not decode."""
+    """A file that libsndfile does not decode, and another decoder may."""
 
 
 class DecodingFailed(Exception):
@@ -71,7 +72,9 @@ def unreadable(name: str, error: Exception, head: bytes = b"") -> SpectrimError:
     if content is not None:
         return undecodable(name, content)
     reason = getattr(error, "error_string", str(error)).rstrip(".")
-    return SpectrimError(
+    # libsndfile 1.2.2 refuses the last second of some correct Opus files.
+    kind = ForeignFormat if head.startswith(OGG) else SpectrimError
+    return kind(
         f"{name}: not readable as sound ({reason}). Supported formats: WAV, FLAC, Ogg, Opus, MP3, "
         "and with FFmpeg also m4a, aac, webm, wma, amr."
     )

@@ -15,7 +15,8 @@ UNKNOWN_END = 1 << 40  # bytes; larger than any MP3
 ID3V1 = 128  # bytes of the tag at the end of an MP3
 RIFF_HEADER, CHUNK_HEADER = 12, 8  # bytes
 PAGE_HEADER = 27  # bytes of an Ogg page before its segment table
-FIRST_PAGE = 2  # flag of the first page of a stream
+LARGEST_PAGE = PAGE_HEADER + 255 + 255 * 255  # bytes
+FIRST_PAGE, LAST_PAGE = 2, 4  # flags of the first and the last page of a stream
 NO_LENGTH = b"\xff" * 4  # a size in a header that means "to the end of the file"
 
 
@@ -101,7 +102,7 @@ def bytes_at(file: BinaryIO, position: int, count: int) -> bytes:
 
 
 def repaired_length(file: BinaryIO, size: int) -> tuple[tuple[int, bytes] | None, str]:
-    """How to read a WAV or AU file whose header states too small a length.
+    """How to read a WAV or AU file whose header states a wrong length.
 
     Returns:
         A patch of the header, or None; and what to tell the user, or "".
@@ -123,6 +124,8 @@ def repaired_length(file: BinaryIO, size: int) -> tuple[tuple[int, bytes] | None
             length = int.from_bytes(bytes_at(file, long_sizes, 8), "little")
         # Behind the data, other chunks may follow.
         unread = size - first - length
+        if unread < -1 and not is_placeholder(length):
+            return None, truncated(first + length, size)
         if unread <= 1 or _only_chunks(file, first + length + length % 2, size, order):
             return None, ""
         if length:
@@ -134,6 +137,22 @@ def repaired_length(file: BinaryIO, size: int) -> tuple[tuple[int, bytes] | None
             return (long_sizes, struct.pack("<Q", unread)), _crashed(first, size)
         return (position + 4, NO_LENGTH), _crashed(first, size)
     return None, ""
+
+
+def is_placeholder(length: int) -> bool:
+    """Whether a stated length means "unknown".
+
+    Programs that write to a pipe state the largest number of the field, or a little less.
+    """
+    return any(abs(length - (1 << bits)) < 1 << 24 for bits in (31, 32, 63, 64))
+
+
+def truncated(end: int, size: int) -> str:
+    """What to tell the user of a file whose header states an end behind the last byte."""
+    return (
+        f"its header states an end at byte {end}, but the file has {size} bytes. The file may be "
+        "truncated"
+    )
 
 
 def _crashed(first: int, size: int) -> str:
@@ -201,6 +220,17 @@ def ogg_streams(file: BinaryIO, size: int) -> list[tuple[int, int]]:
         segments = header[PAGE_HEADER : PAGE_HEADER + header[26]]
         position += PAGE_HEADER + len(segments) + sum(segments)
     return list(zip(begins, [*begins[1:], size], strict=True))
+
+
+def is_cut(file: BinaryIO, size: int) -> bool:
+    """Whether an Ogg file ends in the middle of a page, or in a page that is not a last one."""
+    tail = bytes_at(file, max(0, size - LARGEST_PAGE), LARGEST_PAGE)
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < PAGE_HEADER:
+        return True
+    segments = page[PAGE_HEADER : PAGE_HEADER + page[26]]
+    has_end = len(page) >= PAGE_HEADER + page[26] + sum(segments)
+    return not (has_end and page[5] & LAST_PAGE)
 
 
 def _find(file: BinaryIO, text: bytes, position: int) -> int:

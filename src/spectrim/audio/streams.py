@@ -1,7 +1,8 @@
 """Encoded sound files, decoded by libsndfile: all streams of a file, to its end.
 
-A truncated WAV, Ogg, Opus or MP3 is read to its end, because the header may not store the length,
-as in a running recording. A damaged FLAC raises an error where the damage begins.
+A truncated WAV, Ogg, Opus or MP3 is read to its end, with a note if the file shows that it is
+truncated. The header may not store the length, as in a running recording. A damaged FLAC raises an
+error where the damage begins.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .sources import (
     ID3V1,
     Source,
     bytes_at,
+    is_cut,
     joined_wavs,
     next_flac,
     ogg_streams,
@@ -32,6 +34,7 @@ BLOCK_SECONDS = 10
 SMALL = 4096  # bytes: a header, tags or padding rather than sound
 MP3_LEAD = 2  # seconds decoded before a part of an MP3, whose frames depend on earlier ones
 OGG_PROBE = 1024  # samples
+TRUNCATED = "The file may be truncated or damaged"
 DecoderError = (soundfile.LibsndfileError, RuntimeError)
 
 
@@ -134,6 +137,8 @@ def open_streams(file: BinaryIO, name: str) -> Iterator[Stream]:
     """
     size = file.seek(0, 2)
     if bytes_at(file, 0, 4) == b"OggS":
+        if is_cut(file, size):
+            _warn(f"{name}: its last page is incomplete or not the end of a stream. {TRUNCATED}.")
         for begin, end in ogg_streams(file, size):
             try:
                 yield _open(Source(file, begin, end), name, size)
@@ -266,11 +271,12 @@ def _decode_part(stream: Stream, name: str, first: int, last: int | None) -> Any
         # An MP3 without a length ends with an error if its last frame is cut.
         at_end = stream.source.size - stream.source.tell() < SMALL
         if not (stream.format == "MP3" and stream.length is None and done > first and at_end):
-            raise unreadable(name, error) from error
+            head = bytes_at(stream.source.file, 0, 64)
+            raise unreadable(name, error, head) from error
     if stop is not None and length and done < stop - 0.05 * length:
         _warn(
             f"{name}: only {done / rate:.1f} s of the {length / rate:.1f} s in the header could be "
-            "decoded. The file may be truncated or damaged."
+            f"decoded. {TRUNCATED}."
         )
     return done
 
