@@ -118,3 +118,10 @@ def test_a_folder_without_a_sound_names_what_it_has(tmp_path, monkeypatch):
     with pytest.raises(SpectrimError, match=r"no sound file in it or below.*Skipped 1 file: .*m4a"):
         sound_files(tmp_path)
     assert not set(SUFFIXES) & set(OTHER_SUFFIXES)
+
+
+def test_a_link_that_the_system_refuses_stops_nothing(phone):
+    """As a link into the folder of another user; here, its target has too long a name."""
+    os.symlink("x" * 300, phone / "folder")
+    names, notes = listed(phone)
+    assert "a.wav" in names and "2 without a suffix of sound" in notes[0]
