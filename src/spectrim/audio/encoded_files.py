@@ -17,6 +17,7 @@ from ..common.errors import SpectrimError, SpectrimNotice
 from . import ffmpeg, torchcodec
 from .container_ends import note_wrong_end
 from .sound_formats import (
+    OGG,
     OTHER_SUFFIXES,
     SUFFIXES,
     DecodingFailed,
@@ -72,7 +73,8 @@ def decode_file(
             done += len(samples) / rate
     except ForeignFormat as error:
         head = bytes_at(file, 0, HEAD)
-        if format_of_content(head) is None and any(_decoders(head)):
+        is_ogg = head.startswith(OGG) and format_of_content(head) is None
+        if is_ogg and any(_decoders(head)):
             text = (
                 f"{name}: libsndfile stops at {done:.2f} s. FFmpeg decodes the rest. If the file "
                 "is damaged, sound may be missing."
