@@ -107,6 +107,7 @@ def test_every_copy_of_a_builtin_model_states_its_licence(run, tmp_path, transfo
     )
     for name in "abc":
         assert row in (tmp_path / name / "README.md").read_text()
+    assert "| base model | ast-digits |" in (tmp_path / "b" / "README.md").read_text()
     assert run("convert", "model", "--out", tmp_path / "d").returncode == 0
     assert "licence" not in (tmp_path / "d" / "README.md").read_text()
 

@@ -57,7 +57,6 @@ def command(
             "unpruned: accuracy. plan: the recommended plan, followed by its accuracy and MACs.\n"
             "`spectrim models NAME` shows a card: data, licence, training, limits.",
             wrapped={"task": " ", "plan": " ", "tested on": " "},
-            piped_width=PAGE,
         )  # fmt: skip
 
     output.emit({"rows": [asdict(card) for card in cards]}, print_cards)

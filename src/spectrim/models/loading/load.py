@@ -253,7 +253,7 @@ def _read_native(
     weights.close()
     ours = replace(ours, labels=names)
     if path.parent == builtin_root():
-        ours = replace(ours, licence=card(path.name).licence)
+        ours = replace(ours, name=path.name, licence=card(path.name).licence)
     return Converted(ours, state, {}, plan, recommendation, notes), str(path)
 
 
