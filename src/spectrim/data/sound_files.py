@@ -67,23 +67,25 @@ class _Listing:
                 self.add(path)
                 continue
             try:
-                kind = stat_type(path)
+                path_type = stat_type(path)
             except OSError:
-                kind = FILE  # the folder may be listed, but not read: whoever reads the file fails
-            if kind == FOLDER:
+                path_type = (
+                    FILE  # the folder may be listed, but not read: whoever reads the file fails
+                )
+            if path_type == FOLDER:
                 self.links.append(path)
             else:
-                self._add_file(path, kind)
+                self._add_file(path, path_type)
 
-    def _add_file(self, path: Path, kind: str) -> None:
+    def _add_file(self, path: Path, path_type: str) -> None:
         suffix = path.suffix.lower()
         is_read = suffix in self.suffixes
         if not is_read and suffix not in OTHER_SUFFIXES:
             self.plain.append(path)
-        elif kind == FILE:
+        elif path_type == FILE:
             (self.sounds if is_read else self.others).append(path)
         else:
-            (self.broken if kind == ABSENT else self.special).append(path)
+            (self.broken if path_type == ABSENT else self.special).append(path)
 
     def skipped(self) -> str:
         """How many files were skipped and why; "" for none."""
