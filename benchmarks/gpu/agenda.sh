@@ -23,6 +23,7 @@ OUT=${OUT:-$root/gpu-results}
 DATA=${DATA:-$root/data}
 PYTHON=${PYTHON:-python3}
 mkdir -p "$OUT"
+touch "$OUT/.status" # exit status of each piece
 export PYTHONUNBUFFERED=1 PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
 total=$(awk "BEGIN { print int($MINUTES * 60) }")
 

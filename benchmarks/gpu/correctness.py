@@ -241,10 +241,10 @@ def autocast(pair: Pair) -> dict[str, Any]:
     }
 
 
-def graph(pair: Pair, score: str, dtype: str) -> dict[str, Any]:
+def graph(pair: Pair, score: str, dtype: str, reduction: str = "keep-top") -> dict[str, Any]:
     """Replays of a captured forward pass, on clips it was not captured with, against eager."""
     model = spectrim.load(pair.name, device=pair.device, dtype=dtype)
-    model = spectrim.prune(model, KEEP_RATE, score)
+    model = spectrim.prune(model, KEEP_RATE, score, reduction=reduction)
     features, valid = (value.clone() for value in pair.here)
     with torch.inference_mode():
         replay: Callable[[], Any] = captured(lambda: model(features, valid))
@@ -353,10 +353,13 @@ def main() -> None:
         piece.case(f"{name}: moves", lambda pair=pair: moves(pair))
         piece.case(f"{name}: tag", lambda pair=pair: tagging(pair))
         piece.case(f"{name}: training step", lambda pair=pair: training_step(pair))
-        for score in SCORES:
-            case = f"{name}: graph, {score}"
+        variants = [(score, "keep-top") for score in SCORES]
+        variants += [("attention", reduction) for reduction in ("evit", "tome")]
+        for score, reduction in variants:
+            case = f"{name}: graph, {score if reduction == 'keep-top' else reduction}"
+            arguments = pair, score, "bfloat16", reduction
             if cuda:
-                piece.case(case, lambda pair=pair, score=score: graph(pair, score, "bfloat16"))
+                piece.case(case, functools.partial(graph, *arguments))
             else:
                 piece.skip(case, "CUDA graphs need a CUDA device.")
     try:

@@ -12,6 +12,8 @@
 # SPECTRIM_DATA (corpora), PYTHON (local interpreter with Spectrim's development extras), ESPEAK_WORDS
 # (folder of `tools/sample_pack.py words`; made if it is missing), CALL_MIB (audio that travels with a
 # call).
+#
+# PyTorch does not travel: the machine has its own, 2.11 with CUDA in our runs.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)

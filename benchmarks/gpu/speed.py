@@ -276,6 +276,23 @@ def graphs(piece: Piece, models: Models, batch: int) -> Any:
     return group.timed()
 
 
+def rounded(piece: Piece, models: Models, batch: int) -> dict[str, Any]:
+    """Numbers of tokens rounded up to multiples of 8, beside the plain ones, eager."""
+    group = Group(piece, models, batch)
+    calls, rows = {}, {}
+    for rate in (0.7, 0.5):
+        for multiple in (1, 8):
+            name = f"keep rate {rate}, round_to {multiple}"
+            model = spectrim.prune(models.ast, rate, round_to=multiple)
+            calls[name] = functools.partial(model, group.features, group.valid)
+            rows[name] = {"keep_rate": rate, "round_to": multiple}
+            rows[name] |= {"gmacs": round(spectrim.macs(model) / 1e9, 4)}
+    rounds = 2 if piece.rehearsal else 15
+    times = interleaved(calls, piece.device, rounds, 4.0, min(3, rounds))
+    timed = [row | times[name] for name, row in rows.items()]
+    return {"stride": models.stride, "batch": batch, "rows": timed}
+
+
 def card(piece: Piece) -> dict[str, Any]:
     """The card's own rates: a bf16 product and a copy on the device."""
     side = 256 if piece.rehearsal else 8192
@@ -321,6 +338,7 @@ def main() -> None:
         (f"stride 16, batch {most}, eager", part(eager, piece, sixteen, most, all_rates), 12),
         ("stride 16, batch 1, graphs", part(graphs, piece, sixteen, 1), 12),
         (f"stride 16, batch {most}, graphs", part(graphs, piece, sixteen, most), 12),
+        (f"stride 16, batch {most}, round_to", part(rounded, piece, sixteen, most), 8),
     ]
     if not tiny:
         plan += [

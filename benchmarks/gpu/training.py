@@ -103,7 +103,7 @@ def command(
         line += [f"optim.batch_size={batch}", f"data.workers={workers}"]
         line += [f"data.cache={folder / 'cache'}", "run.tensorboard=false", "select.every=3"]
         line += ["--out", str(folder / "run")]
-        limit = min(100.0, max(10.0, piece.left()))
+        limit = piece.left() if piece.rehearsal else min(100.0, max(10.0, piece.left()))
         done = subprocess.run(line, capture_output=True, text=True, timeout=limit)
         if done.returncode:
             raise RuntimeError(f"exit status {done.returncode}: {done.stderr[-1200:]}")

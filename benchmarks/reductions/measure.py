@@ -8,7 +8,8 @@
 
 Accuracy does not depend on the machine, so it may be measured on a busy one; time may not. Every
 keep rate is that of keep-top; the other reductions get the plan of nearest MACs, as in `spectrim
-sweep`. The file stores for every clip whether a row is right, which paired intervals need.
+sweep`. With `accuracy --recommended`, the rows are keep-top and the model's recommended plan. The
+file stores for every clip whether a row is right, which paired intervals need.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from spectrim.evaluation.timing import interleaved
 from spectrim.models.build import shape_of
 from spectrim.models.provenance import versions
 from spectrim.models.transformer import SpectrogramTransformer
-from spectrim.pruning.defaults import REDUCTION_NAMES
+from spectrim.pruning.defaults import DEFAULT_REDUCTION, REDUCTION_NAMES
 from spectrim.pruning.matching import comparable_plan
 from spectrim.pruning.plan import Plan
 
@@ -45,7 +46,9 @@ KEEP_RATES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 BATCH_SIZES = (1, 8)
 LOUD = 40 * np.log(10) / 10  # 40 dB as a difference of log power
 FULL = 0.9  # fraction of frames within 40 dB of the loudest, for a clip that fills its window
+RECOMMENDED = "recommended"
 COST_RATES = (0.6,)  # of keep-top, on ViT-B
+COST_MODELS = (("ast-base", 16), ("audiomae-base", 16), ("ast-base", 10), ("audiomae-base", 10))
 EXPORTED_RATES = (0.7, 0.5)  # of keep-top, for the rows timed in ONNX Runtime
 
 
@@ -60,6 +63,20 @@ def plans_of(
             plan = comparable_plan(shape, rate, "attention", reduction=reduction)
             rows.append((reduction, rate, plan))
     return rows
+
+
+def recommended_plans(model: SpectrogramTransformer) -> list[tuple[str, float, Plan]]:
+    """The same for keep-top at every keep rate, and at last the model's recommended plan."""
+    rows = [row for row in plans_of(model, KEEP_RATES) if row[0] in ("unpruned", DEFAULT_REDUCTION)]
+    return [*rows, (RECOMMENDED, 1.0, model.recommended_plan)]
+
+
+def plans_in(
+    record: dict[str, Any], model: SpectrogramTransformer
+) -> list[tuple[str, float, Plan]]:
+    """The rows that a file has."""
+    is_recommended = record["rows"][-1]["reduction"] == RECOMMENDED
+    return recommended_plans(model) if is_recommended else plans_of(model, KEEP_RATES)
 
 
 def fills_window(model: SpectrogramTransformer, clips: Sequence[Clip]) -> np.ndarray:
@@ -85,7 +102,7 @@ def accuracy(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     model = spectrim.load(args.model)
     manifest = read_data(args.data).select(args.split, args.fold)
-    rows = plans_of(model, KEEP_RATES)
+    rows = recommended_plans(model) if args.recommended else plans_of(model, KEEP_RATES)
     runners = [TorchRunner(spectrim.prune(model, plan=plan).eval()) for _, _, plan in rows]
     predictions = predict(runners, manifest.clips, 16, None, lambda done: None)
     if predictions.failures:
@@ -129,7 +146,7 @@ def export_rows(args: argparse.Namespace) -> None:
     """Export the rows of a file that can be exported, at some keep rates; keep what is there."""
     result = json.loads(args.file.read_text(encoding="utf-8"))
     model = spectrim.load(args.model or result["model"])
-    for reduction, rate, plan in plans_of(model, KEEP_RATES):
+    for reduction, rate, plan in plans_in(result, model):
         path = exported_path(args.files, args.file, reduction, rate)
         if rate not in (1.0, *EXPORTED_RATES) or path.exists():
             continue
@@ -152,7 +169,7 @@ def times(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     result = json.loads(args.file.read_text(encoding="utf-8"))
     model = spectrim.load(args.model or result["model"])
-    plans = {(reduction, rate): plan for reduction, rate, plan in plans_of(model, KEEP_RATES)}
+    plans = {(reduction, rate): plan for reduction, rate, plan in plans_in(result, model)}
     rows = result["rows"]
     clips = read_data(args.data).select(args.split, args.fold).clips
     evenly = np.linspace(0, len(clips) - 1, max(BATCH_SIZES)).astype(int)
@@ -209,10 +226,18 @@ def store(rows: list[dict[str, Any]], key: str, columns: list[dict[str, float]])
 
 
 def cost(args: argparse.Namespace) -> None:
-    """Time of the reductions on ViT-B with random weights, at keep-top's MACs."""
+    """Time of the reductions on ViT-B with random weights, at keep-top's MACs.
+
+    Models of other strides that the file has stay in it.
+    """
     torch.set_num_threads(args.threads)
-    tables = []
-    for preset, stride in (("ast-base", 16), ("audiomae-base", 16), ("ast-base", 10)):
+    earlier = (
+        json.loads(args.out.read_text(encoding="utf-8"))["tables"] if args.out.exists() else []
+    )
+    tables = [table for table in earlier if table["stride"] not in args.strides]
+    for preset, stride in COST_MODELS:
+        if stride not in args.strides:
+            continue
         model = spectrim.create(preset, frames=1024, stride=stride)
         rows = plans_of(model.eval(), COST_RATES)
         unpruned = spectrim.macs(model)
@@ -235,6 +260,7 @@ def cost(args: argparse.Namespace) -> None:
             for (reduction, _, plan), runner, column in zip(rows, runners, columns, strict=True)
         ]
         tables.append({"model": preset, "stride": stride, "batch_size": size, "rows": table})
+        tables.sort(key=lambda table: -table["stride"])
         save_json(args.out, {"tables": tables, "threads": args.threads, "versions": versions()})
         print(preset)
 
@@ -246,6 +272,9 @@ def main() -> None:
     one = commands.add_parser("accuracy")
     one.add_argument("model")
     one.add_argument("--title", help="Name of the model in the results.")
+    one.add_argument(
+        "--recommended", action="store_true", help="Keep-top and the model's recommended plan."
+    )
     one.add_argument("--out", type=Path, required=True)
     one.set_defaults(run=accuracy)
     export = commands.add_parser("export")
@@ -269,6 +298,7 @@ def main() -> None:
     three = commands.add_parser("cost")
     three.add_argument("--out", type=Path, required=True)
     three.add_argument("--batch-size", type=int, default=8)
+    three.add_argument("--strides", type=int, nargs="+", default=[16, 10])
     three.set_defaults(run=cost)
     for command in (two, three):
         command.add_argument("--threads", type=int, default=2)
