@@ -158,6 +158,7 @@ def test_folders_without_a_model(tmp_path):
     refused(tmp_path, "no weights")
     (tmp_path / "config.json").write_text('{"model_type": ')
     refused(tmp_path, "config.json", "not valid JSON")
+    refused(tmp_path / "config.json", "settings, not weights", f"its folder: {tmp_path}")
     (tmp_path / "config.json").write_text("[1]")
     refused(tmp_path, "config.json", "JSON object")
     (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')

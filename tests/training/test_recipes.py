@@ -505,3 +505,9 @@ def test_load_options_of_no_checkpoint_are_noted(change, text):
     path = RECIPES / "finetune.yaml"
     with pytest.warns(SpectrimNotice, match=text):
         read_recipe(path, ["data.manifest=x.csv", change], Recipe)
+
+
+@pytest.mark.parametrize("change", ["blocks=3", "blocks=six", "optim.betas=0.9"])
+def test_a_value_in_place_of_a_list_is_named(change):
+    with pytest.raises(SpectrimError, match=rf"{change}: expected a list, such as \[3\]"):
+        read_recipe(RECIPES / "finetune.yaml", ["data.manifest=x.csv", change], Recipe)

@@ -139,7 +139,10 @@ def _merged(recipe: Any, given: Any, where: str, schema: type) -> Any:
     except OmegaConfBaseException as error:
         key = str(error.full_key or error.key or "")
         key = f"{key}: " if key and not where.startswith(f"{key}=") else ""
-        raise SpectrimError(f"{where}: {key}{first_line(error)}.") from error
+        reason = f"{first_line(error)}."
+        if "is not a ListConfig" in reason:  # it names a class of OmegaConf
+            reason = "expected a list, such as [3] or [3,6]."
+        raise SpectrimError(f"{where}: {key}{reason}") from error
 
 
 def _keys(part: Any, prefix: str = "") -> list[str]:

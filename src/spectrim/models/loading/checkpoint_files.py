@@ -133,6 +133,8 @@ def _file_content(path: Path) -> Any:
             f"{path} is one of several files of a checkpoint. Pass its folder, which must hold "
             f"{' or '.join(INDICES)}."
         )
+    if path.suffix == ".json":
+        raise SpectrimError(f"{path} holds settings, not weights. Pass its folder: {path.parent}.")
     return read_safetensors(path) if path.suffix == ".safetensors" else unpickled(path)
 
 
