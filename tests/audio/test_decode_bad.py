@@ -91,6 +91,9 @@ def test_files_that_are_closed_or_text(tmp_path, capfd):
         read(text)
     with pytest.raises(SpectrimError, match="closed"):
         read(text)
+    message = r'b\.wav: the file is open for writing. .*"rb"'
+    with (tmp_path / "b.wav").open("wb") as out, pytest.raises(SpectrimError, match=message):
+        read(out)
     assert not capfd.readouterr().err, "a traceback from a C callback"
 
 

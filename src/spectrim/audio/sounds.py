@@ -100,6 +100,8 @@ def opened(sound: Any) -> Iterator[BinaryIO]:
         if isinstance(sound, io.TextIOBase) or getattr(sound, "closed", False):
             state = "closed" if sound.closed else "open as text"
             raise SpectrimError(f'{name}: the file is {state}. Open it with mode "rb".')
+        if isinstance(sound, io.IOBase) and not sound.readable():
+            raise SpectrimError(f'{name}: the file is open for writing. Open it with mode "rb".')
         yield _rewound(sound)
     else:
         raise no_sound(sound)
