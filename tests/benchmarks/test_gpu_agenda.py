@@ -21,17 +21,9 @@ PIECES = (
 )
 
 
-@pytest.fixture
-def corpora(request, tmp_path):
-    """Real recordings where they are at hand; else corpora made from the sample pack, as in CI."""
-    try:
-        return request.getfixturevalue("data")
-    except pytest.skip.Exception:
-        return make_corpora(tmp_path / "corpora")
-
-
 @pytest.mark.slow
-def test_whole_agenda_runs_on_the_cpu_in_a_tiny_setting(tmp_path, corpora):
+def test_whole_agenda_runs_on_the_cpu_in_a_tiny_setting(tmp_path):
+    corpora = make_corpora(tmp_path / "corpora")  # of the sample pack, as in CI
     packed, out = tmp_path / "data", tmp_path / "out"
     pack = [sys.executable, str(ROOT / "benchmarks/gpu/pack_audio.py"), str(corpora), str(packed)]
     subprocess.run([*pack, "12"], check=True, capture_output=True)

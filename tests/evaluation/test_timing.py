@@ -113,6 +113,16 @@ def test_a_budget_holds_within_a_fifth(first, others, budget, rounds):
     assert all(timed) or needed > budget
 
 
+def test_rounds_that_no_longer_fit_are_not_tried(clock, monkeypatch):
+    """A million further rounds, each a look at the clock, would take seconds over the budget."""
+    looks = []
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: looks.append(1) or clock.now)
+    calls = [clock.call("base", 1.0), clock.call("other", 0.5)]
+    _, other = interleaved_within(calls, rounds=1_000, budget=10.0)
+    assert other.rounds == 6
+    assert len(looks) < 100
+
+
 def test_a_budget_too_short_for_all_times_the_first_ones(clock):
     calls = [clock.call("base", 1), *(clock.call(name, 1) for name in "abcd")]
     timings = interleaved_within(calls, rounds=20, budget=16)

@@ -180,6 +180,8 @@ def caption(rows: Sequence[Row]) -> str:
             "points: change from unpruned, 95 % interval. same: clips with the same top-1 class."
         )
     measured += f"; {timing_text(rows)}."
+    if method_header(rows) == "method":  # a method without the name of a reduction
+        columns += f" A score alone names {DEFAULT_REDUCTION} by that score."
     if rates := {row["model"]: row["all_on_target"] for row in rows if "all_on_target" in row}:
         alike = len({f"{rate:.1%}" for rate in rates.values()}) == 1
         texts = [f"{rate:.1%}" + ("" if alike else f" ({name})") for name, rate in rates.items()]

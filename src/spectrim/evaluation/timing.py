@@ -110,9 +110,13 @@ def interleaved_within(
             pairs.warm_up(index)
             chosen.append(index)
         for done in range(rounds):
+            any_fits = False
             for index in chosen or [0]:
                 if fits(pairs.pair_seconds(index), OVERRUN):
                     pairs.add(index, done)
+                    any_fits = True
+            if not any_fits:
+                break
     except KeyboardInterrupt:
         raise Stopped(pairs.timings()) from None
     return pairs.timings()

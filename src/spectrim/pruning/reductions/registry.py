@@ -34,8 +34,13 @@ register = registrar(REDUCTIONS)
 
 
 def papers_blocks(depth: int) -> tuple[int, ...]:
-    """The three blocks in which the paper prunes, whatever the depth."""
-    return DEFAULT_BLOCKS
+    """The three blocks in which the paper prunes, a quarter, half and three quarters of its models.
+
+    A model that is too short for them is pruned at the same fractions of its own depth.
+    """
+    if depth > max(DEFAULT_BLOCKS):
+        return DEFAULT_BLOCKS
+    return tuple(sorted({depth * quarters // 4 for quarters in (1, 2, 3)}))
 
 
 def every_block(depth: int) -> tuple[int, ...]:
