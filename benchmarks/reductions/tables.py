@@ -250,7 +250,8 @@ def exported(records: list[Row]) -> str:
                 continue
             cells = [f"{row[key]['ms']:.2f}" for key in ("onnx-1", "onnx-8")]
             cells += [f"{row[key]['speedup']:.2f}x" for key in ("onnx-1", "onnx-8")]
-            name = [record["model"], row["reduction"], f"{row['keep_rate']:g}"]
+            rate = "-" if row["reduction"] == "recommended" else f"{row['keep_rate']:g}"
+            name = [record["model"], row["reduction"], rate]
             lines.append([*name, f"{row['macs']:.2f}", percent(row["accuracy"]), *cells])
     if not lines:
         return "Not measured yet."
