@@ -43,6 +43,15 @@ def test_rates_compound_over_the_stages(rates, patches):
         assert counts[block] == (arriving, left)
 
 
+@pytest.mark.parametrize(
+    ("depth", "blocks"), [(12, [3, 6, 9]), (24, [3, 6, 9]), (8, [2, 4, 6]), (4, [1, 2, 3])]
+)
+@pytest.mark.parametrize("reduction", ["keep-top", "evit", "segments", "ats"])
+def test_default_blocks_fit_short_models(depth, blocks, reduction):
+    plan = paper_plan(0.7, depth=depth, reduction=reduction)
+    assert [stage.at for stage in plan.stages] == blocks
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_list_of_keep_rates_counts_and_other_blocks(make, heard, family):
     features, valid = heard("dog", "digit")
