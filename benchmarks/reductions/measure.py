@@ -265,6 +265,13 @@ def cost(args: argparse.Namespace) -> None:
         print(preset)
 
 
+def add_clip_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose clips: a manifest, and a split or fold of it."""
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--split")
+    parser.add_argument("--fold")
+
+
 def main() -> None:
     """Parse and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -286,9 +293,7 @@ def main() -> None:
     filling.add_argument("--out", type=Path, required=True)
     filling.set_defaults(run=full)
     for command in (one, two, filling):
-        command.add_argument("--data", required=True)
-        command.add_argument("--split")
-        command.add_argument("--fold")
+        add_clip_options(command)
     for command in (export, two):
         command.add_argument("file", type=Path)
         command.add_argument("--model", help="Folder, where the name in the file is only a title.")

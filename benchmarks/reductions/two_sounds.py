@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import plans_of
+from measure import add_clip_options, plans_of
 
 import spectrim
 from spectrim.common.files import save_json
@@ -110,9 +110,7 @@ def main() -> None:
     """Parse, build the scenes and measure every reduction."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model")
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--split")
-    parser.add_argument("--fold")
+    add_clip_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import spectrim
 
 @pytest.fixture
 def padding(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks" / "reductions")
     import padding
 
     return padding

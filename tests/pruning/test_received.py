@@ -10,6 +10,7 @@ import importlib.util
 import pytest
 import torch
 
+from cuda_graphs import replayed_logits
 from spectrim.pruning import attention
 from spectrim.pruning.attention import (
     Attention,
@@ -153,15 +154,7 @@ def test_no_synchronisation_and_a_graph_gives_the_same_bits(make, family, score)
     valid = torch.tensor([128, 60, 20], device="cuda")
     with torch.inference_mode():
         expected = model(features, valid)
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            model(features, valid)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            logits = model(features, valid)
-        graph.replay()
+        logits = replayed_logits(model, features, valid)
         assert torch.equal(logits, expected)
         cpu = copy.deepcopy(model).cpu()(features.cpu(), valid.cpu())
     torch.testing.assert_close(logits.cpu(), cpu, rtol=1e-3, atol=1e-3)

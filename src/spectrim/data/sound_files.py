@@ -68,10 +68,8 @@ class _Listing:
                 continue
             try:
                 path_type = stat_type(path)
-            except OSError:
-                path_type = (
-                    FILE  # the folder may be listed, but not read: whoever reads the file fails
-                )
+            except OSError:  # the folder may be listed, but not entered
+                path_type = FILE  # reading the file will fail, and name it
             if path_type == FOLDER:
                 self.links.append(path)
             else:

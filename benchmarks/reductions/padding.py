@@ -1,6 +1,6 @@
 """How much of a merge comes from padding and silence, which merge without loss.
 
-    python benchmarks/padding.py MODEL --data MANIFEST --out FILE.json
+    python benchmarks/reductions/padding.py MODEL --data MANIFEST --out FILE.json
 
 Every merge removes one token. A token that ends with s patches of sound and p others removed s - 1
 tokens of sound and p others if s > 0, and p - 1 others if not. A patch is padding if none of its
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import add_clip_options
 
 import spectrim
 from spectrim.common.files import save_json
@@ -71,9 +72,7 @@ def main() -> None:
     """Measure one model."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model")
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--split")
-    parser.add_argument("--fold")
+    add_clip_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     model = spectrim.load(args.model).eval()
