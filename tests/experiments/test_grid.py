@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import spectrim
 from small_grid import write_grid
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
@@ -85,13 +87,14 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
     assert done.status(grid.cell("shelf/ast-tones/1")) == "waiting"
     result = done.result(grid.cell("baseline/ast-tones/0"))
     with np.load(done.outputs(grid.cell("baseline/ast-tones/0"))) as file:
-        right = file["truth"][np.arange(9), file["last"].argmax(1)]
+        right = file["truth"][np.arange(9), file["last_top"]]
         said = [result["labels"][row.argmax()] for row in file["truth"]]
+        assert ((file["last_rank"] == 0) == right).all()
     assert result["last"]["test"] == pytest.approx(right.mean(), abs=1e-6)
     test = read_data(folder / "tones.csv").select(split="test").clips
     assert said == [clip.labels[0] for clip in test]
     shelf = done.result(grid.cell("shelf/ast-tones/0"))
-    rows = [row for row in shelf["rows"] if row["checkpoint"] == "last"]
+    rows = shelf["rows"]
     assert [(row["score"], row["keep_rate"]) for row in rows] == [
         (None, 1.0), ("attention", 0.7), ("attention", 0.5),
         ("variation-padded", 0.7), ("variation-padded", 0.5),
@@ -112,7 +115,7 @@ def test_numbers_are_pooled_over_clips(folder: Path, done: ResultFolder) -> None
     right = {}
     for name in ("tuned--ast-tones--attention-0.5--0", "control--ast-tones--0"):
         with np.load(folder / "out" / "cells" / f"{name}.npz") as file:
-            right[name] = file["truth"][np.arange(9), file["last"].argmax(1)].astype(float)
+            right[name] = file["truth"][np.arange(9), file["last_top"]].astype(float)
     difference = np.subtract(*right.values())
     assert tuned.difference == pytest.approx(difference.mean())
     assert (tuned.clips, tuned.value) == (9, pytest.approx(right[next(iter(right))].mean()))
@@ -134,6 +137,39 @@ def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: ResultFolder
         assert entry == whole.get(entry.column, entry.condition, entry.score, entry.keep_rate)
 
 
+def test_an_elastic_cell_is_trained_once_and_evaluated_at_every_keep_rate(
+    folder: Path, done: ResultFolder, tmp_path
+) -> None:
+    out = shutil.copytree(done.folder, tmp_path / "out")
+    text = (folder / "small.yaml").read_text()
+    text += "evidence: [shelf, tuned, control, elastic]\ntuned_keep_rates: [0.5]\n"
+    path = tmp_path / "elastic.yaml"
+    path.write_text(text + "elastic: [epochs=1, schedule.kind=elastic, schedule.low=0.5]\n")
+    grid = read_grid(path)
+    assert {cell.keep_rate for cell in grid.cells if cell.condition == "tuned"} == {0.5}
+    name = "elastic/ast-tones/0"
+    assert run_grid(grid, out, lambda cell: Silent(), [name]) == (1, {})
+    results = ResultFolder(out)
+    model = spectrim.load(results.run_of(name) / "last")
+    assert model.config.trained_range.low == 0.5
+    rows = results.result(grid.cell(name))["rows"]
+    clips = [clip.path for clip in read_data(folder / "tones.csv").select(split="test").clips]
+    with np.load(results.outputs(grid.cell(name))) as file:
+        for row, top in zip(rows, file["last_top"], strict=True):
+            plan = {"keep_rate": row["keep_rate"], "score": row["score"] or "attention"}
+            pruned = spectrim.prune(model, **plan, blocks=[2, 5, 8]).eval()
+            with torch.inference_mode():
+                assert top.tolist() == pruned(*pruned.features(clips)).argmax(1).tolist()
+    numbers = Numbers(grid, results)
+    (control,) = [e for e in numbers.entries if (e.column, e.condition) == ("ast-tones", "control")]
+    for score, rate in ((None, 1.0), ("attention", 0.5), ("variation-padded", 0.7)):
+        entry = numbers.get("ast-tones", "elastic", score, rate)
+        assert entry.difference == pytest.approx(entry.value - control.value)
+    report(grid, out, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "| elastic |  | 1 |" in page and "| elastic | attention | 1 |" in page
+
+
 def test_gaps_are_paired_over_the_same_clips(folder: Path, done: ResultFolder) -> None:
     numbers = Numbers(read_grid(folder / "small.yaml"), done)
     ast, mae = (numbers.get(f"{m}-tones", "tuned", "attention", 0.5) for m in ("ast", "audiomae"))
@@ -142,7 +178,7 @@ def test_gaps_are_paired_over_the_same_clips(folder: Path, done: ResultFolder) -
         for model in ("ast", "audiomae"):
             with np.load(folder / "out" / "cells" / f"{name.format(model)}.npz") as file:
                 order = np.argsort(file["paths"])
-                hit = file["truth"][np.arange(9), file["last"].argmax(1)].astype(float)
+                hit = file["truth"][np.arange(9), file["last_top"]].astype(float)
                 right[f"{name[:5]} {model}"] = hit[order]
     plain = right["tuned ast"] - right["tuned audiomae"]
     both = plain - (right["contr ast"] - right["contr audiomae"])
@@ -169,7 +205,7 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     assert run_spectrim(*words).returncode == 0
     text = page.read_text()
     assert "9 of 22 cells" in text and "## AST, tones" in text and "## AudioMAE, tones" in text
-    assert "The paper's AST, SPC-2, unpruned: 97.33." in text
+    assert "| the paper's AST, SPC-2, unpruned |  |  | 97.33 |" in text
     assert "| fine-tuned | 2 of 8 | 0 of 4 |" in text and "| pretrain | 1 of 1 | 0 of 0 |" in text
     assert "| ast-tones | 3 fine-tuned | all |" in text and "The paper's findings" in text
     assert "| pretrain |" not in text.split("Not run yet")[1]
@@ -189,7 +225,7 @@ def test_the_page_has_tables_figure_and_what_is_missing(
     )
 
 
-def test_values_say_how_many_repetitions_they_have_where_they_differ(
+def test_rows_say_how_many_repetitions_they_rest_on(
     folder: Path, done: ResultFolder, run_spectrim, tmp_path
 ) -> None:
     """A second repetition off the shelf, with the outputs of the first; none fine-tuned."""
@@ -204,9 +240,9 @@ def test_values_say_how_many_repetitions_they_have_where_they_differ(
     assert run_spectrim(*words).returncode == 0
     text = page.read_text().split("## AST, tones")[1]
     ast, other = text.split("## AudioMAE, tones")
-    row = next(line for line in ast.splitlines() if line.startswith("| attention | 0.5"))
-    assert row.count(" (2) |") == row.count(" (1) |") == 2 and "In brackets" in ast
-    assert "In brackets" not in other.split("## ")[0]
+    assert "| without fine-tuning | attention | 2 |" in ast
+    assert "| fine-tuned | attention | 1 |" in ast
+    assert "| without fine-tuning | attention | 1 |" in other
 
 
 def test_cells_of_another_grid_are_not_taken_for_this_ones(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import spectrim
-from small_grid import pretend, write_grid
+from small_grid import pretend, pretend_shelf, write_grid
 from spectrim.data.manifest import read_data
 from spectrim.experiments.definition import Cell, Experiment, read_grid
 from spectrim.experiments.grid_numbers import Numbers
@@ -19,8 +19,15 @@ from spectrim.experiments.run_grid import run_grid
 from spectrim.metrics.pooled import Gap, figure_over_clips, over_runs
 from spectrim.paper.findings import Finding, case_of
 from spectrim.paper.table1_figure import draw_table1
-from spectrim.paper.table1_findings import ATTENTION, POINT, SENSITIVE, answers, findings
-from spectrim.paper.table1_page import _head, _table
+from spectrim.paper.table1_findings import (
+    ATTENTION,
+    POINT,
+    SENSITIVE,
+    SENSITIVE_TOO,
+    answers,
+    findings,
+)
+from spectrim.paper.table1_page import _table
 from spectrim.training.reporting import Silent
 
 
@@ -29,43 +36,80 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_grid(tmp_path_factory.mktemp("grid"))
 
 
-def test_an_epoch_that_the_test_clips_chose_is_called_so(folder, tmp_path) -> None:
-    grid = read_grid(folder / "small.yaml")
-    pretend(grid, tmp_path, "baseline/ast-tones/0", "1" * 10, chosen_on="test")
-    pretend(grid, tmp_path, "baseline/audiomae-tones/0", "1" * 10)
-    entries = Numbers(grid, ResultFolder(tmp_path)).entries
-    for name, split in (("ast-tones", "test"), ("audiomae-tones", "validation")):
-        own = [entry for entry in entries if entry.column == name]
-        assert f"epoch chosen on {split}: 100.0;" in _table(grid, name, own)
-    assert "which is optimistic, or on validation clips" in _head(grid, 0, entries)
-    assert "the epoch chosen on validation clips" in _head(grid, 0, own)
-
-
 TUNED = "tuned/{}-tones/attention-0.5/0"
 
 
-@pytest.mark.parametrize(("rate", "marked"), [(1.0, True), (0.52, True), (0.5, False)])
-def test_a_chosen_epoch_before_the_keep_rate_came_down_is_marked(
-    folder, tmp_path, rate, marked
+@pytest.mark.parametrize(("rate", "early"), [(1.0, 1), (0.52, 1), (0.5, 0)])
+def test_a_chosen_epoch_before_the_keep_rate_came_down_is_counted(
+    folder, tmp_path, rate, early
 ) -> None:
     grid = read_grid(folder / "small.yaml")
-    pretend(grid, tmp_path, TUNED.format("ast"), "1" * 10, chosen_rate=rate)
-    text = _table(grid, "ast-tones", Numbers(grid, ResultFolder(tmp_path)).entries)
-    assert ("| 100.0 † |" in text) == ("†: the chosen" in text) == marked
+    pretend(grid, tmp_path, TUNED.format("ast"), "1" * 10, chosen_rate=rate, chosen_on="test")
+    (entry,) = Numbers(grid, ResultFolder(tmp_path)).entries
+    assert (entry.early, entry.chosen, entry.chosen_on) == (early, 1.0, "test")
 
 
 def test_figures_are_of_the_repetitions_that_have_a_control(folder, tmp_path) -> None:
     grid = read_grid(folder / "small.yaml")
-    pretend(grid, tmp_path, "control/ast-tones/1", "1111111110")
     for run, right in enumerate(("1111111111", "1111000000")):
         pretend(grid, tmp_path, f"tuned/ast-tones/attention-0.5/{run}", right)
+    both = Numbers(grid, ResultFolder(tmp_path)).get("ast-tones", "tuned", "attention", 0.5)
+    assert (both.value, both.runs, both.difference) == (pytest.approx(0.7), (0, 1), None)
+    pretend(grid, tmp_path, "control/ast-tones/1", "1111111110")
     numbers = Numbers(grid, ResultFolder(tmp_path))
     tuned = numbers.get("ast-tones", "tuned", "attention", 0.5)
-    assert (tuned.value, tuned.runs) == (pytest.approx(0.7), 2)
-    assert (tuned.paired, tuned.difference_runs) == (pytest.approx(0.4), 1)
+    assert (tuned.value, tuned.runs) == (pytest.approx(0.4), (1,))
     assert tuned.difference == pytest.approx(0.4 - 0.9)
+    assert tuned.detectable == pytest.approx(2.84 * tuned.difference_error)
     text = _table(grid, "ast-tones", numbers.entries)
-    assert "| -50.0 ±18.5 (1) |" in text and "| 70.0 ±" in text
+    assert "| fine-tuned | attention | 1 |  |  | 40.0 (-50.0 ±18.5) | 52.5 |" in text
+
+
+def test_a_row_rests_on_the_repetitions_that_all_of_its_keep_rates_have(folder, tmp_path) -> None:
+    """0.5 has both repetitions and 0.7 the second alone."""
+    grid = read_grid(folder / "small.yaml")
+    name = "tuned/ast-tones/attention-{}/{}"
+    for rate, run, right in (
+        (0.5, 0, "1111111111"), (0.5, 1, "1111000000"), (0.7, 1, "1111111100"),
+    ):  # fmt: skip
+        pretend(grid, tmp_path, name.format(rate, run), right)
+    entries = Numbers(grid, ResultFolder(tmp_path)).entries
+    assert [(e.keep_rate, e.runs, e.value) for e in entries] == [
+        (0.7, (1,), pytest.approx(0.8)), (0.5, (1,), pytest.approx(0.4)),
+    ]  # fmt: skip
+
+
+def test_scores_of_the_same_answers_are_one_case(folder, tmp_path) -> None:
+    """Intensity and variation agree on all clips at 0.5 and on nine of ten at 0.4."""
+    path = tmp_path / "three.yaml"
+    text = (folder / "small.yaml").read_text()
+    text = text.replace("[attention, variation", "[attention, intensity-padded, variation")
+    path.write_text(text.replace("keep_rates: [0.7, 0.5]", "keep_rates: [0.5, 0.4]"))
+    grid = read_grid(path)
+    pruned = {f"{score}-{rate}": "1" * 8 + "00" for score in ("intensity-padded",
+              "variation-padded") for rate in (0.5, 0.4)}  # fmt: skip
+    pruned["variation-padded-0.4"] = "1" * 7 + "000"
+    for model in ("ast", "audiomae"):
+        pretend_shelf(grid, tmp_path, f"shelf/{model}-tones/0", "1" * 10, pruned)
+    numbers = Numbers(grid, ResultFolder(tmp_path))
+    pair = [numbers.get("ast-tones", "shelf", score, 0.4) for score in grid.definition.scores[1:]]
+    assert numbers.agreement(*pair) == pytest.approx(0.9)
+    names = {
+        title: sorted(case.name for f in findings(grid, numbers) if f.title == title
+                      for case in f.cases)
+        for title in (ATTENTION, SENSITIVE_TOO)
+    }  # fmt: skip
+    both = "intensity-padded and variation-padded"
+    assert names[SENSITIVE_TOO] == [
+        f"tones by {both} at 0.5",
+        "tones by intensity-padded at 0.4",
+        "tones by variation-padded at 0.4",
+    ]
+    assert [name for name in names[ATTENTION] if name.startswith("ast")] == [
+        "ast-tones at 0.4, over intensity-padded",
+        "ast-tones at 0.4, over variation-padded",
+        f"ast-tones at 0.5, over {both}",
+    ]
 
 
 def test_an_accuracy_without_a_wrong_answer_is_no_certainty() -> None:
@@ -93,6 +137,7 @@ def test_a_figure_of_many_scores(folder, tmp_path) -> None:
     grid = read_grid(path)
     for at, score in enumerate(scores):
         pretend(grid, tmp_path, f"tuned/ast-tones/{score}-0.5/0", "1" * 10, gmacs=at + 1)
+    pretend(grid, tmp_path, "control/ast-tones/0", "1" * 10)
     assert draw_table1(grid, Numbers(grid, ResultFolder(tmp_path)).entries, tmp_path / "many.png")
 
 
@@ -216,16 +261,15 @@ def test_off_the_shelf_cells_run_where_training_does_and_tell_how_far(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     run_grid(grid, tmp_path, lambda cell: Tells(), [shelf.name])
     found = ResultFolder(tmp_path).result(shelf)
-    assert devices == ["cuda", "cuda"] and found is not None and found["device"] == "cuda"
+    assert devices == ["cuda"] and found is not None and found["device"] == "cuda"
     assert (
         told[-1][0]
         == told[-1][1]
         == len(read_data(folder / "tones.csv").select(split="test").clips)
     )
-    assert [done for done, _ in told].count(told[-1][0]) == 2  # of the last epoch and of the best
 
 
-def test_off_the_shelf_both_epochs_answer_in_their_own_order_of_classes(folder, tmp_path) -> None:
+def test_off_the_shelf_answers_are_in_the_models_order_of_classes(folder, tmp_path) -> None:
     """A head that stayed at the start has its own order, the data's is that of the alphabet."""
     grid = read_grid(folder / "small.yaml")
     shelf, results = with_baseline(grid, tmp_path), ResultFolder(tmp_path)
@@ -233,10 +277,14 @@ def test_off_the_shelf_both_epochs_answer_in_their_own_order_of_classes(folder, 
     test = read_data(folder / "tones.csv").select(split="test").clips
     with np.load(results.outputs(shelf)) as file:
         assert results.result(shelf)["labels"] == LABELS
-        assert [LABELS[row.argmax()] for row in file["truth"]] == [c.labels[0] for c in test]
-        for name in ("last", "best"):
-            model = spectrim.load(results.run_of("baseline/ast-tones/0") / name)
-            with torch.inference_mode():
-                logits = model(*model.features([clip.path for clip in test])).numpy()
-            wanted = logits - logits.max(1, keepdims=True)
-            np.testing.assert_allclose(file[name][0], wanted, atol=2e-3)
+        truth = [LABELS.index(clip.labels[0]) for clip in test]
+        assert file["truth"].argmax(1).tolist() == truth
+        model = spectrim.load(results.run_of("baseline/ast-tones/0") / "last")
+        with torch.inference_mode():
+            logits = model(*model.features([clip.path for clip in test]))
+        probabilities = logits.softmax(1).numpy()
+        assert file["last_top"][0].tolist() == probabilities.argmax(1).tolist()
+        np.testing.assert_allclose(file["last_probability"][0], probabilities.max(1), atol=2e-3)
+        ranks = [(row > row[label]).sum() for row, label in zip(probabilities, truth, strict=True)]
+        assert file["last_rank"][0].tolist() == ranks
+    assert not any(name.startswith("best") for name in file.files)

@@ -8,14 +8,13 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from small_grid import GRID, write_grid
 from spectrim.common.errors import SpectrimError
 from spectrim.experiments.definition import Cell, check_recipes, read_grid
 from spectrim.experiments.result_folder import ResultFolder
-from spectrim.experiments.run_grid import halved, run_grid
+from spectrim.experiments.run_grid import run_grid
 from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 
@@ -88,14 +87,6 @@ def test_a_cell_waits_until_what_it_starts_from_is_finished(folder: Path, tmp_pa
         run_grid(grid, tmp_path, lambda cell: Silent(), [cell.name])
 
 
-def test_halved_logits_keep_their_top_class() -> None:
-    """In float16 both of these logits would be 2.014, and the first of them the answer."""
-    logits = np.array([[2.01400, 2.01401, -3.0]], np.float32)
-    assert logits.astype(np.float16).argmax() == 0
-    assert halved(logits, "accuracy").argmax() == 1
-    assert np.array_equal(halved(logits, "mAP"), logits.astype(np.float16))
-
-
 def test_a_column_without_test_clips_is_refused_before_it_trains(folder: Path, tmp_path) -> None:
     path = tmp_path / "untested.yaml"
     text = (folder / "small.yaml").read_text()
@@ -153,7 +144,7 @@ def test_a_cell_that_comes_out_otherwise_is_not_run_for_ever(
     grid, results = read_grid(folder / "small.yaml"), ResultFolder(tmp_path)
     finished(results, grid.cell("baseline/ast-tones/0"))
     few = {"metric": "accuracy", "rows": [{"score": "attention", "keep_rate": 0.7}]}
-    monkeypatch.setitem(run_grid.__globals__, "_shelf", lambda *given: few)
+    monkeypatch.setitem(run_grid.__globals__, "_evaluated", lambda *given: few)
     name = "shelf/ast-tones/0"
     ran = run_grid(grid, tmp_path, lambda cell: Silent(), [name])
     assert ran.finished == 0 and "(without attention-0.5" in ran.failed[name]

@@ -81,7 +81,7 @@ def test_the_same_answers_of_another_seed_make_nothing_surer(grid, tmp_path) -> 
         pretend(grid, tmp_path, f"control/ast-tones/{run}", "1111111100")
         pretend(grid, tmp_path, TUNED.format("ast", "attention", run), "1111000011")
         entry = numbers(grid, tmp_path).get("ast-tones", "tuned", "attention", 0.5)
-        assert (entry.runs, entry.difference_runs, entry.clips) == (run + 1, run + 1, 10)
+        assert (entry.runs, entry.clips) == (tuple(range(run + 1)), 10)
         errors.append((entry.error, entry.difference_error))
     assert errors[0] == pytest.approx(errors[1])
 

@@ -22,7 +22,7 @@ from spectrim.paper import analysis_page
 from spectrim.paper.analysis_files import small_png
 from spectrim.paper.findings import Case, Finding, Material
 
-YES, NO, OPEN = "shows", "does not show", "cannot tell"
+YES, NO, OPEN = "shows", "contradicts", "cannot tell"
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_no_trend_under_two_standard_errors(difference, error, verdict):
         ("-", NO),
         ("00", "cannot tell (all 2)"),
         ("+0", "shows in 1, cannot tell in 1 (of 2)"),
-        ("-0", "does not show in 1, cannot tell in 1 (of 2)"),
-        ("+-", "mixed: shows in 1, does not show in 1 (of 2)"),
+        ("-0", "contradicts in 1, cannot tell in 1 (of 2)"),
+        ("+-", "mixed: shows in 1, contradicts in 1 (of 2)"),
     ],
 )
 def test_cases_together(signs, verdict):
@@ -63,7 +63,7 @@ def test_cases_together(signs, verdict):
 
 def test_groups_are_judged_apart():
     cases = [Case("x", "", "", 1.0, 0.1, "paper"), Case("y", "", "", -1.0, 0.1, "tau-b")]
-    assert Finding("t", "how", cases, "").verdict == "paper: shows; tau-b: does not show"
+    assert Finding("t", "how", cases, "").verdict == "paper: shows; tau-b: contradicts"
 
 
 def test_a_model_that_guesses_has_nothing_to_lose(material):

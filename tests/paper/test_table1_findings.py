@@ -9,8 +9,8 @@ from scipy import stats
 from spectrim.metrics.classification import metric, paired_difference, weighted_metric
 from spectrim.metrics.intervals import Z95
 from spectrim.metrics.pooled import DRAWS, Gap, figure_over_runs, mean_of, over_clips, over_runs
-from spectrim.paper.findings import Finding, case_of, verdict
-from spectrim.paper.table1_findings import ATTENTION, summary
+from spectrim.paper.findings import Finding, case_of, verdict, with_corrected_p_values
+from spectrim.paper.table1_findings import ATTENTION, sentences, summary
 
 T2 = 4.302653  # Student's 97.5 % of two degrees of freedom
 
@@ -22,7 +22,7 @@ def judge(gap: Gap) -> str:
 def test_a_difference_of_at_most_two_standard_errors_is_no_trend() -> None:
     assert verdict(0.03, 0.01) == "shows"
     assert verdict(0.015, 0.01) == "cannot tell"
-    assert verdict(-0.03, 0.01) == "does not show"
+    assert verdict(-0.03, 0.01) == "contradicts"
     assert verdict(0.0, 0.0) == "cannot tell"
 
 
@@ -30,7 +30,7 @@ def test_a_difference_of_at_most_two_standard_errors_is_no_trend() -> None:
 def test_exactly_two_standard_errors_cannot_tell_on_either_page(error: float) -> None:
     """Powers of two, so that twice the error is exact; the next larger number decides."""
     just_above = np.nextafter(2 * error, 9)
-    for sign, word in ((1, "shows"), (-1, "does not show")):
+    for sign, word in ((1, "shows"), (-1, "contradicts")):
         assert verdict(sign * 2 * error, error) == "cannot tell"
         assert verdict(sign * just_above, error) == word
         draws = np.zeros(DRAWS)
@@ -110,7 +110,7 @@ def test_a_mean_of_equal_parts_is_as_sure_as_one() -> None:
 
 def test_findings_are_counted_and_averaged() -> None:
     figures = [(0.03, 0.01), (-0.005, 0.01), (-0.04, 0.016)]
-    gaps = [Gap(*pair, np.full(DRAWS, pair[0])) for pair in figures]
+    gaps = [Gap(*pair, np.full(DRAWS, pair[0]), trainings=2) for pair in figures]
     cases = [
         case_of("a", group, gap, theirs)
         for gap, group, theirs in zip(gaps, "xyz", (0.01, -0.01, None), strict=True)
@@ -124,10 +124,39 @@ def test_findings_are_counted_and_averaged() -> None:
     mean = f"-0.5 ±{scatter * 100:.1f}"
     assert (
         lines[2]
-        == f"| {ATTENTION} | fine-tuned | 1 | 1 | 1 | {mean} | cannot tell | 1 of 3 | 1 of 2 |"
+        == f"| {ATTENTION} | fine-tuned | 2 | 1 | 1 | 1 | {mean} | cannot tell | 1 of 3 | 1 of 2 |"
     )
     assert "no such cells yet" in lines[3]
-    assert all(line.count("|") == 10 for line in lines)
+    assert all(line.count("|") == 11 for line in lines)
+    assert sentences(findings) == [
+        f"**{ATTENTION}**: fine-tuned, cannot tell (mean {mean} points; shows in 1 and contradicts "
+        "in 1 of 3 cases); without fine-tuning, no such cells yet."
+    ]
+
+
+def test_a_single_training_decides_nothing() -> None:
+    for trainings, said in ((1, "cannot tell"), (2, "shows")):
+        gap = Gap(0.1, 0.001, np.full(DRAWS, 0.1), trainings)
+        (case,) = with_corrected_p_values([case_of("x", "", gap, None)])
+        assert case.verdict == said
+
+
+def test_of_many_cases_without_any_difference_one_row_in_twenty_decides() -> None:
+    """Rows of 16 independent cases; uncorrected, half of the rows would have a verdict."""
+    rng, rows, uncorrected = np.random.default_rng(0), 0, 0
+    for _ in range(600):
+        values = rng.normal(0, 0.01, 16)
+        cases = [case_of("x", "", Gap(v, 0.01, np.full(DRAWS, v), 3), None) for v in values]
+        rows += any(case.verdict != "cannot tell" for case in with_corrected_p_values(cases))
+        uncorrected += any(case.verdict != "cannot tell" for case in cases)
+    assert rows / 600 == pytest.approx(0.0455, abs=0.025)
+    assert uncorrected / 600 > 0.4
+
+
+def test_single_trainings_make_no_other_case_less_sure() -> None:
+    sure, alone = Gap(0.025, 0.01, np.full(DRAWS, 0.025), 2), Gap(0.0, 0.01, np.zeros(DRAWS), 1)
+    cases = with_corrected_p_values([case_of("x", "", gap, None) for gap in (sure, *[alone] * 20)])
+    assert cases[0].verdict == "shows"
 
 
 def test_cases_that_share_trainings_are_no_several_witnesses() -> None:

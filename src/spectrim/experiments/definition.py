@@ -20,7 +20,7 @@ from ..pruning.stage import Stage, check_keep_rate
 from ..training.read_recipe import read_recipe
 from ..training.recipe import PretrainRecipe, Recipe
 
-CONDITIONS = ("baseline", "shelf", "tuned", "control")
+CONDITIONS = ("baseline", "shelf", "tuned", "control", "elastic")
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Column:
         runs: changes of each repetition (a fold, a seed).
         pretrained: whether the baseline starts from the repetition's pre-trained encoder.
         tuned: changes to the recipe in its tuned and control cells, after those of the grid.
+        elastic: changes to the recipe in its elastic cells, after those of the grid.
         task, model: names for the table.
         paper: the column of the paper's Table I that it stands for, "AST, SPC-2"; where a grid
             has such columns, its page holds the paper's findings against them.
@@ -44,6 +45,7 @@ class Column:
     runs: list[list[str]] = field(default_factory=lambda: [[]])
     pretrained: bool = False
     tuned: list[str] = field(default_factory=list)
+    elastic: list[str] = field(default_factory=list)
     paper: str = ""
 
 
@@ -57,8 +59,11 @@ class ExperimentFile:
         scores, keep_rates: of the pruned cells.
         evidence: conditions of cells besides the baseline: "untuned" (the baseline pruned without
             training; stored as "shelf"), "tuned" (trained with the keep rate schedule), "control"
-            (as tuned, without masks from where pruning would start, at keep rate 1.0).
+            (as tuned, without masks from where pruning would start, at keep rate 1.0), "elastic"
+            (one training for every keep rate, evaluated as untuned cells are).
         tuned: changes to the recipe in tuned and control cells.
+        tuned_keep_rates: of the tuned cells; empty: `keep_rates`.
+        elastic: changes to the recipe in elastic cells.
         from_baseline: whether those cells start from the last epoch of the baseline. Otherwise
             they start from the same weights as the baseline.
         pretrain: recipe of the encoders; pretrain_runs: changes of each repetition.
@@ -72,6 +77,8 @@ class ExperimentFile:
     keep_rates: list[float] = field(default_factory=lambda: [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     evidence: list[str] = field(default_factory=lambda: ["shelf", "tuned", "control"])
     tuned: list[str] = field(default_factory=list)
+    tuned_keep_rates: list[float] = field(default_factory=list)
+    elastic: list[str] = field(default_factory=lambda: ["schedule.kind=elastic"])
     from_baseline: bool = True
     pretrain: str | None = None
     pretrain_runs: list[list[str]] = field(default_factory=list)
@@ -90,7 +97,7 @@ class Cell:
         recipe, changes: what `spectrim train` is given, `init` apart.
         start: the cell whose last epoch it starts from, or evaluates; None: the recipe's.
         score, keep_rate: of "tuned".
-        pairs: scores and keep rates of "shelf".
+        pairs: scores and keep rates at which "shelf" and "elastic" cells are evaluated.
     """
 
     name: str
@@ -189,14 +196,23 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
             recipes.append(read_recipe(user_path(definition.pretrain), changes, PretrainRecipe))
         for column in definition.columns.values():
             runs = [text for run in column.runs for text in run]
-            changes = [*column.changes, *runs, *definition.tuned, *column.tuned]
-            recipe = read_recipe(user_path(column.recipe), changes, Recipe)
+            changes = [*column.changes, *runs]
+            tuned = [*changes, *definition.tuned, *column.tuned]
+            recipe = read_recipe(user_path(column.recipe), tuned, Recipe)
             if recipe.keep_rate != 1:
                 raise SpectrimError(
                     f"{column.recipe} has keep_rate={recipe.keep_rate}, and baselines and controls "
                     "are unpruned: take it out; the grid's keep_rates say what is pruned."
                 )
             recipes.append(recipe)
+            if "elastic" in definition.evidence:
+                elastic = [*changes, *definition.elastic, *column.elastic]
+                recipe = read_recipe(user_path(column.recipe), elastic, Recipe)
+                if recipe.schedule.kind != "elastic":
+                    raise SpectrimError(
+                        "elastic cells need `schedule.kind=elastic` among the changes of `elastic`."
+                    )
+                recipes.append(recipe)
         for score in definition.scores:
             Stage(3, 0.5, score=score)  # import custom scores now, not after hours of training
     except SpectrimError as error:
@@ -211,20 +227,25 @@ def _unknown_key(key: str) -> str:
 
 
 def _check(path: Path, definition: ExperimentFile) -> None:
-    for rate in definition.keep_rates:
-        try:
-            check_keep_rate(rate)
-        except SpectrimError as error:
-            raise SpectrimError(f"{path}: keep_rates: {error}") from error
-        if rate == 1:
-            raise SpectrimError(f"{path}: keep_rates: 1.0 is the baseline's; leave it out.")
+    for key in ("keep_rates", "tuned_keep_rates"):
+        for rate in getattr(definition, key):
+            try:
+                check_keep_rate(rate)
+            except SpectrimError as error:
+                raise SpectrimError(f"{path}: {key}: {error}") from error
+            if rate == 1:
+                raise SpectrimError(f"{path}: {key}: 1.0 is the baseline's; leave it out.")
+    if unevaluated := set(definition.tuned_keep_rates) - set(definition.keep_rates):
+        raise SpectrimError(
+            f"{path}: tuned_keep_rates: {min(unevaluated)} is not one of keep_rates."
+        )
     for score in definition.scores:
         if score not in SCORES and ":" not in score:
             raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")
     for condition in definition.evidence:
         if condition not in CONDITIONS[1:]:
             raise SpectrimError(
-                f"{path}: evidence {condition!r}; expected untuned, tuned or control."
+                f"{path}: evidence {condition!r}; expected untuned, tuned, control or elastic."
             )
     for name, column in definition.columns.items():
         if column.pretrained and not definition.pretrain:
@@ -258,20 +279,22 @@ def _of_column(definition: ExperimentFile, key: str, column: Column, run: int) -
     cells = [base]
     start = base.name if definition.from_baseline else first
     tuned = (*changes, *definition.tuned, *column.tuned)
+    pairs = tuple((score, rate) for score in definition.scores for rate in definition.keep_rates)
     if "shelf" in definition.evidence:
         name = f"shelf/{key}/{run}"
-        pairs = tuple(
-            (score, rate) for score in definition.scores for rate in definition.keep_rates
-        )
         cells.append(Cell(name, "shelf", key, run, column.recipe, changes, base.name, pairs=pairs))
     if "control" in definition.evidence:
         name = f"control/{key}/{run}"
         # Tuned cells train without masks once pruning starts. The control must do the same.
         control = (*tuned, "schedule.masks_end=always")
         cells.append(Cell(name, "control", key, run, column.recipe, control, start))
+    if "elastic" in definition.evidence:
+        name = f"elastic/{key}/{run}"
+        elastic = (*changes, *definition.elastic, *column.elastic)
+        cells.append(Cell(name, "elastic", key, run, column.recipe, elastic, start, pairs=pairs))
     if "tuned" in definition.evidence:
         for score in definition.scores:
-            for rate in definition.keep_rates:
+            for rate in definition.tuned_keep_rates or definition.keep_rates:
                 name = f"tuned/{key}/{score}-{rate}/{run}"
                 pruned = (*tuned, f"keep_rate={rate}", f"score={score}")
                 cells.append(

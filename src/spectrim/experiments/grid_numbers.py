@@ -11,6 +11,7 @@ import numpy as np
 
 from ..metrics.classification import metric
 from ..metrics.pooled import Gap, Term, figure_over_clips, figure_over_runs, over_clips, over_runs
+from .cell_outputs import ClipOutputs, read_outputs
 from .definition import Cell, Experiment
 from .result_folder import ResultFolder
 
@@ -20,19 +21,20 @@ class Entry:
     """One figure of the table.
 
     Attributes:
-        condition: "baseline", "shelf", "tuned" or "control".
+        condition: "baseline", "control", "shelf", "tuned" or "elastic".
         value: of the last epoch, mean over repetitions, 0 to 1.
         error: standard error of `value` over clips (of all repetitions).
-        chosen: of the best epoch, mean over repetitions.
-        chosen_on: the split that chose it, "valid" or "test"; "" without fine-tuning.
+        chosen: of the best epoch, mean over repetitions; None where it was not evaluated.
+        chosen_on: the split that chose it, "valid" or "test"; "" where there is none.
         early: how many repetitions chose an epoch before the keep rate reached its target. Their
             weights were not trained with the full pruning.
-        paired, paired_error: as `value` and `error`, over the repetitions that have a reference;
-            over all repetitions if none has one.
         difference, difference_error: from the reference (shelf: the same weights unpruned, of the
-            same cell; tuned: the control, in a grid without controls the baseline) on the same
-            clips; None where there is none. Its error is over clips and repetitions.
-        runs: number of repetitions of `value`; difference_runs: number of those with a difference.
+            same cell; tuned and elastic: the control, in a grid without controls the baseline) on
+            the same clips; None where there is none. Its error is over clips and repetitions.
+        detectable: smallest true difference that would be found with a probability of 80 %, see
+            `DETECTABLE`; None where there is no difference.
+        runs: repetitions, from 0. All figures of a row (a column, condition and score) are of the
+            same repetitions: those that have each of its keep rates, and a reference if any has.
         clips: number of test clips over all repetitions.
     """
 
@@ -44,19 +46,21 @@ class Entry:
     gmacs: float
     value: float
     error: float
-    chosen: float
+    chosen: float | None
     chosen_on: str
     early: int
-    paired: float
-    paired_error: float
     difference: float | None
     difference_error: float | None
-    runs: int
-    difference_runs: int
+    detectable: float | None
+    runs: tuple[int, ...]
     clips: int
 
 
 Key = tuple[str, str, str | None, float]  # column, condition, score, keep rate
+
+# A difference is decided at two standard errors. One that lies 0.84 errors above this is decided in
+# 80 % of experiments (0.84: the 80 % quantile of the normal distribution).
+DETECTABLE = 2.84
 
 
 class Numbers:
@@ -79,12 +83,12 @@ class Numbers:
             for run in _runs(grid, cell, result, results):
                 self._runs[cell.column, cell.condition, run.score, run.keep_rate].append(run)
         columns = list(grid.definition.columns)
-        conditions = ("baseline", "control", "shelf", "tuned")
         scores = [None, *grid.definition.scores]
+        in_table = _of_complete_repetitions(self._runs)
         self._references = {key: gap for key, runs in self._runs.items() if (gap := _gap(runs))}
         self.entries = sorted(
-            (_entry(key, runs, self._references.get(key)) for key, runs in self._runs.items()),
-            key=lambda e: (columns.index(e.column), conditions.index(e.condition),
+            (_entry(key, runs) for key, runs in in_table.items()),
+            key=lambda e: (columns.index(e.column), ORDER.index(e.condition),
                            scores.index(e.score), -e.keep_rate),
         )  # fmt: skip
         self._by_key = {_key(entry): entry for entry in self.entries}
@@ -94,7 +98,7 @@ class Numbers:
         return self._by_key.get((column, condition, score, keep_rate))
 
     def from_reference(self, entry: Entry) -> Gap | None:
-        """A figure less what it is held against, if that is there: its `difference`."""
+        """A figure less its reference, over all repetitions that have one; None if none has."""
         return self._references.get(_key(entry))
 
     def gap(self, one: Entry, other: Entry) -> Gap | None:
@@ -120,6 +124,13 @@ class Numbers:
         runs = [(a.paths, a.terms_of_difference(1) + b.terms_of_difference(-1)) for a, b in pairs]
         return _difference(one.metric, runs)
 
+    def agreement(self, one: Entry, other: Entry) -> float | None:
+        """Share of clips with the same top class, over the repetitions that both figures have."""
+        pairs = self._pairs(one, other)
+        if not pairs:
+            return None
+        return float(np.concatenate([a.last.top == b.last.top for a, b in pairs]).mean())
+
     def _pairs(self, one: Entry, other: Entry) -> list[tuple[_Run, _Run]]:
         """Repetitions that both figures have, with clips in the same order."""
         others = {run.number: run for run in self._runs[_key(other)]}
@@ -130,13 +141,16 @@ class Numbers:
         ]
 
 
+ORDER = ("baseline", "control", "shelf", "tuned", "elastic")
+
+
 def _key(entry: Entry) -> Key:
     return entry.column, entry.condition, entry.score, entry.keep_rate
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One repetition of a figure: outputs, and those of what it is held against."""
+    """One repetition of a figure: outputs, and those of its reference."""
 
     number: int
     score: str | None
@@ -145,28 +159,65 @@ class _Run:
     gmacs: float
     paths: np.ndarray
     truth: np.ndarray
-    last: np.ndarray
-    best: np.ndarray
+    last: ClipOutputs
+    best: ClipOutputs | None
     chosen_on: str
     early: bool
-    reference: np.ndarray | None
+    reference: ClipOutputs | None
 
     def in_order_of(self, paths: np.ndarray) -> _Run:
         """The same run with its clips in the order of `paths`."""
-        row_of = {path: index for index, path in enumerate(self.paths.tolist())}
-        order = [row_of[path] for path in paths.tolist()]
-        reference = None if self.reference is None else self.reference[order]
-        return replace(self, paths=paths, truth=self.truth[order], last=self.last[order],
-                       best=self.best[order], reference=reference)  # fmt: skip
+        order = _order(self.paths, paths)
+        reference = None if self.reference is None else self.reference.reordered(order)
+        return replace(self, paths=paths, truth=self.truth[order],
+                       last=self.last.reordered(order), reference=reference)  # fmt: skip
 
-    def terms(self, sign: int) -> list[Term]:
+    def terms(self, sign: int) -> list[_Term]:
         """The last epoch's outputs as one term of a sum."""
         return [(sign, self.last, self.truth)]
 
-    def terms_of_difference(self, sign: int) -> list[Term]:
+    def terms_of_difference(self, sign: int) -> list[_Term]:
         """The last epoch's outputs less those of the reference, which has to be there."""
         assert self.reference is not None
         return [(sign, self.last, self.truth), (-sign, self.reference, self.truth)]
+
+
+_Term = tuple[int, ClipOutputs, np.ndarray]  # a sign, outputs and truth
+
+
+def _order(paths: np.ndarray, requested: np.ndarray) -> list[int]:
+    row_of = {path: index for index, path in enumerate(paths.tolist())}
+    return [row_of[path] for path in requested.tolist()]
+
+
+def _of_complete_repetitions(runs: dict[Key, list[_Run]]) -> dict[Key, list[_Run]]:
+    """The repetitions that a row of the table rests on, see `Entry.runs`.
+
+    A keep rate that shares no repetition with those before it (in the order of the number of
+    repetitions) is left out.
+    """
+    rows: dict[tuple[str, str, str | None], list[Key]] = defaultdict(list)
+    for key in runs:
+        rows[key[:3]].append(key)
+    chosen: dict[Key, list[_Run]] = {}
+    for keys in rows.values():
+        has_reference = any(run.reference is not None for key in keys for run in runs[key])
+        usable = {
+            key: {
+                run.number for run in runs[key]
+                if run.reference is not None or not has_reference
+            }
+            for key in keys
+        }  # fmt: skip
+        common: set[int] | None = None
+        used: list[Key] = []
+        for key in sorted(keys, key=lambda key: -len(usable[key])):
+            shared = usable[key] if common is None else common & usable[key]
+            if shared:
+                common, used = shared, [*used, key]
+        for key in used:
+            chosen[key] = [run for run in runs[key] if run.number in (common or ())]
+    return chosen
 
 
 def _runs(
@@ -175,35 +226,43 @@ def _runs(
     with np.load(results.outputs(cell), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     paths, truth, name = arrays["paths"], arrays["truth"], result["metric"]
-    if cell.condition == "shelf":
+    control = _reference(grid, cell, results, paths)
+    if "rows" in result:
         rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
+        outputs = [read_outputs(arrays, "last", name, index) for index in range(len(rows))]
+        # The unpruned row of an untuned cell is its baseline again.
+        shown = {(None, 1.0), *cell.pairs} if cell.condition == "elastic" else {*cell.pairs}
         return [
             _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
-                 arrays["last"][index], arrays["best"][index], "", False, arrays["last"][0])
-            for index, row in enumerate(rows) if (row["score"], row["keep_rate"]) in cell.pairs
+                 last, None, "", False, outputs[0] if cell.condition == "shelf" else control)
+            for row, last in zip(rows, outputs, strict=True)
+            if last is not None and (row["score"], row["keep_rate"]) in shown
         ]  # fmt: skip
-    reference = _reference(grid, cell, results, paths)
     rate = cell.keep_rate or 1.0
     best = result["best"]
     early = best.get("keep_rate", rate) > rate + 0.01
-    return [_Run(cell.run, cell.score, rate, name, result["gmacs"], paths, truth, arrays["last"],
-                 arrays["best"], best["selected_by"], early, reference)]  # fmt: skip
+    last, chosen = (read_outputs(arrays, checkpoint, name) for checkpoint in ("last", "best"))
+    assert last is not None
+    return [_Run(cell.run, cell.score, rate, name, result["gmacs"], paths, truth, last,
+                 chosen, best["selected_by"], early, control)]  # fmt: skip
 
 
 def _reference(
     grid: Experiment, cell: Cell, results: ResultFolder, paths: np.ndarray
-) -> np.ndarray | None:
-    """Last outputs of what a cell is held against, in the order of `paths`."""
-    if cell.condition not in ("tuned", "control"):
+) -> ClipOutputs | None:
+    """Last outputs of a trained cell's reference, in the order of `paths`."""
+    if cell.condition not in ("tuned", "control", "elastic"):
         return None
     other = grid.cell(f"{reference_condition(grid, cell.condition)}/{cell.column}/{cell.run}")
-    if results.result(other) is None:
+    result = results.result(other)
+    if result is None:
         return None
     with np.load(results.outputs(other), allow_pickle=False) as file:
-        row_of = {path: index for index, path in enumerate(file["paths"].tolist())}
-        if set(row_of) != set(paths.tolist()):
+        if set(file["paths"].tolist()) != set(paths.tolist()):
             return None
-        return file["last"][[row_of[path] for path in paths.tolist()]]
+        arrays = {name: file[name] for name in file.files}
+    outputs = read_outputs(arrays, "last", result["metric"])
+    return None if outputs is None else outputs.reordered(_order(arrays["paths"], paths))
 
 
 def reference_condition(grid: Experiment, condition: str) -> str:
@@ -211,26 +270,28 @@ def reference_condition(grid: Experiment, condition: str) -> str:
 
     A missing control is not replaced by the baseline: extra epochs are not a gain of pruning.
     """
-    return (
-        "control" if condition == "tuned" and "control" in grid.definition.evidence else "baseline"
-    )
+    has_controls = "control" in grid.definition.evidence
+    return "control" if condition in ("tuned", "elastic") and has_controls else "baseline"
 
 
-def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
+def _entry(key: Key, runs: Sequence[_Run]) -> Entry:
     column, condition, score, rate = key
     name = runs[0].metric
-    with_reference = [run for run in runs if run.reference is not None]
-    pooled, paired = _figure(runs), _figure(with_reference or runs)
-    if name == "accuracy":
-        chosen = np.mean([_right(run.best, run.truth).mean() for run in runs])
-    else:
-        chosen = np.mean([metric(name, run.best.astype(float), run.truth) for run in runs])
+    figure, gap = _figure(runs), _gap(runs)
+    chosen = [
+        float(run.best.is_right.mean())
+        if run.best.logits is None
+        else metric(name, run.best.logits.astype(float), run.truth)
+        for run in runs
+        if run.best is not None
+    ]
     return Entry(
-        column, condition, score, rate, name, runs[0].gmacs, pooled.value, pooled.error,
-        float(chosen), runs[0].chosen_on, sum(run.early for run in runs),
-        paired.value, paired.error,
+        column, condition, score, rate, name, runs[0].gmacs, figure.value, figure.error,
+        float(np.mean(chosen)) if chosen else None, runs[0].chosen_on,
+        sum(run.early for run in runs),
         None if gap is None else gap.value, None if gap is None else gap.error,
-        len(runs), len(with_reference),
+        None if gap is None else DETECTABLE * gap.error,
+        tuple(sorted(run.number for run in runs)),
         len({path for run in runs for path in run.paths.tolist()}),
     )  # fmt: skip
 
@@ -238,8 +299,8 @@ def _entry(key: Key, runs: Sequence[_Run], gap: Gap | None) -> Entry:
 def _figure(runs: Sequence[_Run]) -> Gap:
     """The mean over repetitions."""
     if runs[0].metric == "accuracy":
-        return figure_over_clips([(run.paths, _right(run.last, run.truth)) for run in runs])
-    return figure_over_runs([(run.paths, run.terms(1)) for run in runs])
+        return figure_over_clips([(run.paths, run.last.is_right) for run in runs])
+    return figure_over_runs([(run.paths, _terms_of_map(run.terms(1))) for run in runs])
 
 
 def _gap(runs: Sequence[_Run]) -> Gap | None:
@@ -248,19 +309,25 @@ def _gap(runs: Sequence[_Run]) -> Gap | None:
     return _difference(runs[0].metric, [(run.paths, run.terms_of_difference(1)) for run in paired])
 
 
-def _difference(metric: str, runs: Sequence[tuple[np.ndarray, list[Term]]]) -> Gap | None:
+def _difference(metric: str, runs: Sequence[tuple[np.ndarray, list[_Term]]]) -> Gap | None:
     """A sum of terms, pooled over repetitions; None where there is no repetition."""
     if not runs:
         return None
     if metric != "accuracy":
-        return over_runs(runs)
-    return over_clips(
-        [
-            (paths, np.sum([sign * _right(outputs, truth) for sign, outputs, truth in terms], 0))
-            for paths, terms in runs
-        ]
-    )
+        gap = over_runs([(paths, _terms_of_map(terms)) for paths, terms in runs])
+    else:
+        gap = over_clips(
+            [
+                (paths, np.sum([sign * outputs.is_right for sign, outputs, _ in terms], 0))
+                for paths, terms in runs
+            ]
+        )
+    return replace(gap, trainings=len(runs))
 
 
-def _right(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    return truth[np.arange(len(truth)), logits.argmax(1)].astype(float)
+def _terms_of_map(terms: Sequence[_Term]) -> list[Term]:
+    return [
+        (sign, outputs.logits, truth)
+        for sign, outputs, truth in terms
+        if outputs.logits is not None
+    ]

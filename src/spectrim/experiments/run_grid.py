@@ -30,6 +30,7 @@ from ..training.recipe import PretrainRecipe, Recipe
 from ..training.reporting import Reporter
 from ..training.run import train
 from ..training.task import resolve_task
+from .cell_outputs import stored_outputs
 from .definition import Cell, Experiment, check_recipes
 from .result_folder import ResultFolder, recipe_says
 
@@ -177,15 +178,18 @@ def _run(
     began, recipe_text = time.time(), recipe_says(cell)  # which may change while it runs
     cache = f"data.cache={results.folder / 'waveforms'}"
     # Keep the head trained by the baseline, even if the recipe replaces the heads of other models.
-    trained_on = cell.condition in ("tuned", "control") and str(cell.start).startswith("baseline/")
+    continues = cell.condition in ("tuned", "control", "elastic")
+    trained_on = continues and str(cell.start).startswith("baseline/")
     first = ["model.fresh_head=null"] if trained_on else []
     given = [*first, *cell.changes, *changes, cache, "run.tensorboard=false"]
     if cell.condition == "shelf":
-        outcome = _shelf(grid, cell, results, given, reporter)
+        assert cell.start is not None
+        recipe = read_recipe(Path(cell.recipe), given, Recipe)
+        outcome = _evaluated(grid, cell, cell.start, results, recipe, reporter)
     else:
         if cell.start:
             given.append(f"init={results.run_of(cell.start) / 'last'}")
-        outcome = _trained(cell, results, given, reporter)
+        outcome = _trained(grid, cell, results, given, reporter)
     identity = {
         "cell": cell.name,
         "kind": cell.condition,
@@ -212,7 +216,7 @@ def _run(
 
 
 def _trained(
-    cell: Cell, results: ResultFolder, changes: list[str], reporter: Reporter
+    grid: Experiment, cell: Cell, results: ResultFolder, changes: list[str], reporter: Reporter
 ) -> dict[str, Any]:
     out = results.run_of(cell.name)
     schema = PretrainRecipe if cell.condition == "pretrain" else Recipe
@@ -222,13 +226,20 @@ def _trained(
     summary = train(recipe, out, reporter) or {}
     model = load(out / "last")
     classes: dict[str, Any] = {}
-    if cell.condition != "pretrain":
+    if cell.condition == "elastic":
+        assert isinstance(recipe, Recipe)
+        classes = _evaluated(grid, cell, cell.name, results, recipe, reporter)
+    elif cell.condition != "pretrain":
         classes = {"labels": list(model.labels)}
         arrays: dict[str, np.ndarray] = {}
-        for name in ("last", "best"):
-            with np.load(out / name / "predictions.npz", allow_pickle=False) as file:
+        for checkpoint in ("last", "best"):
+            with np.load(out / checkpoint / "predictions.npz", allow_pickle=False) as file:
                 arrays |= {"paths": file["test_names"], "truth": file["test_truth"]}
-                arrays[name] = halved(file["test_logits"], summary["metric"])
+                logits = file["test_logits"]
+            probabilities = model.probabilities(torch.from_numpy(logits)).numpy()
+            arrays |= stored_outputs(
+                checkpoint, summary["metric"], logits, probabilities, arrays["truth"]
+            )
         save_arrays(results.outputs(cell), compress=True, **arrays)
     kept = ["metric", "epochs", "last", "best", "best_on_test", "seconds"]
     kept += ["devices", "device", "precision"]
@@ -237,61 +248,53 @@ def _trained(
     return outcome | classes | {"gmacs": macs(model) / 1e9}
 
 
-def _shelf(
-    grid: Experiment, cell: Cell, results: ResultFolder, changes: list[str], reporter: Reporter
+def _evaluated(
+    grid: Experiment,
+    cell: Cell,
+    trained: str,
+    results: ResultFolder,
+    recipe: Recipe,
+    reporter: Reporter,
 ) -> dict[str, Any]:
-    """Evaluate the pruned baseline without fine-tuning, at every score and keep rate."""
-    assert cell.start is not None
-    recipe = read_recipe(Path(cell.recipe), changes, Recipe)
+    """Evaluate the last epoch of a trained cell, at every score and keep rate of `cell`."""
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
-    resolved = read_json(results.run_of(cell.start) / "settled.json")
+    resolved = read_json(results.run_of(trained) / "settled.json")
     task = resolve_task(recipe, resolved)
     clips, targets = task.split("test")
-    names = clip_names(clips)
-    rows: list[dict[str, Any]] = []
-    arrays: dict[str, np.ndarray] = {}
     device = "cpu" if on_cpu(recipe.run) else "cuda"
-    for checkpoint in ("last", "best"):
-        model = load(results.run_of(cell.start) / checkpoint, device=device)
-        order = [task.labels.index(label) for label in model.labels]
-        variants = variants_of(
-            model, checkpoint, grid.definition.keep_rates, grid.definition.scores, recipe.blocks,
-            recipe.seed, recipe.reduction,
-        )  # fmt: skip
-        tick = _summed(reporter, len(clips))
-        predictions = predict([variant.runner for variant in variants], clips, 16, tick=tick)
-        logits = [np.concatenate(batches) for batches in predictions.outputs]
-        truth = indicator([targets[index] for index in predictions.positions], len(order))[:, order]
-        outputs = [model.probabilities(torch.from_numpy(part)).numpy() for part in logits]
-        for variant, output in zip(variants, outputs, strict=True):
-            difference = paired_difference(task.metric, output, outputs[0], truth)
-            rows.append(
-                {
-                    "checkpoint": checkpoint,
-                    "score": variant.score,
-                    "keep_rate": variant.keep_rate,
-                    "value": metric(task.metric, output, truth),
-                    "difference": [difference.value, difference.low, difference.high],
-                    "gmacs": variant.runner.macs / 1e9,
-                }
-            )
-        arrays["paths"] = np.array(names)[predictions.positions]
-        arrays["truth"] = truth
-        arrays[checkpoint] = halved(np.stack(logits), task.metric)
-    save_arrays(results.outputs(cell), compress=True, **arrays)
+    model = load(results.run_of(trained) / "last", device=device)
+    order = [task.labels.index(label) for label in model.labels]
+    variants = variants_of(
+        model, "last", grid.definition.keep_rates, grid.definition.scores, recipe.blocks,
+        recipe.seed, recipe.reduction,
+    )  # fmt: skip
+    tick = _summed(reporter, len(clips))
+    predictions = predict([variant.runner for variant in variants], clips, 16, tick=tick)
+    logits = [np.concatenate(batches) for batches in predictions.outputs]
+    truth = indicator([targets[index] for index in predictions.positions], len(order))[:, order]
+    outputs = [model.probabilities(torch.from_numpy(part)).numpy() for part in logits]
+    rows: list[dict[str, Any]] = []
+    for variant, output in zip(variants, outputs, strict=True):
+        difference = paired_difference(task.metric, output, outputs[0], truth)
+        rows.append(
+            {
+                "checkpoint": "last",
+                "score": variant.score,
+                "keep_rate": variant.keep_rate,
+                "value": metric(task.metric, output, truth),
+                "difference": [difference.value, difference.low, difference.high],
+                "gmacs": variant.runner.macs / 1e9,
+            }
+        )
+    save_arrays(
+        results.outputs(cell),
+        compress=True,
+        paths=np.array(clip_names(clips))[predictions.positions],
+        truth=truth,
+        **stored_outputs("last", task.metric, np.stack(logits), np.stack(outputs), truth),
+    )
     return {"metric": task.metric, "labels": list(model.labels), "rows": rows, "device": device}
-
-
-def halved(logits: np.ndarray, metric: str) -> np.ndarray:
-    """(..., clips, classes) logits as float16.
-
-    For accuracy, the largest logit of each clip is subtracted first. The top class then has logit
-    0, and float16 keeps it apart from the next class even if the two are close.
-    """
-    if metric == "accuracy":
-        logits = logits - logits.max(-1, keepdims=True)
-    return logits.astype(np.float16)
 
 
 def _summed(reporter: Reporter, clips: int) -> Callable[[int], None]:

@@ -31,11 +31,13 @@ class Gap:
         draws: (DRAWS,) values on bootstrap draws of the clips. A draw has the same weight for a
             clip name in every gap. So the mean over gaps, draw by draw, has the correct spread if
             the gaps share clips.
+        trainings: number of repetitions behind it; None where this is not known.
     """
 
     value: float
     error: float
     draws: np.ndarray
+    trainings: int | None = None
 
 
 def figure_over_clips(runs: Sequence[Values]) -> Gap:

@@ -127,7 +127,7 @@ def text_of(
         "These models are small, trained on few clips, and most findings rest on one or two of "
         "them. A finding that shows here supports the paper; one that does not may need scale. "
         f"± is one standard error over clips. **A difference of at most {CLEAR:g} standard errors "
-        "decides nothing** (\"cannot tell\"); \"does not show\" is a larger one in the other "
+        "decides nothing** (\"cannot tell\"); \"contradicts\" is a larger one in the other "
         "direction. About 1 case in 20 exceeds two standard errors by chance. "
         "The verdicts are computed from the numbers by "
         "[a script](../src/spectrim/paper/analysis_page.py); they "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,20 +18,22 @@ import numpy as np
 
 from ..common.text import with_error
 from ..metrics.pooled import Gap
+from ..metrics.significance import TWO_ERRORS, holm, p_value
 
 Row = dict[str, Any]
 CLEAR = 2.0  # a larger difference, in standard errors, decides a case
-SHOWS, DOES_NOT_SHOW, CANNOT_TELL = VERDICTS = ("shows", "does not show", "cannot tell")
+MIN_TRAININGS = 2  # behind a case that decides, where a finding is about trainings
+SHOWS, CONTRADICTS, CANNOT_TELL = VERDICTS = ("shows", "contradicts", "cannot tell")
 COUNTERPART = {"speech": "SPC-2", "general": "ESC-50"}  # whose published numbers stand beside ours
 
 
 def verdict(difference: float | None, error: float | None) -> str:
-    """ "shows" above two standard errors, "does not show" below minus two, else "cannot tell"."""
+    """ "shows" above two standard errors, "contradicts" below minus two, else "cannot tell"."""
     if difference is None or error is None or not math.isfinite(error):
         return CANNOT_TELL
     if abs(difference) <= CLEAR * error or difference == 0:  # no error: a tie decides nothing
         return CANNOT_TELL
-    return SHOWS if difference > 0 else DOES_NOT_SHOW
+    return SHOWS if difference > 0 else CONTRADICTS
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Case:
         group: of the cases that are judged together, or that share trainings.
         paper_difference: the same difference of the paper's numbers; None where it has none.
         draws: resampled differences, from which the error of a mean of cases follows.
+        trainings: number of repetitions behind the difference; a single one decides nothing. None:
+            the case is about given models, not about trainings.
+        p: p-value, corrected for the number of cases of its finding (`with_corrected_p_values`);
+            None: the case stands for itself.
+        equivalence_p: p-value of two one-sided tests that a change is below one point.
     """
 
     name: str
@@ -55,10 +62,16 @@ class Case:
     group: str = ""
     paper_difference: float | None = None
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
+    trainings: int | None = None
+    p: float | None = None
+    equivalence_p: float | None = None
 
     @property
     def verdict(self) -> str:
         """One of `VERDICTS`."""
+        is_single = self.trainings is not None and self.trainings < MIN_TRAININGS
+        if is_single or (self.p is not None and self.p >= TWO_ERRORS):
+            return CANNOT_TELL
         return verdict(self.difference, self.error)
 
     @property
@@ -77,7 +90,19 @@ def case_of(name: str, group: str, gap: Gap, paper_difference: float | None) -> 
     """A case of a difference in shares (0 to 1), written in points."""
     ours = with_error(gap.value, gap.error, 100, 1, "+")
     paper = "" if paper_difference is None else with_error(paper_difference, None, 100, 1, "+")
-    return Case(name, ours, paper, gap.value, gap.error, group, paper_difference, gap.draws)
+    return Case(name, ours, paper, gap.value, gap.error, group, paper_difference, gap.draws,
+                gap.trainings)  # fmt: skip
+
+
+def with_corrected_p_values(cases: Sequence[Case]) -> list[Case]:
+    """The cases with p-values that Holm's method has corrected for their number.
+
+    Only cases with enough trainings are tests: the others decide nothing, however large.
+    """
+    tests = [case for case in cases if (case.trainings or 0) >= MIN_TRAININGS]
+    corrected = holm([p_value(case.gap.value, case.gap.error) for case in tests])
+    p_of = {id(case): p for case, p in zip(tests, corrected, strict=True)}
+    return [replace(case, p=p_of.get(id(case))) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -127,7 +152,7 @@ def together(verdicts: Sequence[str]) -> str:
     counts = {word: verdicts.count(word) for word in VERDICTS if word in verdicts}
     if len(counts) == 1:
         return verdicts[0] + f" (all {len(verdicts)})" * (len(verdicts) > 1)
-    is_mixed = SHOWS in counts and DOES_NOT_SHOW in counts
+    is_mixed = SHOWS in counts and CONTRADICTS in counts
     words = ", ".join(f"{word} in {count}" for word, count in counts.items())
     return ("mixed: " if is_mixed else "") + f"{words} (of {len(verdicts)})"
 

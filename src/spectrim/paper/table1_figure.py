@@ -1,4 +1,4 @@
-"""The figure of a grid: metric against MACs."""
+"""The figure of a grid: change of the metric against keep rate."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import save
-from ..common.palette import score_styles
+from ..common.palette import GREY, score_styles
 from ..experiments.definition import Experiment
 from ..experiments.grid_numbers import Entry
+from .table1_findings import EVIDENCE, MARGIN
 
-CONDITIONS = {"shelf": "without fine-tuning", "tuned": "fine-tuned"}
+# Line, marker and horizontal shift (in keep rates, so that error bars do not cover each other).
+STYLES: dict[str, tuple[str, str, float]] = {
+    "elastic": ("-", "full", 0.0),
+    "tuned": ("none", "full", 0.012),
+    "shelf": (":", "none", -0.012),
+}
+INCHES_PER_PANEL = 3.2, 2.9
 
 
 def draw_table1(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
-    """Metric against GMACs, a panel a column, a colour a score, filled where fine-tuned.
+    """Change in points against keep rate: a panel a column, a colour a score.
 
-    Fine-tuned figures are of the repetitions that have a control, so that the eye compares alike.
+    A grey band marks one point in either direction.
 
     Returns whether there was anything to draw.
     """
@@ -25,53 +32,58 @@ def draw_table1(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import PercentFormatter
 
-    names = [name for name in grid.definition.columns if any(e.column == name for e in entries)]
+    changed = [entry for entry in entries if entry.score and entry.difference is not None]
+    names = [name for name in grid.definition.columns if any(e.column == name for e in changed)]
     if not names:
         return False
     wide = min(4, len(names))
     high = -(-len(names) // wide)
-    size = max(3.1 * wide, 7.5), 2.9 * high  # inches; the legend needs the width
+    size = max(INCHES_PER_PANEL[0] * wide, 7.5), INCHES_PER_PANEL[1] * high + 0.9
     figure, axes = plt.subplots(high, wide, figsize=size, squeeze=False)
-    styles = score_styles(grid.definition.scores)
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
     for panel, name in zip(axes.flat, names, strict=False):
-        column_entries: list[Entry] = [e for e in entries if e.column == name]
-        for condition, style in (("shelf", "--"), ("tuned", "-")):
-            for score in grid.definition.scores:
-                points = sorted((e.gmacs, e.paired, e.paired_error) for e in column_entries
-                                if (e.condition, e.score) == (condition, score))  # fmt: skip
-                if points:
-                    colour, marker = styles[score]
-                    x, y, error = zip(*points, strict=True)
-                    panel.errorbar(
-                        x, y, error, color=colour, linestyle=style, marker=marker,
-                        markersize=3.5, linewidth=1.2, elinewidth=0.7,
-                        fillstyle="full" if condition == "tuned" else "none",
-                        label=f"{score}, {CONDITIONS[condition]}",
-                    )  # fmt: skip
-        for condition, symbol in (("baseline", "k*"), ("control", "kD")):
-            for e in column_entries:
-                if e.condition == condition:
-                    panel.errorbar(e.gmacs, e.value, e.error, fmt=symbol, markersize=6,
-                                   elinewidth=0.7, label=condition)  # fmt: skip
         column: Any = grid.definition.columns[name]
-        panel.set_ylabel(column_entries[0].metric, fontsize=8)
         panel.set_title(f"{column.model}, {column.task}", fontsize=9)
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-        panel.tick_params(labelsize=8)
-    for panel in axes[-1]:
-        panel.set_xlabel("GMACs per clip", fontsize=8)
+        _draw_panel(panel, grid, [entry for entry in changed if entry.column == name])
+    for panel in axes[:, 0]:
+        panel.set_ylabel("change in points", fontsize=8)
+    for index in range(max(0, len(names) - wide), len(names)):  # the lowest panel of each column
+        axes.flat[index].set_xlabel("keep rate", fontsize=8)
     handles: dict[str, Any] = {}
     for panel in axes.flat:
         handles |= {
             text: handle for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)
         }
-    figure.legend(list(handles.values()), list(handles), loc="lower center", ncols=4, fontsize=8,
+    figure.legend(list(handles.values()), list(handles), loc="lower center", ncols=3, fontsize=8,
                   frameon=False)  # fmt: skip
-    figure.tight_layout(rect=(0, 0.14 if high == 1 else 0.09, 1, 1))
+    figure.tight_layout(rect=(0, 0.9 / size[1], 1, 1))
     save(path, lambda aside: figure.savefig(aside, dpi=110))
     plt.close(figure)
     return True
+
+
+def _draw_panel(panel: Any, grid: Experiment, entries: Sequence[Entry]) -> None:
+    """Lines of one column, each with error bars of one standard error."""
+    panel.axhspan(-MARGIN * 100, MARGIN * 100, color=GREY, alpha=0.2, linewidth=0)
+    panel.axhline(0, color=GREY, linewidth=0.8)
+    styles = score_styles(grid.definition.scores)
+    for condition, (line, fill, shift) in STYLES.items():
+        for score, (colour, marker) in styles.items():
+            points = [
+                (entry.keep_rate + shift, 100 * entry.difference, 100 * entry.difference_error)
+                for entry in entries
+                if (entry.condition, entry.score) == (condition, score)
+                and entry.difference is not None
+                and entry.difference_error is not None
+            ]
+            if points:
+                x, y, error = zip(*sorted(points), strict=True)
+                panel.errorbar(
+                    x, y, error, color=colour, linestyle=line, marker=marker, markersize=4,
+                    linewidth=1.2, elinewidth=0.7, fillstyle=fill,
+                    label=f"{score}, {EVIDENCE[condition]}",
+                )  # fmt: skip
+    panel.set_xlim(1.02, min(grid.definition.keep_rates) - 0.04)  # pruned more to the right
+    panel.tick_params(labelsize=8)

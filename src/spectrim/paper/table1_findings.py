@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..assets.published import paper_numbers
@@ -10,13 +11,26 @@ from ..common.markdown import table
 from ..common.text import with_error
 from ..experiments.definition import Experiment
 from ..experiments.grid_numbers import Entry, Numbers
-from ..metrics.pooled import Gap, mean_of
+from ..metrics.pooled import mean_of
+from ..metrics.significance import equivalence_p_value
 from ..pruning.defaults import PAPER_SCORES
-from .findings import VERDICTS, Case, Finding, case_of, verdict
+from .findings import (
+    CONTRADICTS,
+    SHOWS,
+    VERDICTS,
+    Case,
+    Finding,
+    case_of,
+    verdict,
+    with_corrected_p_values,
+)
 
 LOW = (0.5, 0.4)  # low keep rates
 SAVED = (0.30, 0.40)  # share of MACs saved in the paper's second finding
-EVIDENCE = {"tuned": "fine-tuned", "shelf": "without fine-tuning"}
+SAME_ANSWERS = 0.99  # of two scores: from here on they are one case
+MARGIN = 0.01  # one point
+# Conditions that are evidence, in the order of importance, and what the page calls them.
+EVIDENCE = {"elastic": "elastic", "tuned": "fine-tuned", "shelf": "without fine-tuning"}
 ATTENTION = "Attention ranks at least as well as intensity and variation at keep rates 0.5 and 0.4"
 POINT = "30 to 40 % fewer MACs by attention cost less than one point"
 POINT_TOO = "30 to 40 % fewer MACs by intensity or variation cost less than one point"
@@ -32,21 +46,24 @@ TESTS = {
 
 
 def findings(grid: Experiment, numbers: Numbers) -> list[Finding]:
-    """Each finding with fine-tuned cells and with cells without fine-tuning as evidence."""
+    """Each finding with each kind of evidence that the grid has.
+
+    The p-values of a finding's cases with one kind of evidence are corrected for their number.
+    """
+    conditions = [name for name in EVIDENCE if name in grid.definition.evidence]
     cases = {
         (title, condition): list(cases_of(grid, numbers, condition))
         for titles, cases_of in CASES
         for title in titles
-        for condition in EVIDENCE
+        for condition in conditions
     }
-    return [
-        Finding(
-            title, test, [case for name, case in cases[title, condition] if name == title],
-            "no such cells yet", EVIDENCE[condition],
-        )
-        for title, test in TESTS.items()
-        for condition in EVIDENCE
-    ]  # fmt: skip
+
+    def finding(title: str, condition: str) -> Finding:
+        tested = [case for name, case in cases[title, condition] if name == title]
+        corrected = with_corrected_p_values(tested)
+        return Finding(title, TESTS[title], corrected, "no such cells yet", EVIDENCE[condition])
+
+    return [finding(title, condition) for title in TESTS for condition in conditions]
 
 
 def answers(findings: Iterable[Finding]) -> list[dict[str, Any]]:
@@ -60,6 +77,7 @@ def answers(findings: Iterable[Finding]) -> list[dict[str, Any]]:
         row |= {"by_sign": _holding(finding, [case.gap.value for case in cases])}
         row |= {"cases": len(cases), "in_paper": _holding(finding, published)}
         row["paper_cases"] = len(published)
+        row["trainings"] = sorted({case.trainings for case in cases if case.trainings})
         if cases:
             mean = mean_of([case.gap for case in cases], [case.group for case in cases])
             row |= {"difference": mean.value, "error": mean.error}
@@ -81,21 +99,44 @@ def records(findings: Iterable[Finding]) -> list[dict[str, Any]]:
         {
             "finding": finding.title, "evidence": finding.evidence, "name": case.name,
             "group": case.group, "paper": case.paper_difference, "difference": case.difference,
-            "error": case.error, "verdict": case.verdict,
+            "error": case.error, "trainings": case.trainings, "p": case.p,
+            "equivalence_p": case.equivalence_p, "verdict": case.verdict,
         }
         for finding in findings
         for case in finding.cases
     ]  # fmt: skip
 
 
+def sentences(findings: Iterable[Finding]) -> list[str]:
+    """One sentence for each claim: the verdict with each kind of evidence."""
+    by_title: dict[str, list[dict[str, Any]]] = {}
+    for row in answers(findings):
+        by_title.setdefault(row["finding"], []).append(row)
+    return [
+        f"**{title}**: {'; '.join(_evidence_in_words(row) for row in rows)}."
+        for title, rows in by_title.items()
+    ]
+
+
+def _evidence_in_words(row: Mapping[str, Any]) -> str:
+    if not row["cases"]:
+        return f"{row['evidence']}, no such cells yet"
+    mean = with_error(row["difference"], row["error"], 100, 1, "+")
+    counts = [f"{word} in {row[word]}" for word in (SHOWS, CONTRADICTS) if row[word]]
+    counted = f"{' and '.join(counts) or 'decided in none'} of {row['cases']} cases"
+    return f"{row['evidence']}, {row['verdict']} (mean {mean} points; {counted})"
+
+
 def summary(findings: Iterable[Finding]) -> str:
     """`answers` as a Markdown table."""
-    header = ["finding", "evidence", *VERDICTS, "mean, points", "verdict of the mean", "by sign",
-              "by sign in the paper"]  # fmt: skip
+    header = ["finding", "evidence", "trainings", *VERDICTS, "mean, points",
+              "verdict of the mean", "by sign", "by sign in the paper"]  # fmt: skip
     rows = []
     for row in answers(findings):
         cells = [row["finding"], row["evidence"]]
         if row["cases"]:
+            fewest_and_most = dict.fromkeys((min(row["trainings"]), max(row["trainings"])))
+            cells.append(" to ".join(map(str, fewest_and_most)))
             cells += [row[word] for word in VERDICTS]
             cells += [with_error(row["difference"], row["error"], 100, 1, "+"), row["verdict"]]
             cells.append(f"{row['by_sign']} of {row['cases']}")
@@ -106,15 +147,33 @@ def summary(findings: Iterable[Finding]) -> str:
     return table(rows, header)
 
 
+def _separate_scores(
+    numbers: Numbers, column: str, condition: str, keep_rate: float
+) -> dict[str, str]:
+    """Intensity and variation, which count as one case where their answers are the same.
+
+    Returns:
+        The scores to test, and the name of each in cases.
+    """
+    one, other = PAPER_SCORES[1:]
+    entries = [numbers.get(column, condition, score, keep_rate) for score in (one, other)]
+    if None not in entries:
+        first, second = (entry for entry in entries if entry is not None)
+        if (numbers.agreement(first, second) or 0.0) >= SAME_ANSWERS:
+            return {one: f"{one} and {other}"}
+    return {one: one, other: other}
+
+
 def _attention(grid: Experiment, numbers: Numbers, condition: str) -> Iterator[tuple[str, Case]]:
     for entry in numbers.entries:
         if (entry.condition, entry.score) != (condition, "attention") or entry.keep_rate not in LOW:
             continue
         paper = _paper(grid, entry.column, condition)
-        for other in PAPER_SCORES[1:]:
+        others = _separate_scores(numbers, entry.column, condition, entry.keep_rate)
+        for other, label in others.items():
             against = numbers.get(entry.column, condition, other, entry.keep_rate)
             if against is not None and (gap := numbers.gap(entry, against)):
-                name = f"{entry.column} at {entry.keep_rate}, over {other}"
+                name = f"{entry.column} at {entry.keep_rate}, over {label}"
                 theirs = _less(paper, ("attention", entry.keep_rate), (other, entry.keep_rate))
                 yield ATTENTION, case_of(name, entry.column, gap, theirs)
 
@@ -127,22 +186,27 @@ def _within_a_point(
         gap = numbers.from_reference(entry)
         if entry.condition != condition or full is None or gap is None:
             continue
+        label = _label(numbers, [entry.column], entry)
         saved = 1 - entry.gmacs / full.gmacs
-        if SAVED[0] - 0.005 <= saved <= SAVED[1] + 0.005:
-            name = f"{entry.column} by {entry.score} at {entry.keep_rate}, plus one point"
-            more = Gap(gap.value + 0.01, gap.error, gap.draws + 0.01)
+        if label is not None and SAVED[0] - 0.005 <= saved <= SAVED[1] + 0.005:
+            name = f"{entry.column} by {label} at {entry.keep_rate}, plus one point"
+            more = replace(gap, value=gap.value + MARGIN, draws=gap.draws + MARGIN)
             paper = _paper(grid, entry.column, condition)
             theirs = _less(paper, (entry.score, entry.keep_rate), (None, 1.0))
-            theirs = None if theirs is None else theirs + 0.01
+            theirs = None if theirs is None else theirs + MARGIN
             finding = POINT if entry.score == "attention" else POINT_TOO
-            yield finding, case_of(name, entry.column, more, theirs)
+            case = case_of(name, entry.column, more, theirs)
+            equivalence = equivalence_p_value(gap.value, gap.error, MARGIN)
+            yield finding, replace(case, equivalence_p=equivalence)
 
 
 def _sensitivity(grid: Experiment, numbers: Numbers, condition: str) -> Iterator[tuple[str, Case]]:
     for ast, mae in _ast_and_audiomae(grid, numbers, condition):
-        if gap := numbers.gap_of_differences(ast, mae):
+        label = _label(numbers, [ast.column, mae.column], ast)
+        gap = numbers.gap_of_differences(ast, mae)
+        if gap is not None and label is not None:
             task = grid.definition.columns[ast.column].task
-            name = f"{task} by {ast.score} at {ast.keep_rate}"
+            name = f"{task} by {label} at {ast.keep_rate}"
             setting = ast.score, ast.keep_rate
             losses = [
                 _less(_paper(grid, e.column, condition), setting, (None, 1.0)) for e in (ast, mae)
@@ -153,12 +217,27 @@ def _sensitivity(grid: Experiment, numbers: Numbers, condition: str) -> Iterator
             yield finding, case_of(name, task, gap, theirs)
 
 
+def _label(numbers: Numbers, columns: Sequence[str], entry: Entry) -> str | None:
+    """The name of an entry's score in a case; None if another score has the same answers.
+
+    Args:
+        columns: the answers have to be the same in each of them.
+    """
+    if entry.score not in PAPER_SCORES[1:]:
+        return entry.score
+    names = [
+        _separate_scores(numbers, column, entry.condition, entry.keep_rate) for column in columns
+    ]
+    is_one_case = all(len(name) == 1 for name in names)
+    return names[0].get(entry.score) if is_one_case else entry.score
+
+
 Setting = tuple[str | None, float]  # score and keep rate
 
 
 def _paper(grid: Experiment, column: str, condition: str) -> dict[Setting, float]:
-    """The paper's percentages of a column; it has fine-tuned ones alone."""
-    return paper_numbers(grid.definition.columns[column].paper) if condition == "tuned" else {}
+    """The paper's percentages of a column; none are without fine-tuning."""
+    return paper_numbers(grid.definition.columns[column].paper) if condition != "shelf" else {}
 
 
 def _less(paper: dict[Setting, float], one: Setting, other: Setting) -> float | None:

@@ -12,16 +12,13 @@ from ..common.markdown import table
 from ..common.paths import FOLDER, PROBLEMS, SPECIAL, file_type
 from ..common.text import significant, with_error
 from ..experiments.definition import Experiment
-from ..experiments.grid_numbers import Entry, Numbers, reference_condition
+from ..experiments.grid_numbers import ORDER, Entry, Numbers, reference_condition
 from ..experiments.result_folder import ResultFolder
 from .table1_figure import draw_table1
-from .table1_findings import answers, findings, records, summary
+from .table1_findings import EVIDENCE, answers, findings, records, sentences, summary
 from .table1_provenance import provenance, provenance_text
 
-EARLY = (
-    "†: the chosen epoch comes before the keep rate reached its target, so its weights were not "
-    "trained with the full pruning."
-)
+CONDITIONS = {"baseline": "unpruned", "control": "control, unpruned", **EVIDENCE}
 ERRORS = """## Errors
 
 ± is one standard error in points. Values: over test clips, after averaging each clip over
@@ -32,14 +29,17 @@ repetition, seed variance is not included. Accuracy uses Agresti and Coull (doi
 also includes the scatter of the columns, because cases of one column share trainings (doi
 10.1093/biomet/73.1.13). `spectrim.metrics.pooled` documents the formulas.
 """
-SPLITS = {"valid": "validation", "test": "test"}
 FINDINGS = (
     "Number of cases with each verdict. *shows*: the difference is more than two standard errors "
-    "in the direction of the finding; *does not show*: more than two in the other direction; "
-    "*cannot tell*: everything between. About 1 case in 20 exceeds two standard errors by chance, "
-    'and more with one repetition, because the error then ignores run-to-run variance. "At least '
-    'as well" needs a clear lead here: equality cannot be shown. *By sign* counts the cases whose '
-    "difference has the expected sign, whatever its error.\n"
+    "in the direction of the finding; *contradicts*: more than two in the other direction; "
+    "*cannot tell*: everything between, and every case that rests on a single training. The cases "
+    "of a row are tested together: Holm's method corrects their p-values, so a row has a false "
+    "verdict in at most 1 of 20 experiments. Where the answers of intensity and variation agree "
+    'on 99 % of the clips, both count as one case. "Less than one point" is tested against a '
+    "loss of one point; every such case in the JSON also has the p-value of the full equivalence "
+    'test (one point in either direction). "At least as well" needs a clear lead here: equality '
+    "cannot be shown. *By sign* counts the cases whose difference has the expected sign, whatever "
+    "its error.\n"
 )
 DIFFERENCES = """The paper reports the epoch with the best test score (except AST on SPC-2); ours is
 the last epoch. The paper's code picks patches one or two positions beside the chosen ones for
@@ -88,33 +88,25 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
         },
     )
     title = grid.definition.title or grid.path.stem.replace("-", " ").capitalize()
-    sections = [f"# {title}\n", _head(grid, len(missing), entries)]
+    sections = [f"# {title}\n"]
+    if is_drawn:
+        sections.append(f"![Change in points against keep rate]({figure.name})\n")
+    has_findings = any(column.paper for column in grid.definition.columns.values())
+    if has_findings:
+        sections += [f"{number}. {text}" for number, text in enumerate(sentences(tested), 1)]
+        sections.append("")
+    sections.append(_head(grid, len(missing), entries))
     if grid.definition.note:
         sections.append(f"{grid.definition.note.strip()}\n")
-    if any(column.paper for column in grid.definition.columns.values()):
+    if has_findings:
         text = FINDINGS + f"\nEvery case with its numbers is in [{data.name}]({data.name}).\n"
         sections += ["## The paper's findings\n", text, summary(tested), "", DIFFERENCES]
-    if is_drawn:
-        sections += [f"![Metric against GMACs]({figure.name})\n", *_under_figure(entries)]
     for name in grid.definition.columns:
         if column_entries := [entry for entry in entries if entry.column == name]:
             sections.append(_table(grid, name, column_entries))
     sections += [ERRORS, provenance_text(grid, results, runs, data.name)]
     save_text(page, "\n".join(sections))
     return [page, *([figure] if is_drawn else []), data]
-
-
-def _under_figure(entries: Sequence[Entry]) -> list[str]:
-    """A caption where lines of the figure rest on different repetitions."""
-    paired = {e.difference_runs for e in entries if e.condition == "tuned" and e.difference_runs}
-    others = {e.runs for e in entries if e.condition in ("baseline", "shelf")}
-    if not paired or paired == others:
-        return []
-    return [
-        "Broken lines and stars (without fine-tuning, baseline) use all repetitions. Full lines "
-        "and diamonds (fine-tuned, control) use the repetitions that have a control. Compare each "
-        "only with its own kind. Fine-tuned values in the tables use all their repetitions.\n"
-    ]
 
 
 def _head(grid: Experiment, missing: int, entries: Sequence[Entry]) -> str:
@@ -124,83 +116,77 @@ def _head(grid: Experiment, missing: int, entries: Sequence[Entry]) -> str:
             "the *control*, trained for as long without pruning (and, like the pruned models, "
             "without SpecAugment once pruning starts)"
         )
-    splits = {entry.chosen_on for entry in entries if entry.chosen_on}
-    chosen = "the epoch chosen on validation clips"
-    if splits == {"test"}:
-        chosen = "the epoch with the best score on the test clips, which is optimistic"
-    elif "test" in splits:
-        chosen = (
-            "the epoch with the best score on the test clips, which is optimistic, or on "
-            "validation clips: each column says which"
-        )
+    meanings = {
+        "shelf": "- **Without fine-tuning**: the baseline, pruned. Its Δ is the difference from "
+        "the same weights unpruned.",
+        "tuned": "- **Fine-tuned**: trained with pruning, once for each score and keep rate. Its "
+        f"Δ is the difference from {reference}.",
+        "elastic": "- **Elastic**: trained once for every keep rate. Its Δ is the difference from "
+        f"{reference}.",
+    }
     count = len(grid.cells)
-    return f"""{count - missing} of {count} cells (runs) of `{grid.path}` are finished.
-Values are percent on test clips, ± one [standard error](#errors), of the last epoch.
-
-- **Unpruned**: the *baseline*.
-- **Without fine-tuning**: the baseline, pruned. Its Δ is the difference from the same weights
-  unpruned.
-- **Fine-tuned**: trained with pruning. Its Δ is the difference from {reference}.
-- **Chosen**: {chosen}.
-
-Δ is in points, on the same clips of the repetitions that both sides have, so it can differ from
-the difference of two values in a table.
-"""
+    lines = [
+        f"{count - missing} of {count} cells (runs) of `{grid.path}` are finished. Values are "
+        "percent on test clips, ± one [standard error](#errors), of the last epoch.\n",
+        "- **Unpruned**: the *baseline*.",
+        *(text for name, text in meanings.items() if name in grid.definition.evidence),
+        "\nAll figures of a row rest on the same repetitions (their number stands in the row), and "
+        "Δ, in points, on the same clips. *Detectable* is the smallest true change that the row "
+        "would find in four of five experiments, at the keep rate where this is largest; the JSON "
+        "has it for every figure.\n",
+    ]
+    return "\n".join(lines)
 
 
 def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
+    """The paper's layout: a row a condition and score, a column a keep rate."""
     column = grid.definition.columns[name]
     paper = paper_numbers(column.paper)
-    by_key = {(e.condition, e.score, e.keep_rate): e for e in entries}
-    lines = [f"## {column.model}, {column.task}\n"]
-    for condition, label in (
-        ("baseline", "Unpruned"),
-        ("control", "Control, trained at keep rate 1.0"),
-    ):
-        if entry := by_key.get((condition, None, 1.0)):
-            lines.append(
-                f"{label}: **{_percent(entry)}** ({entry.metric}, last epoch; epoch chosen on "
-                f"{SPLITS[entry.chosen_on]}: {entry.chosen * 100:.1f}; "
-                f"{entry.runs} repetition{'s' if entry.runs > 1 else ''}; {entry.clips} test "
-                f"clips; {significant(entry.gmacs)} GMACs)."
-            )
-    if (unpruned := paper.get((None, 1.0))) is not None:
-        lines.append(f"The paper's {column.paper}, unpruned: {unpruned}.")
-    header = ["score", "keep rate", "GMACs", "without fine-tuning", "Δ", "fine-tuned", "chosen"]
-    header += ["Δ", *([f"paper, {column.paper}, fine-tuned"] if paper else [])]
-    repetitions = {n for e in entries if e.score for n in (e.runs, e.difference_runs) if n}
-    is_counted = len(repetitions) > 1
-    rows = []
-    for score in grid.definition.scores:
-        for rate in grid.definition.keep_rates:
-            untuned, tuned = by_key.get(("shelf", score, rate)), by_key.get(("tuned", score, rate))
-            present = untuned or tuned
-            if present is None:
-                continue
-            value, difference = _cells(tuned, is_counted)
-            chosen = f"{tuned.chosen * 100:.1f}{' †' if tuned.early else ''}" if tuned else ""
-            row = [score, rate, significant(present.gmacs), *_cells(untuned, is_counted), value]
-            rows.append(
-                [*row, chosen, difference, *([paper.get((score, rate), "")] if paper else [])]
-            )
-    if rows:
-        lines += ["", table(rows, header)]
-    notes = ["In brackets: the number of repetitions behind a value or a Δ."] * is_counted
-    notes += [EARLY] * any(entry.early for entry in entries)
-    lines += ["", " ".join(notes)] if notes else []
-    return "\n".join(lines) + "\n"
+    rates = [1.0, *grid.definition.keep_rates]
+    gmacs = {entry.keep_rate: entry.gmacs for entry in entries}
+    clips = max(entry.clips for entry in entries)
+    rows = [["GMACs per clip", "", "", *(_if_known(gmacs.get(rate)) for rate in rates), ""]]
+    for condition in ORDER:
+        for score in (None, *grid.definition.scores):
+            by_rate = {
+                entry.keep_rate: entry
+                for entry in entries
+                if (entry.condition, entry.score) == (condition, score)
+            }
+            if by_rate:
+                rows.append(_row(condition, score, by_rate, rates))
+    for score in (None, *grid.definition.scores):
+        published = [str(paper.get((score, rate), "")) for rate in rates]
+        if any(published):
+            label = "fine-tuned" if score else "unpruned"
+            rows.append([f"the paper's {column.paper}, {label}", score or "", "", *published, ""])
+    header = ["", "score", "repetitions", *(f"{rate:g}" for rate in rates), "detectable"]
+    metric_name = entries[0].metric
+    return (
+        f"## {column.model}, {column.task}\n\n{metric_name}, {clips} test clips\n\n"
+        f"{table(rows, header)}\n"
+    )
 
 
-def _percent(entry: Entry) -> str:
-    return with_error(entry.value, entry.error, 100, 1)
+def _row(
+    condition: str, score: str | None, by_rate: dict[float, Entry], rates: Sequence[float]
+) -> list[str]:
+    """The figures of one condition and score, each with its Δ in brackets."""
+    cells = []
+    for rate in rates:
+        entry = by_rate.get(rate)
+        if entry is None:
+            cells.append("")
+        elif entry.difference is None:
+            cells.append(with_error(entry.value, entry.error, 100, 1))
+        else:
+            change = with_error(entry.difference, entry.difference_error, 100, 1, "+")
+            cells.append(f"{entry.value * 100:.1f} ({change})")
+    detectable = [e.detectable for e in by_rate.values() if e.detectable is not None]
+    limit = f"{max(detectable) * 100:.1f}" if detectable else ""
+    repetitions = str(len(next(iter(by_rate.values())).runs))
+    return [CONDITIONS[condition], score or "", repetitions, *cells, limit]
 
 
-def _cells(entry: Entry | None, is_counted: bool) -> tuple[str, str]:
-    """Value and Δ, with the numbers of repetitions behind them where these differ."""
-    if entry is None:
-        return "", ""
-    value = _percent(entry) + f" ({entry.runs})" * is_counted
-    if entry.difference is None:
-        return value, ""
-    difference = with_error(entry.difference, entry.difference_error, 100, 1, "+")
-    return value, difference + f" ({entry.difference_runs})" * is_counted
+def _if_known(gmacs: float | None) -> str:
+    return "" if gmacs is None else significant(gmacs)

@@ -10,7 +10,7 @@ from ..common.markdown import table
 from ..experiments.definition import Cell, Experiment
 from ..experiments.result_folder import ResultFolder
 from ..models.provenance import machine_of
-from .table1_figure import CONDITIONS
+from .table1_findings import EVIDENCE
 
 
 def provenance(grid: Experiment, results: ResultFolder) -> dict[str, Any]:
@@ -37,11 +37,13 @@ def provenance(grid: Experiment, results: ResultFolder) -> dict[str, Any]:
         "cells": cells,
         "columns": {
             name: {"recipe": column.recipe, "changes": column.changes, "tuned": column.tuned,
+                   "elastic": column.elastic,
                    "starts_from": "pretrain" if column.pretrained else "as its recipe says",
                    "repetitions": column.runs}
             for name, column in grid.definition.columns.items()
         },
         "tuned": grid.definition.tuned,
+        "elastic": grid.definition.elastic if "elastic" in grid.definition.evidence else [],
         "pretrain": {"recipe": grid.definition.pretrain,
                      "repetitions": grid.definition.pretrain_runs},
         "left_out": [cell.name for cell in grid.cells if results.difference(cell)],
@@ -65,7 +67,9 @@ def provenance_text(
     lines += [
         f"- this page: `spectrim grid report {grid.path} --out {results.folder}`\n",
         f"Each cell has `{results.folder / 'cells'}/NAME.json` (settings and results) and "
-        "`NAME.npz` (logits of each test clip, of the last and of the chosen epoch). "
+        "`NAME.npz` (of each test clip, the top class, its probability and the rank of the label, "
+        "of the last and of the chosen epoch; for mAP, and in cells of earlier versions, all "
+        "logits in float16). "
         f"[{data}]({data}) has the command, machine, duration and epochs of each cell, the "
         "recipes of the columns, and the names of missing cells.\n",
         "Finished cells by repetition:\n",
@@ -91,7 +95,7 @@ def _progress(grid: Experiment, results: ResultFolder) -> str:
     """A table: a row per condition, a column per repetition."""
     rows = []
     for condition in dict.fromkeys(cell.condition for cell in grid.cells):
-        row = [CONDITIONS.get(condition, condition)]
+        row = [EVIDENCE.get(condition, condition)]
         for run in _repetitions(grid):
             cells = [cell for cell in grid.cells if (cell.condition, cell.run) == (condition, run)]
             done = sum(results.result(cell) is not None for cell in cells)
@@ -118,6 +122,6 @@ def _conditions_of(cells: Sequence[Cell]) -> str:
     """Such as "baseline, without fine-tuning, 12 fine-tuned"."""
     counts = Counter(cell.condition for cell in cells)
     return ", ".join(
-        f"{f'{count} ' if condition == 'tuned' else ''}{CONDITIONS.get(condition, condition)}"
+        f"{f'{count} ' if condition == 'tuned' else ''}{EVIDENCE.get(condition, condition)}"
         for condition, count in counts.items()
     )

@@ -1,0 +1,86 @@
+"""Per-clip outputs of a cell: how they are stored, and what a report needs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+PROBABILITY_TYPE = np.float16  # the report uses classes and ranks only
+CLASS_TYPE = np.int16
+
+
+@dataclass(frozen=True)
+class ClipOutputs:
+    """A model's outputs for the clips of a split.
+
+    Attributes:
+        top: (clips,) class with the largest output.
+        is_right: (clips,) 1.0 where the top class is a label of the clip, else 0.0.
+        logits: (clips, classes) where the metric is mAP; None for accuracy.
+    """
+
+    top: np.ndarray
+    is_right: np.ndarray
+    logits: np.ndarray | None = None
+
+    def reordered(self, order: list[int]) -> ClipOutputs:
+        """The outputs of the clips with these indices."""
+        logits = None if self.logits is None else self.logits[order]
+        return replace(self, top=self.top[order], is_right=self.is_right[order], logits=logits)
+
+
+def stored_outputs(
+    checkpoint: str, metric: str, logits: np.ndarray, probabilities: np.ndarray, truth: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Arrays of a cell's file for one checkpoint.
+
+    For accuracy, three numbers for each clip: `CHECKPOINT_top`, its class with the largest output;
+    `CHECKPOINT_probability` of that class; `CHECKPOINT_rank`, the number of classes that stand
+    before the clip's label (0: the answer is right). mAP needs all outputs: `CHECKPOINT` in
+    float16.
+
+    Args:
+        checkpoint: "last" or "best".
+        logits, probabilities: (..., clips, classes).
+        truth: (clips, classes) bool.
+    """
+    if metric != "accuracy":
+        return {checkpoint: logits.astype(np.float16)}
+    order = np.argsort(-logits, axis=-1, kind="stable")
+    is_label_at_rank = np.take_along_axis(np.broadcast_to(truth, logits.shape), order, axis=-1)
+    top = order[..., 0]
+    probability = np.take_along_axis(probabilities, top[..., None], axis=-1)[..., 0]
+    return {
+        f"{checkpoint}_top": top.astype(CLASS_TYPE),
+        f"{checkpoint}_probability": probability.astype(PROBABILITY_TYPE),
+        f"{checkpoint}_rank": is_label_at_rank.argmax(-1).astype(CLASS_TYPE),
+    }
+
+
+def read_outputs(
+    arrays: Mapping[str, np.ndarray], checkpoint: str, metric: str, row: int | None = None
+) -> ClipOutputs | None:
+    """Outputs of one checkpoint, of this version or of cells that stored logits.
+
+    Args:
+        arrays: the content of a cell's file.
+        row: which plan, for cells that are evaluated with several.
+
+    Returns:
+        None if the cell holds none of this checkpoint.
+    """
+
+    def part(name: str) -> np.ndarray:
+        return arrays[name] if row is None else arrays[name][row]
+
+    if f"{checkpoint}_rank" in arrays:
+        is_right = (part(f"{checkpoint}_rank") == 0).astype(float)
+        return ClipOutputs(part(f"{checkpoint}_top"), is_right)
+    if checkpoint not in arrays:
+        return None
+    logits = part(checkpoint)
+    top = logits.argmax(-1)
+    is_right = arrays["truth"][np.arange(len(top)), top].astype(float)
+    return ClipOutputs(top, is_right, None if metric == "accuracy" else logits)
