@@ -160,7 +160,7 @@ def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
         if any(published):
             label = "fine-tuned" if score else "unpruned"
             rows.append([f"the paper's {column.paper}, {label}", score or "", "", *published, ""])
-    header = ["", "score", "repetitions", *(f"{rate:g}" for rate in rates), "detectable"]
+    header = ["", "score", "repetitions", *(str(rate) for rate in rates), "detectable"]
     metric_name = entries[0].metric
     return (
         f"## {column.model}, {column.task}\n\n{metric_name}, {clips} test clips\n\n"
