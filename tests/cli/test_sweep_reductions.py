@@ -70,6 +70,21 @@ def test_table_figure_and_files_name_the_reduction(swept):
         assert any(name.startswith(reduction) for name in names), names
 
 
+def test_the_figure_has_the_interval_of_each_difference(monkeypatch, tmp_path):
+    """Unpruned 80 %, pruned 70 %, the difference -10 points, from -15 to -4."""
+    row = {"model": "m", "metric": "accuracy", "reduction": "keep-top", "score": "attention",
+           "plan": {"stages": [{}]}}  # fmt: skip
+    difference = {"value": -0.1, "low": -0.15, "high": -0.04}
+    unpruned = row | {"score": None, "keep_rate": 1.0, "value": 0.8, "gmacs": 2.0,
+                      "plan": {"stages": []}}  # fmt: skip
+    pruned = row | {"keep_rate": 0.5, "value": 0.7, "gmacs": 1.0, "difference": difference}
+    figures = []
+    monkeypatch.setattr(figure, "save_png", lambda path, drawn: figures.append(drawn) or path)
+    figure.draw_sweep(tmp_path / "x.png", [unpruned, pruned])
+    lines = [tuple(map(tuple, line.get_data())) for line in figures[0].axes[0].lines]
+    assert ((1.0, 1.0), (pytest.approx(65.0), pytest.approx(76.0))) in lines
+
+
 def test_the_figure_names_the_reduction(swept, monkeypatch, tmp_path):
     _, done, _ = swept
     figures = []

@@ -25,8 +25,8 @@ NAMES = {"mAP": "mAP", "accuracy": "Accuracy (%)", "agreement": "Same top class 
 def draw_sweep(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """Draw metric against GMACs into a PNG or PDF; for exported files against measured time.
 
-    One panel per model and one line per method. Exported files share one panel, with one point per
-    file.
+    One panel per model and one line per method. Thin vertical lines are 95 % intervals of the
+    difference from the unpruned model. Exported files share one panel, with one point per file.
     """
     if all("against" in row for row in rows):
         figure = Figure(figsize=(5.6, 4.0), layout="constrained")
@@ -75,6 +75,7 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
         line = sorted(
             (row for row in pruned if method_of(row) == method), key=lambda row: row["gmacs"]
         )
+        _draw_intervals(ax, line, scale, colour)
         line += full
         points = [(mean_gmacs(row), row["value"] * scale) for row in line]
         ax.plot(*zip(*points, strict=True), color=colour, marker=marker, label=method)
@@ -89,6 +90,15 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
             zorder=5,
         )
     _dress(ax, model, rows[0]["metric"])
+
+
+def _draw_intervals(ax: Axes, rows: Sequence[dict[str, Any]], scale: float, colour: str) -> None:
+    """Vertical lines over the 95 % interval of each row's difference from the unpruned model."""
+    for row in rows:
+        if difference := row.get("difference"):
+            unpruned = row["value"] - difference["value"]
+            ends = [(unpruned + difference[end]) * scale for end in ("low", "high")]
+            ax.plot([mean_gmacs(row)] * 2, ends, color=colour, linewidth=0.8, alpha=0.6)
 
 
 def _files_panel(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
@@ -111,7 +121,6 @@ def _files_panel(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
 def _dress(ax: Axes, title: str, metric: str) -> None:
     ax.set(title=title, xlabel="GMACs per clip", ylabel=NAMES[metric])
     ax.grid(alpha=0.3)
-    ax.set_xlim(left=0)
     ax.legend(fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
 
