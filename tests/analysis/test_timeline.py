@@ -64,7 +64,10 @@ def test_bars_lie_where_the_events_are(sound, monkeypatch, tmp_path):
     events = [Event("dog", 1.0, 4.0, 0.9, 0.7), Event("$rain$", 2.0, 2.01, 0.5, 0.5),
               Event("dog", 30.0, 40.0, 0.6, 0.6)]  # fmt: skip
     figure = drawn(monkeypatch, tmp_path / "a.png", sound[0], events, (0.0, 40.0))
-    spectrogram, bars, _ = figure.axes
+    spectrogram, bars, _, peaks = figure.axes
+    assert peaks.get_ylabel() == "peak"
+    opacity = [bar.get_facecolor()[3] for bar in bars.patches]  # of peaks 0.9, 0.6 and 0.5
+    assert opacity == sorted(opacity, reverse=True) and len(set(opacity)) == 3
     assert [text.get_text() for text in bars.get_yticklabels()] == ["dog", "$rain$"]
     boxes = [(bar.get_x(), bar.get_width(), bar.get_y() + 0.35) for bar in bars.patches]
     np.testing.assert_allclose(boxes, [(1, 3, 0), (30, 10, 0), (2, 0.12, 1)], atol=1e-9)

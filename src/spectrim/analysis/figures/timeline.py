@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -39,7 +41,7 @@ def draw_timeline(
 ) -> Path:
     """Draw the log-mel spectrogram of a recording, and one row of bars per label under it.
 
-    The darker a bar, the higher the peak probability of the event.
+    The darker a bar, the higher the peak probability of the event, see the scale beside the bars.
 
     Args:
         path: a .png, .pdf or .svg file.
@@ -50,10 +52,11 @@ def draw_timeline(
         SpectrimError: the recording cannot be read from its start.
     """
     labels = _labels(events)
-    height = 2.4 + 0.26 * max(1, len(labels)) + 0.8
+    spectrogram_height, bars_height = 2.4, 0.26 * max(1, len(labels)) + 0.2  # inches
+    height = spectrogram_height + bars_height + 0.6
     figure = Figure(figsize=(10, height), layout="constrained")
     top, bottom = figure.subplots(
-        2, 1, sharex=True, height_ratios=[2.4, 0.26 * max(1, len(labels)) + 0.2]
+        2, 1, sharex=True, height_ratios=[spectrogram_height, bars_height]
     )
     columns, seconds = log_mel_columns(sound, span, channel)
     # Rare extremes, such as digital silence, would leave little contrast for the rest.
@@ -70,8 +73,17 @@ def draw_timeline(
     )
     MelAxis(KALDI, MELS).ticks(top, "y")
     top.set_ylabel("frequency (Hz)")
-    figure.colorbar(image, ax=top, pad=0.01, aspect=20).set_label("log-mel")
+    aspect = 20  # of the scale of log-mel; that of the bars is as wide
+    figure.colorbar(image, ax=top, pad=0.01, aspect=aspect).set_label("log-mel")
     _draw_events(bottom, events, labels, span)
+    if labels:
+        figure.colorbar(
+            ScalarMappable(Normalize(0, 1), ListedColormap([_shade(p / 99) for p in range(100)])),
+            ax=bottom,
+            pad=0.01,
+            aspect=aspect * bars_height / spectrogram_height,
+            ticks=[0, 1] if len(labels) < 4 else [0, 0.5, 1],
+        ).set_label("peak")
     figure.suptitle(Path(sound_name(sound)).name, fontsize=11)
     return save_png(path, figure)
 
@@ -144,7 +156,7 @@ def _draw_events(
         for event in events:
             if event.label == label:
                 width = max(shortest, event.end - event.start)
-                ax.barh(row, width, 0.7, event.start, color=BLUE, alpha=0.3 + 0.7 * event.peak)
+                ax.barh(row, width, 0.7, event.start, color=_shade(event.peak))
     ax.set_yticks(range(len(labels)), [_short(label) for label in labels])
     ax.set_ylim(max(len(labels), 1) - 0.4, -0.6)
     ax.set_xlim(*span)
@@ -161,6 +173,11 @@ def _draw_events(
         ax.set_xlabel(f"time (h:min:s){note}" if span[1] >= 3600 else f"time (min:s){note}")
     else:
         ax.set_xlabel(f"time (s){note}")
+
+
+def _shade(peak: float) -> tuple[float, float, float, float]:
+    """Colour of an event whose peak probability is `peak`; none is too light to see."""
+    return to_rgba(BLUE, alpha=0.3 + 0.7 * peak)
 
 
 def clock(seconds: float) -> str:
