@@ -6,6 +6,7 @@ import io
 import shutil
 import subprocess
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -22,18 +23,29 @@ needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg
 KINDS = [*OF_LIBSNDFILE, *(pytest.param(kind, marks=needs_ffmpeg) for kind in OF_FFMPEG)]
 
 
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+    """`encoded("m4a")`: the bytes of one second of sound in a container, made once."""
+    folder = tmp_path_factory.mktemp("containers")
+
+    @cache
+    def encoded(kind: str) -> bytes:
+        if kind in OF_LIBSNDFILE:
+            file = io.BytesIO()
+            soundfile.write(file, SOUND, RATE, "PCM_16", format=kind)
+            return file.getvalue()
+        soundfile.write(folder / "a.wav", SOUND, RATE)
+        path = folder / f"a.{kind}"
+        command = ["ffmpeg", "-v", "error", "-i", str(folder / "a.wav"), str(path)]
+        subprocess.run(command, check=True)
+        return path.read_bytes()
+
+    return encoded
+
+
 @pytest.fixture
-def whole(kind, tmp_path):
-    """The bytes of one second of sound in a container."""
-    if kind in OF_LIBSNDFILE:
-        file = io.BytesIO()
-        soundfile.write(file, SOUND, RATE, "PCM_16", format=kind)
-        return file.getvalue()
-    soundfile.write(tmp_path / "a.wav", SOUND, RATE)
-    path = tmp_path / f"a.{kind}"
-    command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "a.wav"), str(path)]
-    subprocess.run(command, check=True)
-    return path.read_bytes()
+def whole(kind, encoded):
+    return encoded(kind)
 
 
 def notes_on(path):
@@ -64,17 +76,26 @@ def test_what_follows_a_whole_file_is_reported(tmp_path, whole, kind):
     assert notes_on(path)[1] == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_truncated_file_has_no_bytes_behind_its_end(tmp_path, whole, kind):
-    for share in (0.1, 0.5, 0.9):
-        (tmp_path / "cut").write_bytes(whole[: int(share * len(whole))])
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", SpectrimNotice)
-            try:
-                read(tmp_path / "cut")
-            except SpectrimError as error:
-                assert str(tmp_path / "cut") in str(error)
-        assert not any("bytes follow" in str(note.message) for note in caught)
+SHARES = (0.1, 0.5, 0.9)  # of the file
+CUTS = [(kind, share) for kind in OF_LIBSNDFILE for share in SHARES]
+CUTS += [
+    # Each start of ffmpeg takes a while.
+    pytest.param(kind, share, marks=[needs_ffmpeg, *([pytest.mark.slow] if share != 0.5 else [])])
+    for kind in OF_FFMPEG
+    for share in SHARES
+]
+
+
+@pytest.mark.parametrize(("kind", "share"), CUTS)
+def test_a_truncated_file_has_no_bytes_behind_its_end(tmp_path, whole, kind, share):
+    (tmp_path / "cut").write_bytes(whole[: int(share * len(whole))])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpectrimNotice)
+        try:
+            read(tmp_path / "cut")
+        except SpectrimError as error:
+            assert str(tmp_path / "cut") in str(error)
+    assert not any("bytes follow" in str(note.message) for note in caught)
 
 
 def test_the_length_of_joined_mp3_files_is_that_of_all(tmp_path):
