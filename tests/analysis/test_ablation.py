@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from parameters import each_value
 from pruning import oracle
 from sounds import burst, manifest, noise, silence
 from spectrim.analysis.ablation.ablate import DROPPED, ablate
@@ -39,8 +40,7 @@ def ranks_of(model, clips):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("after", [1, 11])
-@each_family
+@each_value(after=[1, 11], family=FAMILIES)
 def test_masking_equals_removing_clip_by_clip(make, clips, family, after):
     model = make(family, dtype=torch.float64)
     features, valid, ranks = ranks_of(model, clips)

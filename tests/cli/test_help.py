@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
+from parameters import each_value
 from spectrim.cli.main import COMMANDS
 
 SUBCOMMANDS = ["data prepare", "data stats", "grid list", "grid run", "grid report"]
 
 
-@pytest.mark.parametrize("width", ["80", "100"])
-@pytest.mark.parametrize("command", [*COMMANDS, *SUBCOMMANDS])
+@each_value(command=[*COMMANDS, *SUBCOMMANDS], width=["80", "100"])
 def test_help_fits_the_terminal_and_ends_with_an_example(run, monkeypatch, command, width):
     monkeypatch.setenv("COLUMNS", width)
     done = run(*command.split(), "--help")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import spectrim
+from parameters import each_value
 from spectrim.deploy.torch_runner import SharedBlocks, TorchRunner
 
 
@@ -16,8 +17,10 @@ def inputs(heard):
     return heard("dog", "digit")
 
 
-@pytest.mark.parametrize("family", ["ast", "audiomae"])
-@pytest.mark.parametrize("blocks", [[3, 6, 9], [1, 2], [0], ["input", 6], [11]])
+@each_value(
+    ([3, 6, 9], "audiomae"), blocks=[[3, 6, 9], [1, 2], [0], ["input", 6], [11]],
+    family=["ast", "audiomae"],
+)  # fmt: skip
 def test_a_plan_that_continues_equals_one_that_runs_alone(make, inputs, family, blocks):
     scores = ["intensity"] if "input" in blocks else ["attention", "variation", "random"]
     model = make(family)

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import spectrim
+from parameters import each_value
 from spectrim.cli.sweep_table import print_rows
 from spectrim.data.builtin import sample_pack
 from spectrim.data.manifest import Manifest, read_data
@@ -33,8 +34,7 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("family", ["ast", "audiomae"])
+@each_value(plan=list(PLANS), family=["ast", "audiomae"])
 def test_the_cost_of_a_clip_is_what_torch_counts_for_it_alone(make, heard, family, plan):
     """A clip alone has no absent tokens, so every multiplication counts."""
     model = make(family).with_plan(PLANS[plan])

@@ -16,6 +16,7 @@ import torch
 from packaging.version import Version
 
 import spectrim
+from parameters import each_value
 from spectrim.audio.decode import read
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models.presets import FAMILIES, from_family
@@ -35,8 +36,7 @@ def pruned(make):
         "keep_rate": 0.5, "blocks": (0, 1)} | options)  # fmt: skip
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("family", ["ast", "audiomae"])
+@each_value(activation=["softmax", "sigmoid"], family=["ast", "audiomae"])
 def test_a_pipeline_answers_as_tag_does(pruned, clips, tmp_path, family, activation):
     """Short clips too, whose padding the model must not take for sound."""
     model = pruned(family, score="intensity")

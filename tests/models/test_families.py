@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import spectrim
+from parameters import each_value
 from spectrim.models.build import macs, shape_of
 from spectrim.models.loading.formats import FORMATS
 from spectrim.models.presets import FAMILIES, PRESETS, from_family
@@ -57,8 +58,7 @@ def test_the_score_is_the_class_row_or_the_mean_over_queries(family):
     torch.testing.assert_close(scores[0], torch.stack(rows).mean(0), atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("score", ["attention", "intensity", "variation", "random"])
-@pytest.mark.parametrize("family", FAMILIES)
+@each_value(score=["attention", "intensity", "variation", "random"], family=list(FAMILIES))
 def test_every_score_prunes_every_family_and_a_folder_keeps_the_result(family, score, tmp_path):
     model = spectrim.prune(small(family), 0.5, score, blocks=[1])
     features, valid = torch.randn(3, 150, model.config.mels), torch.tensor([150, 90, 17])

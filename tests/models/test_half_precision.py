@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 import spectrim
+from parameters import each_value
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", ["ast-digits", "audiomae-digits"])
+@each_value(dtype=["bfloat16", "float16"], name=["ast-digits", "audiomae-digits"])
 def test_half_precision_agrees_with_float32(clips, name, dtype):
     paths = list(clips.values())
     full, half = spectrim.load(name), spectrim.load(name, dtype=dtype)

@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from parameters import each_value
 from spectrim.common.errors import SpectrimError
 from spectrim.models.loading.load import load
 
@@ -47,8 +48,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("kind", WRAPPED)
-@pytest.mark.parametrize("family", ["official_ast", "audiomae"])
+@each_value(kind=list(WRAPPED), family=["official_ast", "audiomae"])
 def test_wrapped_checkpoints_are_the_same_model(tmp_path, kind, family):
     state = getattr(foreign, family)()
     torch.save(state, tmp_path / "plain.pth")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from parameters import each_value
 from spectrim.common.errors import SpectrimError
 from spectrim.models.build import prune
 from spectrim.pruning.components import declared
@@ -18,11 +19,14 @@ from spectrim.pruning.stage import Stage
 
 each_family = pytest.mark.parametrize("family", ("ast", "audiomae"))
 each_score = pytest.mark.parametrize("score", SCORES)
+# Attention is the row of the class token in AST, and the mean over all queries in AudioMAE.
+scores_and_families = each_value(
+    ("attention", "ast"), ("attention", "audiomae"), score=list(SCORES), family=["ast", "audiomae"]
+)
 CLIPS = ("dog", "digit", "rain", "word")
 
 
-@each_score
-@each_family
+@scores_and_families
 def test_keep_rate_1_equals_the_unpruned_model_exactly(make, heard, family, score):
     model = make(family)
     features, valid = heard(*CLIPS)
@@ -33,8 +37,7 @@ def test_keep_rate_1_equals_the_unpruned_model_exactly(make, heard, family, scor
         assert torch.equal(prune(model, 1.0, score, ("input", 3))(features, valid), whole)
 
 
-@each_score
-@each_family
+@scores_and_families
 def test_special_tokens_always_survive(make, heard, family, score):
     model = make(family)
     features, valid = heard(*CLIPS)
@@ -53,8 +56,7 @@ def test_special_tokens_always_survive(make, heard, family, score):
         assert after.num_prefix_tokens == model.config.num_prefix_tokens
 
 
-@each_score
-@each_family
+@scores_and_families
 def test_a_batch_equals_clip_by_clip(make, heard, family, score):
     features, valid = heard(*CLIPS)
     pruned = prune(make(family), 0.6, score)
@@ -67,8 +69,7 @@ def test_a_batch_equals_clip_by_clip(make, heard, family, score):
             assert torch.equal(alone.kept[block][0], together.kept[block][row])
 
 
-@each_score
-@each_family
+@scores_and_families
 def test_a_keep_rate_a_call_equals_pruning_with_it(make, heard, family, score):
     model = make(family)
     features, valid = heard(*CLIPS)
@@ -81,7 +82,7 @@ def test_a_keep_rate_a_call_equals_pruning_with_it(make, heard, family, score):
     assert torch.equal(pruned(features, valid), before)
 
 
-@each_family
+@pytest.mark.parametrize("family", ["ast", pytest.param("audiomae", marks=pytest.mark.slow)])
 def test_threads_run_different_plans_over_one_set_of_weights(make, heard, family):
     model = make(family)
     features, valid = heard(*CLIPS)
@@ -113,8 +114,7 @@ def test_forward_compiles_whole(make, heard, family, score):
         assert torch.equal(rated, pruned(features, valid, keep_rate=0.3))
 
 
-@each_score
-@each_family
+@scores_and_families
 def test_a_trace_holds_scores_for_every_block(make, heard, family, score):
     model = make(family)
     features, valid = heard(*CLIPS)
@@ -131,8 +131,7 @@ def test_a_trace_holds_scores_for_every_block(make, heard, family, score):
         assert torch.equal(mine, its)
 
 
-@each_score
-@each_family
+@scores_and_families
 def test_kept_is_what_a_recomputation_gives(make, heard, family, score):
     """From the scores and positions that reach a block: sort, and take so many."""
     model = make(family)
@@ -164,8 +163,7 @@ def test_a_trace_of_another_score_leaves_the_pruning_alone(make, heard, family):
     assert not torch.allclose(own.scores[0], other.scores[0])
 
 
-@each_score
-@each_family
+@scores_and_families
 def test_trace_forward_and_parts_agree(make, heard, family, score):
     features, valid = heard(*CLIPS)
     pruned = prune(make(family), 0.6, score)

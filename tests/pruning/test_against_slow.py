@@ -6,6 +6,7 @@ import oracle
 import pytest
 import torch
 
+from parameters import each_value
 from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
@@ -46,8 +47,7 @@ def test_the_papers_plan_equals_the_slow_computation(make, heard, family, score)
         assert torch.allclose(trace.logits[row].double(), logits, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("score", PAPERS_SCORES)
-@pytest.mark.parametrize("family", FAMILIES)
+@each_value(score=PAPERS_SCORES, family=FAMILIES)
 def test_float32_equals_it_wherever_the_margin_is_above_rounding(make, heard, family, score):
     model, exact = (make(family, dtype=d, padding="zero") for d in (torch.float32, torch.float64))
     features, valid = heard("rain", "digit", "word", padding="zero")

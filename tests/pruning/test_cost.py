@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import spectrim
+from parameters import each_value
 from spectrim.assets.published import paper_file
 from spectrim.models.build import macs, prune, shape_of
 from spectrim.models.presets import from_family
@@ -63,9 +64,8 @@ def counted(model, features) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("stride", [16, 10])
 @pytest.mark.parametrize("family", FAMILIES)
+@each_value(plan=list(PLANS), stride=[16, 10])
 def test_macs_equal_what_torch_counts(family, stride, plan):
     config = from_family(family, name="t", labels=tuple("abc"), width=192, heads=3, depth=10,
                          frames=200, stride=stride)  # fmt: skip

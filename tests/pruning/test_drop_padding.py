@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import spectrim
+from parameters import each_value
 from spectrim.common.errors import SpectrimError
 from spectrim.deploy.torch_runner import TorchRunner
 from spectrim.models.build import prune, shape_of
@@ -69,8 +70,7 @@ def test_a_clip_of_whole_patches_equals_the_model_of_its_length(make, padded, fa
     assert close(model.with_plan(DROP)(features[one], valid[one]), expected)
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@each_family
+@each_value(reduction=list(REDUCTIONS), family=FAMILIES)
 def test_reductions_in_a_batch_equal_each_clip_alone(make, padded, family, reduction):
     model = make(family, dtype=torch.float64)
     features, valid = padded

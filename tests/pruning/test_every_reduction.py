@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cuda_graphs import replayed_logits
+from parameters import each_value
 from spectrim.common.errors import SpectrimError
 from spectrim.models import block as block_module
 from spectrim.models.build import macs, prune, shape_of
@@ -23,7 +24,6 @@ from spectrim.pruning.stage import Stage, kept
 PAPERS, EVERY = [3, 6, 9], list(range(12))
 BLOCKS = {"tome": EVERY, "pitome": EVERY, "adjacent": EVERY, "diffrate": EVERY[1:]}
 SHAPE = Shape(patches=64, num_prefix_tokens=2, width=128, depth=12, classes=10)
-each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 each_family = pytest.mark.parametrize("family", ["ast", "audiomae"])
 
 
@@ -45,8 +45,7 @@ def slow_macs(rate: float, blocks: list[int], evit: bool = False) -> int:
 # Matched plans
 
 
-@each_reduction
-@pytest.mark.parametrize("keep_rate", [0.9, 0.7, 0.5])
+@each_value(reduction=list(REDUCTIONS), keep_rate=[0.9, 0.7, 0.5])
 def test_a_matched_plan_costs_what_keep_top_costs_as_nearly_as_possible(reduction, keep_rate):
     plan = comparable_plan(SHAPE, keep_rate, "attention", reduction=reduction)
     assert [stage.at for stage in plan.stages] == BLOCKS.get(reduction, PAPERS)
@@ -78,8 +77,7 @@ def test_scores_that_a_reduction_cannot_use_are_left_out():
 # Costs
 
 
-@each_reduction
-@each_family
+@each_value(reduction=list(REDUCTIONS), family=["ast", "audiomae"])
 def test_macs_are_those_of_the_tokens_of_each_block(make, heard, family, reduction):
     """In train and in eval mode; of a reduction whose clips differ, an upper bound."""
     pruned = prune(copy.deepcopy(make(family)), 0.8, reduction=reduction)
@@ -192,8 +190,7 @@ def test_the_attention_map_is_computed_for_scores_that_read_it_only(
 # Devices
 
 
-@each_reduction
-@each_family
+@each_value(reduction=list(REDUCTIONS), family=["ast", "audiomae"])
 def test_the_forward_pass_waits_for_no_value_of_the_device(make, family, reduction):
     """Tensors on "meta" have no values: `.item()`, `nonzero` and shapes made of values fail.
 

@@ -6,6 +6,7 @@ import oracle
 import pytest
 import torch
 
+from parameters import each_value
 from spectrim.common.errors import SpectrimError
 from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan
@@ -30,9 +31,8 @@ def close(one, other):
     return torch.allclose(one, other, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("counts", [(30, 30, 30), (30, 7, 64), (1, 64, 2)])
 @pytest.mark.parametrize("keep_after", [0, 1, 5, 12])
-@each_family
+@each_value(counts=[(30, 30, 30), (30, 7, 64), (1, 64, 2)], family=FAMILIES)
 def test_keep_equals_the_slow_removal_of_patches(make, heard, family, keep_after, counts):
     model = make(family, dtype=torch.float64)
     features, valid = heard(*CLIPS)
@@ -49,9 +49,8 @@ def test_keep_equals_the_slow_removal_of_patches(make, heard, family, keep_after
         assert not close(logits, model(features, valid))
 
 
-@pytest.mark.parametrize("score", ["attention", "intensity", "random"])
 @pytest.mark.parametrize("keep_after", [0, 1, 5, 12])
-@each_family
+@each_value(score=["attention", "intensity", "random"], family=FAMILIES)
 def test_keep_with_a_plan_equals_each_clip_alone(make, heard, family, keep_after, score):
     model = make(family, dtype=torch.float64)
     features, valid = heard(*CLIPS)

@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import extensions
+from parameters import each_value
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.deploy.export import check_exportable
 from spectrim.models import block as block_module
@@ -32,12 +33,10 @@ OWN = {
     "learned": {"score": "extensions:Learned"},
     "join": {"score": "extensions:distinct", "reduction": "extensions:join"},
 }
-each_own = pytest.mark.parametrize("own", OWN)
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-@each_own
-@each_family
+@each_value(own=list(OWN), family=FAMILIES)
 def test_own_parts_train(make, heard, family, own):
     model = copy.deepcopy(make(family, depth=4)).train()
     features, valid = heard("dog", "digit")
@@ -48,8 +47,7 @@ def test_own_parts_train(make, heard, family, own):
         assert block.fc1.weight.grad.abs().sum() > 0
 
 
-@each_own
-@each_family
+@each_value(own=list(OWN), family=FAMILIES)
 def test_own_parts_are_traced_and_counted(make, heard, family, own):
     model = make(family, depth=4)
     features, valid = heard("dog", "digit")
@@ -66,8 +64,7 @@ def test_own_parts_are_traced_and_counted(make, heard, family, own):
             assert (members >= 0).all()
 
 
-@pytest.mark.parametrize("own", ["merge", "fuse", "peak", "learned", "join"])
-@each_family
+@each_value(own=["merge", "fuse", "peak", "learned", "join"], family=FAMILIES)
 def test_own_parts_compile_whole(make, heard, family, own):
     pruned = prune(make(family, depth=2), 0.6, blocks=(0, 1), **OWN[own])
     features, valid = heard("dog", "digit")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from ragged import GRID, Ragged, ragged
 
+from parameters import each_value
 from spectrim.pruning.reductions import REDUCTIONS
 from spectrim.pruning.reductions.adjacent import last_marked, matching, next_marked
 
@@ -31,10 +32,11 @@ def kept(rate: float, count: int) -> int:
     return max(1, math.ceil(Fraction(str(rate)) * count))
 
 
-@pytest.mark.parametrize("keep_rate", [0.3, 0.7, ONE_LEAVES])
-@pytest.mark.parametrize("merged", [False, True])
-@pytest.mark.parametrize("counts", [COUNTS, (5, 1, 2, 3), (7, 30, 7)])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+@each_value(
+    counts=[COUNTS, (5, 1, 2, 3), (7, 30, 7)], merged=[False, True],
+    keep_rate=[0.3, 0.7, ONE_LEAVES],
+)  # fmt: skip
 def test_a_clip_in_a_batch_is_reduced_as_if_it_were_alone(reduction, counts, merged, keep_rate):
     for prefix in (0, 1, 2):
         batch = ragged(counts, prefix, seed=prefix, merged=merged)

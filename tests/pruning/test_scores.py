@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from parameters import each_value
 from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan
 from spectrim.pruning.stage import Stage
 
 FAMILIES = ("ast", "audiomae")
 each_family = pytest.mark.parametrize("family", FAMILIES)
-by_value = pytest.mark.parametrize(
-    "score", ["intensity", "variation", "intensity-padded", "variation-padded"]
-)
+BY_VALUE = ("intensity", "variation", "intensity-padded", "variation-padded")
+by_value = pytest.mark.parametrize("score", BY_VALUE)
 
 
 def places(trace, model, block, row=0):
@@ -77,9 +77,8 @@ def test_ties_after_another_order_keep_the_lower_patch_index(make, heard, family
     assert places(trace, model, 2) == sorted(drawn)[:9]
 
 
+@each_value(score=BY_VALUE, family=FAMILIES)
 @pytest.mark.parametrize("padding", ["zero", "minimum"])
-@by_value
-@each_family
 def test_padding_is_never_kept_before_sound(make, heard, family, score, padding):
     model = make(family, frames=1008, depth=3, padding=padding)
     features, valid = heard("clock", "dog", "rain", frames=1008, padding=padding)

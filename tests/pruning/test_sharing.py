@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import extensions
+from parameters import each_value
 from spectrim.models.build import prune
 from spectrim.pruning.plan import Plan
 
@@ -21,8 +22,7 @@ def fresh(make):
     return lambda family: copy.deepcopy(make(family, depth=4))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("moved", ["parent", "child", "grandchild"])
+@each_value(moved=["parent", "child", "grandchild"], dtype=[torch.float64, torch.bfloat16])
 @each_family
 def test_a_move_of_one_reaches_all(fresh, heard, family, dtype, moved):
     features, valid = heard("dog", "digit")

@@ -18,6 +18,7 @@ from torch import nn
 
 import spectrim
 from extensions import merge
+from parameters import each_value
 from spectrim.data.manifest import read_data
 from spectrim.pruning.cost import Shape, macs
 from spectrim.pruning.plan import Plan, paper_plan
@@ -161,15 +162,15 @@ PLANS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("kind", "distil", "label_weight", "smoothing"),
-    [("ce", 1.0, 0.0, 0.0), ("ce", 0.5, 0.3, 0.1), ("bce", 1.0, 0.0, 0.0), ("bce", 0.0, 2.0, 0.0)],
-)
-@pytest.mark.parametrize("family", ["ast", "audiomae"])
-def test_loss_and_gradient_are_those_of_a_slow_sum(
-    make, batch, family, kind, distil, label_weight, smoothing
-) -> None:
+LOSSES = (  # kind, distil, label weight, smoothing
+    ("ce", 1.0, 0.0, 0.0), ("ce", 0.5, 0.3, 0.1), ("bce", 1.0, 0.0, 0.0), ("bce", 0.0, 2.0, 0.0)
+)  # fmt: skip
+
+
+@each_value(loss_of=LOSSES, family=["ast", "audiomae"])
+def test_loss_and_gradient_are_those_of_a_slow_sum(make, batch, family, loss_of) -> None:
     """The gradient too: without the stop the unpruned pass would get one from the pruned ones."""
+    kind, distil, label_weight, smoothing = loss_of
     model = copy.deepcopy(make(family, frames=64)).train()
     objective = Elastic(model, kind, smoothing, distil=distil, label_weight=label_weight)
     loss = objective(**batch, plans=PLANS)
@@ -242,8 +243,7 @@ def test_auxiliary_losses_of_every_pass_count(make, batch) -> None:
     assert (with_it - without).item() == pytest.approx(0.25 * 5 * 0.8, abs=1e-4)
 
 
-@pytest.mark.parametrize("reduction", sorted(REDUCTIONS))
-@pytest.mark.parametrize("family", ["ast", "audiomae"])
+@each_value(reduction=sorted(REDUCTIONS), family=["ast", "audiomae"])
 def test_every_reduction_trains(make, batch, family, reduction) -> None:
     """Against the sum of the passes alone: plans of a reduction share the model's parameters."""
     model = spectrim.prune(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from parameters import each_value
 from spectrim.pruning.context import Context
 from spectrim.pruning.stage import Stage
 from spectrim.pruning.tokens import Tokens
@@ -30,8 +31,7 @@ def test_a_run_in_bf16_has_the_losses_of_float32(recipe: Path, tmp_path: Path) -
     assert losses[1] == pytest.approx(losses[0], rel=0.05) and losses[0] != losses[1]
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("score", ["attention", "intensity", "variation"])
+@each_value(score=["attention", "intensity", "variation"], dtype=[torch.bfloat16, torch.float16])
 def test_losses_and_gradients_are_finite_and_scores_float32(
     recipe: Path, tmp_path: Path, dtype: torch.dtype, score: str
 ) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 import spectrim
 from extensions import Learned, merge
+from parameters import each_value
 from spectrim.models.block import Block
 from spectrim.pruning.tokens import Tokens
 from spectrim.training.objectives import MaskedAutoEncoder, Supervised, classification, distillation
@@ -115,10 +116,12 @@ def test_a_teacher_that_says_the_same_teaches_nothing(kind):
     assert logits.grad.abs().max() < 1e-6
 
 
-@pytest.mark.parametrize(("kind", "smoothing"), [("bce", 0.0), ("ce", 0.0), ("ce", 0.2)])
-@pytest.mark.parametrize("keep_rate", [1.0, 0.6])
-@pytest.mark.parametrize("family", ["ast", "audiomae"])
-def test_the_loss_of_a_batch_is_the_weighted_sum(make, batch, kind, smoothing, keep_rate, family):
+@each_value(
+    loss_of=[("bce", 0.0), ("ce", 0.0), ("ce", 0.2)], keep_rate=[1.0, 0.6],
+    family=["ast", "audiomae"],
+)  # fmt: skip
+def test_the_loss_of_a_batch_is_the_weighted_sum(make, batch, loss_of, keep_rate, family):
+    kind, smoothing = loss_of
     model = spectrim.prune(make(family, frames=64), keep_rate=0.3).train()
     features, valid = batch
     weights, targets = torch.tensor([0.5, 0.0, 0.2]), shares(3)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from loudness import RATE, Loudness, run_job
+from parameters import each_value
 from spectrim.audio.windows import windows
 from spectrim.common.errors import SpectrimError
 from spectrim.deploy.recordings.table_layouts import EmbeddingTable, TagTable, WideTable
@@ -19,8 +20,7 @@ from written_tables import COLUMNS, expected_rows, read_table, skip_without_pyar
 FORMATS = ["csv", "jsonl", "parquet"]
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("options", [{}, {"hop": 0.3}, {"one_row": "mean"}, {"threshold": 0.3}])
+@each_value(options=[{}, {"hop": 0.3}, {"one_row": "mean"}, {"threshold": 0.3}], suffix=FORMATS)
 def test_rows_are_those_of_a_call_per_file(folder, tmp_path, suffix, options):
     out = tmp_path / f"tags.{suffix}"
     skip_without_pyarrow(out)
@@ -42,8 +42,7 @@ def test_windows_of_several_files_share_a_batch(folder, tmp_path):
     assert set(runner.batches[:-1]) == {4}
 
 
-@pytest.mark.parametrize("workers", [1, 2, 9])
-@pytest.mark.parametrize("batch_size", [1, 64])
+@each_value(workers=[1, 2, 9], batch_size=[1, 64])
 def test_neither_threads_nor_batches_change_the_rows(folder, tmp_path, workers, batch_size):
     out = tmp_path / "tags.jsonl"
     run_job(folder, out, workers=workers, batch_size=batch_size)

@@ -1,0 +1,30 @@
+"""Parameters of tests: one fast case for each value, and the full product as slow cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import pytest
+
+
+def each_value(*also: tuple[Any, ...], **values: Sequence[Any]) -> pytest.MarkDecorator:
+    """Parametrize a test with every combination; those that repeat values are marked slow.
+
+    `each_value(family=["ast", "audiomae"], score=["attention", "intensity", "random"])` gives six
+    cases. Three are fast: ast-attention, audiomae-intensity and ast-random. Fast case i has value
+    i of every parameter, counted from the start again where a parameter has fewer values.
+
+    Args:
+        also: further combinations that are fast.
+        values: the values of each parameter, by its name.
+    """
+    counts = [len(choices) for choices in values.values()]
+    fast = {tuple(case % count for count in counts) for case in range(max(counts))}
+    cases = []
+    for places in product(*map(range, counts)):
+        case = tuple(choices[at] for choices, at in zip(values.values(), places, strict=True))
+        is_fast = places in fast or case in also
+        cases.append(pytest.param(*case, marks=() if is_fast else pytest.mark.slow))
+    return pytest.mark.parametrize(tuple(values), cases)
