@@ -27,12 +27,12 @@ def stages(*parts: tuple[int | str, str, float]) -> Plan:
 
 
 MIXED = stages((0, "attention", 0.7), (1, "intensity", 0.7), (2, "variation", 0.5))
-AT_INPUT = stages(("input", "variation", 0.7), (1, "attention", 0.5), (2, "intensity", 0.5))
-# Three blocks say as much as twelve about tracing, and are traced in a fraction of the time.
-CASES = {
-    "ast-16": ("ast", 16, "minimum", MIXED),
-    "ast-10-unpruned": ("ast", 10, "zero", stages((0, "attention", 1.0))),
-    "audiomae-10": ("audiomae", 10, "zero", AT_INPUT),
+AT_INPUT = stages(("input", "variation", 0.7), (0, "attention", 0.5), (1, "intensity", 0.5))
+# Two or three blocks say as much as twelve about tracing, and are traced in a fraction of the time.
+CASES = {  # family, stride, padding, depth, plan
+    "ast-16": ("ast", 16, "minimum", 3, MIXED),
+    "ast-10-unpruned": ("ast", 10, "zero", 3, stages((0, "attention", 1.0))),
+    "audiomae-10": ("audiomae", 10, "zero", 2, AT_INPUT),
 }
 
 
@@ -72,8 +72,8 @@ def exported(needed, make, tmp_path_factory):
 
     def exported(name):
         if name not in made:
-            family, stride, padding, plan = CASES[name]
-            model = make(family, stride=stride, depth=3, padding=padding).with_plan(plan)
+            family, stride, padding, depth, plan = CASES[name]
+            model = make(family, stride=stride, depth=depth, padding=padding).with_plan(plan)
             made[name] = model, spectrim.export(model, folder / f"{name}.onnx")
         return made[name]
 
@@ -252,7 +252,7 @@ def test_reductions_give_the_same_logits_when_exported(needed, make, heard, tmp_
     Padding holds near-equal patches. Rounding decides which of them merge, so the
     logits are less close.
     """
-    model = prune(make("ast", depth=3), 0.8, blocks=(0, 2), reduction=reduction)
+    model = prune(make("ast", depth=2), 0.8, blocks=(0, 1), reduction=reduction)
     path = spectrim.export(model, tmp_path / "merged.onnx", input="features")
     features, valid = heard("dog", "digit", "word")
     with torch.inference_mode():
