@@ -21,10 +21,10 @@ def each_value(*also: tuple[Any, ...], **values: Sequence[Any]) -> pytest.MarkDe
         values: the values of each parameter, by its name.
     """
     counts = [len(choices) for choices in values.values()]
-    fast = {tuple(case % count for count in counts) for case in range(max(counts))}
+    fast = {tuple(number % count for count in counts) for number in range(max(counts))}
     cases = []
-    for places in product(*map(range, counts)):
-        case = tuple(choices[at] for choices, at in zip(values.values(), places, strict=True))
-        is_fast = places in fast or case in also
+    for indices in product(*map(range, counts)):
+        case = tuple(choices[i] for choices, i in zip(values.values(), indices, strict=True))
+        is_fast = indices in fast or case in also
         cases.append(pytest.param(*case, marks=() if is_fast else pytest.mark.slow))
     return pytest.mark.parametrize(tuple(values), cases)
