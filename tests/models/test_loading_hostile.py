@@ -15,15 +15,18 @@ from spectrim import create
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 from spectrim.models.config import ModelConfig
 from spectrim.models.loading.load import load
-from spectrim.models.presets import from_family
+from spectrim.models.presets import from_family, preset
+from spectrim.models.transformer import SpectrogramTransformer
 
 pytestmark = pytest.mark.filterwarnings("ignore::spectrim.common.errors.SpectrimNotice")
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
+    """One block: each test copies the files."""
     folder = tmp_path_factory.mktemp("hostile") / "model"
-    return create("ast-tiny", frames=64, labels=["a", "b"]).save(folder)
+    config = preset("ast-tiny", ("a", "b"), frames=64, depth=1)
+    return SpectrogramTransformer(config).save(folder)
 
 
 @pytest.fixture
