@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import warnings
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_what_follows_a_whole_file_is_reported(tmp_path, whole, kind):
 
 
 SHARES = (0.1, 0.5, 0.9)  # of the file
-CUTS = [(kind, share) for kind in OF_LIBSNDFILE for share in SHARES]
+CUTS: list[Any] = [(kind, share) for kind in OF_LIBSNDFILE for share in SHARES]
 CUTS += [
     # Each start of ffmpeg takes a while.
     pytest.param(kind, share, marks=[needs_ffmpeg, *([pytest.mark.slow] if share != 0.5 else [])])
