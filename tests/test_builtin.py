@@ -69,10 +69,6 @@ HELD_OUT = {
     "words": ("ArabicSpeechCommands", "arabicspeechcommands", "words", "test", None, 85),
     "esc50": ("ESC-50", "esc50", "esc50", None, "5", 40),
 }
-FAST = {"ast-digits"}  # audiomae-digits is held against its card on the sample pack, above
-EACH_MODEL = [
-    pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in builtin_names()
-]
 
 
 @pytest.mark.parametrize("name", ["ast-digits", "audiomae-digits"])
@@ -101,7 +97,8 @@ def stated_accuracies(lines: list[str], clips: str) -> dict[float, float]:
     raise AssertionError(f"no accuracies on {clips}")
 
 
-@pytest.mark.parametrize("name", EACH_MODEL)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", builtin_names())
 def test_a_model_keeps_its_card(name, data):
     """Accuracy on the held-out clips, as `spectrim models` shows it."""
     folder, corpus, manifest, split, fold, least = HELD_OUT[name.split("-")[1]]

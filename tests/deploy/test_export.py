@@ -94,6 +94,7 @@ def test_logits_are_those_of_torch(exported, sounds, name, backend):
     assert_same(*exported(name), backend, sounds, most_ties=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_built_in_model_is_the_same_too(pruned, digits, sounds, backend):
     backend_or_skip(backend)

@@ -1,8 +1,8 @@
 """Whatever the input, a reader gives the right result or a sentence: no traceback, crash or hang.
 
-The normal run tries a few inputs of each kind, and `-m slow` some more. `pytest -m fuzz tests/fuzz`
-tries others for `SPECTRIM_FUZZ_SECONDS` (default 3600) and prints the counts. Input number N of a
-kind is the same in every run. Repeat one with `echo "audio 17" | python tests/fuzz/fuzz_worker.py`
+`-m slow` tries some inputs of each kind. `pytest -m fuzz tests/fuzz` tries others for
+`SPECTRIM_FUZZ_SECONDS` (default 3600) and prints the counts. Input number N of a kind is the same
+in every run. Repeat one with `echo "audio 17" | python tests/fuzz/fuzz_worker.py`
 (src, tests and tests/models on PYTHONPATH).
 """
 
@@ -75,7 +75,8 @@ def report(faults: list[str]) -> str:
     return f"{len(faults)} faults:\n" + "\n".join(faults[:20])
 
 
-@pytest.mark.parametrize("numbers", [FEW, pytest.param(SHORT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", [FEW, SHORT])
 def test_some_inputs_of_each_kind(numbers):
     child, counts, faults = Child(), Counter(), []
     for kind, number in ((kind, n) for kind, count in numbers.items() for n in range(count)):
