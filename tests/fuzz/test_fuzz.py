@@ -96,7 +96,7 @@ def test_inputs_for_as_long_as_asked():
     child, counts, faults, end = Child(), Counter(), [], time.monotonic() + seconds
     number = first
     while time.monotonic() < end:
-        for kind, share in SHORT.items():
+        for kind, share in SOME.items():
             for _ in range(share):
                 number += 1
                 answer = child.outcome(kind, number)
