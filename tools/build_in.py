@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -100,14 +102,26 @@ def build_in(
 ) -> list[Accuracies]:
     """Write the folder of a built-in model; returns its accuracies.
 
+    The folder is written aside and moved when it is complete, because a folder among the built-in
+    models is loaded with its card.
+
     Args:
         recommended: the recommended plan as text, see `recommend_plan`; None: none is stored.
 
     Raises:
         SpectrimError: a manifest is missing, or the weights are too large.
     """
+    with TemporaryDirectory() as aside:
+        folder = Path(aside) / name
+        results = _build_in(run, folder, origin, manifests, recommended)
+        shutil.copytree(folder, models / name, dirs_exist_ok=True)
+    return results
+
+
+def _build_in(
+    run: Path, folder: Path, origin: dict[str, Any], manifests: Path, recommended: str | None
+) -> list[Accuracies]:
     held_out = [held_out_clips(entry, manifests) for entry in origin["held_out"]]
-    folder = models / name
     trained = spectrim.load(run).with_plan(Plan()).half()
     trained.set_recommendation(None)  # it was measured on other weights, if at all
     plan = recommended and recommend_plan.plan_from(recommended, trained.config.depth)
@@ -133,7 +147,7 @@ def build_in(
             },
         },
     )
-    save_text(folder / "README.md", card_text(name, origin, model, results))
+    save_text(folder / "README.md", card_text(folder.name, origin, model, results))
     if plan:
         measured = measure(model, plan, held_out[0], results[0].title)
         recommend_plan.store(folder, Recommendation(plan, measured))
