@@ -20,7 +20,6 @@ from spectrim.models.builtin_models import builtin_root
 from spectrim.pruning.plan import paper_plan
 from spectrim.pruning.trained_range import TrainedRange
 
-
 ROOT = builtin_root()
 
 
