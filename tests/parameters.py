@@ -10,14 +10,14 @@ import pytest
 
 
 def each_value(*also: tuple[Any, ...], **values: Sequence[Any]) -> pytest.MarkDecorator:
-    """Parametrize a test with every combination; those that repeat values are marked slow.
+    """Parametrize a test with every combination, most of them marked slow.
 
     `each_value(family=["ast", "audiomae"], score=["attention", "intensity", "random"])` gives six
     cases. Three are fast: ast-attention, audiomae-intensity and ast-random. Fast case i has value
-    i of every parameter, counted from the start again where a parameter has fewer values.
+    i of every parameter. A parameter with fewer values starts again from its first.
 
     Args:
-        also: further combinations that are fast.
+        also: additional combinations that are fast.
         values: the values of each parameter, by its name.
     """
     counts = [len(choices) for choices in values.values()]

@@ -102,8 +102,8 @@ def build_in(
 ) -> list[Accuracies]:
     """Write the folder of a built-in model; returns its accuracies.
 
-    The folder is written aside and moved when it is complete, because a folder among the built-in
-    models is loaded with its card.
+    The model is written to a temporary folder, which is copied to `models` when it is complete. A
+    model in `models` cannot be loaded before its card exists, and the card needs the loaded model.
 
     Args:
         recommended: the recommended plan as text, see `recommend_plan`; None: none is stored.

@@ -83,7 +83,7 @@ def encoded(wav):
 
 @pytest.fixture(scope="session")
 def decoded(encoded):
-    """`decoded("a.m4a")`: rate, samples of every block of a whole file, decoded once."""
+    """`decoded("a.m4a")`: sample rate and blocks of samples of a whole file, decoded once."""
 
     @cache
     def decoded(name: str) -> tuple[int, tuple[np.ndarray, ...]]:
@@ -133,7 +133,7 @@ def test_the_same_as_a_file_that_ffmpeg_converted(encoded, samples, name):
 
 
 def test_the_size_of_a_piece_changes_no_sample(encoded, decoded, monkeypatch):
-    """The file of 5 s is one piece by default."""
+    """By default, the file of 5 s is decoded in one piece."""
     monkeypatch.setattr(ffmpeg, "PIECE_SECONDS", 1)
     _, whole = decoded("a.m4a")
     with encoded("a.m4a").open("rb") as file:
@@ -144,7 +144,7 @@ def test_the_size_of_a_piece_changes_no_sample(encoded, decoded, monkeypatch):
 
 MIDDLE = (3.21, 4.4)
 PARTS = [(None, 1.3), (3.2, None), MIDDLE, (0.5, 99)]  # seconds: start, end
-# The middle of every format; every part of a format with and of one without exact times.
+# In the normal run: the middle of every format, and every part of a.m4a and a.webm.
 CASES = [
     pytest.param(
         name, *part,

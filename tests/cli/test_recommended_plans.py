@@ -192,7 +192,7 @@ def test_a_sweep_of_a_saved_plan_measures_it(run, measured, folder, tmp_path):
 def constant(folder, tmp_path_factory):
     """A folder with a model that gives every clip the same class, and 80 clips."""
     root = tmp_path_factory.mktemp("constant")
-    # Four blocks: which class it gives does not depend on them.
+    # Four blocks are enough: the head alone determines the class.
     config = preset("ast-tiny", ("low", "high"), frames=64, depth=4, activation="softmax",
                     metric="accuracy")  # fmt: skip
     model = SpectrogramTransformer(config).eval()

@@ -109,7 +109,7 @@ def test_every_parameter_that_takes_a_path_is_below():
 def place(folder, tmp_path_factory):
     """What the calls above need."""
     place = write_grid(tmp_path_factory.mktemp("place"))
-    # One block: every call loads the model, and what is refused does not depend on its depth.
+    # One block is enough: every call loads the model, and its depth does not matter here.
     config = preset("ast-tiny", ("low", "high"), frames=64, depth=1, activation="softmax",
                     metric="accuracy")  # fmt: skip
     SpectrogramTransformer(config).save(place / "model")
@@ -123,7 +123,7 @@ def place(folder, tmp_path_factory):
     return place
 
 
-# Every call with every kind of path; in the normal run, every call with two kinds in turn.
+# Every call with every kind of path. In the normal run, each call gets two of the kinds.
 # `grid list` writes nothing, and lists a folder without results as one.
 CASES = [
     pytest.param(

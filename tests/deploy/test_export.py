@@ -28,7 +28,7 @@ def stages(*parts: tuple[int | str, str, float]) -> Plan:
 
 MIXED = stages((0, "attention", 0.7), (1, "intensity", 0.7), (2, "variation", 0.5))
 AT_INPUT = stages(("input", "variation", 0.7), (0, "attention", 0.5), (1, "intensity", 0.5))
-# Two or three blocks say as much as twelve about tracing, and are traced in a fraction of the time.
+# Two or three blocks test tracing as well as twelve, in a fraction of the time.
 CASES = {  # family, stride, padding, depth, plan
     "ast-16": ("ast", 16, "minimum", 3, MIXED),
     "ast-10-unpruned": ("ast", 10, "zero", 3, stages((0, "attention", 1.0))),

@@ -1,4 +1,4 @@
-"""What is stored of each clip, and what is read from it and from cells of earlier versions."""
+"""Stored outputs of each clip, and reading them from cells of this and earlier versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from spectrim.experiments.cell_outputs import read_outputs, stored_outputs
 
 
-def drawn(*shape: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_outputs(*shape: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits and probabilities (..., clips, classes), and truth (clips, classes)."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=shape).astype(np.float32)
@@ -18,7 +18,7 @@ def drawn(*shape: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_each_clip_has_its_top_class_its_probability_and_the_rank_of_its_label() -> None:
-    logits, probabilities, truth = drawn(3, 40, 5)
+    logits, probabilities, truth = random_outputs(3, 40, 5)
     stored = stored_outputs("last", "accuracy", logits, probabilities, truth)
     for plan in range(3):
         for clip in range(40):
@@ -26,12 +26,12 @@ def test_each_clip_has_its_top_class_its_probability_and_the_rank_of_its_label()
             before = sum(logit > logits[plan, clip, label] for logit in logits[plan, clip])
             assert stored["last_rank"][plan, clip] == before
             assert stored["last_top"][plan, clip] == logits[plan, clip].argmax()
-            most = probabilities[plan, clip].max()
-            assert stored["last_probability"][plan, clip] == pytest.approx(most, abs=5e-4)
+            highest = probabilities[plan, clip].max()
+            assert stored["last_probability"][plan, clip] == pytest.approx(highest, abs=5e-4)
 
 
 def test_close_outputs_keep_their_order() -> None:
-    """In float16 both of these logits would be 2.014, and the first of them the answer."""
+    """In float16 both of the first logits are 2.014, and the top class would be the first."""
     logits = np.array([[2.01400, 2.01401, -3.0]], np.float32)
     assert logits.astype(np.float16).argmax() == 0
     truth = np.array([[False, True, False]])
@@ -42,23 +42,23 @@ def test_close_outputs_keep_their_order() -> None:
 @pytest.mark.parametrize("metric", ["accuracy", "mAP"])
 @pytest.mark.parametrize("row", [None, 1])
 def test_outputs_of_either_version_are_read_alike(metric: str, row: int | None) -> None:
-    logits, probabilities, truth = drawn(*(() if row is None else (3,)), 40, 5)
+    logits, probabilities, truth = random_outputs(*(() if row is None else (3,)), 40, 5)
     now = stored_outputs("last", metric, logits, probabilities, truth) | {"truth": truth}
     before = {"last": logits.astype(np.float16), "truth": truth}
     outputs = [read_outputs(arrays, "last", metric, row) for arrays in (now, before)]
-    wanted = logits if row is None else logits[row]
+    expected = logits if row is None else logits[row]
     for read in outputs:
         assert read is not None
-        assert read.top.tolist() == wanted.argmax(1).tolist()
-        assert read.is_right.tolist() == truth[np.arange(40), wanted.argmax(1)].tolist()
+        assert read.top.tolist() == expected.argmax(1).tolist()
+        assert read.is_right.tolist() == truth[np.arange(40), expected.argmax(1)].tolist()
         assert (read.logits is None) == (metric == "accuracy")
         if read.logits is not None:
-            np.testing.assert_allclose(read.logits, wanted, atol=2e-3)
+            np.testing.assert_allclose(read.logits, expected, atol=2e-3)
     assert read_outputs(now, "best", metric, row) is None
 
 
-def test_a_cell_of_the_size_of_our_largest_stays_small(tmp_path) -> None:
-    """1,200 clips of 40 classes with 19 plans: under 150 kB, random as they are here."""
-    stored = stored_outputs("last", "accuracy", *drawn(19, 1200, 40))
+def test_the_file_of_a_large_cell_is_small(tmp_path) -> None:
+    """1,200 clips of 40 classes with 19 plans take less than 150 kB, even with random outputs."""
+    stored = stored_outputs("last", "accuracy", *random_outputs(19, 1200, 40))
     np.savez_compressed(tmp_path / "cell.npz", **stored)
     assert (tmp_path / "cell.npz").stat().st_size < 150_000

@@ -66,7 +66,7 @@ def test_figures_are_of_the_repetitions_that_have_a_control(folder, tmp_path) ->
 
 
 def test_a_row_rests_on_the_repetitions_that_all_of_its_keep_rates_have(folder, tmp_path) -> None:
-    """0.5 has both repetitions and 0.7 the second alone."""
+    """Keep rate 0.5 has both repetitions, and 0.7 has only the second."""
     grid = read_grid(folder / "small.yaml")
     name = "tuned/ast-tones/attention-{}/{}"
     for rate, run, right in (

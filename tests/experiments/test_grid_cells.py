@@ -144,7 +144,7 @@ def test_a_cell_that_comes_out_otherwise_is_not_run_for_ever(
     grid, results = read_grid(folder / "small.yaml"), ResultFolder(tmp_path)
     finished(results, grid.cell("baseline/ast-tones/0"))
     few = {"metric": "accuracy", "rows": [{"score": "attention", "keep_rate": 0.7}]}
-    monkeypatch.setitem(run_grid.__globals__, "_evaluated", lambda *given: few)
+    monkeypatch.setitem(run_grid.__globals__, "_evaluate", lambda *given: few)
     name = "shelf/ast-tones/0"
     ran = run_grid(grid, tmp_path, lambda cell: Silent(), [name])
     assert ran.finished == 0 and "(without attention-0.5" in ran.failed[name]

@@ -20,7 +20,13 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 WORKER = Path(__file__).with_name("fuzz_worker.py")
-SOME = {"audio": 60, "checkpoint": 12, "table": 25, "recipe": 12, "arguments": 12}
+INPUTS = {  # number of each kind
+    "audio": 60,
+    "checkpoint": 12,
+    "table": 25,
+    "recipe": 12,
+    "arguments": 12,
+}
 PATIENCE = 600  # seconds without an answer; the worker limits CPU time, and a wait takes none
 PER_CHILD = 500  # inputs, after which a fresh child starts
 
@@ -77,16 +83,16 @@ def report(faults: list[str]) -> str:
 @pytest.mark.slow
 def test_some_inputs_of_each_kind():
     child, counts, faults = Child(), Counter(), []
-    for kind, number in ((kind, n) for kind, count in SOME.items() for n in range(count)):
+    for kind, number in ((kind, n) for kind, count in INPUTS.items() for n in range(count)):
         answer = child.outcome(kind, number)
         counts[kind, answer.partition(":")[0]] += 1
         if answer not in ("right", "sentence"):
             faults.append(f"{kind} {number}: {answer}")
     child.close()
     assert not faults, report(faults)
-    for kind in SOME:  # inputs of which all are right, or none, test little
+    for kind in INPUTS:  # inputs of which all are right, or none, test little
         assert counts[kind, "sentence"] > 0, counts
-    assert sum(counts[kind, "right"] for kind in SOME) > sum(SOME.values()) // 12, counts
+    assert sum(counts[kind, "right"] for kind in INPUTS) > sum(INPUTS.values()) // 12, counts
 
 
 @pytest.mark.fuzz
@@ -96,7 +102,7 @@ def test_inputs_for_as_long_as_asked():
     child, counts, faults, end = Child(), Counter(), [], time.monotonic() + seconds
     number = first
     while time.monotonic() < end:
-        for kind, share in SOME.items():
+        for kind, share in INPUTS.items():
             for _ in range(share):
                 number += 1
                 answer = child.outcome(kind, number)

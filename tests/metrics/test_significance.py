@@ -1,4 +1,4 @@
-"""p-values, Holm's correction and equivalence, against SciPy and obvious computations."""
+"""p-values, Holm's correction and equivalence, against SciPy and plain computations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spectrim.metrics.significance import TWO_ERRORS, equivalence_p_value, holm, p_value
+from spectrim.metrics.significance import SIGNIFICANCE_LEVEL, equivalence_p_value, holm, p_value
 
 
 @pytest.mark.parametrize(("difference", "error"), [(0.02, 0.01), (-0.03, 0.01), (0.0, 0.2), (5, 1)])
@@ -15,15 +15,15 @@ def test_p_value_is_that_of_the_normal_distribution(difference: float, error: fl
 
 
 def test_exactly_two_errors_are_the_limit() -> None:
-    assert p_value(0.5, 0.25) == TWO_ERRORS == pytest.approx(0.0455, abs=1e-4)
+    assert p_value(0.5, 0.25) == SIGNIFICANCE_LEVEL == pytest.approx(0.0455, abs=1e-4)
     assert (p_value(0.0, 0.0), p_value(0.1, 0.0)) == (1.0, 0.0)
 
 
 def step_down(p_values: list[float], level: float) -> list[bool]:
-    """Holm's procedure as he states it: reject in order until one is not below level / rest."""
+    """Holm's procedure: reject in ascending order until p exceeds level / remaining tests."""
     rejected = [False] * len(p_values)
-    for place, index in enumerate(np.argsort(p_values, kind="stable")):
-        if p_values[index] > level / (len(p_values) - place):
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        if p_values[index] > level / (len(p_values) - rank):
             break
         rejected[index] = True
     return rejected
@@ -50,6 +50,6 @@ def test_equivalence_is_the_larger_of_two_one_sided_tests(difference: float, err
     assert equivalence_p_value(difference, error, 0.01) == pytest.approx(max(lower, upper))
 
 
-def test_without_error_equivalence_is_plain_arithmetic() -> None:
+def test_without_error_equivalence_compares_with_the_margin() -> None:
     assert equivalence_p_value(0.005, 0.0, 0.01) == 0.0
     assert equivalence_p_value(0.01, 0.0, 0.01) == equivalence_p_value(-0.02, 0.0, 0.01) == 1.0

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::spectrim.common.errors.Spectrim
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """One block: each test copies the files."""
+    """A saved model of one block, because each test copies its files."""
     folder = tmp_path_factory.mktemp("hostile") / "model"
     config = preset("ast-tiny", ("a", "b"), frames=64, depth=1)
     return SpectrogramTransformer(config).save(folder)

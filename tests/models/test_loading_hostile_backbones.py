@@ -73,14 +73,15 @@ def test_whole_files_run(tmp_path, kind):
     assert outcome(tmp_path / "m.pth") == "runs"
 
 
-SIXTH_OR_THIRD = [6, pytest.param(3, marks=pytest.mark.slow)]
+# Every sixth value in the normal run, every third with `-m slow`.
+STEPS = [6, pytest.param(3, marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("step", SIXTH_OR_THIRD)
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("kind", FOLDERS)
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
 def test_odd_values_of_every_key(folder, kind, name, step):
-    """In the normal run, every sixth value of each key. Neighbouring keys get other values."""
+    """Every sixth or third value of each key. Consecutive keys start at different values."""
     settings = SETTINGS[kind][name != "config.json"]
     if settings is None and not (folder / name).exists():
         pytest.skip(f"a folder of {kind} has no {name}")
@@ -118,12 +119,13 @@ ODD_TENSORS = {
 }
 
 
-@pytest.mark.parametrize("step", SIXTH_OR_THIRD)
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("kind", FILES)
 def test_odd_tensors(tmp_path, kind, step):
     """Each key outside the blocks, and those of the first block, is changed or removed.
 
-    In the normal run, the first key gets every change, and each other key every sixth.
+    The first key (with `-m slow` the first three) gets every change. Each other key gets every
+    sixth or third.
     """
     whole = FILES[kind]()
     state = whole["model"] if set(whole) == {"model"} else whole

@@ -129,16 +129,16 @@ def test_findings_are_counted_and_averaged() -> None:
     assert "no such cells yet" in lines[3]
     assert all(line.count("|") == 11 for line in lines)
     assert sentences(findings) == [
-        f"**{ATTENTION}**: fine-tuned, cannot tell (mean {mean} points; shows in 1 and contradicts "
-        "in 1 of 3 cases); without fine-tuning, no such cells yet."
+        f"**{ATTENTION}**: fine-tuned, cannot tell (mean lead of attention: {mean} points; "
+        "shows in 1 and contradicts in 1 of 3 cases); without fine-tuning, no such cells yet."
     ]
 
 
 def test_a_single_training_decides_nothing() -> None:
-    for trainings, said in ((1, "cannot tell"), (2, "shows")):
+    for trainings, expected in ((1, "cannot tell"), (2, "shows")):
         gap = Gap(0.1, 0.001, np.full(DRAWS, 0.1), trainings)
         (case,) = with_corrected_p_values([case_of("x", "", gap, None)])
-        assert case.verdict == said
+        assert case.verdict == expected
 
 
 def test_of_many_cases_without_any_difference_one_row_in_twenty_decides() -> None:
@@ -153,7 +153,7 @@ def test_of_many_cases_without_any_difference_one_row_in_twenty_decides() -> Non
     assert uncorrected / 600 > 0.4
 
 
-def test_single_trainings_make_no_other_case_less_sure() -> None:
+def test_cases_of_a_single_training_are_not_counted_by_the_correction() -> None:
     sure, alone = Gap(0.025, 0.01, np.full(DRAWS, 0.025), 2), Gap(0.0, 0.01, np.zeros(DRAWS), 1)
     cases = with_corrected_p_values([case_of("x", "", gap, None) for gap in (sure, *[alone] * 20)])
     assert cases[0].verdict == "shows"

@@ -93,7 +93,7 @@ def _panel(ax: Axes, model: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_intervals(ax: Axes, rows: Sequence[dict[str, Any]], scale: float, colour: str) -> None:
-    """Vertical lines over the 95 % interval of each row's difference from the unpruned model."""
+    """Draw the 95 % interval of each row's difference from the unpruned model, around its value."""
     for row in rows:
         if difference := row.get("difference"):
             unpruned = row["value"] - difference["value"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-PROBABILITY_TYPE = np.float16  # the report uses classes and ranks only
+PROBABILITY_TYPE = np.float16  # low precision suffices: the report uses only classes and ranks
 CLASS_TYPE = np.int16
 
 
@@ -36,10 +36,10 @@ def stored_outputs(
 ) -> dict[str, np.ndarray]:
     """Arrays of a cell's file for one checkpoint.
 
-    For accuracy, three numbers for each clip: `CHECKPOINT_top`, its class with the largest output;
-    `CHECKPOINT_probability` of that class; `CHECKPOINT_rank`, the number of classes that stand
-    before the clip's label (0: the answer is right). mAP needs all outputs: `CHECKPOINT` in
-    float16.
+    For accuracy, three numbers for each clip: `CHECKPOINT_top` is the class with the largest
+    output, `CHECKPOINT_probability` its probability, and `CHECKPOINT_rank` the number of classes
+    with a larger output than the clip's label (0: the top class is correct). For mAP, which needs
+    all outputs, `CHECKPOINT` has the logits in float16.
 
     Args:
         checkpoint: "last" or "best".
@@ -62,25 +62,27 @@ def stored_outputs(
 def read_outputs(
     arrays: Mapping[str, np.ndarray], checkpoint: str, metric: str, row: int | None = None
 ) -> ClipOutputs | None:
-    """Outputs of one checkpoint, of this version or of cells that stored logits.
+    """Outputs of one checkpoint, from a file of `stored_outputs` or of earlier versions.
+
+    Earlier versions stored the logits of all classes for accuracy, too.
 
     Args:
         arrays: the content of a cell's file.
-        row: which plan, for cells that are evaluated with several.
+        row: index of the plan, in cells that are evaluated with several plans.
 
     Returns:
-        None if the cell holds none of this checkpoint.
+        None if the file has no outputs of this checkpoint.
     """
 
-    def part(name: str) -> np.ndarray:
+    def in_row(name: str) -> np.ndarray:
         return arrays[name] if row is None else arrays[name][row]
 
     if f"{checkpoint}_rank" in arrays:
-        is_right = (part(f"{checkpoint}_rank") == 0).astype(float)
-        return ClipOutputs(part(f"{checkpoint}_top"), is_right)
+        is_right = (in_row(f"{checkpoint}_rank") == 0).astype(float)
+        return ClipOutputs(in_row(f"{checkpoint}_top"), is_right)
     if checkpoint not in arrays:
         return None
-    logits = part(checkpoint)
+    logits = in_row(checkpoint)
     top = logits.argmax(-1)
     is_right = arrays["truth"][np.arange(len(top)), top].astype(float)
     return ClipOutputs(top, is_right, None if metric == "accuracy" else logits)

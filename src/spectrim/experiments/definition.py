@@ -60,9 +60,9 @@ class ExperimentFile:
         evidence: conditions of cells besides the baseline: "untuned" (the baseline pruned without
             training; stored as "shelf"), "tuned" (trained with the keep rate schedule), "control"
             (as tuned, without masks from where pruning would start, at keep rate 1.0), "elastic"
-            (one training for every keep rate, evaluated as untuned cells are).
+            (one training for every keep rate, evaluated at each score and keep rate).
         tuned: changes to the recipe in tuned and control cells.
-        tuned_keep_rates: of the tuned cells; empty: `keep_rates`.
+        tuned_keep_rates: keep rates of the tuned cells, some of `keep_rates`; empty: all of them.
         elastic: changes to the recipe in elastic cells.
         from_baseline: whether those cells start from the last epoch of the baseline. Otherwise
             they start from the same weights as the baseline.
@@ -235,10 +235,8 @@ def _check(path: Path, definition: ExperimentFile) -> None:
                 raise SpectrimError(f"{path}: {key}: {error}") from error
             if rate == 1:
                 raise SpectrimError(f"{path}: {key}: 1.0 is the baseline's; leave it out.")
-    if unevaluated := set(definition.tuned_keep_rates) - set(definition.keep_rates):
-        raise SpectrimError(
-            f"{path}: tuned_keep_rates: {min(unevaluated)} is not one of keep_rates."
-        )
+    if unlisted := set(definition.tuned_keep_rates) - set(definition.keep_rates):
+        raise SpectrimError(f"{path}: tuned_keep_rates: {min(unlisted)} is not one of keep_rates.")
     for score in definition.scores:
         if score not in SCORES and ":" not in score:
             raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")

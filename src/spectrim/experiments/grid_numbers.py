@@ -28,13 +28,14 @@ class Entry:
         chosen_on: the split that chose it, "valid" or "test"; "" where there is none.
         early: how many repetitions chose an epoch before the keep rate reached its target. Their
             weights were not trained with the full pruning.
-        difference, difference_error: from the reference (shelf: the same weights unpruned, of the
-            same cell; tuned and elastic: the control, in a grid without controls the baseline) on
-            the same clips; None where there is none. Its error is over clips and repetitions.
-        detectable: smallest true difference that would be found with a probability of 80 %, see
-            `DETECTABLE`; None where there is no difference.
-        runs: repetitions, from 0. All figures of a row (a column, condition and score) are of the
-            same repetitions: those that have each of its keep rates, and a reference if any has.
+        difference, difference_error: from the reference on the same clips; None if there is none.
+            The error is over clips and repetitions. Reference of "shelf": the same weights
+            unpruned, of the same cell; of "tuned" and "elastic": the control, or the baseline if
+            the grid has no controls; of "control": the baseline.
+        detectable: true difference whose estimate exceeds two standard errors with a probability
+            of 80 %, see `DETECTABLE`; None if there is no difference.
+        runs: numbers of the repetitions, from 0. All figures of a row (a column, condition and
+            score) use the same repetitions, see `_of_complete_repetitions`.
         clips: number of test clips over all repetitions.
     """
 
@@ -58,9 +59,12 @@ class Entry:
 
 Key = tuple[str, str, str | None, float]  # column, condition, score, keep rate
 
-# A difference is decided at two standard errors. One that lies 0.84 errors above this is decided in
-# 80 % of experiments (0.84: the 80 % quantile of the normal distribution).
-DETECTABLE = 2.84
+CONDITION_ORDER = ("baseline", "control", "shelf", "tuned", "elastic")
+
+# Power of 80 %: an estimate exceeds two standard errors with this probability if the true
+# difference lies 0.84 standard errors higher (0.84: the 80 % quantile of the normal distribution).
+# Holm's correction for several cases is not included.
+DETECTABLE = 2 + 0.84  # standard errors
 
 
 class Numbers:
@@ -88,7 +92,7 @@ class Numbers:
         self._references = {key: gap for key, runs in self._runs.items() if (gap := _gap(runs))}
         self.entries = sorted(
             (_entry(key, runs) for key, runs in in_table.items()),
-            key=lambda e: (columns.index(e.column), ORDER.index(e.condition),
+            key=lambda e: (columns.index(e.column), CONDITION_ORDER.index(e.condition),
                            scores.index(e.score), -e.keep_rate),
         )  # fmt: skip
         self._by_key = {_key(entry): entry for entry in self.entries}
@@ -125,7 +129,11 @@ class Numbers:
         return _difference(one.metric, runs)
 
     def agreement(self, one: Entry, other: Entry) -> float | None:
-        """Share of clips with the same top class, over the repetitions that both figures have."""
+        """Share of clips with the same top class, over the repetitions that both figures have.
+
+        Returns:
+            None if they share no repetition.
+        """
         pairs = self._pairs(one, other)
         if not pairs:
             return None
@@ -139,9 +147,6 @@ class Numbers:
             for run in self._runs[_key(one)]
             if run.number in others and set(run.paths) == set(others[run.number].paths)
         ]
-
-
-ORDER = ("baseline", "control", "shelf", "tuned", "elastic")
 
 
 def _key(entry: Entry) -> Key:
@@ -191,10 +196,14 @@ def _order(paths: np.ndarray, requested: np.ndarray) -> list[int]:
 
 
 def _of_complete_repetitions(runs: dict[Key, list[_Run]]) -> dict[Key, list[_Run]]:
-    """The repetitions that a row of the table rests on, see `Entry.runs`.
+    """The runs of each key, of the repetitions that all keep rates of its row have.
 
-    A keep rate that shares no repetition with those before it (in the order of the number of
-    repetitions) is left out.
+    If any run of a row has a reference, runs without one are left out. Keep rates are added in the
+    order of their number of repetitions. A keep rate that shares no repetition with those added
+    before is left out of the table.
+
+    Example: keep rate 0.7 has repetitions 0, 1 and 2, keep rate 0.6 has 0 and 1, and 0.5 has only
+    2. The row uses repetitions 0 and 1, and has no figure at 0.5.
     """
     rows: dict[tuple[str, str, str | None], list[Key]] = defaultdict(list)
     for key in runs:
@@ -226,15 +235,15 @@ def _runs(
     with np.load(results.outputs(cell), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     paths, truth, name = arrays["paths"], arrays["truth"], result["metric"]
-    control = _reference(grid, cell, results, paths)
+    reference = _reference(grid, cell, results, paths)
     if "rows" in result:
         rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
         outputs = [read_outputs(arrays, "last", name, index) for index in range(len(rows))]
-        # The unpruned row of an untuned cell is its baseline again.
+        # The unpruned row of a "shelf" cell repeats its baseline, so it is not shown.
         shown = {(None, 1.0), *cell.pairs} if cell.condition == "elastic" else {*cell.pairs}
         return [
             _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
-                 last, None, "", False, outputs[0] if cell.condition == "shelf" else control)
+                 last, None, "", False, outputs[0] if cell.condition == "shelf" else reference)
             for row, last in zip(rows, outputs, strict=True)
             if last is not None and (row["score"], row["keep_rate"]) in shown
         ]  # fmt: skip
@@ -244,7 +253,7 @@ def _runs(
     last, chosen = (read_outputs(arrays, checkpoint, name) for checkpoint in ("last", "best"))
     assert last is not None
     return [_Run(cell.run, cell.score, rate, name, result["gmacs"], paths, truth, last,
-                 chosen, best["selected_by"], early, control)]  # fmt: skip
+                 chosen, best["selected_by"], early, reference)]  # fmt: skip
 
 
 def _reference(

@@ -185,11 +185,11 @@ def _run(
     if cell.condition == "shelf":
         assert cell.start is not None
         recipe = read_recipe(Path(cell.recipe), given, Recipe)
-        outcome = _evaluated(grid, cell, cell.start, results, recipe, reporter)
+        outcome = _evaluate(grid, cell, cell.start, results, recipe, reporter)
     else:
         if cell.start:
             given.append(f"init={results.run_of(cell.start) / 'last'}")
-        outcome = _trained(grid, cell, results, given, reporter)
+        outcome = _train(grid, cell, results, given, reporter)
     identity = {
         "cell": cell.name,
         "kind": cell.condition,
@@ -215,7 +215,7 @@ def _run(
     shutil.rmtree(results.run_of(cell.name) / "state", ignore_errors=True)
 
 
-def _trained(
+def _train(
     grid: Experiment, cell: Cell, results: ResultFolder, changes: list[str], reporter: Reporter
 ) -> dict[str, Any]:
     out = results.run_of(cell.name)
@@ -228,7 +228,7 @@ def _trained(
     classes: dict[str, Any] = {}
     if cell.condition == "elastic":
         assert isinstance(recipe, Recipe)
-        classes = _evaluated(grid, cell, cell.name, results, recipe, reporter)
+        classes = _evaluate(grid, cell, cell.name, results, recipe, reporter)
     elif cell.condition != "pretrain":
         classes = {"labels": list(model.labels)}
         arrays: dict[str, np.ndarray] = {}
@@ -248,22 +248,26 @@ def _trained(
     return outcome | classes | {"gmacs": macs(model) / 1e9}
 
 
-def _evaluated(
+def _evaluate(
     grid: Experiment,
     cell: Cell,
-    trained: str,
+    trained_cell: str,
     results: ResultFolder,
     recipe: Recipe,
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """Evaluate the last epoch of a trained cell, at every score and keep rate of `cell`."""
+    """Evaluate the last epoch of a trained cell at every score and keep rate of the grid.
+
+    Args:
+        cell: the cell that is run; trained_cell: name of the cell that has the weights.
+    """
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
-    resolved = read_json(results.run_of(trained) / "settled.json")
+    resolved = read_json(results.run_of(trained_cell) / "settled.json")
     task = resolve_task(recipe, resolved)
     clips, targets = task.split("test")
     device = "cpu" if on_cpu(recipe.run) else "cuda"
-    model = load(results.run_of(trained) / "last", device=device)
+    model = load(results.run_of(trained_cell) / "last", device=device)
     order = [task.labels.index(label) for label in model.labels]
     variants = variants_of(
         model, "last", grid.definition.keep_rates, grid.definition.scores, recipe.blocks,

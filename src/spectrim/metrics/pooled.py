@@ -31,7 +31,7 @@ class Gap:
         draws: (DRAWS,) values on bootstrap draws of the clips. A draw has the same weight for a
             clip name in every gap. So the mean over gaps, draw by draw, has the correct spread if
             the gaps share clips.
-        trainings: number of repetitions behind it; None where this is not known.
+        trainings: number of repetitions that are averaged; None if unknown.
     """
 
     value: float

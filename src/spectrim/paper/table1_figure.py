@@ -12,7 +12,7 @@ from ..experiments.definition import Experiment
 from ..experiments.grid_numbers import Entry
 from .table1_findings import EVIDENCE, MARGIN
 
-# Line, marker and horizontal shift (in keep rates, so that error bars do not cover each other).
+# Line, marker fill and horizontal shift. The shift, in keep rates, separates the error bars.
 STYLES: dict[str, tuple[str, str, float]] = {
     "elastic": ("-", "full", 0.0),
     "tuned": ("none", "full", 0.012),
@@ -22,9 +22,9 @@ INCHES_PER_PANEL = 3.2, 2.9
 
 
 def draw_table1(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
-    """Change in points against keep rate: a panel a column, a colour a score.
+    """Change in points against keep rate: one panel per column, one colour per score.
 
-    A grey band marks one point in either direction.
+    A grey band marks changes between -1 and +1 point.
 
     Returns whether there was anything to draw.
     """
@@ -33,8 +33,8 @@ def draw_table1(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    changed = [entry for entry in entries if entry.score and entry.difference is not None]
-    names = [name for name in grid.definition.columns if any(e.column == name for e in changed)]
+    compared = [entry for entry in entries if entry.score and entry.difference is not None]
+    names = [name for name in grid.definition.columns if any(e.column == name for e in compared)]
     if not names:
         return False
     wide = min(4, len(names))
@@ -46,7 +46,7 @@ def draw_table1(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
     for panel, name in zip(axes.flat, names, strict=False):
         column: Any = grid.definition.columns[name]
         panel.set_title(f"{column.model}, {column.task}", fontsize=9)
-        _draw_panel(panel, grid, [entry for entry in changed if entry.column == name])
+        _draw_panel(panel, grid, [entry for entry in compared if entry.column == name])
     for panel in axes[:, 0]:
         panel.set_ylabel("change in points", fontsize=8)
     for index in range(max(0, len(names) - wide), len(names)):  # the lowest panel of each column
@@ -85,5 +85,5 @@ def _draw_panel(panel: Any, grid: Experiment, entries: Sequence[Entry]) -> None:
                     linewidth=1.2, elinewidth=0.7, fillstyle=fill,
                     label=f"{score}, {EVIDENCE[condition]}",
                 )  # fmt: skip
-    panel.set_xlim(1.02, min(grid.definition.keep_rates) - 0.04)  # pruned more to the right
+    panel.set_xlim(1.02, min(grid.definition.keep_rates) - 0.04)  # pruning increases to the right
     panel.tick_params(labelsize=8)

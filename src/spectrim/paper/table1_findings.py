@@ -15,6 +15,7 @@ from ..metrics.pooled import mean_of
 from ..metrics.significance import equivalence_p_value
 from ..pruning.defaults import PAPER_SCORES
 from .findings import (
+    CANNOT_TELL,
     CONTRADICTS,
     SHOWS,
     VERDICTS,
@@ -27,21 +28,28 @@ from .findings import (
 
 LOW = (0.5, 0.4)  # low keep rates
 SAVED = (0.30, 0.40)  # share of MACs saved in the paper's second finding
-SAME_ANSWERS = 0.99  # of two scores: from here on they are one case
+SAME_ANSWERS = 0.99  # two scores with the same top class on this share of clips are one case
 MARGIN = 0.01  # one point
-# Conditions that are evidence, in the order of importance, and what the page calls them.
+# Conditions that are evidence, the most important first, and their names on the page.
 EVIDENCE = {"elastic": "elastic", "tuned": "fine-tuned", "shelf": "without fine-tuning"}
 ATTENTION = "Attention ranks at least as well as intensity and variation at keep rates 0.5 and 0.4"
 POINT = "30 to 40 % fewer MACs by attention cost less than one point"
 POINT_TOO = "30 to 40 % fewer MACs by intensity or variation cost less than one point"
 SENSITIVE = "AudioMAE loses more than AST at keep rates 0.5 and 0.4, by attention"
-SENSITIVE_TOO = "AudioMAE loses more than AST at keep rates 0.5 and 0.4, by the other two"
+SENSITIVE_TOO = "AudioMAE loses more than AST at keep rates 0.5 and 0.4, by intensity or variation"
 TESTS = {
     ATTENTION: "Difference: attention less another score, at the same keep rate.",
     POINT: "Difference: the change from the unpruned reference, plus one point.",
     POINT_TOO: "Difference: the change from the unpruned reference, plus one point.",
     SENSITIVE: "Difference: the change of AST less the change of AudioMAE.",
     SENSITIVE_TOO: "Difference: the change of AST less the change of AudioMAE.",
+}
+MEANS = {  # what the mean over the cases of each finding is, in the sentences of the page
+    ATTENTION: "mean lead of attention",
+    POINT: "mean change plus one point",
+    POINT_TOO: "mean change plus one point",
+    SENSITIVE: "mean loss of AudioMAE minus loss of AST",
+    SENSITIVE_TOO: "mean loss of AudioMAE minus loss of AST",
 }
 
 
@@ -99,7 +107,7 @@ def records(findings: Iterable[Finding]) -> list[dict[str, Any]]:
         {
             "finding": finding.title, "evidence": finding.evidence, "name": case.name,
             "group": case.group, "paper": case.paper_difference, "difference": case.difference,
-            "error": case.error, "trainings": case.trainings, "p": case.p,
+            "error": case.error, "trainings": case.trainings, "corrected_p": case.corrected_p,
             "equivalence_p": case.equivalence_p, "verdict": case.verdict,
         }
         for finding in findings
@@ -108,7 +116,7 @@ def records(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def sentences(findings: Iterable[Finding]) -> list[str]:
-    """One sentence for each claim: the verdict with each kind of evidence."""
+    """One sentence for each claim: the verdict of the mean with each kind of evidence."""
     by_title: dict[str, list[dict[str, Any]]] = {}
     for row in answers(findings):
         by_title.setdefault(row["finding"], []).append(row)
@@ -123,8 +131,11 @@ def _evidence_in_words(row: Mapping[str, Any]) -> str:
         return f"{row['evidence']}, no such cells yet"
     mean = with_error(row["difference"], row["error"], 100, 1, "+")
     counts = [f"{word} in {row[word]}" for word in (SHOWS, CONTRADICTS) if row[word]]
-    counted = f"{' and '.join(counts) or 'decided in none'} of {row['cases']} cases"
-    return f"{row['evidence']}, {row['verdict']} (mean {mean} points; {counted})"
+    counted = f"{' and '.join(counts)} of {row['cases']} cases"
+    if not counts:
+        counted = f"{CANNOT_TELL} in all {row['cases']} cases"
+    name = MEANS[row["finding"]]
+    return f"{row['evidence']}, {row['verdict']} ({name}: {mean} points; {counted})"
 
 
 def summary(findings: Iterable[Finding]) -> str:
@@ -150,10 +161,10 @@ def summary(findings: Iterable[Finding]) -> str:
 def _separate_scores(
     numbers: Numbers, column: str, condition: str, keep_rate: float
 ) -> dict[str, str]:
-    """Intensity and variation, which count as one case where their answers are the same.
+    """Intensity and variation, or one of them if both have the same top class on 99 % of the clips.
 
     Returns:
-        The scores to test, and the name of each in cases.
+        The scores to test, each with its name in cases.
     """
     one, other = PAPER_SCORES[1:]
     entries = [numbers.get(column, condition, score, keep_rate) for score in (one, other)]
@@ -218,10 +229,10 @@ def _sensitivity(grid: Experiment, numbers: Numbers, condition: str) -> Iterator
 
 
 def _label(numbers: Numbers, columns: Sequence[str], entry: Entry) -> str | None:
-    """The name of an entry's score in a case; None if another score has the same answers.
+    """The name of an entry's score in a case; None if the case of another score includes it.
 
     Args:
-        columns: the answers have to be the same in each of them.
+        columns: two scores are one case only if they have the same answers in all these columns.
     """
     if entry.score not in PAPER_SCORES[1:]:
         return entry.score
@@ -236,7 +247,7 @@ Setting = tuple[str | None, float]  # score and keep rate
 
 
 def _paper(grid: Experiment, column: str, condition: str) -> dict[Setting, float]:
-    """The paper's percentages of a column; none are without fine-tuning."""
+    """The paper's percentages of a column, all of them fine-tuned; {} without fine-tuning."""
     return paper_numbers(grid.definition.columns[column].paper) if condition != "shelf" else {}
 
 

@@ -1,4 +1,4 @@
-"""The page of a grid: findings, table, figure, the paper's results beside ours."""
+"""The page of a grid: figure, findings, tables, the paper's results beside ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..common.markdown import table
 from ..common.paths import FOLDER, PROBLEMS, SPECIAL, file_type
 from ..common.text import significant, with_error
 from ..experiments.definition import Experiment
-from ..experiments.grid_numbers import ORDER, Entry, Numbers, reference_condition
+from ..experiments.grid_numbers import CONDITION_ORDER, Entry, Numbers, reference_condition
 from ..experiments.result_folder import ResultFolder
 from .table1_figure import draw_table1
 from .table1_findings import EVIDENCE, answers, findings, records, sentences, summary
@@ -29,17 +29,30 @@ repetition, seed variance is not included. Accuracy uses Agresti and Coull (doi
 also includes the scatter of the columns, because cases of one column share trainings (doi
 10.1093/biomet/73.1.13). `spectrim.metrics.pooled` documents the formulas.
 """
+CAPTION = """Change of accuracy or mAP, in points, from the unpruned reference of each line (Δ, see
+below). Error bars are one standard error. The grey band is between -1 and +1 point.
+"""
 FINDINGS = (
-    "Number of cases with each verdict. *shows*: the difference is more than two standard errors "
-    "in the direction of the finding; *contradicts*: more than two in the other direction; "
-    "*cannot tell*: everything between, and every case that rests on a single training. The cases "
-    "of a row are tested together: Holm's method corrects their p-values, so a row has a false "
-    "verdict in at most 1 of 20 experiments. Where the answers of intensity and variation agree "
-    'on 99 % of the clips, both count as one case. "Less than one point" is tested against a '
-    "loss of one point; every such case in the JSON also has the p-value of the full equivalence "
-    'test (one point in either direction). "At least as well" needs a clear lead here: equality '
-    "cannot be shown. *By sign* counts the cases whose difference has the expected sign, whatever "
-    "its error.\n"
+    "Each row counts the cases with each verdict. A case is one comparison, at one keep rate.\n\n"
+    "- *shows*: the difference has the direction of the finding, and its corrected p-value is "
+    "below 0.0455 (without correction: more than two standard errors).\n"
+    "- *contradicts*: the same in the opposite direction.\n"
+    "- *cannot tell*: all other cases, and every case with a single training.\n\n"
+    "Holm's method corrects the p-values of a row for its number of cases. If the errors come "
+    "mainly from the test clips, a row has one or more false verdicts in at most 1 of 20 "
+    "experiments. If they come mainly from the spread of two or three trainings, false verdicts "
+    "are more frequent. If intensity and variation give the same top class on at least 99 % of the "
+    "clips, they count as one case.\n\n"
+    "The *mean* is over all cases of a row, also those with a single training. Its verdict is one "
+    "test at two standard errors, without correction. Its error includes the spread between the "
+    "tables below.\n\n"
+    '- "At least as well": the difference is attention minus another score. *shows* needs a clear '
+    "lead of attention, because this test cannot show that two scores are equal.\n"
+    '- "Less than one point": the difference is the change plus one point, so it is positive if '
+    "the loss is below one point. The JSON also has the p-value of an equivalence test: that the "
+    "change is between -1 and +1 point (not corrected).\n"
+    '- "AudioMAE loses more": the difference is the loss of AudioMAE minus the loss of AST.\n\n'
+    "*By sign* counts the cases with a positive difference, regardless of the error.\n"
 )
 DIFFERENCES = """The paper reports the epoch with the best test score (except AST on SPC-2); ours is
 the last epoch. The paper's code picks patches one or two positions beside the chosen ones for
@@ -90,12 +103,16 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
     title = grid.definition.title or grid.path.stem.replace("-", " ").capitalize()
     sections = [f"# {title}\n"]
     if is_drawn:
-        sections.append(f"![Change in points against keep rate]({figure.name})\n")
+        sections += [f"![Change in points against keep rate]({figure.name})\n", CAPTION]
     has_findings = any(column.paper for column in grid.definition.columns.values())
     if has_findings:
+        sections.append(
+            "Verdict on each of the paper's findings, with each kind of evidence "
+            "([rules and definitions](#the-papers-findings)):\n"
+        )
         sections += [f"{number}. {text}" for number, text in enumerate(sentences(tested), 1)]
         sections.append("")
-    sections.append(_head(grid, len(missing), entries))
+    sections.append(_head(grid, len(missing)))
     if grid.definition.note:
         sections.append(f"{grid.definition.note.strip()}\n")
     if has_findings:
@@ -109,44 +126,45 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
     return [page, *([figure] if is_drawn else []), data]
 
 
-def _head(grid: Experiment, missing: int, entries: Sequence[Entry]) -> str:
+def _head(grid: Experiment, missing: int) -> str:
     reference = "the baseline"
     if reference_condition(grid, "tuned") == "control":
-        reference = (
-            "the *control*, trained for as long without pruning (and, like the pruned models, "
-            "without SpecAugment once pruning starts)"
-        )
+        reference = "the control"
     meanings = {
+        "control": "- **Control**: trained like the fine-tuned models, but without pruning. "
+        "SpecAugment stops at the same step as theirs. Its Δ is the difference from the baseline.",
         "shelf": "- **Without fine-tuning**: the baseline, pruned. Its Δ is the difference from "
         "the same weights unpruned.",
         "tuned": "- **Fine-tuned**: trained with pruning, once for each score and keep rate. Its "
         f"Δ is the difference from {reference}.",
-        "elastic": "- **Elastic**: trained once for every keep rate. Its Δ is the difference from "
+        "elastic": "- **Elastic**: trained once for all keep rates. Its Δ is the difference from "
         f"{reference}.",
     }
     count = len(grid.cells)
     lines = [
         f"{count - missing} of {count} cells (runs) of `{grid.path}` are finished. Values are "
-        "percent on test clips, ± one [standard error](#errors), of the last epoch.\n",
+        "percent on test clips after the last epoch. Δ follows in brackets, in points, on the same "
+        "clips. ± is one [standard error](#errors).\n",
         "- **Unpruned**: the *baseline*.",
         *(text for name, text in meanings.items() if name in grid.definition.evidence),
-        "\nAll figures of a row rest on the same repetitions (their number stands in the row), and "
-        "Δ, in points, on the same clips. *Detectable* is the smallest true change that the row "
-        "would find in four of five experiments, at the keep rate where this is largest; the JSON "
-        "has it for every figure.\n",
+        "\nAll figures of a row use the same repetitions. The row states their number.\n",
+        "*Detectable*, in points: a true change of this size exceeds two standard errors in about "
+        "4 of 5 experiments (2.84 standard errors). Holm's correction is not included, and for a "
+        "single repetition seed variance is not included. A row states the largest value of its "
+        "keep rates. The JSON has the value of each figure.\n",
     ]
     return "\n".join(lines)
 
 
 def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
-    """The paper's layout: a row a condition and score, a column a keep rate."""
+    """The paper's layout: one row per condition and score, one column per keep rate."""
     column = grid.definition.columns[name]
     paper = paper_numbers(column.paper)
     rates = [1.0, *grid.definition.keep_rates]
     gmacs = {entry.keep_rate: entry.gmacs for entry in entries}
     clips = max(entry.clips for entry in entries)
     rows = [["GMACs per clip", "", "", *(_if_known(gmacs.get(rate)) for rate in rates), ""]]
-    for condition in ORDER:
+    for condition in CONDITION_ORDER:
         for score in (None, *grid.definition.scores):
             by_rate = {
                 entry.keep_rate: entry
@@ -160,10 +178,11 @@ def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
         if any(published):
             label = "fine-tuned" if score else "unpruned"
             rows.append([f"the paper's {column.paper}, {label}", score or "", "", *published, ""])
-    header = ["", "score", "repetitions", *(str(rate) for rate in rates), "detectable"]
+    header = ["", "score", "repetitions", *(str(rate) for rate in rates), "detectable (points)"]
     metric_name = entries[0].metric
     return (
-        f"## {column.model}, {column.task}\n\n{metric_name}, {clips} test clips\n\n"
+        f"## {column.model}, {column.task}\n\n{metric_name} in %, {clips} test clips over all "
+        "repetitions. Columns are keep rates.\n\n"
         f"{table(rows, header)}\n"
     )
 

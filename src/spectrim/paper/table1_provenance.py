@@ -67,9 +67,9 @@ def provenance_text(
     lines += [
         f"- this page: `spectrim grid report {grid.path} --out {results.folder}`\n",
         f"Each cell has `{results.folder / 'cells'}/NAME.json` (settings and results) and "
-        "`NAME.npz` (of each test clip, the top class, its probability and the rank of the label, "
-        "of the last and of the chosen epoch; for mAP, and in cells of earlier versions, all "
-        "logits in float16). "
+        "`NAME.npz` (outputs for each test clip, after the last epoch and, for trained cells, the "
+        "chosen epoch). The outputs are the top class, its probability and the rank of the label. "
+        "For mAP, and in cells of earlier versions, they are all logits in float16. "
         f"[{data}]({data}) has the command, machine, duration and epochs of each cell, the "
         "recipes of the columns, and the names of missing cells.\n",
         "Finished cells by repetition:\n",

@@ -41,7 +41,7 @@ def draw_timeline(
 ) -> Path:
     """Draw the log-mel spectrogram of a recording, and one row of bars per label under it.
 
-    The darker a bar, the higher the peak probability of the event, see the scale beside the bars.
+    A darker bar has a higher peak probability. A colour bar shows the scale.
 
     Args:
         path: a .png, .pdf or .svg file.
@@ -73,7 +73,7 @@ def draw_timeline(
     )
     MelAxis(KALDI, MELS).ticks(top, "y")
     top.set_ylabel("frequency (Hz)")
-    aspect = 20  # of the scale of log-mel; that of the bars is as wide
+    aspect = 20  # height / width of the log-mel colour bar; the other one has the same width
     figure.colorbar(image, ax=top, pad=0.01, aspect=aspect).set_label("log-mel")
     _draw_events(bottom, events, labels, span)
     if labels:
@@ -176,7 +176,7 @@ def _draw_events(
 
 
 def _shade(peak: float) -> tuple[float, float, float, float]:
-    """Colour of an event whose peak probability is `peak`; none is too light to see."""
+    """Colour of an event whose peak probability is `peak`. The lightest is still visible."""
     return to_rgba(BLUE, alpha=0.3 + 0.7 * peak)
 
 
