@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,13 +11,19 @@ from scipy import stats
 from spectrim.metrics.significance import SIGNIFICANCE_LEVEL, equivalence_p_value, holm, p_value
 
 
-@pytest.mark.parametrize(("difference", "error"), [(0.02, 0.01), (-0.03, 0.01), (0.0, 0.2), (5, 1)])
-def test_p_value_is_that_of_the_normal_distribution(difference: float, error: float) -> None:
-    assert p_value(difference, error) == pytest.approx(2 * stats.norm.sf(abs(difference / error)))
+@pytest.mark.parametrize("freedom", [1, 2, 7.5, 40, inf])
+@pytest.mark.parametrize("errors", [0.0, 0.5, 2.0, 7.0])
+def test_p_value_is_that_of_students_distribution(errors: float, freedom: float) -> None:
+    """Two errors are half of the 95 % interval."""
+    student = stats.norm if freedom == inf else stats.t(freedom)
+    t = errors / 2 * student.ppf(0.975)
+    assert p_value(errors * 0.01, 0.01, freedom) == pytest.approx(2 * student.sf(t), rel=1e-5)
+    assert p_value(-errors * 0.01, 0.01, freedom) == p_value(errors * 0.01, 0.01, freedom)
 
 
 def test_exactly_two_errors_are_the_limit() -> None:
-    assert p_value(0.5, 0.25) == SIGNIFICANCE_LEVEL == pytest.approx(0.0455, abs=1e-4)
+    for freedom in (1, 2.5, 30, inf):
+        assert p_value(0.5, 0.25, freedom) == pytest.approx(SIGNIFICANCE_LEVEL)
     assert (p_value(0.0, 0.0), p_value(0.1, 0.0)) == (1.0, 0.0)
 
 
@@ -45,8 +53,9 @@ def test_holm_of_a_known_example() -> None:
 
 @pytest.mark.parametrize(("difference", "error"), [(0.0, 0.003), (-0.006, 0.002), (0.02, 0.004)])
 def test_equivalence_is_the_larger_of_two_one_sided_tests(difference: float, error: float) -> None:
-    lower = stats.norm.sf((difference + 0.01) / error)
-    upper = stats.norm.cdf((difference - 0.01) / error)
+    scale = stats.norm.ppf(0.975) / 2
+    lower = stats.norm.sf((difference + 0.01) / error * scale)
+    upper = stats.norm.cdf((difference - 0.01) / error * scale)
     assert equivalence_p_value(difference, error, 0.01) == pytest.approx(max(lower, upper))
 
 

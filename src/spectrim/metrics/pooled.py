@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from math import inf
 
 import numpy as np
 from scipy.special import stdtrit
@@ -32,12 +33,14 @@ class Gap:
             clip name in every gap. So the mean over gaps, draw by draw, has the correct spread if
             the gaps share clips.
         trainings: number of repetitions that are averaged; None if unknown.
+        freedom: degrees of freedom of `error`: few if it comes from the spread of few repetitions.
     """
 
     value: float
     error: float
     draws: np.ndarray
     trainings: int | None = None
+    freedom: float = inf
 
 
 def figure_over_clips(runs: Sequence[Values]) -> Gap:
@@ -62,8 +65,9 @@ def over_clips(runs: Sequence[Values]) -> Gap:
     # The names of the added clips are unique to this difference, so their draws are independent.
     key = blake2b("\0".join(clips).encode() + means.tobytes(), digest_size=8).hexdigest()
     draws = _draws([*clips, f"\0+{key}", f"\0-{key}"], np.append(means, (1.0, -1.0)))
-    error = _joined(bonett_price(means)[1], runs, [float(values.mean()) for _, values in runs])
-    return Gap(float(means.mean()), error, draws)
+    values = [float(values.mean()) for _, values in runs]
+    error, freedom = _joined(bonett_price(means)[1], runs, values)
+    return Gap(float(means.mean()), error, draws, freedom=freedom)
 
 
 def _mean_by_clip(runs: Sequence[Values]) -> tuple[list[str], np.ndarray]:
@@ -94,7 +98,8 @@ def over_runs(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> Gap:
         runs: for each repetition, (clips,) names and the terms on these clips.
     """
     values, draws = _maps_of(runs)
-    return Gap(float(np.mean(values)), _joined(float(draws.std(ddof=1)), runs, values), draws)
+    error, freedom = _joined(float(draws.std(ddof=1)), runs, values)
+    return Gap(float(np.mean(values)), error, draws, freedom=freedom)
 
 
 def _maps_of(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> tuple[list[float], np.ndarray]:
@@ -110,17 +115,28 @@ def _maps_of(runs: Sequence[tuple[np.ndarray, Sequence[Term]]]) -> tuple[list[fl
 
 def _joined(
     error: float, runs: Sequence[tuple[np.ndarray, object]], values: Sequence[float]
-) -> float:
+) -> tuple[float, float]:
     """Combine the error over clips with the spread of the `values` of the repetitions.
 
     On the same clips the two sources are independent, so their squares are added. If no two
     repetitions share a clip, as in cross-validation, the spread already contains the error over
     clips, so the larger of the two is returned.
+
+    Returns:
+        The error, and its degrees of freedom: for a sum, those of Satterthwaite (doi
+        10.2307/3002019), with the error over clips known exactly.
     """
     names = [name for clips, _ in runs for name in clips.tolist()]
     scatter = _scatter(values, [str(index) for index in range(len(runs))])
     share_clips = len(set(names)) < len(names)
-    return float(np.hypot(error, scatter) if share_clips else max(error, scatter))
+    if scatter == 0 or not (share_clips or scatter > error):
+        return error, inf
+    freedom = len(runs) - 1
+    if not share_clips:
+        return scatter, freedom
+    spread = scatter / _wider(freedom)
+    effective = freedom * ((error**2 + spread**2) / spread**2) ** 2
+    return float(np.hypot(error, scatter)), effective
 
 
 def _scatter(values: Sequence[float] | np.ndarray, groups: Sequence[str]) -> float:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import erfc, sqrt
+from math import inf
 
-# Two-sided p-value of a difference of exactly two standard errors: 0.0455.
-SIGNIFICANCE_LEVEL = erfc(2 / sqrt(2))
+from scipy.special import stdtr, stdtrit
+
+# Two-sided p-value of a difference of exactly two standard errors.
+SIGNIFICANCE_LEVEL = 0.05
 
 
-def p_value(difference: float, error: float) -> float:
-    """Two-sided p-value of a difference with a normal standard error.
+def p_value(difference: float, error: float, freedom: float = inf) -> float:
+    """Two-sided p-value of a difference by Student's distribution.
 
-    `metrics.pooled` widens an error that comes from the spread of few repetitions: two widened
-    errors are half of Student's 95 % interval. So the normal p-value of such an error is correct
-    near 0.05. Further away from zero it is too small, because Student's distribution has heavier
-    tails. If the error is 0, the p-value is 1 for a difference of 0, and else 0.
+    Errors are scaled such that two errors are half of the 95 % interval, see `metrics.pooled`. So
+    two errors have the p-value 0.05 with any degrees of freedom. If the error is 0, the p-value is
+    1 for a difference of 0, and else 0.
+
+    Args:
+        freedom: degrees of freedom of the error; inf: the normal distribution.
     """
     if error == 0:
         return 1.0 if difference == 0 else 0.0
-    return erfc(abs(difference) / error / sqrt(2))
+    return 2 * _tail(abs(difference) / error, freedom)
+
+
+def _tail(errors: float, freedom: float) -> float:
+    """Probability of more than this number of errors in one direction."""
+    t = errors / 2 * stdtrit(min(freedom, NORMAL), 0.975)
+    return float(stdtr(min(freedom, NORMAL), -t))
+
+
+NORMAL = 1e9  # degrees of freedom that stand for the normal distribution
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -40,16 +53,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def equivalence_p_value(difference: float, error: float, margin: float) -> float:
+def equivalence_p_value(
+    difference: float, error: float, margin: float, freedom: float = inf
+) -> float:
     """p-value of an equivalence test: a small one shows that |difference| is below the margin.
 
     Two one-sided tests (Schuirmann, doi 10.1007/BF01068419): one shows that the difference is above
     -margin, the other that it is below margin. The larger of the two p-values is returned.
+    `freedom` is as for `p_value`.
     """
 
     def one_sided(distance: float) -> float:
         if error == 0:
             return 0.0 if distance > 0 else 1.0
-        return erfc(distance / error / sqrt(2)) / 2
+        return _tail(distance / error, freedom)
 
     return max(one_sided(difference + margin), one_sided(margin - difference))

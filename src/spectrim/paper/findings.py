@@ -49,6 +49,7 @@ class Case:
         draws: resampled differences, from which the error of a mean of cases follows.
         trainings: number of repetitions that the difference is averaged over. With a single one,
             the verdict is "cannot tell". None: the case is about given models, not about trainings.
+        freedom: degrees of freedom of `error`, see `Gap`.
         corrected_p: p-value, corrected for the number of cases of its finding, see
             `with_corrected_p_values`; None: not corrected, or a single training.
         equivalence_p: p-value of the test that a change lies between -1 and +1 point, not
@@ -64,6 +65,7 @@ class Case:
     paper_difference: float | None = None
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
     trainings: int | None = None
+    freedom: float = math.inf
     corrected_p: float | None = None
     equivalence_p: float | None = None
 
@@ -81,7 +83,7 @@ class Case:
     def gap(self) -> Gap:
         """The difference with its draws; only a case made by `case_of` has it."""
         assert self.difference is not None and self.error is not None and self.draws is not None
-        return Gap(self.difference, self.error, self.draws)
+        return Gap(self.difference, self.error, self.draws, self.trainings, self.freedom)
 
     def to_dict(self) -> Row:
         """Plain data."""
@@ -94,21 +96,16 @@ def case_of(name: str, group: str, gap: Gap, paper_difference: float | None) -> 
     ours = with_error(gap.value, gap.error, 100, 1, "+")
     paper = "" if paper_difference is None else with_error(paper_difference, None, 100, 1, "+")
     return Case(name, ours, paper, gap.value, gap.error, group, paper_difference, gap.draws,
-                gap.trainings)  # fmt: skip
+                gap.trainings, gap.freedom)  # fmt: skip
 
 
 def with_corrected_p_values(cases: Sequence[Case]) -> list[Case]:
     """The cases with p-values that Holm's method corrects for the number of cases.
 
     Cases of a single training are "cannot tell" in any case, so they are not counted as tests.
-
-    The correction uses p-values far below 0.05, where `p_value` is too small for errors that come
-    mainly from the spread of few repetitions. Simulations of 16 cases of three repetitions without
-    any true difference, probability of one or more verdicts: 4 % if the error over clips equals the
-    error from the spread of repetitions, 32 % if there is no error over clips.
     """
     tests = [case for case in cases if (case.trainings or 0) >= MIN_TRAININGS]
-    corrected = holm([p_value(case.gap.value, case.gap.error) for case in tests])
+    corrected = holm([p_value(case.gap.value, case.gap.error, case.gap.freedom) for case in tests])
     p_of = {id(case): p for case, p in zip(tests, corrected, strict=True)}
     return [replace(case, corrected_p=p_of.get(id(case))) for case in cases]
 

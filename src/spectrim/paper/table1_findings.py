@@ -207,7 +207,7 @@ def _within_a_point(
             theirs = None if theirs is None else theirs + MARGIN
             finding = POINT if entry.score == "attention" else POINT_TOO
             case = case_of(name, entry.column, more, theirs)
-            equivalence = equivalence_p_value(gap.value, gap.error, MARGIN)
+            equivalence = equivalence_p_value(gap.value, gap.error, MARGIN, gap.freedom)
             yield finding, replace(case, equivalence_p=equivalence)
 
 
