@@ -121,7 +121,8 @@ def prepare(
     for name, clips in manifests.items():
         if clips:  # `read_data` refuses an empty manifest
             result.paths.extend(write(out, name, clips))
-            result.counts[name] = dict(sorted(Counter(map(_part, clips)).items()))
+            counts = Counter(map(_part, clips))
+            result.counts[name] = {part: counts[part] for part in sorted(counts, key=_numbered)}
     return result
 
 
@@ -175,6 +176,12 @@ def _write_json(out: Path, name: str, clips: list[Clip]) -> list[Path]:
 
 def _part(clip: Clip) -> str:
     return clip.split or (f"fold {clip.fold}" if clip.fold else "")
+
+
+def _numbered(part: str) -> tuple[str, int]:
+    """Sorts "fold 10" after "fold 9"."""
+    word, _, number = part.rpartition(" ")
+    return (word, int(number)) if number.isdigit() else (part, 0)
 
 
 def _few(names: Iterable[str], shown: int = 3) -> str:
