@@ -13,7 +13,6 @@ import numpy as np
 
 from ...deploy.runner import Runner
 
-
 LONGEST_WAIT = 1e6  # seconds; the system refuses a time limit of more than 24 days
 
 
