@@ -161,11 +161,11 @@ def test_cases_of_a_single_training_are_not_counted_by_the_correction() -> None:
     assert cases[0].verdict == "shows"
 
 
-@pytest.mark.parametrize("clips", [20, 200])  # the error comes from clips, or from trainings
+@pytest.mark.parametrize("clips", [20, 100])  # the error comes from clips, or from trainings
 @pytest.mark.parametrize("folds", [False, True])
 def test_rows_of_few_trainings_have_no_more_false_verdicts(clips: int, folds: bool) -> None:
     """Rows of 16 cases of three trainings that differ, without any difference of conditions."""
-    rng, rows, worlds = np.random.default_rng(0), 0, 40
+    rng, rows, worlds = np.random.default_rng(0), 0, 30
     for _ in range(worlds):
         cases = []
         for case in range(16):
