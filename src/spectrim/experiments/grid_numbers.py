@@ -173,9 +173,12 @@ class _Run:
     def in_order_of(self, paths: np.ndarray) -> _Run:
         """The same run with its clips in the order of `paths`."""
         order = _order(self.paths, paths)
-        reference = None if self.reference is None else self.reference.reordered(order)
+        best, reference = (
+            None if outputs is None else outputs.reordered(order)
+            for outputs in (self.best, self.reference)
+        )
         return replace(self, paths=paths, truth=self.truth[order],
-                       last=self.last.reordered(order), reference=reference)  # fmt: skip
+                       last=self.last.reordered(order), best=best, reference=reference)  # fmt: skip
 
     def terms(self, sign: int) -> list[_Term]:
         """The last epoch's outputs as one term of a sum."""

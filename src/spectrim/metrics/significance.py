@@ -9,6 +9,7 @@ from scipy.special import stdtr, stdtrit
 
 # Two-sided p-value of a difference of exactly two standard errors.
 SIGNIFICANCE_LEVEL = 0.05
+NORMAL = 1e9  # degrees of freedom that stand for the normal distribution
 
 
 def p_value(difference: float, error: float, freedom: float = inf) -> float:
@@ -30,9 +31,6 @@ def _tail(errors: float, freedom: float) -> float:
     """Probability of more than this number of errors in one direction."""
     t = errors / 2 * stdtrit(min(freedom, NORMAL), 0.975)
     return float(stdtr(min(freedom, NORMAL), -t))
-
-
-NORMAL = 1e9  # degrees of freedom that stand for the normal distribution
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
