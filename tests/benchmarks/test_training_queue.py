@@ -117,6 +117,7 @@ def test_of_an_archive_without_its_end_whole_runs_are_unpacked(tmp_path):
         assert (runs / str(cut) / "first" / "b").stat().st_size == 30_000
 
 
+@pytest.mark.slow
 def test_a_job_has_a_limit_of_its_own(tmp_path):
     jobs = [{"name": "long", "seconds": 60, "minutes": 0.01}, {"name": "short"}]
     report, _ = queue(tmp_path, jobs)

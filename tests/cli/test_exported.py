@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,18 +12,19 @@ import pytest
 from spectrim.models.presets import preset
 from spectrim.models.transformer import SpectrogramTransformer
 
+WORDS = ("export", "shallow", "--keep-rate", "0.5", "--blocks", "0")
+
 
 @pytest.fixture(scope="module")
 def exported(run, folder):
-    """`pruned.onnx` and `int8.onnx` of `shallow`, by the command line."""
+    """`pruned.onnx` of `shallow`, by the command line."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"export needs {package}: pip install {package}")
     # One block: what the command line does with a file does not depend on how many there are.
     config = preset("ast-tiny", ("low", "high"), frames=64, depth=1, activation="softmax",
                     metric="accuracy")  # fmt: skip
     SpectrogramTransformer(config).save(folder / "shallow")
-    words = ("export", "shallow", "--keep-rate", "0.5", "--blocks", "0")
-    done = run(*words, "--out", "pruned.onnx", "--json")
+    done = run(*WORDS, "--out", "pruned.onnx", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     assert row["plan"]["stages"] == [
@@ -31,10 +33,6 @@ def exported(run, folder):
     assert row["bytes"] == (folder / "pruned.onnx").stat().st_size
     rows = [f"clips/{at}.wav,{label},{1 + at // 2}" for at, label in enumerate(["low", "high"] * 2)]
     (folder / "folds.csv").write_text("path,label,fold\n" + "\n".join(rows) + "\n")
-    done = run(*words, "--out", "int8.onnx", "--quantize", "int8", "--calibrate", "folds.csv")
-    assert done.returncode == 0, done.stderr
-    assert "calibrating with 4 clips" in done.stderr and "--leave-out-fold" in done.stderr
-    assert "int8 static" in " ".join(done.stdout.split())
     return folder
 
 
@@ -65,20 +63,36 @@ def test_tag_runs_the_file_without_torch(exported, run):
 
 
 def test_sweep_gives_one_row_a_file(exported, run, tmp_path):
-    words = ("sweep", "--model", "pruned.onnx", "--model", "int8.onnx", "--rounds", "1",
+    shutil.copy(exported / "pruned.onnx", exported / "same.onnx")
+    words = ("sweep", "--model", "pruned.onnx", "--model", "same.onnx", "--rounds", "1",
              "--out", str(tmp_path))  # fmt: skip
     done = run(*words, "--data", "clips.csv", "--json")
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)["rows"]
-    assert [first["model"], second["model"]] == ["pruned.onnx", "int8.onnx"]
+    assert [first["model"], second["model"]] == ["pruned.onnx", "same.onnx"]
     assert (first["score"], first["keep_rate"], first["metric"]) == ("attention", 0.5, "accuracy")
     assert first["against"] == second["against"] == "pruned.onnx"
-    assert second["quantization"] == "int8 static" and first["agreement"]["top1"]["value"] == 1.0
+    assert first["agreement"]["top1"]["value"] == second["agreement"]["top1"]["value"] == 1.0
     assert second["ms_per_clip"] > 0 and second["gmacs"] == first["gmacs"]
-    assert (tmp_path / "probabilities-int8.onnx.npz").exists()
+    assert (tmp_path / "probabilities-same.onnx.npz").exists()
     done = run(*words, "--data", "clips")
     assert "pruned.onnx" in done.stdout and "same top-1" in done.stdout
     assert "waveforms to probabilities" in " ".join(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_a_file_is_quantized_and_compared(exported, run, tmp_path):
+    done = run(*WORDS, "--out", "int8.onnx", "--quantize", "int8", "--calibrate", "folds.csv")
+    assert done.returncode == 0, done.stderr
+    assert "calibrating with 4 clips" in done.stderr and "--leave-out-fold" in done.stderr
+    assert "int8 static" in " ".join(done.stdout.split())
+    words = ("sweep", "--model", "pruned.onnx", "--model", "int8.onnx", "--no-timing", "--json",
+             "--data", "clips.csv", "--out", str(tmp_path))  # fmt: skip
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    pruned, int8 = json.loads(done.stdout)["rows"]
+    assert int8["quantization"] == "int8 static" and pruned["quantization"] == "none"
+    assert int8["against"] == "pruned.onnx" and int8["gmacs"] == pruned["gmacs"]
 
 
 @pytest.mark.parametrize(

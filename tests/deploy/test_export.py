@@ -84,11 +84,12 @@ def exported(needed, make, tmp_path_factory):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("ast-16", marks=pytest.mark.slow),  # as the built-in model is
+        "ast-16",  # as the built-in model is
         "audiomae-10",
-        pytest.param("ast-10-unpruned", marks=pytest.mark.slow),
+        "ast-10-unpruned",
     ],
 )
+@pytest.mark.slow  # test_onnx_model.py compares the built-in model
 def test_logits_are_those_of_torch(exported, sounds, name, backend):
     backend_or_skip(backend)
     assert_same(*exported(name), backend, sounds, most_ties=5)
@@ -133,6 +134,7 @@ def test_in_order_keeps_what_keep_top_keeps(seed):
         -1, -1, width)))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_runtimes_break_ties_alike(needed, make, tmp_path):
     """Whole numbers as features: means of patches tie exactly, in every arithmetic."""
     model = make("ast", depth=1).with_plan(stages(("input", "intensity", 0.3)))
@@ -193,7 +195,11 @@ def test_a_score_of_ones_own_is_exported(needed, make, sounds, tmp_path):
             branching,
             r"in your own code \(\S*branching; \S+test_export\.py, line \d+\): Could not guard",
         ),
-        (searching, r"there is no ONNX function for aten\.searchsorted\. .*searching"),
+        pytest.param(
+            searching,
+            r"there is no ONNX function for aten\.searchsorted\. .*searching",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(fixing, r"fixing\) fixes", marks=pytest.mark.slow),
     ],
 )

@@ -94,6 +94,7 @@ def test_it_is_analyzed_by_name(tmp_path, clips):
     assert any(row["reduction"] for row in results["rows"])
 
 
+@pytest.mark.slow
 def test_it_is_exported(make, heard, tmp_path):
     pytest.importorskip("onnxruntime", reason="export needs onnxruntime")
     pytest.importorskip("onnxscript", reason="export needs onnxscript")

@@ -93,7 +93,8 @@ def check_resumed(recipe: Path, out: Path, whole: Path, stopped: int, run_spectr
     assert rows(out) == rows(whole)
 
 
-@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 5])
+@pytest.mark.slow  # tests/kills also kills a training
+@pytest.mark.parametrize("step", [2, 5])
 def test_a_killed_run_goes_on_to_the_same_bits(
     step: int, recipe: Path, tmp_path: Path, whole: Path, run_spectrim: Call
 ) -> None:
