@@ -216,3 +216,23 @@ def test_a_reduction_whose_fields_disagree_in_shape_is_named(field):
         "sizes": "(2, 14)",
     }
     assert expected.get(field, "") in str(error.value)
+
+
+@pytest.mark.parametrize("reduction", ["evit", "ats"])
+def test_negative_scores_are_refused_where_patches_are_weighed_by_them(make, heard, reduction):
+    """Without the check, minus infinity makes NaN logits, and other numbers negative weights."""
+    model = make("ast", depth=2)
+    features, valid = heard("rain")
+
+    def quiet_ones_never(context):
+        scores = context.uniform() + 0.1
+        return torch.where(scores < 0.5, -torch.inf, scores)
+
+    def positive(context):
+        return context.uniform() + 0.1
+
+    pruned = prune(model, 0.6, quiet_ones_never, (0,), reduction=reduction)
+    with pytest.raises(SpectrimError, match=rf"never has negative .* {reduction} weighs"):
+        pruned(features, valid)
+    assert prune(model, 0.6, positive, (0,), reduction=reduction)(features, valid).isfinite().all()
+    assert prune(model, 0.6, quiet_ones_never, (0,))(features, valid).isfinite().all()

@@ -226,7 +226,26 @@ class Stage:
                 f"score {part_name(self.score)} gave shape {tuple(scores.shape)}; expected "
                 f"(batch, patches) = {tuple(tokens.origin.shape)}."
             )
+        if declared(self.reduce, "needs_positive_scores", False):
+            self._check_positive(scores, tokens)
         return scores
+
+    def _check_positive(self, scores: Tensor, tokens: Tokens) -> None:
+        """Refuse negative scores where the reduction weighs patches by them.
+
+        Scores that may be negative declare it, but a user's function may have forgotten to. Reading
+        values from a GPU would stall it, and a compiled graph has no values: there is no check.
+        """
+        if scores.device.type != "cpu" or torch.compiler.is_compiling():
+            return
+        if tokens.present is not None:  # scores of absent tokens may be anything
+            scores = torch.where(tokens.present, scores, 0.0)
+        if bool((scores < 0).any()):
+            raise SpectrimError(
+                f"the score {part_name(self.score or '')} has negative values, and the reduction "
+                f"{part_name(self.reduction)} weighs patches by their scores. Use another "
+                "reduction, and set the score's attribute positive = False."
+            )
 
     def _reduced(
         self, tokens: Tokens, scores: Tensor | None, count: int, context: Context
