@@ -65,7 +65,6 @@ def test_the_words_are_where_the_manifest_says():
 # accuracy that a model of this kind must have without pruning.
 HELD_OUT = {
     "digits": ("FSDD", "fsdd", "fsdd-digit", "test", None, 97),
-    "esc10": ("ESC-10", "esc10", "esc10", None, "5", 75),
     "words": ("ArabicSpeechCommands", "arabicspeechcommands", "words", "test", None, 85),
     "esc50": ("ESC-50", "esc50", "esc50", None, "5", 40),
 }

@@ -31,7 +31,7 @@ def main() -> None:
     """Read the arguments, draw and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clip", type=Path)
-    parser.add_argument("--model", default="audiomae-esc10")
+    parser.add_argument("--model", default="audiomae-esc50")
     parser.add_argument("--frames", type=int, default=496)
     parser.add_argument("--keep-rate", type=float, default=0.5)
     parser.add_argument("--score", default="attention")

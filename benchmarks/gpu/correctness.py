@@ -19,7 +19,7 @@ from speed import captured
 
 import spectrim
 
-MODELS = {"ast-digits": "fsdd", "audiomae-digits": "fsdd", "ast-esc10": "esc10"}
+MODELS = {"ast-digits": "fsdd", "audiomae-digits": "fsdd", "ast-esc50": "esc10"}
 SCORES = ("attention", "intensity", "variation", "random")
 KEEP_RATE = 0.5
 
@@ -95,7 +95,7 @@ def features_against_float64(piece: Piece) -> dict[str, Any]:
     """The front end against torchaudio's Kaldi features in float64, on noise with a rumble."""
     from torchaudio.compliance import kaldi
 
-    model = spectrim.load("ast-esc10", device=piece.device)
+    model = spectrim.load("ast-esc50", device=piece.device)
     seconds = torch.arange(5 * 16_000, dtype=torch.float64) / 16_000
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(8, len(seconds), generator=generator, dtype=torch.float64)

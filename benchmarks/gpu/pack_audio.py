@@ -16,8 +16,11 @@ from pathlib import Path
 import soundfile
 import soxr
 
+from spectrim.data.corpora.esc import ESC10
+
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RATE = 16_000
+CATEGORIES = {name: category for category, name in ESC10.items()}  # classes of ast-esc50
 
 
 def fsdd(source: Path, target: Path, most: int) -> None:
@@ -36,7 +39,7 @@ def esc10(source: Path, target: Path, most: int) -> None:
         samples, rate = soundfile.read(path, always_2d=True)
         mono = soxr.resample(samples.mean(1), rate, RATE)
         soundfile.write(target / path.name, mono, RATE, format="OGG", subtype="VORBIS")
-        rows.append((path.name, path.parent.name.partition(" - ")[2]))
+        rows.append((path.name, CATEGORIES[path.parent.name.partition(" - ")[2]]))
     write(target, rows)
 
 

@@ -24,7 +24,7 @@ RESULT_MIB=${RESULT_MIB:-16}
 MINUTES=${MINUTES:-9}
 TARGET_PYTHON=${TARGET_PYTHON:-3.12}
 WHEELS=${WHEELS:-soundfile==0.14.0 soxr==1.1.0 cffi==2.1.1 pycparser==3.12 omegaconf==2.4.0}
-MODELS=${MODELS:-ast-digits audiomae-digits ast-esc10}
+MODELS=${MODELS:-ast-digits audiomae-digits ast-esc50}
 SPECTRIM_DATA=${SPECTRIM_DATA:-$root/../shared/data}
 PYTHON=${PYTHON:-python3}
 

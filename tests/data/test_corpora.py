@@ -111,7 +111,7 @@ def test_esc50_and_its_part(tmp_path):
 
 
 def test_esc50s_categories_have_the_names_of_the_built_in_models():
-    assert sorted(ESC10.values()) == spectrim.load("ast-esc10").labels
+    assert set(ESC10) <= set(spectrim.load("ast-esc50").labels)
 
 
 def test_esc50_packed_has_the_names_folds_and_licences_of_the_published_one(tmp_path):

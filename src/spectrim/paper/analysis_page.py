@@ -2,8 +2,8 @@
 
 Three commands make the page, the first two with any models and data:
 
-    M="--model ast-digits --model audiomae-digits --model ast-esc10 --model audiomae-esc10"
-    D="--data manifests/esc10.csv --fold 5 --data manifests/fsdd-digit.csv --split test"
+    M="--model ast-digits --model audiomae-digits --model ast-esc50 --model audiomae-esc50"
+    D="--data manifests/esc50.csv --fold 5 --data manifests/fsdd-digit.csv --split test"
     spectrim analyze $M $D --keep-rate 0.5 --paper --out runs/analysis
     spectrim ablate $M $D --random-control --paper --out runs/ablation
     python -m spectrim.paper.analysis_page --analysis runs/analysis --ablation runs/ablation
