@@ -28,6 +28,8 @@ MODELS=${MODELS:-ast-digits audiomae-digits ast-esc50}
 SPECTRIM_DATA=${SPECTRIM_DATA:-$root/../shared/data}
 PYTHON=${PYTHON:-python3}
 
+export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
+
 left_out=()
 download_wheels() { # folder
   local platforms=()
@@ -43,7 +45,6 @@ download_wheels() { # folder
 if [ -n "${TRAINING:-}" ]; then
   CALL_MIB=${CALL_MIB:-42}
   ESPEAK_WORDS=${ESPEAK_WORDS:-$root/runs/espeak-words}
-  export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
   [ -d "$ESPEAK_WORDS" ] || "$PYTHON" "$root/tools/sample_pack.py" words "$ESPEAK_WORDS"
   "$PYTHON" "$here/pack_bundles.py" "$SPECTRIM_DATA" "$root/.gpu" --words "$ESPEAK_WORDS" --mib "$CALL_MIB"
   download_wheels "$root/.gpu-1/wheels"
