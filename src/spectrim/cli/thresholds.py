@@ -22,7 +22,7 @@ from .shared_options import (
 )
 from .tables import print_table
 
-EXAMPLE = "Example: spectrim thresholds ast-esc10 --data clips.csv --out thresholds.json"
+EXAMPLE = "Example: spectrim thresholds ast-esc50 --data clips.csv --out thresholds.json"
 SPLIT = "validation"
 
 
