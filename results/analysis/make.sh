@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # results/analysis.md anew, of the built-in models or of those named: bash results/analysis/make.sh [MODEL ...]
-# Before it: spectrim data prepare esc10 ... and fsdd ... (manifests/). OUT: where the results go.
+# Before it: spectrim data prepare esc50 --shareable, arabicspeechcommands and fsdd (manifests/). OUT: where
+# the results go. Of the words' test clips, every second one is used.
 set -euo pipefail
-[ $# -gt 0 ] || set -- ast-digits audiomae-digits ast-esc10 audiomae-esc10
+[ $# -gt 0 ] || set -- ast-digits audiomae-digits ast-words audiomae-words ast-esc50 audiomae-esc50
 out=${OUT:-runs}
-models=() data=(--data manifests/esc10.csv --fold 5 --data manifests/fsdd-digit.csv --split test)
+(head -1 manifests/words.csv; grep ",test," manifests/words.csv | awk 'NR % 2') > manifests/words-half.csv
+models=()
+data=(--data manifests/esc50-shareable.csv --fold 5)
+data+=(--data manifests/words-half.csv --split test --data manifests/fsdd-digit.csv --split test)
 for name in "$@"; do models+=(--model "$name"); done
 spectrim analyze "${models[@]}" "${data[@]}" --keep-rate 0.5 --paper --out "$out/analysis"
 spectrim ablate "${models[@]}" "${data[@]}" --random-control --paper --out "$out/ablation"

@@ -29,7 +29,9 @@ from . import attention_findings as attention
 from .analysis_files import save_figures, save_tables
 from .findings import CLEAR, Finding, Material, points
 
-SPEECH = "fsdd-digit,fsdd-speaker,sample-pack,speech-commands,spc2,voxceleb1"
+SPEECH = (
+    "fsdd-digit,fsdd-speaker,sample-pack,speech-commands,spc2,voxceleb1,words,words-half,words-joined"
+)
 
 
 def main() -> None:
