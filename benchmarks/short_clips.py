@@ -1,7 +1,8 @@
-"""Accuracy and MACs of a model on short clips: padded, with fewer frames, and without padding.
+r"""Accuracy and MACs of a model on short clips: padded, with fewer frames, and without padding.
 
     python benchmarks/short_clips.py ast-digits --data manifests/fsdd-digit.csv --split test
-    python benchmarks/short_clips.py ast-esc50 --data manifests/esc50-shareable.csv --fold 5 --seconds 2.5
+    python benchmarks/short_clips.py ast-esc50 --data manifests/esc50-shareable.csv --fold 5 \
+        --seconds 2.5
 
 Prints rows of the table in docs/deploy.md. --seconds uses the first part of each clip.
 """

@@ -30,7 +30,8 @@ from .analysis_files import save_figures, save_tables
 from .findings import CLEAR, Finding, Material, points
 
 SPEECH = (
-    "fsdd-digit,fsdd-speaker,sample-pack,speech-commands,spc2,voxceleb1,words,words-half,words-joined"
+    "fsdd-digit,fsdd-speaker,sample-pack,speech-commands,spc2,voxceleb1,"
+    "words,words-half,words-joined"
 )
 
 
