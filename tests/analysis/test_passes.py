@@ -13,7 +13,7 @@ from spectrim.analysis.counts.attention_counts import TauCounts
 from spectrim.analysis.counts.histograms import Histogram
 from spectrim.analysis.counts.retention import GROUPINGS
 from spectrim.analysis.first_pass import first_pass
-from spectrim.analysis.inputs import knows, not_run, skipped
+from spectrim.analysis.inputs import excluded_pairs, knows, not_run, skipped
 from spectrim.analysis.patch_statistics import View, patches_of
 from spectrim.analysis.tidy_tables import analysis_record, tables
 from spectrim.common.errors import SpectrimError, SpectrimNotice
@@ -316,6 +316,21 @@ def test_pairs_that_are_not_run_are_named_with_the_labels(models, clips, tmp_pat
     assert all(pair["unknown_labels"] == ["wolf", "xerus", "yak"] for pair in pairs)
     sentence = not_run(pairs[0])
     assert sentence.startswith("ast is not run on odd") and sentence.endswith("and 1 more.")
+
+
+def test_excluded_pairs_are_not_run_and_named(models, clips):
+    excluded = excluded_pairs(["ast=clips"], models, ["clips"])
+    (pair,) = skipped(models, {"clips": clips}, excluded)
+    assert not_run(pair) == "ast is not run on clips, as --exclude asks."
+    settings = AnalysisSettings(scores=["intensity"], excluded=excluded)
+    (data,) = analyze(models, {"clips": clips}, settings)
+    assert [model.name for model in data.models] == ["audiomae"]
+    for text, problem in (
+        ("ast", "expected MODEL=DATA"), ("ats=clips", "no model .* Did you mean 'ast'"),
+        ("ast=clip", "no data set .* Did you mean 'clips'"),
+    ):  # fmt: skip
+        with pytest.raises(SpectrimError, match=problem):
+            excluded_pairs([text], models, ["clips"])
 
 
 def test_a_clip_of_data_that_no_model_knows_is_not_found(models, clips, tmp_path):

@@ -312,7 +312,7 @@ def test_the_old_name_of_trust_code_is_read_with_a_note(recipe, part):
         "keep_rate=-1",
         "optim.lr=0",
         "optim.lr=-1",
-        'init="\\ud83d"',  # PyYAML takes half of a character, OmegaConf's parser does not
+        'init="\\ud83d"',  # half of a character
         "epochs=${epoch}",  # names what is not found, not the key that asks for it
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -24,7 +24,7 @@ from .counts.base import BatchStats
 from .counts.histograms import Histogram
 from .examples import Example, choose_clips, find_clips, make_example
 from .first_pass import SAMPLE, FirstPass, clip_batches, first_pass
-from .inputs import knows
+from .inputs import fitting_models
 from .pass_duration import estimated_seconds
 from .patch_statistics import FeatureCache, View, patches_of
 from .second_pass import AnalyzedModel, PrunedModel
@@ -54,6 +54,7 @@ class AnalysisSettings:
         examples: number of random clips for Figure 3.
         chosen: clips for Figure 3 by path or file name, instead.
         tau_pruned: whether Figure 4 is counted for the pruned models too.
+        excluded: names of models and data sets that are not run together.
         checkpoints: where each model came from, by its name; command: the command line. Both are
             stored with the results.
     """
@@ -69,6 +70,7 @@ class AnalysisSettings:
     examples: int = 3
     chosen: Sequence[str] = ()
     tau_pruned: bool = False
+    excluded: frozenset[tuple[str, str]] = frozenset()
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
 
@@ -125,7 +127,7 @@ def analyze(
     """
     for model in models.values():
         pruned_by_score(model, settings)  # report a wrong score or block before the long work
-    work = _work(models, data)
+    work = _work(models, data, settings.excluded)
     for clip in settings.chosen:
         if work and not any(find_clips(manifest, [clip]) for _, _, manifest in work):
             sets = ", ".join(name for _, name, _ in work)
@@ -160,7 +162,7 @@ def estimate_analysis(
     """Seconds that the passes of `analyze` will take, from the first clips of each data set."""
     settings = replace(settings, examples=0, chosen=())
     seconds = 0.0
-    for fitting, name, manifest in _work(models, data):
+    for fitting, name, manifest in _work(models, data, settings.excluded):
 
         def run(part: Manifest, fitting: _Models = fitting, name: str = name) -> object:
             return _analyze_one(fitting, name, part, settings, lambda clips: None)
@@ -172,14 +174,15 @@ def estimate_analysis(
 _Models = Mapping[str, SpectrogramTransformer]
 
 
-def _work(models: _Models, data: Mapping[str, Manifest]) -> list[tuple[_Models, str, Manifest]]:
-    """Models that know the labels of a data set, with its name and manifest."""
-    work: list[tuple[_Models, str, Manifest]] = []
-    for name, manifest in data.items():
-        fitting = {key: model for key, model in models.items() if knows(model, manifest)}
-        if fitting:
-            work.append((fitting, name, manifest))
-    return work
+def _work(
+    models: _Models, data: Mapping[str, Manifest], excluded: Collection[tuple[str, str]]
+) -> list[tuple[_Models, str, Manifest]]:
+    """The models that run on a data set, with its name and manifest; see `fitting_models`."""
+    return [
+        ({key: models[key] for key in keys}, name, data[name])
+        for name, keys in fitting_models(models, data, excluded).items()
+        if keys
+    ]
 
 
 def pruned_by_score(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import SpectrimError, SpectrimNotice
+from ..common.errors import SpectrimError, SpectrimNotice, nearest
 from ..common.text import shortened
 from ..data.builtin import sample_pack
 from ..data.manifest import Manifest, read_data
@@ -97,20 +97,68 @@ def unknown_labels(model: SpectrogramTransformer, manifest: Manifest) -> list[st
     ]
 
 
-def skipped(
-    models: Mapping[str, SpectrogramTransformer], data: Mapping[str, Manifest]
-) -> list[dict[str, Any]]:
-    """The pairs of model and data that are not run, with the first labels that are unknown."""
-    return [
-        {"model": name, "data": set_name, "unknown_labels": labels[:NAMED_LABELS],
-         "unknown": len(labels)}
+def excluded_pairs(
+    texts: Sequence[str], models: Collection[str], data: Collection[str]
+) -> frozenset[tuple[str, str]]:
+    """The names of models and data that "MODEL=DATA" texts exclude.
+
+    Raises:
+        SpectrimError: a text without "=", or an unknown name.
+    """
+    pairs = set()
+    for text in texts:
+        model, equals, name = text.rpartition("=")
+        if not equals:
+            raise SpectrimError(f"--exclude {text!r}; expected MODEL=DATA.")
+        for role, given, known in (("model", model, models), ("data set", name, data)):
+            if given not in known:
+                raise SpectrimError(
+                    f"--exclude {text!r}: no {role} is called {given!r}.{nearest(given, known)}"
+                )
+        pairs.add((model, name))
+    return frozenset(pairs)
+
+
+def fitting_models(
+    models: Mapping[str, SpectrogramTransformer],
+    data: Mapping[str, Manifest],
+    excluded: Collection[tuple[str, str]] = (),
+) -> dict[str, list[str]]:
+    """For each data set, the models that know its labels and are not excluded from it."""
+    return {
+        set_name: [
+            name
+            for name, model in models.items()
+            if (name, set_name) not in excluded and knows(model, manifest)
+        ]
         for set_name, manifest in data.items()
-        for name, model in models.items()
-        if (labels := unknown_labels(model, manifest))
-    ]  # fmt: skip
+    }
+
+
+def skipped(
+    models: Mapping[str, SpectrogramTransformer],
+    data: Mapping[str, Manifest],
+    excluded: Collection[tuple[str, str]] = (),
+) -> list[dict[str, Any]]:
+    """The pairs of model and data that are not run, with the first labels that are unknown.
+
+    Excluded pairs whose labels are known have no unknown labels.
+    """
+    pairs = []
+    for set_name, manifest in data.items():
+        for name, model in models.items():
+            labels = unknown_labels(model, manifest)
+            if labels or (name, set_name) in excluded:
+                pairs.append(
+                    {"model": name, "data": set_name, "unknown_labels": labels[:NAMED_LABELS],
+                     "unknown": len(labels)}
+                )  # fmt: skip
+    return pairs
 
 
 def not_run(pair: Mapping[str, Any]) -> str:
     """A note about a pair that `skipped` names."""
+    if not pair["unknown"]:
+        return f"{pair['model']} is not run on {pair['data']}, as --exclude asks."
     names = shortened(pair["unknown_labels"], NAMED_LABELS, pair["unknown"])
     return f"{pair['model']} is not run on {pair['data']}, whose labels it does not know: {names}."

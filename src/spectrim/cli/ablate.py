@@ -26,6 +26,7 @@ from .shared_options import (
     DEFAULT_MODEL,
     BatchSize,
     DataSelection,
+    Excluded,
     Loading,
     ManifestPaths,
     Models,
@@ -53,6 +54,7 @@ def command(
     output: Output,
     model: Models = None,
     data: ManifestPaths = None,
+    exclude: Excluded = None,
     after: Annotated[
         str,
         typer.Option(
@@ -79,7 +81,7 @@ def command(
     """Measure the metric without low-intensity (C1, C2) or high-intensity (C4, C5) patches."""
     from ..analysis.ablation.ablate import ablate_all, estimate_ablations
     from ..analysis.ablation.ablation_files import save_ablations
-    from ..analysis.inputs import manifests, not_run, short_names, skipped
+    from ..analysis.inputs import excluded_pairs, manifests, not_run, short_names, skipped
     from ..common.files import make_folder
 
     blocks = listed(after, int, "--after")
@@ -87,8 +89,9 @@ def command(
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     names = short_names(sources)
+    excluded = excluded_pairs(exclude or [], names, sets)
     models = {name: loading.classifier(source) for name, source in zip(names, sources, strict=True)}
-    pairs = skipped(models, sets)
+    pairs = skipped(models, sets, excluded)
     for pair in pairs:
         notify("note", not_run(pair))
     settings: dict[str, Any] = {
@@ -97,6 +100,7 @@ def command(
         "batch_size": batch_size,
         "sample": sample,
         "seed": seed,
+        "excluded": excluded,
     }
 
     def finish(

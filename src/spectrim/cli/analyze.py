@@ -25,6 +25,7 @@ from .shared_options import (
     DEFAULT_MODEL,
     BatchSize,
     DataSelection,
+    Excluded,
     Loading,
     ManifestPaths,
     Models,
@@ -51,6 +52,7 @@ def command(
     output: Output,
     model: Models = None,
     data: ManifestPaths = None,
+    exclude: Excluded = None,
     keep_rate: Annotated[
         float | None,
         pruning_option(
@@ -106,7 +108,14 @@ def command(
 ) -> None:
     """Show which patches models keep: Figures 3 to 6 of the paper, tables, one HTML report."""
     from ..analysis.analyze import AnalysisSettings, analyze, estimate_analysis
-    from ..analysis.inputs import knows, manifests, not_run, short_names, skipped
+    from ..analysis.inputs import (
+        excluded_pairs,
+        fitting_models,
+        manifests,
+        not_run,
+        short_names,
+        skipped,
+    )
     from ..analysis.report_files import save_analysis
     from ..analysis.summary import summaries
     from ..common.files import make_folder
@@ -122,6 +131,7 @@ def command(
     make_folder(out)
     sources = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     names = short_names(sources)
+    excluded = excluded_pairs(exclude or [], names, sets)
     models = {name: loading.model(source) for name, source in zip(names, sources, strict=True)}
     for name, loaded in models.items() if is_default else ():
         recommended_plan(name, loaded.recommendation)
@@ -137,17 +147,15 @@ def command(
         examples=examples,
         chosen=clip or [],
         tau_pruned=tau_pruned,
+        excluded=excluded,
         checkpoints=dict(zip(names, sources, strict=True)),
         command=this_call(),
     )
-    pairs = skipped(models, sets)
+    pairs = skipped(models, sets, excluded)
     for pair in pairs:
         notify("note", not_run(pair))
-    clips = sum(
-        2 * len(manifest.clips)
-        for manifest in sets.values()
-        if any(knows(loaded, manifest) for loaded in models.values())
-    )
+    fitting = fitting_models(models, sets, excluded)
+    clips = sum(2 * len(sets[name].clips) for name, fit in fitting.items() if fit)
     if keep_rate == 1.0 and not saved_plan:
         notify("note", "keep rate 1.0 drops nothing; figures of the dropped patches are omitted.")
 

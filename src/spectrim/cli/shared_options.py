@@ -107,6 +107,15 @@ ManifestPaths = Annotated[
         help="Manifest or folder of sound files. Repeatable. Default: the built-in sample pack.",
     ),
 ]
+Excluded = Annotated[
+    list[str] | None,
+    data_option(
+        "--exclude",
+        metavar="MODEL=DATA",
+        help="Do not run this model on this data, although it knows the labels, such as "
+        "ast-words=fsdd-digit. Names are those in the results. Repeatable.",
+    ),
+]
 ManifestPath = Annotated[
     Path | None,
     data_option(help="Manifest or folder of sound files. Default: the built-in sample pack."),

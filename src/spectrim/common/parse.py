@@ -22,6 +22,7 @@ MAX_NODES = 200_000
 MAX_YAML_BYTES = 4_000_000  # PyYAML reads about 100 kB per second
 MAX_LABEL_BYTES = 64_000_000
 INTERPOLATION = "${"
+SURROGATE = re.compile("[\ud800-\udfff]")  # an escape in YAML may be one half of a pair
 
 
 def read_text(path: Path, expected: str, limit: int | None = None) -> str:
@@ -119,6 +120,8 @@ def parse_yaml(text: str, where: str) -> Any:
                 f"{where}: {leaf!r} is not replaced, because a recipe holds plain values. Write "
                 "the value itself."
             )
+        if isinstance(leaf, str) and SURROGATE.search(leaf):
+            raise SpectrimError(f"{where}: {leaf!a} contains half of a character.")
         if isinstance(leaf, int) and leaf.bit_length() > 64:
             raise SpectrimError(f"{where}: a number of {leaf.bit_length()} bits is too large.")
     return value

@@ -15,7 +15,7 @@ from ..common.errors import SpectrimError
 from ..common.files import save, save_json, save_text
 from .findings import Finding, Material, Row
 
-FIGURE_LIMIT, TABLES_LIMIT = 150_000, 100_000  # bytes
+FIGURE_LIMIT, TABLES_LIMIT = 150_000, 200_000  # bytes
 FIGURES = {  # of analyze, and of ablate
     "fig4-paper.png": "Kendall's tau of attention against intensity and variation, block by block; "
     "grey: the paper's curves. Whiskers here and below: one standard error over clips.",

@@ -200,7 +200,7 @@ def _difference(value: float | None, error: float | None) -> str:
 def _left_out(material: Material) -> list[str]:
     """What was given and does not count, in sentences."""
     pairs = [f"{pair['model']} on {pair['data']}" for pair in material.analysis["skipped"]]
-    lines = [f"Not run, since the model does not know the labels: {', '.join(pairs)}."] * bool(
+    lines = [f"Not run, since the labels are not those of the model: {', '.join(pairs)}."] * bool(
         pairs
     )
     lines += [

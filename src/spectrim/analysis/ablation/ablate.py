@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from ...models.transformer import SpectrogramTransformer
 from ...pruning.plan import Plan
 from ..clusters import HIGH, LOW
 from ..first_pass import SAMPLE, clip_batches, first_pass
-from ..inputs import family_name, knows
+from ..inputs import family_name, fitting_models
 from ..pass_duration import estimated_seconds
 from ..patch_statistics import View, patches_of
 from .contrasts import contrasts
@@ -64,6 +64,7 @@ def ablate_all(
     progress: Callable[[str, str, int], contextlib.AbstractContextManager[Tick]],
     *,
     after: Sequence[int] = AFTER,
+    excluded: Collection[tuple[str, str]] = (),
     **settings: Any,
 ) -> tuple[list[Ablation], list[Row]]:
     """Ablate every model on the data whose labels it knows.
@@ -71,6 +72,7 @@ def ablate_all(
     Args:
         progress: from the names of a model and a data set, and the number of clips in two passes,
             to a context manager around their ablation, which gives its `tick`.
+        excluded: names of models and data sets that are not run together.
         after, settings: see `ablate`.
 
     Returns:
@@ -81,7 +83,7 @@ def ablate_all(
             in every pair.
         Stopped: Ctrl-C; its result is what would be returned, of the pairs and clips so far.
     """
-    pairs = _pairs(models, data, after)
+    pairs = _pairs(models, data, after, excluded)
     ablations: list[Ablation] = []
     failed: list[Row] = []
     for data_name, name in pairs:
@@ -116,6 +118,7 @@ def estimate_ablations(
     *,
     after: Sequence[int] = AFTER,
     batch_size: int = BATCH_SIZE,
+    excluded: Collection[tuple[str, str]] = (),
     **settings: Any,
 ) -> float:
     """Seconds that the passes of `ablate_all` will take, from the first clips of each pair.
@@ -124,7 +127,7 @@ def estimate_ablations(
         SpectrimError: as `ablate_all` before its first pass.
     """
     seconds = 0.0
-    for data_name, name in _pairs(models, data, after):
+    for data_name, name in _pairs(models, data, after, excluded):
         run = partial(
             ablate, models[name], name, data_name,
             after=after, batch_size=batch_size, **settings,
@@ -137,9 +140,11 @@ def _pairs(
     models: Mapping[str, SpectrogramTransformer],
     data: Mapping[str, Manifest],
     after: Sequence[int],
+    excluded: Collection[tuple[str, str]],
 ) -> list[tuple[str, str]]:
     """Names of data and of the models that know its labels, checked."""
-    pairs = [(d, m) for d in data for m in models if knows(models[m], data[d])]
+    fitting = fitting_models(models, data, excluded)
+    pairs = [(set_name, name) for set_name, names in fitting.items() for name in names]
     if not pairs:
         raise SpectrimError(
             f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}."
