@@ -150,7 +150,7 @@ def inset(mask: np.ndarray) -> np.ndarray:
 def _title(group: Sequence[Picture], stage: int) -> str:
     picture = group[0]
     if stage == 0:
-        return "\n".join(f"{one.model}, unpruned: {_answer(one.unpruned)}" for one in group)
+        return "\n".join(["unpruned", *(f"{one.model}: {_answer(one.unpruned)}" for one in group)])
     holders = picture.holders[stage]
     left = f"{np.unique(holders[holders >= 0]).size} of {holders.size} patches"
     lines = [picture.score, f"{in_block(picture.blocks[stage - 1])}: {left}"]
