@@ -10,6 +10,8 @@ models=()
 data=(--data manifests/esc50-shareable.csv --fold 5)
 data+=(--data manifests/words-half.csv --split test --data manifests/fsdd-digit.csv --split test)
 for name in "$@"; do models+=(--model "$name"); done
+# The labels of FSDD and of the Arabic words have the same English names.
+for name in "$@"; do case $name in *-words) data+=(--exclude "$name=fsdd-digit") ;; esac; done
 spectrim analyze "${models[@]}" "${data[@]}" --keep-rate 0.5 --paper --out "$out/analysis"
 spectrim ablate "${models[@]}" "${data[@]}" --random-control --paper --out "$out/ablation"
 python -m spectrim.paper.analysis_page --analysis "$out/analysis" --ablation "$out/ablation"

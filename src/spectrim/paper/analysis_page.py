@@ -137,8 +137,8 @@ def text_of(
         "[a script](../src/spectrim/paper/analysis_page.py); they "
         "say nothing about other training runs of the same model. The paper's numbers are those "
         "of ESC-50 beside general audio, of Speech Commands (SPC-2) beside speech, from "
-        f"models of 86 million parameters. Pruned at keep rate {rate:g} in three blocks, without "
-        "training with pruning. Blocks count from 0; the paper counts from 1. K-means sorts the "
+        f"models of 86 million parameters. Pruned at keep rate {rate:g} in three blocks, with the "
+        "weights as they are. Blocks count from 0; the paper counts from 1. K-means sorts the "
         "patches by their mean into C1 (the quietest) to C5: L, low intensity, is C1 and C2; H, "
         "high, C4 and C5.",
         "## In short",
@@ -154,8 +154,8 @@ def text_of(
             paragraphs += figure(captions, folder, name)
     paragraphs += [
         "## Not put to the test here",
-        "Three findings are about models trained with pruning (Table I), which this analysis does "
-        "not look at: that attention ranks at least as well as intensity and variation at low "
+        "Three findings are about the metric of pruned models (Table I), which this analysis does "
+        "not measure: that attention ranks at least as well as intensity and variation at low "
         "keep rates, that 30 to 40 % fewer MACs cost less than a point, and that AudioMAE is more "
         "sensitive than AST to low keep rates. [Table I in miniature](miniature/README.md) does.",
         *_left_out(material),
