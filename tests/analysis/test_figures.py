@@ -85,7 +85,7 @@ def test_models_that_keep_the_same_patches_share_a_row(make, tmp_path):
     assert np.array_equal(by["ast", "intensity"].kept, by["audiomae", "intensity"].kept)
     titles = [ax.get_title() for ax in draw_example(example).axes]
     whole = [title for title in titles if "unpruned" in title]
-    # The first line is "unpruned", and each model has a line of its own. Attention's rows are apart.
+    # Below "unpruned", each model has a line of its own. Rows of attention are apart.
     assert [title.count("\n") for title in whole] == [1, 2, 1]
     answers = [f"{m}: {by[m, 'intensity'].pruned[0]}" for m in models]
     assert any(all(answer in title for answer in answers) for title in titles)
