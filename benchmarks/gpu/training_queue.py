@@ -64,6 +64,7 @@ class Queue:
         self.runs.mkdir(parents=True, exist_ok=True)
         content = yaml.safe_load(args.queue.read_text(encoding="utf-8"))
         self.changes: list[str] = content["changes"]
+        self.recipe_changes: dict[str, list[str]] = content.get("recipe_changes", {})
         chosen = args.jobs
         if args.rehearsal:
             self.changes = [*self.changes, *content["rehearsal"]]
@@ -108,7 +109,9 @@ class Queue:
             script, *arguments = job["command"]
             return [sys.executable, str(ROOT / script), *map(self.filled, arguments)]
         kind = "train" if "train" in job else "pretrain"
-        changes = [self.filled(change) for change in [*self.changes, *job.get("changes", ())]]
+        of_recipe = self.recipe_changes.get(job[kind], [])
+        changes = [*of_recipe, *self.changes, *job.get("changes", ())]
+        changes = [self.filled(change) for change in changes]
         if self.args.rehearsal:  # a job's own values give way, but for its manifest and its start
             changes = [c for c in changes if not c.startswith("epochs=")] + ["epochs=1"]
         command = [sys.executable, "-m", "spectrim", kind, str(ROOT / job[kind]), *changes]

@@ -19,7 +19,9 @@ MODELS = yaml.safe_load((ROOT / "tools" / "builtin_models.yaml").read_text(encod
 
 def recipe_of(job):
     kind = "train" if "train" in job else "pretrain"
-    changes = [re.sub(r"\{[\w-]+\}", "x", text) for text in (*QUEUE["changes"], *job["changes"])]
+    of_recipe = QUEUE["recipe_changes"].get(job[kind], ())
+    changes = (*of_recipe, *QUEUE["changes"], *job["changes"])
+    changes = [re.sub(r"\{[\w-]+\}", "x", text) for text in changes]
     return read_recipe(ROOT / job[kind], changes, Recipe if kind == "train" else PretrainRecipe)
 
 

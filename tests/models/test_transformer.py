@@ -105,11 +105,14 @@ def test_threads_run_different_plans_over_one_set_of_weights(make, heard, family
     ("score", "family"),
     [
         # Compiling takes seconds. Attention also compiles calls without lengths and with a rate.
-        pytest.param(
-            score, family, marks=() if family + score == "astattention" else pytest.mark.slow
-        )
-        for score in SCORES
-        for family in ("ast", "audiomae")
+        ("attention", "ast"),
+        pytest.param("attention", "audiomae", marks=pytest.mark.slow),
+        *(
+            pytest.param(score, family, marks=pytest.mark.slow)
+            for score in SCORES
+            if score != "attention"
+            for family in ("ast", "audiomae")
+        ),
     ],
 )
 def test_forward_compiles_whole(make, heard, family, score):

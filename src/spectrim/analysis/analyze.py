@@ -134,8 +134,9 @@ def analyze(
             raise SpectrimError(f"no clip called {clip!r} in {sets}.")
     if not work:
         raise SpectrimError(
-            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}. A "
-            "folder or a manifest without labels is analysed with every model."
+            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}, or "
+            "all pairs are excluded. A folder or a manifest without labels is analysed with every "
+            "model."
         )
     done: list[DataSet] = []
     try:

@@ -147,7 +147,8 @@ def _pairs(
     pairs = [(set_name, name) for set_name, names in fitting.items() for name in names]
     if not pairs:
         raise SpectrimError(
-            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}."
+            f"none of the models ({', '.join(models)}) knows the labels of {', '.join(data)}, or "
+            "all pairs are excluded."
         )
     for data_name, name in pairs:
         check_ablation(models[name], name, data[data_name], after)
