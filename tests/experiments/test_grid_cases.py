@@ -12,7 +12,8 @@ import torch
 import spectrim
 from small_grid import pretend, pretend_shelf, write_grid
 from spectrim.data.manifest import read_data
-from spectrim.experiments.definition import Cell, Experiment, read_grid
+from spectrim.experiments.cells import Cell
+from spectrim.experiments.definition import Experiment, read_grid
 from spectrim.experiments.grid_numbers import Numbers
 from spectrim.experiments.result_folder import ResultFolder
 from spectrim.experiments.run_grid import run_grid

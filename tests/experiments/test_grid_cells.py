@@ -12,7 +12,8 @@ import pytest
 
 from small_grid import GRID, write_grid
 from spectrim.common.errors import SpectrimError
-from spectrim.experiments.definition import Cell, check_recipes, read_grid
+from spectrim.experiments.cells import Cell
+from spectrim.experiments.definition import check_recipes, read_grid
 from spectrim.experiments.result_folder import ResultFolder
 from spectrim.experiments.run_grid import run_grid
 from spectrim.training.recipe import Recipe

@@ -112,7 +112,7 @@ def run_command(
     from .training_options import Bars
 
     with needs_training_extra():
-        from ..experiments.definition import Cell
+        from ..experiments.cells import Cell
         from ..experiments.run_grid import run_grid
         from ..training.reporting import Reporter
 

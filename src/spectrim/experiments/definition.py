@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import re
+from dataclasses import dataclass, fields
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,107 +15,12 @@ from ..assets.published import paper_columns
 from ..common.errors import SpectrimError, first_line, nearest
 from ..common.parse import read_yaml
 from ..common.paths import user_path
-from ..pruning.defaults import PAPER_SCORES
 from ..pruning.scores import SCORES
 from ..pruning.stage import Stage, check_keep_rate
 from ..training.read_recipe import read_recipe
 from ..training.recipe import PretrainRecipe, Recipe
-
-CONDITIONS = ("baseline", "shelf", "tuned", "control", "elastic")
-
-
-@dataclass
-class Column:
-    """A column of the table: one model on one task.
-
-    Attributes:
-        recipe: file of its runs; changes: to that recipe, in every run of the column.
-        runs: changes of each repetition (a fold, a seed).
-        pretrained: whether the baseline starts from the repetition's pre-trained encoder.
-        tuned: changes to the recipe in its tuned and control cells, after those of the grid.
-        elastic: changes to the recipe in its elastic cells, after those of the grid.
-        task, model: names for the table.
-        paper: the column of the paper's Table I that it stands for, "AST, SPC-2"; where a grid
-            has such columns, its page holds the paper's findings against them.
-    """
-
-    recipe: str
-    task: str
-    model: str
-    changes: list[str] = field(default_factory=list)
-    runs: list[list[str]] = field(default_factory=lambda: [[]])
-    pretrained: bool = False
-    tuned: list[str] = field(default_factory=list)
-    elastic: list[str] = field(default_factory=list)
-    paper: str = ""
-
-
-@dataclass
-class ExperimentFile:
-    """Content of a grid file.
-
-    Attributes:
-        title, note: of the page; the note stands below its first paragraph.
-        columns: by name.
-        scores, keep_rates: of the pruned cells.
-        evidence: conditions of cells besides the baseline: "untuned" (the baseline pruned without
-            training; stored as "shelf"), "tuned" (trained with the keep rate schedule), "control"
-            (as tuned, without masks from where pruning would start, at keep rate 1.0), "elastic"
-            (one training for every keep rate, evaluated at each score and keep rate).
-        tuned: changes to the recipe in tuned and control cells.
-        tuned_keep_rates: keep rates of the tuned cells, some of `keep_rates`; empty: all of them.
-        elastic: changes to the recipe in elastic cells.
-        from_baseline: whether those cells start from the last epoch of the baseline. Otherwise
-            they start from the same weights as the baseline.
-        pretrain: recipe of the encoders; pretrain_runs: changes of each repetition.
-        order: patterns of cell names. The first pattern that matches a cell sets its position.
-    """
-
-    title: str = ""
-    note: str = ""
-    columns: dict[str, Column] = field(default_factory=dict)
-    scores: list[str] = field(default_factory=lambda: list(PAPER_SCORES))
-    keep_rates: list[float] = field(default_factory=lambda: [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
-    evidence: list[str] = field(default_factory=lambda: ["shelf", "tuned", "control"])
-    tuned: list[str] = field(default_factory=list)
-    tuned_keep_rates: list[float] = field(default_factory=list)
-    elastic: list[str] = field(default_factory=lambda: ["schedule.kind=elastic"])
-    from_baseline: bool = True
-    pretrain: str | None = None
-    pretrain_runs: list[list[str]] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a grid.
-
-    Attributes:
-        name: such as "tuned/ast-esc10/attention-0.5/0"; the last part counts repetitions.
-        condition: "pretrain" or one of `CONDITIONS`.
-        column: None for "pretrain".
-        run: which repetition.
-        recipe, changes: what `spectrim train` is given, `init` apart.
-        start: the cell whose last epoch it starts from, or evaluates; None: the recipe's.
-        score, keep_rate: of "tuned".
-        pairs: scores and keep rates at which "shelf" and "elastic" cells are evaluated.
-    """
-
-    name: str
-    condition: str
-    column: str | None
-    run: int
-    recipe: str
-    changes: tuple[str, ...]
-    start: str | None = None
-    score: str | None = None
-    keep_rate: float | None = None
-    pairs: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def file(self) -> str:
-        """The name with slashes replaced, for use as a file name."""
-        return self.name.replace("/", "--")
+from .cells import Cell, cells_of
+from .grid_file import CONDITIONS, Column, ExperimentFile
 
 
 @dataclass(frozen=True)
@@ -165,9 +71,11 @@ def read_grid(path: Path) -> Experiment:
         text = first_line(error).rstrip("?")
         raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
     # Finished cells are stored under "shelf", the old name of untuned cells.
-    definition.evidence = ["shelf" if name == "untuned" else name for name in definition.evidence]
+    for part in (definition, *definition.columns.values()):
+        if part.evidence is not None:
+            part.evidence = ["shelf" if name == "untuned" else name for name in part.evidence]
     _check(path, definition)
-    cells = _cells(definition)
+    cells = cells_of(definition)
 
     def position_in_order(cell: Cell) -> int:
         fits = (
@@ -194,7 +102,7 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
         if definition.pretrain:
             changes = [text for run in definition.pretrain_runs for text in run]
             recipes.append(read_recipe(user_path(definition.pretrain), changes, PretrainRecipe))
-        for column in definition.columns.values():
+        for name, column in definition.columns.items():
             runs = [text for run in column.runs for text in run]
             changes = [*column.changes, *runs]
             tuned = [*changes, *definition.tuned, *column.tuned]
@@ -205,14 +113,16 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
                     "are unpruned: take it out; the grid's keep_rates say what is pruned."
                 )
             recipes.append(recipe)
-            if "elastic" in definition.evidence:
+            if "elastic" in definition.evidence_of(name):
                 elastic = [*changes, *definition.elastic, *column.elastic]
-                recipe = read_recipe(user_path(column.recipe), elastic, Recipe)
-                if recipe.schedule.kind != "elastic":
-                    raise SpectrimError(
-                        "elastic cells need `schedule.kind=elastic` among the changes of `elastic`."
-                    )
-                recipes.append(recipe)
+                for ablated in ([], *definition.ablations.values()):
+                    recipe = read_recipe(user_path(column.recipe), [*elastic, *ablated], Recipe)
+                    if recipe.schedule.kind != "elastic":
+                        raise SpectrimError(
+                            "elastic cells need `schedule.kind=elastic` among the changes of "
+                            "`elastic`."
+                        )
+                    recipes.append(recipe)
         for score in definition.scores:
             Stage(3, 0.5, score=score)  # import custom scores now, not after hours of training
     except SpectrimError as error:
@@ -240,11 +150,21 @@ def _check(path: Path, definition: ExperimentFile) -> None:
     for score in definition.scores:
         if score not in SCORES and ":" not in score:
             raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")
-    for condition in definition.evidence:
+    for condition in sorted({*definition.evidence, *definition.all_evidence()}):
         if condition not in CONDITIONS[1:]:
             raise SpectrimError(
                 f"{path}: evidence {condition!r}; expected untuned, tuned, control or elastic."
             )
+    for name in definition.ablations:
+        if not re.fullmatch(r"[\w-]+", name):
+            raise SpectrimError(
+                f"{path}: ablations: {name!r} becomes part of file names. Use letters, digits and "
+                "hyphens."
+            )
+    if definition.ablations and "elastic" not in definition.all_evidence():
+        raise SpectrimError(
+            f"{path}: ablations are variants of elastic training. Add elastic to `evidence`."
+        )
     for name, column in definition.columns.items():
         if column.pretrained and not definition.pretrain:
             raise SpectrimError(f"{path}: {name} is pretrained, and `pretrain` names no recipe.")
@@ -253,49 +173,3 @@ def _check(path: Path, definition: ExperimentFile) -> None:
                 f"{path}: columns.{name}.paper: {column.paper!r} is none of the paper's columns, "
                 f"{'; '.join(known)}."
             )
-
-
-def _cells(definition: ExperimentFile) -> list[Cell]:
-    cells: list[Cell] = []
-    if definition.pretrain:
-        for run, changes in enumerate(definition.pretrain_runs):
-            name = f"pretrain/{run}"
-            cells.append(Cell(name, "pretrain", None, run, definition.pretrain, tuple(changes)))
-    runs = max((len(column.runs) for column in definition.columns.values()), default=0)
-    for run in range(runs):
-        for key, column in definition.columns.items():
-            if run < len(column.runs):
-                cells += _of_column(definition, key, column, run)
-    return cells
-
-
-def _of_column(definition: ExperimentFile, key: str, column: Column, run: int) -> list[Cell]:
-    """The baseline of one repetition and the cells compared with it."""
-    changes = (*column.changes, *column.runs[run])
-    first = f"pretrain/{run}" if column.pretrained else None
-    base = Cell(f"baseline/{key}/{run}", "baseline", key, run, column.recipe, changes, first)
-    cells = [base]
-    start = base.name if definition.from_baseline else first
-    tuned = (*changes, *definition.tuned, *column.tuned)
-    pairs = tuple((score, rate) for score in definition.scores for rate in definition.keep_rates)
-    if "shelf" in definition.evidence:
-        name = f"shelf/{key}/{run}"
-        cells.append(Cell(name, "shelf", key, run, column.recipe, changes, base.name, pairs=pairs))
-    if "control" in definition.evidence:
-        name = f"control/{key}/{run}"
-        # Tuned cells train without masks once pruning starts. The control must do the same.
-        control = (*tuned, "schedule.masks_end=always")
-        cells.append(Cell(name, "control", key, run, column.recipe, control, start))
-    if "elastic" in definition.evidence:
-        name = f"elastic/{key}/{run}"
-        elastic = (*changes, *definition.elastic, *column.elastic)
-        cells.append(Cell(name, "elastic", key, run, column.recipe, elastic, start, pairs=pairs))
-    if "tuned" in definition.evidence:
-        for score in definition.scores:
-            for rate in definition.tuned_keep_rates or definition.keep_rates:
-                name = f"tuned/{key}/{score}-{rate}/{run}"
-                pruned = (*tuned, f"keep_rate={rate}", f"score={score}")
-                cells.append(
-                    Cell(name, "tuned", key, run, column.recipe, pruned, start, score, rate)
-                )
-    return cells

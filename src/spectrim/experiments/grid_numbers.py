@@ -12,7 +12,8 @@ import numpy as np
 from ..metrics.classification import metric
 from ..metrics.pooled import Gap, Term, figure_over_clips, figure_over_runs, over_clips, over_runs
 from .cell_outputs import ClipOutputs, read_outputs
-from .definition import Cell, Experiment
+from .cells import Cell, condition_order, reference_condition
+from .definition import Experiment
 from .result_folder import ResultFolder
 
 
@@ -21,7 +22,8 @@ class Entry:
     """One figure of the table.
 
     Attributes:
-        condition: "baseline", "control", "shelf", "tuned" or "elastic".
+        condition: "baseline", "control", "shelf", "tuned", "elastic", or an ablation of elastic
+            training such as "elastic, without distillation".
         value: of the last epoch, mean over repetitions, 0 to 1.
         error: standard error of `value` over clips (of all repetitions).
         chosen: of the best epoch, mean over repetitions; None where it was not evaluated.
@@ -59,8 +61,6 @@ class Entry:
 
 Key = tuple[str, str, str | None, float]  # column, condition, score, keep rate
 
-CONDITION_ORDER = ("baseline", "control", "shelf", "tuned", "elastic")
-
 # Power of 80 %: an estimate exceeds two standard errors with this probability if the true
 # difference lies 0.84 standard errors higher (0.84: the 80 % quantile of the normal distribution).
 # Holm's correction for several cases is not included.
@@ -85,14 +85,15 @@ class Numbers:
             if result is None or cell.column is None:
                 continue
             for run in _runs(grid, cell, result, results):
-                self._runs[cell.column, cell.condition, run.score, run.keep_rate].append(run)
+                self._runs[cell.column, cell.row, run.score, run.keep_rate].append(run)
         columns = list(grid.definition.columns)
+        conditions = condition_order(grid.definition)
         scores = [None, *grid.definition.scores]
         in_table = _of_complete_repetitions(self._runs)
         self._references = {key: gap for key, runs in self._runs.items() if (gap := _gap(runs))}
         self.entries = sorted(
             (_entry(key, runs) for key, runs in in_table.items()),
-            key=lambda e: (columns.index(e.column), CONDITION_ORDER.index(e.condition),
+            key=lambda e: (columns.index(e.column), conditions.index(e.condition),
                            scores.index(e.score), -e.keep_rate),
         )  # fmt: skip
         self._by_key = {_key(entry): entry for entry in self.entries}
@@ -265,7 +266,9 @@ def _reference(
     """Last outputs of a trained cell's reference, in the order of `paths`."""
     if cell.condition not in ("tuned", "control", "elastic"):
         return None
-    other = grid.cell(f"{reference_condition(grid, cell.condition)}/{cell.column}/{cell.run}")
+    assert cell.column is not None
+    condition = reference_condition(grid.definition, cell.column, cell.condition)
+    other = grid.cell(f"{condition}/{cell.column}/{cell.run}")
     result = results.result(other)
     if result is None:
         return None
@@ -275,15 +278,6 @@ def _reference(
         arrays = {name: file[name] for name in file.files}
     outputs = read_outputs(arrays, "last", result["metric"])
     return None if outputs is None else outputs.reordered(_order(arrays["paths"], paths))
-
-
-def reference_condition(grid: Experiment, condition: str) -> str:
-    """The condition that a trained one is compared with.
-
-    A missing control is not replaced by the baseline: extra epochs are not a gain of pruning.
-    """
-    has_controls = "control" in grid.definition.evidence
-    return "control" if condition in ("tuned", "elastic") and has_controls else "baseline"
 
 
 def _entry(key: Key, runs: Sequence[_Run]) -> Entry:

@@ -11,7 +11,7 @@ from ..common.locks import holder
 from ..common.parse import read_json
 from ..pruning.saved_plans import RENAMED_SCORES
 from ..training.read_recipe import content_of
-from .definition import Cell
+from .cells import Cell
 
 
 class ResultFolder:

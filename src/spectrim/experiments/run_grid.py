@@ -31,7 +31,8 @@ from ..training.reporting import Reporter
 from ..training.run import train
 from ..training.task import resolve_task
 from .cell_outputs import stored_outputs
-from .definition import Cell, Experiment, check_recipes
+from .cells import Cell
+from .definition import Experiment, check_recipes
 from .result_folder import ResultFolder, recipe_says
 
 WAIT = 10.0  # seconds between checks of the cells that other processes run

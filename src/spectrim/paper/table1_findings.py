@@ -58,7 +58,7 @@ def findings(grid: Experiment, numbers: Numbers) -> list[Finding]:
 
     The p-values of a finding's cases with one kind of evidence are corrected for their number.
     """
-    conditions = [name for name in EVIDENCE if name in grid.definition.evidence]
+    conditions = [name for name in EVIDENCE if name in grid.definition.all_evidence()]
     cases = {
         (title, condition): list(cases_of(grid, numbers, condition))
         for titles, cases_of in CASES

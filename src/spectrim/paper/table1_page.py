@@ -11,8 +11,9 @@ from ..common.files import save_json, save_text
 from ..common.markdown import table
 from ..common.paths import FOLDER, PROBLEMS, SPECIAL, file_type
 from ..common.text import significant, with_error
+from ..experiments.cells import ablation_row, condition_order, reference_condition
 from ..experiments.definition import Experiment
-from ..experiments.grid_numbers import CONDITION_ORDER, Entry, Numbers, reference_condition
+from ..experiments.grid_numbers import Entry, Numbers
 from ..experiments.result_folder import ResultFolder
 from .table1_figure import draw_table1
 from .table1_findings import EVIDENCE, answers, findings, records, sentences, summary
@@ -121,15 +122,19 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
     for name in grid.definition.columns:
         if column_entries := [entry for entry in entries if entry.column == name]:
             sections.append(_table(grid, name, column_entries))
+    if ablations := _ablations(grid, numbers):
+        sections.append(ablations)
     sections += [ERRORS, provenance_text(grid, results, runs, data.name)]
     save_text(page, "\n".join(sections))
     return [page, *([figure] if is_drawn else []), data]
 
 
 def _head(grid: Experiment, missing: int) -> str:
-    reference = "the baseline"
-    if reference_condition(grid, "tuned") == "control":
-        reference = "the control"
+    definition = grid.definition
+    conditions = {reference_condition(definition, name, "tuned") for name in definition.columns}
+    reference = " or, in tables without a control, ".join(
+        f"the {name}" for name in sorted(conditions, reverse=True)
+    )
     meanings = {
         "control": "- **Control**: trained like the fine-tuned models, but without pruning. "
         "SpecAugment stops at the same step as theirs. Its Δ is the difference from the baseline.",
@@ -146,7 +151,7 @@ def _head(grid: Experiment, missing: int) -> str:
         "percent on test clips after the last epoch. Δ follows in brackets, in points, on the same "
         "clips. ± is one [standard error](#errors).\n",
         "- **Unpruned**: the *baseline*.",
-        *(text for name, text in meanings.items() if name in grid.definition.evidence),
+        *(text for name, text in meanings.items() if name in grid.definition.all_evidence()),
         "\nAll figures of a row use the same repetitions. The row states their number.\n",
         "*Detectable*, in points: a true change of this size exceeds two standard errors in about "
         "4 of 5 experiments (2.84 standard errors). Holm's correction is not included, and for a "
@@ -164,7 +169,7 @@ def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
     gmacs = {entry.keep_rate: entry.gmacs for entry in entries}
     clips = max(entry.clips for entry in entries)
     rows = [["GMACs per clip", "", "", *(_if_known(gmacs.get(rate)) for rate in rates), ""]]
-    for condition in CONDITION_ORDER:
+    for condition in condition_order(grid.definition):
         for score in (None, *grid.definition.scores):
             by_rate = {
                 entry.keep_rate: entry
@@ -187,6 +192,35 @@ def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
     )
 
 
+def _ablations(grid: Experiment, numbers: Numbers) -> str:
+    """Each ablation less elastic training, unpruned and by attention; "" if there is none."""
+    rates = [1.0, *grid.definition.keep_rates]
+    rows = []
+    for name, column in grid.definition.columns.items():
+        for ablation in grid.definition.ablations:
+            gaps = []
+            for rate in rates:
+                setting = (None if rate == 1 else "attention", rate)
+                ablated = numbers.get(name, ablation_row(ablation), *setting)
+                elastic = numbers.get(name, "elastic", *setting)
+                gaps.append(numbers.gap(ablated, elastic) if ablated and elastic else None)
+            trainings = {gap.trainings or 0 for gap in gaps if gap is not None}
+            if trainings:
+                cells = ["" if gap is None else with_error(gap.value, gap.error, 100, 1, "+")
+                         for gap in gaps]  # fmt: skip
+                label = ablation.replace("-", " ")
+                rows.append([f"{column.model}, {column.task}", label, max(trainings), *cells])
+    if not rows:
+        return ""
+    header = ["", "elastic training", "repetitions", *map(str, rates)]
+    return (
+        "## Ablations of elastic training\n\nDifference from elastic training with the same seeds, "
+        "in points on the same clips, with its standard error. Negative: the ablated part helps. "
+        "Pruned by attention. Columns are keep rates.\n\n"
+        f"{table(rows, header)}\n"
+    )
+
+
 def _row(
     condition: str, score: str | None, by_rate: dict[float, Entry], rates: Sequence[float]
 ) -> list[str]:
@@ -204,7 +238,7 @@ def _row(
     detectable = [e.detectable for e in by_rate.values() if e.detectable is not None]
     limit = f"{max(detectable) * 100:.1f}" if detectable else ""
     repetitions = str(len(next(iter(by_rate.values())).runs))
-    return [CONDITIONS[condition], score or "", repetitions, *cells, limit]
+    return [CONDITIONS.get(condition, condition), score or "", repetitions, *cells, limit]
 
 
 def _if_known(gmacs: float | None) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..common.markdown import table
-from ..experiments.definition import Cell, Experiment
+from ..experiments.cells import Cell
+from ..experiments.definition import Experiment
 from ..experiments.result_folder import ResultFolder
 from ..models.provenance import machine_of
 from .table1_findings import EVIDENCE
@@ -43,7 +44,8 @@ def provenance(grid: Experiment, results: ResultFolder) -> dict[str, Any]:
             for name, column in grid.definition.columns.items()
         },
         "tuned": grid.definition.tuned,
-        "elastic": grid.definition.elastic if "elastic" in grid.definition.evidence else [],
+        "elastic": grid.definition.elastic if "elastic" in grid.definition.all_evidence() else [],
+        "ablations": grid.definition.ablations,
         "pretrain": {"recipe": grid.definition.pretrain,
                      "repetitions": grid.definition.pretrain_runs},
         "left_out": [cell.name for cell in grid.cells if results.difference(cell)],
@@ -94,10 +96,10 @@ def _header(grid: Experiment) -> list[str]:
 def _progress(grid: Experiment, results: ResultFolder) -> str:
     """A table: a row per condition, a column per repetition."""
     rows = []
-    for condition in dict.fromkeys(cell.condition for cell in grid.cells):
-        row = [EVIDENCE.get(condition, condition)]
+    for name in dict.fromkeys(cell.row for cell in grid.cells):
+        row = [EVIDENCE.get(name, name)]
         for run in _repetitions(grid):
-            cells = [cell for cell in grid.cells if (cell.condition, cell.run) == (condition, run)]
+            cells = [cell for cell in grid.cells if (cell.row, cell.run) == (name, run)]
             done = sum(results.result(cell) is not None for cell in cells)
             row.append(f"{done} of {len(cells)}")
         rows.append(row)
@@ -120,8 +122,8 @@ def _missing(grid: Experiment, results: ResultFolder) -> str:
 
 def _conditions_of(cells: Sequence[Cell]) -> str:
     """Such as "baseline, without fine-tuning, 12 fine-tuned"."""
-    counts = Counter(cell.condition for cell in cells)
+    counts = Counter(cell.row for cell in cells)
     return ", ".join(
-        f"{f'{count} ' if condition == 'tuned' else ''}{EVIDENCE.get(condition, condition)}"
-        for condition, count in counts.items()
+        f"{f'{count} ' if name == 'tuned' else ''}{EVIDENCE.get(name, name)}"
+        for name, count in counts.items()
     )
