@@ -15,11 +15,14 @@ import spectrim
 from small_grid import write_grid
 from spectrim.common.errors import SpectrimError
 from spectrim.data.manifest import read_data
-from spectrim.experiments.definition import read_grid
+from spectrim.experiments.cells import reference_condition
+from spectrim.experiments.definition import check_recipes, read_grid
 from spectrim.experiments.grid_numbers import Numbers
 from spectrim.experiments.result_folder import ResultFolder
 from spectrim.experiments.run_grid import run_grid
 from spectrim.paper.table1_page import report
+from spectrim.training.read_recipe import read_recipe
+from spectrim.training.recipe import Recipe
 from spectrim.training.reporting import Silent
 
 ROOT = Path(__file__).parents[2]
@@ -61,20 +64,34 @@ def test_cells_stand_in_the_order_asked_for_and_every_prefix_is_balanced(folder:
     assert not any("clip" in c for cell in grid.cells for c in cell.changes if "ast-" in cell.name)
 
 
-@pytest.mark.parametrize("name", ["miniature", "table1"])
-def test_the_grids_that_ship_are_whole(name: str) -> None:
-    grid = read_grid(ROOT / "grids" / f"{name}.yaml")
-    kinds = [cell.condition for cell in grid.cells]
-    if name == "table1":  # 7 columns, 18 pruned cells each and one that is not, ESC-50 25 times
-        assert len(grid.cells) == 19 * (5 + 2 * 25)
-        assert all(cell.start is None for cell in grid.cells)
-    else:
-        assert kinds.count("shelf") == kinds.count("baseline") == kinds.count("control") == 24
-        assert kinds.count("tuned") == 24 * 18 and kinds.count("pretrain") == 3
-        for run in range(3):  # no encoder has heard the fold that its columns are tested on
-            fold = next(c for c in grid.cell(f"pretrain/{run}").changes if "test_fold" in c)
-            for task in ("esc10", "esc10-mixtures"):
-                assert fold in grid.cell(f"baseline/audiomae-{task}/{run}").changes
+def test_the_grid_of_the_papers_table_is_whole() -> None:
+    """Seven columns, 18 pruned cells each and one that is not, ESC-50 25 times."""
+    grid = read_grid(ROOT / "grids" / "table1.yaml")
+    assert len(grid.cells) == 19 * (5 + 2 * 25)
+    assert all(cell.start is None for cell in grid.cells)
+
+
+def test_the_grid_of_tiny_models_compares_equally_long_trainings(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    grid = read_grid(Path("grids/table1-tiny.yaml"))
+    check_recipes(grid)
+    assert grid.idle == []
+    by_name = {cell.name: cell for cell in grid.cells}
+    for cell in grid.cells:
+        if cell.condition not in ("tuned", "elastic"):
+            continue
+        condition = reference_condition(grid.definition, str(cell.column), cell.condition)
+        assert condition == ("baseline" if "digits" in cell.name else "control")
+        reference = by_name[f"{condition}/{cell.column}/{cell.run}"]
+        recipes = [
+            read_recipe(Path(one.recipe), list(one.changes), Recipe) for one in (cell, reference)
+        ]
+        assert recipes[0].epochs == recipes[1].epochs and recipes[0].optim == recipes[1].optim
+        assert recipes[0].init == recipes[1].init and cell.start == reference.start
+        assert recipes[0].seed == recipes[1].seed and recipes[0].data == recipes[1].data
+        if "esc50" in cell.name or "mixtures" in cell.name:
+            # No encoder was pre-trained on the fold that its column is tested on.
+            assert f"pretrain-esc50-{recipes[0].data.test_fold}" in str(recipes[0].init)
 
 
 def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
@@ -144,11 +161,12 @@ def test_an_elastic_cell_is_trained_once_and_evaluated_at_every_keep_rate(
     text = (folder / "small.yaml").read_text()
     text += "evidence: [shelf, tuned, control, elastic]\ntuned_keep_rates: [0.5]\n"
     path = tmp_path / "elastic.yaml"
-    path.write_text(text + "elastic: [epochs=1, schedule.kind=elastic, schedule.low=0.5]\n")
+    text += "elastic: [epochs=1, schedule.kind=elastic, schedule.low=0.5]\n"
+    path.write_text(text + "ablations: {without-plans: [schedule.plans=0]}\n")
     grid = read_grid(path)
     assert {cell.keep_rate for cell in grid.cells if cell.condition == "tuned"} == {0.5}
-    name = "elastic/ast-tones/0"
-    assert run_grid(grid, out, lambda cell: Silent(), [name]) == (1, {})
+    name, ablation = "elastic/ast-tones/0", "ablation/ast-tones/without-plans/0"
+    assert run_grid(grid, out, lambda cell: Silent(), [name, ablation]) == (2, {})
     results = ResultFolder(out)
     model = spectrim.load(results.run_of(name) / "last")
     assert model.config.trained_range.low == 0.5
@@ -165,9 +183,19 @@ def test_an_elastic_cell_is_trained_once_and_evaluated_at_every_keep_rate(
     for score, rate in ((None, 1.0), ("attention", 0.5), ("variation-padded", 0.7)):
         entry = numbers.get("ast-tones", "elastic", score, rate)
         assert entry.difference == pytest.approx(entry.value - control.value)
+    ablated = numbers.get("ast-tones", "elastic without plans", "attention", 0.5)
+    elastic = numbers.get("ast-tones", "elastic", "attention", 0.5)
     report(grid, out, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert "| elastic |  | 1 |" in page and "| elastic | attention | 1 |" in page
+    assert "| elastic without plans | 1 of 2 | 0 of 1 |" in page
+    row = next(line for line in page.split("## Ablations")[1].splitlines() if "plans |" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:3] == ["AST, tones", "without plans", "1"]
+    change = 100 * (ablated.value - elastic.value)
+    assert float(cells[-1].split(" ")[0]) == pytest.approx(change, abs=0.051)
+    both = results.result(grid.cell(name)), results.result(grid.cell(ablation))
+    assert "schedule.plans=0" in both[1]["changes"] and "schedule.plans=0" not in both[0]["changes"]
 
 
 def test_gaps_are_paired_over_the_same_clips(folder: Path, done: ResultFolder) -> None:

@@ -53,6 +53,16 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
         "changes: [init=ast-digits]": ("changes: [keep_rate=0.7]", "baselines and controls are"),
         "order: [": ("orders: [", "no key 'orders'. Did you mean 'order' or 'scores'?"),
         "runs: [[seed=0]],": ("runs: 3,", "columns.audiomae-tones.runs"),
+        "pretrained: true,": ("evidence: [tunned],", "evidence 'tunned'; expected untuned, tuned"),
+        "\norder: [": ("\nablations: {a: []}\norder: [", "Add elastic to `evidence`"),
+        "columns:": (
+            "evidence: [elastic]\nablations: {no/plans: []}\ncolumns:",
+            "'no/plans' becomes part of file names",
+        ),
+        "\ncolumns:": (
+            "\nevidence: [elastic]\nablations: {a: [schedule.kind=cosine]}\ncolumns:",
+            "elastic cells need `schedule.kind=elastic`",
+        ),
     }
     assert all(old in GRID for old in wrong)
     for number, (old, (new, text)) in enumerate(wrong.items()):
@@ -252,3 +262,26 @@ def test_evidence_untuned_names_the_cells_that_are_stored_as_shelf(tmp_path) -> 
         path.write_text(GRID.replace("FOLDER", str(folder)) + f"evidence: [{kind}]\n")
         names.append([cell.name for cell in read_grid(path).cells])
     assert names[0] == names[1] and "shelf/ast-tones/0" in names[1]
+
+
+def test_a_column_may_have_its_own_evidence_and_start(tmp_path) -> None:
+    folder = write_grid(tmp_path)
+    path = folder / "small.yaml"
+    text = GRID.replace("FOLDER", str(folder)).replace(
+        "changes: [init=ast-digits]",
+        "changes: [init=ast-digits], from_baseline: false, evidence: [untuned, elastic]",
+    )
+    path.write_text(text + "ablations: {without-plans: [schedule.plans=0]}\n")
+    grid = read_grid(path)
+    check_recipes(grid)
+    names = {cell.name for cell in grid.cells if cell.run == 0}
+    assert {name for name in names if "/ast-tones/" in name} == {
+        "baseline/ast-tones/0", "shelf/ast-tones/0", "elastic/ast-tones/0",
+        "ablation/ast-tones/without-plans/0",
+    }  # fmt: skip
+    # The other column keeps what the grid says: untuned, tuned and control, from the baseline.
+    assert len(names) == 1 + 4 + 3 + 4 and "control/audiomae-tones/0" in names
+    starts = {cell.name: cell.start for cell in grid.cells}
+    assert starts["elastic/ast-tones/0"] is None
+    assert starts["ablation/ast-tones/without-plans/0"] is None
+    assert starts["tuned/audiomae-tones/attention-0.5/0"] == "baseline/audiomae-tones/0"

@@ -37,7 +37,7 @@ class Cell:
 
     @property
     def row(self) -> str:
-        """Condition and ablation, such as "elastic, without distillation"; names table rows."""
+        """Condition and ablation, such as "elastic without distillation"; names table rows."""
         return ablation_row(self.ablation) if self.ablation else self.condition
 
     @property
@@ -48,7 +48,7 @@ class Cell:
 
 def ablation_row(ablation: str) -> str:
     """Name of the table rows of an ablation."""
-    return f"elastic, {ablation.replace('-', ' ')}"
+    return f"elastic {ablation.replace('-', ' ')}"
 
 
 def condition_order(definition: ExperimentFile) -> list[str]:

@@ -23,7 +23,7 @@ class Entry:
 
     Attributes:
         condition: "baseline", "control", "shelf", "tuned", "elastic", or an ablation of elastic
-            training such as "elastic, without distillation".
+            training such as "elastic without distillation".
         value: of the last epoch, mean over repetitions, 0 to 1.
         error: standard error of `value` over clips (of all repetitions).
         chosen: of the best epoch, mean over repetitions; None where it was not evaluated.
