@@ -201,19 +201,23 @@ def early(folder: Path) -> str:
 
 
 def elastic(records: list[Row], folder: Path) -> str:
-    """Accuracy of each model at keep-top's MACs, before and after elastic training."""
+    """Accuracy of each model at keep-top's MACs, before and after elastic training.
+
+    "-" where the model before elastic training was not measured.
+    """
     lines = []
     before = {record["model"]: record for record in records}
     for path in sorted(folder.glob("*.json")):
         after = json.loads(path.read_text("utf-8"))
-        pair = (before[after["model"]], after)
+        pair = (before.get(after["model"], {"rows": []}), after)
         rows = [
-            {(r["reduction"], r["keep_rate"]): r["accuracy"] for r in one["rows"]} for one in pair
+            {(r["reduction"], r["keep_rate"]): percent(r["accuracy"]) for r in one["rows"]}
+            for one in pair
         ]
         variants = [("unpruned", [1.0] * len(RATES))]
         variants += [(reduction, list(RATES)) for reduction in REDUCTION_NAMES]
         for reduction, rates in variants:
-            cells = [percent(one[reduction, rate]) for rate in rates for one in rows]
+            cells = [one.get((reduction, rate), "-") for rate in rates for one in rows]
             lines.append([after["model"], reduction, *cells])
     header = ["model", "reduction"]
     header += [text for rate in RATES for text in (f"{rate:g}: before", "after")]

@@ -61,7 +61,7 @@ def write_place(place: Path) -> None:
         soundfile.write(place / name, np.random.default_rng(0).normal(0, 0.1, 6000), 16_000)
     (place / "clips.csv").write_text("path,label\na.wav,low\nclips/b.wav,high\n")
     shutil.copy(ROOT / "recipes" / "finetune.yaml", place / "recipe.yaml")
-    shutil.copy(ROOT / "grids" / "miniature.yaml", place / "grid.yaml")
+    shutil.copy(ROOT / "grids" / "table1-tiny.yaml", place / "grid.yaml")
     (place / "é.txt").write_bytes("zw\xf6lf\nelf\n".encode("latin-1"))
     rng = random.Random(0)
     for suffix in ("bin", "csv", "wav", "json"):

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from ..experiments.definition import Experiment
     from ..training.recipe import PretrainRecipe, Recipe
 
-EXAMPLE = "Example: spectrim grid run grids/miniature.yaml --out results/miniature --hours 2.5"
-LIST = "Example: spectrim grid list grids/miniature.yaml --out results/miniature"
+EXAMPLE = "Example: spectrim grid run grids/table1-tiny.yaml --out results/table1 --hours 2.5"
+LIST = "Example: spectrim grid list grids/table1-tiny.yaml --out results/table1"
 REPORT = LIST.replace(" list ", " report ")
 
 app = typer.Typer(
     no_args_is_help=True, help="Run a table of trainings cell by cell, and report.", epilog=EXAMPLE
 )
 
-GridPath = Annotated[Path, typer.Argument(help="A grid file, such as grids/miniature.yaml.")]
+GridPath = Annotated[Path, typer.Argument(help="A grid file, such as grids/table1-tiny.yaml.")]
 Out = Annotated[
     Path, typer.Option(help="Folder of the results; finished cells in it are not run again.")
 ]

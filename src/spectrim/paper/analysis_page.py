@@ -157,7 +157,7 @@ def text_of(
         "Three findings are about the metric of pruned models (Table I), which this analysis does "
         "not measure: that attention ranks at least as well as intensity and variation at low "
         "keep rates, that 30 to 40 % fewer MACs cost less than a point, and that AudioMAE is more "
-        "sensitive than AST to low keep rates. [Table I in miniature](miniature/README.md) does.",
+        "sensitive than AST to low keep rates. [Table I with tiny models](table1/README.md) does.",
         *_left_out(material),
         "## Tables",
         f"Beside the figures in [{folder}/]({folder}): `findings.json` (every case above), "

@@ -131,8 +131,11 @@ def _evidence_in_words(row: Mapping[str, Any]) -> str:
         return f"{row['evidence']}, no such cells yet"
     mean = with_error(row["difference"], row["error"], 100, 1, "+")
     counts = [f"{word} in {row[word]}" for word in (SHOWS, CONTRADICTS) if row[word]]
-    counted = f"{' and '.join(counts)} of {row['cases']} cases"
-    if not counts:
+    if row["cases"] == 1:
+        counted = "one case"
+    elif counts:
+        counted = f"{' and '.join(counts)} of {row['cases']} cases"
+    else:
         counted = f"{CANNOT_TELL} in all {row['cases']} cases"
     name = MEANS[row["finding"]]
     return f"{row['evidence']}, {row['verdict']} ({name}: {mean} points; {counted})"

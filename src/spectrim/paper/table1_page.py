@@ -84,7 +84,7 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
         )
     numbers = Numbers(grid, results)
     entries = numbers.entries
-    # Beside a README the files are named after the grid: results/miniature/miniature.png.
+    # Beside a README the files are named after the grid: results/table1/table1-tiny.png.
     stem = grid.path.stem if page.stem == "README" else page.stem
     figure, data = page.with_name(f"{stem}.png"), page.with_name(f"{stem}.json")
     is_drawn = draw_table1(grid, entries, figure)
