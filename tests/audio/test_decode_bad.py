@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from test_decode import FORMATS, sweep, written
 
+from spectrim.audio import streams
 from spectrim.audio.decode import blocks, duration_of, read
 from spectrim.common.errors import SpectrimError, SpectrimNotice
 
@@ -205,3 +207,24 @@ def test_damaged_files_neither_crash_nor_hang(tmp_path):
     assert result.returncode == 0, result.stderr[-2000:]
     assert not result.stderr
     assert result.stdout.split()[-1] == "done"
+
+
+def test_files_are_opened_one_at_a_time(monkeypatch, tmp_path):
+    """libsndfile has one variable for the reason why a file cannot be opened."""
+    is_locked = []
+    whole = soundfile.SoundFile.__init__
+
+    def spy(self, *arguments, **options):
+        is_locked.append(streams.OPENING.locked())
+        whole(self, *arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", spy)
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    soundfile.write(tmp_path / "a.flac", samples, 16_000)
+    (tmp_path / "b.wav").write_bytes(b"no sound")
+    is_locked.clear()  # soundfile.write opened a file, too
+    read(tmp_path / "a.flac")
+    with pytest.raises(SpectrimError, match="b.wav"):
+        read(tmp_path / "b.wav")
+    assert len(is_locked) >= 2 and all(is_locked)
+    assert not streams.OPENING.locked()

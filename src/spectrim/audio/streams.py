@@ -8,6 +8,7 @@ error where the damage begins.
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -36,6 +37,9 @@ MP3_LEAD = 2  # seconds decoded before a part of an MP3, whose frames depend on 
 OGG_PROBE = 1024  # samples
 TRUNCATED = "The file may be truncated or damaged"
 DecoderError = (soundfile.LibsndfileError, RuntimeError)
+# libsndfile stores why a file cannot be opened in a variable of the process, and clears it whenever
+# a file is opened. Without this lock, a message could be that of a file of another thread.
+OPENING = threading.Lock()
 
 
 class Stream(soundfile.SoundFile):  # type: ignore[misc]
@@ -49,7 +53,7 @@ class Stream(soundfile.SoundFile):  # type: ignore[misc]
         self.source = source
         self.failure: Exception | None = None  # of the read that a later one raises
         self.position = 0  # the sample up to which the caller has read
-        with _decoder(source):
+        with _decoder(source), OPENING:
             super().__init__(source)
         # Without a length in the file, libsndfile states numbers that the bytes cannot hold: an
         # MP3 of 8 kbit/s has 72 samples a byte.
@@ -85,7 +89,7 @@ class Stream(soundfile.SoundFile):  # type: ignore[misc]
             # libFLAC searches the whole source, which fails where a second file is joined to it.
             self.close()
             self.source.seek(0)
-            with _decoder(self.source):
+            with _decoder(self.source), OPENING:
                 super().__init__(self.source)
             lead = first
         while lead > 0 and (
