@@ -224,7 +224,7 @@ def test_files_are_opened_one_at_a_time(monkeypatch, tmp_path):
     (tmp_path / "b.wav").write_bytes(b"no sound")
     is_locked.clear()  # soundfile.write opened a file, too
     read(tmp_path / "a.flac")
-    with pytest.raises(SpectrimError, match="b.wav"):
+    with pytest.raises(SpectrimError, match=r"b\.wav"):
         read(tmp_path / "b.wav")
     assert len(is_locked) >= 2 and all(is_locked)
     assert not streams.OPENING.locked()
