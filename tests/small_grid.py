@@ -42,7 +42,7 @@ keep_rates: [0.7, 0.5]
 tuned: [epochs=1, schedule.start=0, schedule.length=0.5]
 pretrain: FOLDER/pretrain.yaml
 pretrain_runs: [[seed=0]]
-order: [pretrain/0, baseline/*/0, shelf/*/0, control/*/0, "tuned/*/attention-0.5/0"]
+order: [pretrain/0, baseline/*/0, untuned/*/0, control/*/0, "tuned/*/attention-0.5/0"]
 """
 
 
@@ -85,10 +85,10 @@ def pretend(
           best=last)  # fmt: skip
 
 
-def pretend_shelf(
+def pretend_untuned(
     grid: Experiment, folder: Path, name: str, plain: str, pruned: dict[str, str]
 ) -> None:
-    """A finished cell off the shelf: `plain` unpruned, and `pruned`, such as "attention-0.5"."""
+    """A finished untuned cell: `plain` unpruned, and `pruned`, such as "attention-0.5"."""
     rows: list[dict[str, Any]] = [{"score": None, "keep_rate": 1.0}]
     outputs = [answered(plain)]
     for score, rate in grid.cell(name).pairs:

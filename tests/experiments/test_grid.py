@@ -38,7 +38,7 @@ def done(folder: Path) -> ResultFolder:
     """The first repetition's cells, but for all but one of the tuned ones."""
     grid = read_grid(folder / "small.yaml")
     names = [cell.name for cell in grid.cells if cell.name.endswith("/0")]
-    names = [name for name in names if "tuned" not in name or "attention-0.5" in name]
+    names = [name for name in names if not name.startswith("tuned") or "attention-0.5" in name]
     ran = run_grid(grid, folder / "out", lambda cell: Silent(), names)
     assert ran == (len(names), {}) == (9, {})
     return ResultFolder(folder / "out")
@@ -49,8 +49,8 @@ def test_cells_stand_in_the_order_asked_for_and_every_prefix_is_balanced(folder:
     names = [cell.name for cell in grid.cells]
     assert len(set(names)) == len(names) == 1 + 3 * (3 + 4)
     assert names[:9] == [
-        "pretrain/0", "baseline/ast-tones/0", "baseline/audiomae-tones/0", "shelf/ast-tones/0",
-        "shelf/audiomae-tones/0", "control/ast-tones/0", "control/audiomae-tones/0",
+        "pretrain/0", "baseline/ast-tones/0", "baseline/audiomae-tones/0", "untuned/ast-tones/0",
+        "untuned/audiomae-tones/0", "control/ast-tones/0", "control/audiomae-tones/0",
         "tuned/ast-tones/attention-0.5/0", "tuned/audiomae-tones/attention-0.5/0",
     ]  # fmt: skip
     tuned = grid.cell("tuned/audiomae-tones/variation-padded-0.7/0")
@@ -101,7 +101,7 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
     for cell in grid.cells[:9]:
         assert done.status(cell) == "done"
     assert done.status(grid.cell("baseline/ast-tones/1")) == "ready"
-    assert done.status(grid.cell("shelf/ast-tones/1")) == "waiting"
+    assert done.status(grid.cell("untuned/ast-tones/1")) == "waiting"
     result = done.result(grid.cell("baseline/ast-tones/0"))
     with np.load(done.outputs(grid.cell("baseline/ast-tones/0"))) as file:
         right = file["truth"][np.arange(9), file["last_top"]]
@@ -110,8 +110,8 @@ def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(
     assert result["last"]["test"] == pytest.approx(right.mean(), abs=1e-6)
     test = read_data(folder / "tones.csv").select(split="test").clips
     assert said == [clip.labels[0] for clip in test]
-    shelf = done.result(grid.cell("shelf/ast-tones/0"))
-    rows = shelf["rows"]
+    untuned = done.result(grid.cell("untuned/ast-tones/0"))
+    rows = untuned["rows"]
     assert [(row["score"], row["keep_rate"]) for row in rows] == [
         (None, 1.0), ("attention", 0.7), ("attention", 0.5),
         ("variation-padded", 0.7), ("variation-padded", 0.5),
@@ -137,7 +137,7 @@ def test_numbers_are_pooled_over_clips(folder: Path, done: ResultFolder) -> None
     assert tuned.difference == pytest.approx(difference.mean())
     assert (tuned.clips, tuned.value) == (9, pytest.approx(right[next(iter(right))].mean()))
     assert tuned.difference_error == pytest.approx(_bonett_price(difference))
-    assert {key[1] for key in by} == {"baseline", "control", "shelf", "tuned"}
+    assert {key[1] for key in by} == {"baseline", "control", "untuned", "tuned"}
 
 
 def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: ResultFolder, tmp_path) -> None:
@@ -147,8 +147,8 @@ def test_what_the_grid_asks_no_more_is_left_out(folder: Path, done: ResultFolder
     )
     path.write_text(text.replace("[0.7, 0.5]", "[0.5]"))
     found = Numbers(read_grid(path), done).entries
-    shelf = [(e.score, e.keep_rate) for e in found if e.condition == "shelf"]
-    assert shelf == [("attention", 0.5)] * 2
+    untuned = [(e.score, e.keep_rate) for e in found if e.condition == "untuned"]
+    assert untuned == [("attention", 0.5)] * 2
     whole = Numbers(read_grid(folder / "small.yaml"), done)
     for entry in found:
         assert entry == whole.get(entry.column, entry.condition, entry.score, entry.keep_rate)
@@ -159,7 +159,7 @@ def test_an_elastic_cell_is_trained_once_and_evaluated_at_every_keep_rate(
 ) -> None:
     out = shutil.copytree(done.folder, tmp_path / "out")
     text = (folder / "small.yaml").read_text()
-    text += "evidence: [shelf, tuned, control, elastic]\ntuned_keep_rates: [0.5]\n"
+    text += "evidence: [untuned, tuned, control, elastic]\ntuned_keep_rates: [0.5]\n"
     path = tmp_path / "elastic.yaml"
     text += "elastic: [epochs=1, schedule.kind=elastic, schedule.low=0.5]\n"
     path.write_text(text + "ablations: {without-plans: [schedule.plans=0]}\n")
@@ -256,10 +256,10 @@ def test_the_page_has_tables_figure_and_what_is_missing(
 def test_rows_say_how_many_repetitions_they_rest_on(
     folder: Path, done: ResultFolder, run_spectrim, tmp_path
 ) -> None:
-    """A second repetition off the shelf, with the outputs of the first; none fine-tuned."""
+    """A second repetition without fine-tuning, with the outputs of the first; none fine-tuned."""
     cells = tmp_path / "out" / "cells"
     shutil.copytree(folder / "out" / "cells", cells)
-    for name in ("baseline--ast-tones", "shelf--ast-tones"):
+    for name in ("baseline--ast-tones", "untuned--ast-tones"):
         shutil.copy(cells / f"{name}--0.npz", cells / f"{name}--1.npz")
         text = (cells / f"{name}--0.json").read_text().replace("seed=0", "seed=1")
         (cells / f"{name}--1.json").write_text(text.replace("/ast-tones/0", "/ast-tones/1"))
@@ -292,7 +292,7 @@ def test_cells_of_another_grid_are_not_taken_for_this_ones(
     assert "`control/ast-tones/0`" in page.read_text().split("Left out")[1]
     path.write_text(small.replace("variation-padded]", "variation-padded, intensity]"))
     with pytest.raises(SpectrimError, match=r"without intensity-0\.7, intensity-0\.5"):
-        run_grid(read_grid(path), out, lambda cell: Silent(), ["shelf/ast-tones/0"])
+        run_grid(read_grid(path), out, lambda cell: Silent(), ["untuned/ast-tones/0"])
 
 
 def test_cells_of_another_recipe_file_are_not_taken_for_this_ones(
@@ -328,7 +328,7 @@ def test_without_its_control_a_fine_tuned_cell_has_no_difference(
     key = ("ast-tones", "tuned", "attention", 0.5)
     assert Numbers(grid, ResultFolder(tmp_path)).get(*key).difference is None
     other = tmp_path / "other.yaml"
-    other.write_text((folder / "small.yaml").read_text() + "evidence: [shelf, tuned]\n")
+    other.write_text((folder / "small.yaml").read_text() + "evidence: [untuned, tuned]\n")
     assert Numbers(read_grid(other), ResultFolder(tmp_path)).get(*key).difference is not None
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import spectrim
-from small_grid import pretend, pretend_shelf, write_grid
+from small_grid import pretend, pretend_untuned, write_grid
 from spectrim.data.manifest import read_data
 from spectrim.experiments.cells import Cell
 from spectrim.experiments.definition import Experiment, read_grid
@@ -91,9 +91,9 @@ def test_scores_of_the_same_answers_are_one_case(folder, tmp_path) -> None:
               "variation-padded") for rate in (0.5, 0.4)}  # fmt: skip
     pruned["variation-padded-0.4"] = "1" * 7 + "000"
     for model in ("ast", "audiomae"):
-        pretend_shelf(grid, tmp_path, f"shelf/{model}-tones/0", "1" * 10, pruned)
+        pretend_untuned(grid, tmp_path, f"untuned/{model}-tones/0", "1" * 10, pruned)
     numbers = Numbers(grid, ResultFolder(tmp_path))
-    pair = [numbers.get("ast-tones", "shelf", score, 0.4) for score in grid.definition.scores[1:]]
+    pair = [numbers.get("ast-tones", "untuned", score, 0.4) for score in grid.definition.scores[1:]]
     assert numbers.agreement(*pair) == pytest.approx(0.9)
     names = {
         title: sorted(case.name for f in findings(grid, numbers) if f.title == title
@@ -234,21 +234,21 @@ LABELS = ["middle", "low", "high"]
 
 
 def with_baseline(grid: Experiment, out: Path) -> Cell:
-    """A shelf cell whose baseline is there, untrained."""
+    """An untuned cell whose baseline is there, untrained."""
     run = ResultFolder(out).run_of("baseline/ast-tones/0")
     model = spectrim.create("ast-tiny", frames=64, labels=LABELS)
     model.save(run / "last")
     spectrim.create("ast-tiny", frames=64, labels=LABELS).save(run / "best")
     (run / "settled.json").write_text(json.dumps({"mean": -5.0, "std": 3.0}))
     pretend(grid, out, "baseline/ast-tones/0", "1" * 10)
-    return grid.cell("shelf/ast-tones/0")
+    return grid.cell("untuned/ast-tones/0")
 
 
-def test_off_the_shelf_cells_run_where_training_does_and_tell_how_far(
+def test_untuned_cells_run_where_training_does_and_tell_how_far(
     folder, tmp_path, monkeypatch
 ) -> None:
     grid = read_grid(folder / "small.yaml")
-    shelf, devices, told = with_baseline(grid, tmp_path), [], []
+    untuned, devices, told = with_baseline(grid, tmp_path), [], []
 
     def load(path: Path, device: str) -> object:
         devices.append(device)
@@ -260,8 +260,8 @@ def test_off_the_shelf_cells_run_where_training_does_and_tell_how_far(
 
     monkeypatch.setitem(run_grid.__globals__, "load", load)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    run_grid(grid, tmp_path, lambda cell: Tells(), [shelf.name])
-    found = ResultFolder(tmp_path).result(shelf)
+    run_grid(grid, tmp_path, lambda cell: Tells(), [untuned.name])
+    found = ResultFolder(tmp_path).result(untuned)
     assert devices == ["cuda"] and found is not None and found["device"] == "cuda"
     assert (
         told[-1][0]
@@ -270,14 +270,14 @@ def test_off_the_shelf_cells_run_where_training_does_and_tell_how_far(
     )
 
 
-def test_off_the_shelf_answers_are_in_the_models_order_of_classes(folder, tmp_path) -> None:
+def test_untuned_answers_are_in_the_models_order_of_classes(folder, tmp_path) -> None:
     """A head that stayed at the start has its own order, the data's is that of the alphabet."""
     grid = read_grid(folder / "small.yaml")
-    shelf, results = with_baseline(grid, tmp_path), ResultFolder(tmp_path)
-    run_grid(grid, tmp_path, lambda cell: Silent(), [shelf.name])
+    untuned, results = with_baseline(grid, tmp_path), ResultFolder(tmp_path)
+    run_grid(grid, tmp_path, lambda cell: Silent(), [untuned.name])
     test = read_data(folder / "tones.csv").select(split="test").clips
-    with np.load(results.outputs(shelf)) as file:
-        assert results.result(shelf)["labels"] == LABELS
+    with np.load(results.outputs(untuned)) as file:
+        assert results.result(untuned)["labels"] == LABELS
         truth = [LABELS.index(clip.labels[0]) for clip in test]
         assert file["truth"].argmax(1).tolist() == truth
         model = spectrim.load(results.run_of("baseline/ast-tones/0") / "last")

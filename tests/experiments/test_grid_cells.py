@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from small_grid import GRID, write_grid
+from small_grid import GRID, pretend_untuned, write_grid
 from spectrim.common.errors import SpectrimError
 from spectrim.experiments.cells import Cell
 from spectrim.experiments.definition import check_recipes, read_grid
@@ -32,7 +32,7 @@ def test_wrong_calls_are_said(folder: Path, run_spectrim, tmp_path) -> None:
         (("grid", "list", bad, "--out", "x"), "colums"),
         (("grid", "list", "nowhere.yaml", "--out", "x"), "nowhere.yaml"),
         (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "tuned/x"), "tuned/x"),
-        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "shelf/ast-tones/0"),
+        (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "untuned/ast-tones/0"),
          "waits for baseline/ast-tones/0"),
     ):  # fmt: skip
         found = run_spectrim(*words)
@@ -92,7 +92,7 @@ def test_a_cell_waits_until_what_it_starts_from_is_finished(folder: Path, tmp_pa
     """A run leaves `last` after each epoch: weights that are not yet those of its end."""
     grid, results = read_grid(folder / "small.yaml"), ResultFolder(tmp_path)
     (results.run_of("baseline/ast-tones/0") / "last").mkdir(parents=True)
-    cell = grid.cell("shelf/ast-tones/0")
+    cell = grid.cell("untuned/ast-tones/0")
     assert results.status(cell) == "waiting"
     with pytest.raises(SpectrimError, match=r"waits for baseline/ast-tones/0.*nobody runs it"):
         run_grid(grid, tmp_path, lambda cell: Silent(), [cell.name])
@@ -134,7 +134,7 @@ def test_what_failed_is_told_where_nothing_else_can_be_run_either(folder: Path, 
     path = tmp_path / "untested.yaml"
     text = (folder / "small.yaml").read_text()
     path.write_text(text.replace("[init=ast-digits]", "[init=ast-digits, data.test_split=none]"))
-    names = ["baseline/ast-tones/0", "shelf/audiomae-tones/0"]  # the second one's is not there
+    names = ["baseline/ast-tones/0", "untuned/audiomae-tones/0"]  # the second one's is not there
     ran = run_grid(read_grid(path), tmp_path, lambda cell: Silent(), names)
     assert ran.finished == 0 and set(ran.failed) == set(names)
     assert "no test clip" in ran.failed[names[0]]
@@ -156,7 +156,7 @@ def test_a_cell_that_comes_out_otherwise_is_not_run_for_ever(
     finished(results, grid.cell("baseline/ast-tones/0"))
     few = {"metric": "accuracy", "rows": [{"score": "attention", "keep_rate": 0.7}]}
     monkeypatch.setitem(run_grid.__globals__, "_evaluate", lambda *given: few)
-    name = "shelf/ast-tones/0"
+    name = "untuned/ast-tones/0"
     ran = run_grid(grid, tmp_path, lambda cell: Silent(), [name])
     assert ran.finished == 0 and "(without attention-0.5" in ran.failed[name]
 
@@ -243,7 +243,7 @@ def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, run_spectrim, 
     cells, base = tmp_path / "cells", read_grid(folder / "small.yaml").cell("baseline/ast-tones/0")
     finished(ResultFolder(tmp_path), base)
     shutil.rmtree(tmp_path / "runs")
-    words = (folder / "small.yaml", "--out", tmp_path, "--cell", "shelf/ast-tones/0")
+    words = (folder / "small.yaml", "--out", tmp_path, "--cell", "untuned/ast-tones/0")
     (cells / "baseline--other--0.json").write_text("{}")
     listed = run_spectrim("grid", "list", *words[:3])
     assert "lost" in listed.stdout and "also holds 1 cells" in listed.stderr
@@ -254,14 +254,25 @@ def test_a_finished_cell_whose_run_is_gone_is_named(folder: Path, run_spectrim, 
     assert "need the runs of baseline/ast-tones/0, which are finished but not in" in said
 
 
-def test_evidence_untuned_names_the_cells_that_are_stored_as_shelf(tmp_path) -> None:
+def test_the_old_name_of_untuned_cells_still_works(tmp_path) -> None:
+    """Version 0.1 called them "shelf", in grid files, on the command line and as file names."""
     folder = write_grid(tmp_path)
     path = folder / "small.yaml"
-    names = []
+    text = GRID.replace("FOLDER", str(folder))
+    orders = []
     for kind in ("shelf", "untuned"):
-        path.write_text(GRID.replace("FOLDER", str(folder)) + f"evidence: [{kind}]\n")
-        names.append([cell.name for cell in read_grid(path).cells])
-    assert names[0] == names[1] and "shelf/ast-tones/0" in names[1]
+        path.write_text(text.replace("untuned/*/0", f"{kind}/*/0") + f"evidence: [{kind}]\n")
+        grid = read_grid(path)
+        assert grid.idle == ["control/*/0", "tuned/*/attention-0.5/0"]
+        orders.append([cell.name for cell in grid.cells])
+    assert orders[0] == orders[1] and "untuned/ast-tones/0" in orders[1]
+    cell = grid.cell("shelf/ast-tones/0")
+    assert cell.name == "untuned/ast-tones/0"
+    pretend_untuned(grid, tmp_path, cell.name, "11", {})
+    results = ResultFolder(tmp_path)
+    for new in (results.outputs(cell), results.path_of(cell.name)):
+        new.rename(new.with_name(new.name.replace("untuned--", "shelf--")))
+    assert results.status(cell) == "done" and results.outputs(cell).name.startswith("shelf--")
 
 
 def test_a_column_may_have_its_own_evidence_and_start(tmp_path) -> None:
@@ -276,7 +287,7 @@ def test_a_column_may_have_its_own_evidence_and_start(tmp_path) -> None:
     check_recipes(grid)
     names = {cell.name for cell in grid.cells if cell.run == 0}
     assert {name for name in names if "/ast-tones/" in name} == {
-        "baseline/ast-tones/0", "shelf/ast-tones/0", "elastic/ast-tones/0",
+        "baseline/ast-tones/0", "untuned/ast-tones/0", "elastic/ast-tones/0",
         "ablation/ast-tones/without-plans/0",
     }  # fmt: skip
     # The other column keeps what the grid says: untuned, tuned and control, from the baseline.

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from small_grid import plant, pretend, pretend_shelf, write_grid
+from small_grid import plant, pretend, pretend_untuned, write_grid
 from spectrim.experiments.definition import Experiment, read_grid
 from spectrim.experiments.grid_numbers import Numbers
 from spectrim.experiments.result_folder import ResultFolder
 from spectrim.paper.findings import Case
 from spectrim.paper.table1_findings import ATTENTION, SENSITIVE, findings
 
-SHELF, TUNED = "shelf/{}-tones/0", "tuned/{}-tones/{}-0.5/{}"
+UNTUNED, TUNED = "untuned/{}-tones/0", "tuned/{}-tones/{}-0.5/{}"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,10 @@ def numbers(grid: Experiment, folder: Path) -> Numbers:
     return Numbers(grid, ResultFolder(folder))
 
 
-def test_off_the_shelf_each_row_has_its_own_outputs(grid, tmp_path) -> None:
+def test_untuned_each_row_has_its_own_outputs(grid, tmp_path) -> None:
     pruned = {"attention-0.7": "1" * 8 + "00", "attention-0.5": "1" * 5 + "0" * 5,
               "variation-padded-0.5": "0001111111"}  # fmt: skip
-    pretend_shelf(grid, tmp_path, SHELF.format("ast"), "1111111110", pruned)
+    pretend_untuned(grid, tmp_path, UNTUNED.format("ast"), "1111111110", pruned)
     found = {
         (e.score, e.keep_rate): (round(e.value, 9), round(e.difference, 9), e.gmacs)
         for e in numbers(grid, tmp_path).entries
@@ -97,7 +97,7 @@ def test_attention_is_better_where_it_answers_more(grid, tmp_path) -> None:
     pretend(grid, tmp_path, TUNED.format("ast", "attention", 0), "1111111110")
     pretend(grid, tmp_path, TUNED.format("ast", "variation-padded", 0), "1111110000")
     pruned = {"attention-0.5": "1111111100", "variation-padded-0.5": "1111111000"}
-    pretend_shelf(grid, tmp_path, SHELF.format("ast"), "1" * 10, pruned)
+    pretend_untuned(grid, tmp_path, UNTUNED.format("ast"), "1" * 10, pruned)
     by_evidence = cases(grid, tmp_path, ATTENTION)
     tuned, untuned = by_evidence["fine-tuned"], by_evidence["without fine-tuning"]
     assert (tuned.gap.value, untuned.gap.value) == pytest.approx((0.9 - 0.6, 0.8 - 0.7))
@@ -105,13 +105,13 @@ def test_attention_is_better_where_it_answers_more(grid, tmp_path) -> None:
     assert untuned.paper_difference is None
 
 
-def test_audiomae_loses_more_in_the_paper_and_off_the_shelf(grid, tmp_path) -> None:
+def test_audiomae_loses_more_in_the_paper_and_without_fine_tuning(grid, tmp_path) -> None:
     for model, right in (("ast", "1111111110"), ("audiomae", "1111111000")):
         pretend(grid, tmp_path, f"control/{model}-tones/0", "1" * 10)
         pretend(grid, tmp_path, TUNED.format(model, "attention", 0), "1" * 10)
         pruned = {"attention-0.5": right}
-        pretend_shelf(grid, tmp_path, SHELF.format(model), "1" * 10, pruned)
+        pretend_untuned(grid, tmp_path, UNTUNED.format(model), "1" * 10, pruned)
     found = cases(grid, tmp_path, SENSITIVE)
-    tuned, shelf = found["fine-tuned"], found["without fine-tuning"]
-    assert (tuned.gap.value, shelf.gap.value) == pytest.approx((0.0, 0.3 - 0.1))
+    tuned, untuned = found["fine-tuned"], found["without fine-tuning"]
+    assert (tuned.gap.value, untuned.gap.value) == pytest.approx((0.0, 0.3 - 0.1))
     assert tuned.paper_difference == pytest.approx(((97.11 - 97.33) - (97.44 - 98.36)) / 100)

@@ -19,7 +19,7 @@ class Cell:
         recipe, changes: what `spectrim train` is given, `init` apart.
         start: the cell whose last epoch it starts from, or evaluates; None: the recipe's.
         score, keep_rate: of "tuned".
-        pairs: scores and keep rates at which "shelf" and "elastic" cells are evaluated.
+        pairs: scores and keep rates at which "untuned" and "elastic" cells are evaluated.
         ablation: name of the variant of an elastic cell; "" for the elastic training itself.
     """
 
@@ -51,10 +51,20 @@ def ablation_row(ablation: str) -> str:
     return f"elastic {ablation.replace('-', ' ')}"
 
 
+# Conditions in grid files and file names of version 0.1, and their present names.
+RENAMED_CONDITIONS = {"shelf": "untuned"}
+
+
+def present_name(name: str) -> str:
+    """The name of a cell, or a pattern of names, that may have the condition's old name."""
+    condition, slash, rest = name.partition("/")
+    return RENAMED_CONDITIONS.get(condition, condition) + slash + rest
+
+
 def condition_order(definition: ExperimentFile) -> list[str]:
     """Conditions in the order of the table's rows."""
     ablations = [ablation_row(name) for name in definition.ablations]
-    return ["baseline", "control", "shelf", "tuned", "elastic", *ablations]
+    return ["baseline", "control", "untuned", "tuned", "elastic", *ablations]
 
 
 def reference_condition(definition: ExperimentFile, column: str, condition: str) -> str:
@@ -94,9 +104,11 @@ def _of_column(definition: ExperimentFile, key: str, column: Column, run: int) -
     evidence = definition.evidence_of(key)
     tuned = (*changes, *definition.tuned, *column.tuned)
     pairs = tuple((score, rate) for score in definition.scores for rate in definition.keep_rates)
-    if "shelf" in evidence:
-        name = f"shelf/{key}/{run}"
-        cells.append(Cell(name, "shelf", key, run, column.recipe, changes, base.name, pairs=pairs))
+    if "untuned" in evidence:
+        name = f"untuned/{key}/{run}"
+        cells.append(
+            Cell(name, "untuned", key, run, column.recipe, changes, base.name, pairs=pairs)
+        )
     if "control" in evidence:
         name = f"control/{key}/{run}"
         # Tuned cells train without masks once pruning starts. The control must do the same.

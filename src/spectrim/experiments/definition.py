@@ -19,7 +19,7 @@ from ..pruning.scores import SCORES
 from ..pruning.stage import Stage, check_keep_rate
 from ..training.read_recipe import read_recipe
 from ..training.recipe import PretrainRecipe, Recipe
-from .cells import Cell, cells_of
+from .cells import RENAMED_CONDITIONS, Cell, cells_of, present_name
 from .grid_file import CONDITIONS, Column, ExperimentFile
 
 
@@ -46,7 +46,7 @@ class Experiment:
             SpectrimError: no cell has this name.
         """
         for cell in self.cells:
-            if cell.name == name:
+            if cell.name == present_name(name):
                 return cell
         raise SpectrimError(f"{self.path}: no cell is called {name!r}; `grid list` names them.")
 
@@ -70,10 +70,10 @@ def read_grid(path: Path) -> Experiment:
     except OmegaConfBaseException as error:
         text = first_line(error).rstrip("?")
         raise SpectrimError(f"{path}: {error.full_key or error.key}: {text}.") from error
-    # Finished cells are stored under "shelf", the old name of untuned cells.
     for part in (definition, *definition.columns.values()):
         if part.evidence is not None:
-            part.evidence = ["shelf" if name == "untuned" else name for name in part.evidence]
+            part.evidence = [RENAMED_CONDITIONS.get(name, name) for name in part.evidence]
+    definition.order = [present_name(pattern) for pattern in definition.order]
     _check(path, definition)
     cells = cells_of(definition)
 

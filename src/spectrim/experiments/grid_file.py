@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..pruning.defaults import PAPER_SCORES
 
-CONDITIONS = ("baseline", "shelf", "tuned", "control", "elastic")
+CONDITIONS = ("baseline", "untuned", "tuned", "control", "elastic")
 
 
 @dataclass
@@ -47,9 +47,9 @@ class ExperimentFile:
         columns: by name.
         scores, keep_rates: of the pruned cells.
         evidence: conditions of cells besides the baseline: "untuned" (the baseline pruned without
-            training; stored as "shelf"), "tuned" (trained with the keep rate schedule), "control"
-            (as tuned, without masks from where pruning would start, at keep rate 1.0), "elastic"
-            (one training for every keep rate, evaluated at each score and keep rate).
+            training), "tuned" (trained with the keep rate schedule), "control" (as tuned, without
+            masks from where pruning would start, at keep rate 1.0), "elastic" (one training for
+            every keep rate, evaluated at each score and keep rate).
         tuned: changes to the recipe in tuned and control cells.
         tuned_keep_rates: keep rates of the tuned cells, some of `keep_rates`; empty: all of them.
         elastic: changes to the recipe in elastic cells.
@@ -66,7 +66,7 @@ class ExperimentFile:
     columns: dict[str, Column] = field(default_factory=dict)
     scores: list[str] = field(default_factory=lambda: list(PAPER_SCORES))
     keep_rates: list[float] = field(default_factory=lambda: [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
-    evidence: list[str] = field(default_factory=lambda: ["shelf", "tuned", "control"])
+    evidence: list[str] = field(default_factory=lambda: ["untuned", "tuned", "control"])
     tuned: list[str] = field(default_factory=list)
     tuned_keep_rates: list[float] = field(default_factory=list)
     elastic: list[str] = field(default_factory=lambda: ["schedule.kind=elastic"])

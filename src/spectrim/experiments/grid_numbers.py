@@ -22,7 +22,7 @@ class Entry:
     """One figure of the table.
 
     Attributes:
-        condition: "baseline", "control", "shelf", "tuned", "elastic", or an ablation of elastic
+        condition: "baseline", "control", "untuned", "tuned", "elastic", or an ablation of elastic
             training such as "elastic without distillation".
         value: of the last epoch, mean over repetitions, 0 to 1.
         error: standard error of `value` over clips (of all repetitions).
@@ -31,7 +31,7 @@ class Entry:
         early: how many repetitions chose an epoch before the keep rate reached its target. Their
             weights were not trained with the full pruning.
         difference, difference_error: from the reference on the same clips; None if there is none.
-            The error is over clips and repetitions. Reference of "shelf": the same weights
+            The error is over clips and repetitions. Reference of "untuned": the same weights
             unpruned, of the same cell; of "tuned" and "elastic": the control, or the baseline if
             the grid has no controls; of "control": the baseline.
         detectable: true difference whose estimate exceeds two standard errors with a probability
@@ -243,11 +243,11 @@ def _runs(
     if "rows" in result:
         rows = [row for row in result["rows"] if row["checkpoint"] == "last"]
         outputs = [read_outputs(arrays, "last", name, index) for index in range(len(rows))]
-        # The unpruned row of a "shelf" cell repeats its baseline, so it is not shown.
+        # The unpruned row of a "untuned" cell repeats its baseline, so it is not shown.
         shown = {(None, 1.0), *cell.pairs} if cell.condition == "elastic" else {*cell.pairs}
         return [
             _Run(cell.run, row["score"], row["keep_rate"], name, row["gmacs"], paths, truth,
-                 last, None, "", False, outputs[0] if cell.condition == "shelf" else reference)
+                 last, None, "", False, outputs[0] if cell.condition == "untuned" else reference)
             for row, last in zip(rows, outputs, strict=True)
             if last is not None and (row["score"], row["keep_rate"]) in shown
         ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from ..common.locks import holder
 from ..common.parse import read_json
 from ..pruning.saved_plans import RENAMED_SCORES
 from ..training.read_recipe import content_of
-from .cells import Cell
+from .cells import RENAMED_CONDITIONS, Cell
 
 
 class ResultFolder:
@@ -29,6 +30,10 @@ class ResultFolder:
     def path_of(self, name: str) -> Path:
         """The result file of a cell; one of an earlier version may have another name."""
         path = self.folder / "cells" / f"{name.replace('/', '--')}.json"
+        for old, new in RENAMED_CONDITIONS.items():
+            former = path.with_name(re.sub(f"^{new}--", f"{old}--", path.name))
+            if not path.is_file() and former.is_file():
+                return former
         for old, new in RENAMED_SCORES.items():
             former = path.with_name(path.name.replace(f"--{new}-", f"--{old}-"))
             if former != path and not path.is_file() and former.is_file():

@@ -31,7 +31,7 @@ from ..training.reporting import Reporter
 from ..training.run import train
 from ..training.task import resolve_task
 from .cell_outputs import stored_outputs
-from .cells import Cell
+from .cells import Cell, present_name
 from .definition import Experiment, check_recipes
 from .result_folder import ResultFolder, recipe_says
 
@@ -70,7 +70,8 @@ def run_grid(
     check_recipes(grid)
     results, finished, began = ResultFolder(make_folder(folder)), 0, time.monotonic()
     failed: dict[str, str] = {}
-    requested = [cell for cell in grid.cells if only is None or cell.name in only]
+    names = None if only is None else {present_name(name) for name in only}
+    requested = [cell for cell in grid.cells if names is None or cell.name in names]
     _check_settings(grid, requested, results)
     while True:
         progressed = False
@@ -183,7 +184,7 @@ def _run(
     trained_on = continues and str(cell.start).startswith("baseline/")
     first = ["model.fresh_head=null"] if trained_on else []
     given = [*first, *cell.changes, *changes, cache, "run.tensorboard=false"]
-    if cell.condition == "shelf":
+    if cell.condition == "untuned":
         assert cell.start is not None
         recipe = read_recipe(Path(cell.recipe), given, Recipe)
         outcome = _evaluate(grid, cell, cell.start, results, recipe, reporter)

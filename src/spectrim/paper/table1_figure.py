@@ -16,7 +16,7 @@ from .table1_findings import EVIDENCE, MARGIN
 STYLES: dict[str, tuple[str, str, float]] = {
     "elastic": ("-", "full", 0.0),
     "tuned": ("none", "full", 0.012),
-    "shelf": (":", "none", -0.012),
+    "untuned": (":", "none", -0.012),
 }
 INCHES_PER_PANEL = 3.2, 2.9
 

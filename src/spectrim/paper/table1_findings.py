@@ -31,7 +31,7 @@ SAVED = (0.30, 0.40)  # share of MACs saved in the paper's second finding
 SAME_ANSWERS = 0.99  # two scores with the same top class on this share of clips are one case
 MARGIN = 0.01  # one point
 # Conditions that are evidence, the most important first, and their names on the page.
-EVIDENCE = {"elastic": "elastic", "tuned": "fine-tuned", "shelf": "without fine-tuning"}
+EVIDENCE = {"elastic": "elastic", "tuned": "fine-tuned", "untuned": "without fine-tuning"}
 ATTENTION = "Attention ranks at least as well as intensity and variation at keep rates 0.5 and 0.4"
 POINT = "30 to 40 % fewer MACs by attention cost less than one point"
 POINT_TOO = "30 to 40 % fewer MACs by intensity or variation cost less than one point"
@@ -251,7 +251,7 @@ Setting = tuple[str | None, float]  # score and keep rate
 
 def _paper(grid: Experiment, column: str, condition: str) -> dict[Setting, float]:
     """The paper's percentages of a column, all of them fine-tuned; {} without fine-tuning."""
-    return paper_numbers(grid.definition.columns[column].paper) if condition != "shelf" else {}
+    return paper_numbers(grid.definition.columns[column].paper) if condition != "untuned" else {}
 
 
 def _less(paper: dict[Setting, float], one: Setting, other: Setting) -> float | None:

@@ -138,7 +138,7 @@ def _head(grid: Experiment, missing: int) -> str:
     meanings = {
         "control": "- **Control**: trained like the fine-tuned models, but without pruning. "
         "SpecAugment stops at the same step as theirs. Its Δ is the difference from the baseline.",
-        "shelf": "- **Without fine-tuning**: the baseline, pruned. Its Δ is the difference from "
+        "untuned": "- **Without fine-tuning**: the baseline, pruned. Its Δ is the difference from "
         "the same weights unpruned.",
         "tuned": "- **Fine-tuned**: trained with pruning, once for each score and keep rate. Its "
         f"Δ is the difference from {reference}.",
