@@ -1,4 +1,4 @@
-"""Spectrim: cheaper audio spectrogram transformers, by dropping patches that do not matter."""
+"""Spectrim: audio spectrogram transformers made cheaper by dropping or merging patches."""
 
 from __future__ import annotations
 

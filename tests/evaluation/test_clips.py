@@ -30,6 +30,14 @@ def test_without_a_test_split_all_rows_are_used_with_a_note():
         assert len(clips_to_evaluate(manifest("train", "eval")).clips) == 2
 
 
+@pytest.mark.parametrize("name", ["valid", "validation"])
+def test_the_first_default_that_the_manifest_has_is_chosen(name):
+    splits = manifest("train", name, "test")
+    with pytest.warns(SpectrimNotice, match=f"'{name}' only"):
+        chosen = clips_to_evaluate(splits, default=("valid", "validation"))
+    assert [clip.split for clip in chosen.clips] == [name]
+
+
 def test_a_split_that_is_asked_for_needs_no_note():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -33,7 +33,7 @@ def test_wrong_calls_are_said(folder: Path, run_spectrim, tmp_path) -> None:
         (("grid", "list", "nowhere.yaml", "--out", "x"), "nowhere.yaml"),
         (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "tuned/x"), "tuned/x"),
         (("grid", "run", folder / "small.yaml", "--out", "x", "--cell", "untuned/ast-tones/0"),
-         "waits for baseline/ast-tones/0"),
+         "starts from baseline/ast-tones/0"),
     ):  # fmt: skip
         found = run_spectrim(*words)
         assert found.returncode == 2 and text in " ".join(found.stderr.split()), found.stderr
@@ -44,13 +44,13 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
         "tuned: [epochs=1,": ("tuned: [epoch=1,", "no key 'epoch'. Did you mean 'epochs'?"),
         "scores: [attention": (
             "scores: [atention",
-            "'atention' is none. Did you mean 'attention'",
+            "no score is called 'atention'. Did you mean 'attention'",
         ),
         "recipe: FOLDER/tones": ("recipe: FOLDER/tunes", "tunes.yaml"),
         "SPC-2": ("SPC-3", "columns.ast-tones.paper: 'AST, SPC-3' is none of the paper's columns"),
         "keep_rates: [0.7": ("keep_rates: [1.5", "keep_rates: a keep rate of 1.5"),
-        "keep_rates: [0.7,": ("keep_rates: [1.0,", "1.0 is the baseline's; leave it out"),
-        "changes: [init=ast-digits]": ("changes: [keep_rate=0.7]", "baselines and controls are"),
+        "keep_rates: [0.7,": ("keep_rates: [1.0,", "remove 1.0, because the baseline is unpruned"),
+        "changes: [init=ast-digits]": ("changes: [keep_rate=0.7]", "but baselines and controls are"),
         "order: [": ("orders: [", "no key 'orders'. Did you mean 'order' or 'scores'?"),
         "runs: [[seed=0]],": ("runs: 3,", "columns.audiomae-tones.runs"),
         "pretrained: true,": ("evidence: [tunned],", "evidence 'tunned'; expected untuned, tuned"),
@@ -94,7 +94,7 @@ def test_a_cell_waits_until_what_it_starts_from_is_finished(folder: Path, tmp_pa
     (results.run_of("baseline/ast-tones/0") / "last").mkdir(parents=True)
     cell = grid.cell("untuned/ast-tones/0")
     assert results.status(cell) == "waiting"
-    with pytest.raises(SpectrimError, match=r"waits for baseline/ast-tones/0.*nobody runs it"):
+    with pytest.raises(SpectrimError, match=r"starts from baseline/ast-tones/0.*no process runs"):
         run_grid(grid, tmp_path, lambda cell: Silent(), [cell.name])
 
 
@@ -138,7 +138,7 @@ def test_what_failed_is_told_where_nothing_else_can_be_run_either(folder: Path, 
     ran = run_grid(read_grid(path), tmp_path, lambda cell: Silent(), names)
     assert ran.finished == 0 and set(ran.failed) == set(names)
     assert "no test clip" in ran.failed[names[0]]
-    assert "waits for baseline/audiomae-tones/0" in ran.failed[names[1]]
+    assert "starts from baseline/audiomae-tones/0" in ran.failed[names[1]]
 
 
 def finished(results: ResultFolder, cell: Cell) -> None:

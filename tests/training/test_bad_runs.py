@@ -69,7 +69,7 @@ def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(
 ) -> None:
     recipe = write_recipe(tmp_path, own)
     refused(
-        run_spectrim("train", recipe, "data.labels=[low,off]"), "data.labels holds False", "quotes"
+        run_spectrim("train", recipe, "data.labels=[low,off]"), "data.labels contains False", "quotes"
     )
 
 
@@ -263,7 +263,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_from_the_last_state(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     done = run_spectrim("train", recipe, "run.save_every=0", "--out", out)
-    refused(done, "cannot save the state", "No space left on device", "intact", "make room")
+    refused(done, "cannot save the state", "No space left on device", "intact", "Free disk space")
     monkeypatch.undo()
     (kept,) = steps_saved(out)
     done = run_spectrim("train", recipe, "run.save_every=0", "--out", out)

@@ -57,7 +57,7 @@ def test_processes_that_do_not_share_the_folder_are_told(
     """The second one does not see the run that the first one goes on with."""
     monkeypatch.setitem(train.__globals__, "gather_object", lambda seen: [*seen, not seen[0]])
     read = read_recipe(recipe, [], Recipe)
-    with pytest.raises(SpectrimError, match=r"run: not every process sees.*all machines share"):
+    with pytest.raises(SpectrimError, match=r"run: some processes cannot read.*all machines share"):
         train(read, tmp_path / "run", Silent())
 
 

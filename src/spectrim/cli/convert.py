@@ -45,8 +45,8 @@ def command(
 ) -> None:
     """Write a model with its plan and a model card to a folder.
 
-    transformers reads an unpruned AST without Spectrim. For other models, first run this line in
-    Python: import spectrim.integrations.transformers.
+    transformers reads an unpruned AST with zero padding without Spectrim. For other models, first
+    run this line in Python: import spectrim.integrations.transformers.
     """
     from ..common.errors import SpectrimError
     from ..common.versions import RESULT_VERSION, package_versions

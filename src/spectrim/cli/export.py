@@ -96,7 +96,9 @@ def command(
         given = {"--quantize": quantize, "--calibrate": calibrate}
         given |= {"--format sherpa-onnx": "given" if for_sherpa else None}
         for option in [name for name, value in given.items() if value is not None]:
-            raise SpectrimError(f"{option} is for ONNX files: pass an --out that ends in .onnx.")
+            raise SpectrimError(
+                f"{option} requires an ONNX file. Pass an --out that ends in .onnx."
+            )
     make_folder(out.parent)
     loaded = new_plan.apply(settings.classifier(model))
     if is_folder:

@@ -67,7 +67,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Make audio spectrogram transformers cheaper by dropping patches that do not matter."""
+    """Make audio spectrogram transformers cheaper by dropping or merging spectrogram patches."""
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,12 +80,16 @@ def _list_formats(output: Output) -> None:
             columns,
             [[row[key] for key in keys] for row in rows],
             "verified against: logits and kept patches are equal for random weights in the layout "
-            "of the\npublished files.\n" + textwrap.fill(f"Presets: {', '.join(PRESETS)}.", 98),
+            "of the\npublished files.\n" + _presets_in_lines(PRESETS),
             wrapped=dict.fromkeys(columns, " "),
             piped_width=PAGE,
         )
 
     output.emit({"rows": rows}, print_formats)
+
+
+def _presets_in_lines(names: Iterable[str]) -> str:
+    return textwrap.fill(f"Presets: {', '.join(names)}.", 98, break_on_hyphens=False)
 
 
 def _presets(presets: dict[str, dict[str, Any]], family: str) -> list[str]:

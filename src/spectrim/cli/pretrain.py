@@ -8,7 +8,10 @@ EXAMPLE = "Example: spectrim pretrain recipes/pretrain-small.yaml epochs=100"
 
 
 def command(run: Run) -> None:
-    """Pre-train an AudioMAE on audio without labels. Fine-tune it with `train init=RUN/last`."""
+    """Pre-train an AudioMAE on audio without labels.
+
+    To fine-tune it, run `spectrim train RECIPE init=RUN/last`.
+    """
     with needs_training_extra():
         from ..training.recipe import PretrainRecipe
 

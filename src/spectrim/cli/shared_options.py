@@ -67,8 +67,8 @@ ModelLoad = Annotated[
     model_option(
         metavar="KEY=VALUE",
         help="A setting that the checkpoint does not store: mean, std, padding, stride, "
-        "activation, metric, labels (a,b,c, or a file with one label per line, or audioset) or "
-        "trust_code. Repeatable.",
+        "activation, metric, heads, pool, trust_code or labels (a,b,c, or a file with one label "
+        "per line, or audioset). Repeatable.",
     ),
 ]
 Device = Annotated[

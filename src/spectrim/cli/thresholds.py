@@ -23,7 +23,7 @@ from .shared_options import (
 from .tables import print_table
 
 EXAMPLE = "Example: spectrim thresholds ast-esc50 --data clips.csv --out thresholds.json"
-SPLIT = "validation"
+SPLITS = ("valid", "validation")
 
 
 def command(
@@ -40,7 +40,9 @@ def command(
     backend: Backend = None,
     split: Annotated[
         str | None,
-        data_option(help=f"Use only rows of this split. Default: {SPLIT}, if the manifest has it."),
+        data_option(
+            help="Use only rows of this split. Default: valid (or validation), if there is one."
+        ),
     ] = None,
     fold: Annotated[str | None, data_option(help="Use only rows of this fold.")] = None,
     channel: ChannelOption = "mix",
@@ -68,7 +70,7 @@ def command(
     check_suffix(out)
     check_precision(precision)
     manifest = read_data(data).with_channel(channel)
-    manifest = clips_to_evaluate(manifest, split, fold, default=SPLIT)
+    manifest = clips_to_evaluate(manifest, split, fold, default=SPLITS)
     name, runner = loaded_runner(model, backend, loading, new_plan)
     if warned := training_clips(name, manifest):
         notify("warning", f"{warned}. Probabilities are higher for training clips, so the "

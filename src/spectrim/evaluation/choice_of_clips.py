@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 from ..common.errors import SpectrimNotice
 from ..data.manifest import Manifest
 
 
 def clips_to_evaluate(
-    manifest: Manifest, split: str | None = None, fold: str | None = None, default: str = "test"
+    manifest: Manifest,
+    split: str | None = None,
+    fold: str | None = None,
+    default: Sequence[str] = ("test",),
 ) -> Manifest:
     """Rows of a split and a fold; a note reports a default choice.
 
     Args:
-        split: a split's name, "all" for all rows, or None: `default` if there is one, else all
-            rows.
+        split: a split's name, "all" for all rows, or None: the first of `default` that the
+            manifest has, else all rows.
         fold: a fold's name; None: all.
+        default: names of splits.
     """
     splits = sorted({clip.split for clip in manifest.clips if clip.split})
-    if split is None and default in splits:
-        split = default
-        _note(f"{manifest.source}: using split {default!r} only; --split all uses all rows.")
+    is_requested = split is not None
+    split = split or next((name for name in default if name in splits), None)
+    if split is not None and not is_requested:
+        _note(f"{manifest.source}: using split {split!r} only; --split all uses all rows.")
     elif split is None and splits:
         _note(
-            f"{manifest.source}: no split is called {default!r}, so all rows are used "
+            f"{manifest.source}: no split is called {default[0]!r}, so all rows are used "
             f"({', '.join(splits)}), perhaps also those that the model was trained on. Choose one "
             "with --split."
         )

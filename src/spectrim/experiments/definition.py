@@ -109,8 +109,8 @@ def check_recipes(grid: Experiment) -> list[Recipe | PretrainRecipe]:
             recipe = read_recipe(user_path(column.recipe), tuned, Recipe)
             if recipe.keep_rate != 1:
                 raise SpectrimError(
-                    f"{column.recipe} has keep_rate={recipe.keep_rate}, and baselines and controls "
-                    "are unpruned: take it out; the grid's keep_rates say what is pruned."
+                    f"{column.recipe} sets keep_rate={recipe.keep_rate}, but baselines and "
+                    "controls are unpruned. Remove keep_rate there, and use keep_rates of the grid."
                 )
             recipes.append(recipe)
             if "elastic" in definition.evidence_of(name):
@@ -144,12 +144,14 @@ def _check(path: Path, definition: ExperimentFile) -> None:
             except SpectrimError as error:
                 raise SpectrimError(f"{path}: {key}: {error}") from error
             if rate == 1:
-                raise SpectrimError(f"{path}: {key}: 1.0 is the baseline's; leave it out.")
+                raise SpectrimError(f"{path}: {key}: remove 1.0, because the baseline is unpruned.")
     if unlisted := set(definition.tuned_keep_rates) - set(definition.keep_rates):
         raise SpectrimError(f"{path}: tuned_keep_rates: {min(unlisted)} is not one of keep_rates.")
     for score in definition.scores:
         if score not in SCORES and ":" not in score:
-            raise SpectrimError(f"{path}: scores: {score!r} is none.{nearest(score, list(SCORES))}")
+            raise SpectrimError(
+                f"{path}: scores: no score is called {score!r}.{nearest(score, list(SCORES))}"
+            )
     for condition in sorted({*definition.evidence, *definition.all_evidence()}):
         if condition not in CONDITIONS[1:]:
             raise SpectrimError(

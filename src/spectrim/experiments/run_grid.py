@@ -93,7 +93,11 @@ def run_grid(
                         if difference := results.difference(
                             cell
                         ):  # else the loop would run it again forever
-                            raise SpectrimError(f"came out otherwise than asked ({difference}).")
+                            raise SpectrimError(
+                                f"the finished cell has other settings than the grid "
+                                f"({difference}). To run it again, delete "
+                                f"{results.path_of(cell.name)}."
+                            )
                         finished += 1
                     except SpectrimError as error:
                         failed[cell.name] = str(error)
@@ -169,8 +173,8 @@ def _check_runnable(grid: Experiment, left: Sequence[Cell], results: ResultFolde
     )  # finished just now
     if not is_running and not is_finished_now:
         raise SpectrimError(
-            f"{left[0].name} waits for {left[0].start}, which is not finished, and nobody runs it. "
-            f"Run that cell first: --cell {left[0].start}."
+            f"{left[0].name} starts from {left[0].start}, which is not finished and which no "
+            f"process runs. Run it first: --cell {left[0].start}."
         )
 
 

@@ -36,13 +36,13 @@ def high_hurts_more(material: Material) -> Finding:
             )
         )
     return Finding(
-        "Losing loud patches (H) hurts far more than losing quiet ones (L)",
+        "Dropping loud patches (H) lowers the metric far more than dropping quiet patches (L)",
         "Points of the metric lost, mean over the blocks after which the patches are dropped "
         "(Table IV). L and H hold different shares of the patches, in brackets, as in the "
-        "paper: where H is the larger share, part of its loss is that more is gone. "
-        "Difference: H less L, paired over the same clips.",
+        "paper. If H has more patches than L, part of the difference is due to the number. "
+        "Difference: loss without H minus loss without L, paired over the same clips.",
         cases,
-        "no model was ablated that does more than guess.",
+        "no ablated model is above chance.",
     )
 
 
@@ -64,7 +64,7 @@ def beyond_number(material: Material) -> Finding:
             cases.append(
                 Case(
                     f"{row['model']}, {row['data']}, without {name}",
-                    f"{change(mean[f'loss_{which}'])}, without as many random patches "
+                    f"{change(mean[f'loss_{which}'])}, without the same number of random patches "
                     f"{change(mean[f'loss_random_{which}'])}",
                     "not given",
                     None if difference["value"] is None else sign * difference["value"],
@@ -73,10 +73,10 @@ def beyond_number(material: Material) -> Finding:
                 )
             )
     return Finding(
-        "Losing H hurts more, and losing L less, than losing as many random patches",
-        "Points lost without H (or L), and without as many random patches of each clip, padding "
-        "included; mean over the blocks. The paper has no such rows. Difference: the loss without "
-        "H less the random one, and the random one less the loss without L; paired.",
+        "Dropping H lowers the metric more, and dropping L less, than dropping as many random ones",
+        "Points lost without H (or L), and without the same number of random patches of each clip, "
+        "padding included; mean over the blocks. The paper has no such rows. Difference: the loss "
+        "without H minus the random one, and the random one minus the loss without L; paired.",
         cases,
         "ablate was run without --random-control.",
     )
@@ -95,7 +95,7 @@ def low_matters(material: Material) -> Finding:
         "Points lost without L, mean over the blocks after which the patches are dropped. "
         "Difference: the loss, paired with the unpruned model.",
         cases,
-        "no model was ablated that does more than guess.",
+        "no ablated model is above chance.",
     )
 
 
@@ -120,10 +120,10 @@ def general_more_than_speech(material: Material) -> Finding:
         )
     return Finding(
         "Quiet patches matter more for general audio than for speech",
-        "Points lost without L on general audio, less those on speech, for models of one family. "
+        "Points lost without L on general audio, minus those on speech, for models of one family. "
         "Errors of different clips are independent.",
         cases,
-        "it takes models of one family on general audio and on speech.",
+        "requires models of one family on general audio and on speech.",
     )
 
 
@@ -154,9 +154,9 @@ def audiomae_more_robust(material: Material) -> Finding:
         )
     return Finding(
         "AudioMAE is more robust than AST to losing either",
-        "Points that AST loses, less those that AudioMAE loses, mean over the blocks. The errors "
-        "of two models on the same clips are joined as if independent: rather too large than too "
-        "small. The paper's own table has exceptions (H on SPC-2, dropped after 5 or more blocks).",
+        "Points that AST loses, minus those that AudioMAE loses, mean over the blocks. Errors of "
+        "two models on the same clips are combined as if independent, which overestimates the "
+        "error. The paper's own table has exceptions (H on SPC-2, dropped after 5 or more blocks).",
         cases,
-        "it takes an AudioMAE and an AST on the same data.",
+        "requires an AudioMAE and an AST on the same data.",
     )

@@ -62,7 +62,7 @@ def small_png(path: Path, limit: int = FIGURE_LIMIT) -> bytes:
     for scale in (1.0, 0.8, 0.65, 0.5, 0.4):
         if data := _reduced(path, scale, limit):
             return data
-    raise SpectrimError(f"{path} does not get under {limit} bytes.")
+    raise SpectrimError(f"{path} cannot be reduced to {limit} bytes.")
 
 
 def _reduced(path: Path, scale: float, limit: int) -> bytes | None:

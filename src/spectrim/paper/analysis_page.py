@@ -128,17 +128,18 @@ def text_of(
             ["model", "checkpoint", "family", "data", "kind", "clips", "metric", "unpruned, %"],
         ),
         "These models are small, trained on few clips, and most findings rest on one or two of "
-        "them. A finding that shows here supports the paper; one that does not may need scale. "
+        "them. A finding that is confirmed here supports the paper. Other findings may need larger "
+        "models. "
         f"± is one standard error over clips. **A difference of at most {CLEAR:g} standard errors "
         "decides nothing** (\"cannot tell\"). \"shows\" is a larger difference in the direction of "
         "the finding, \"contradicts\" one in the opposite direction. "
         "About 1 case in 20 exceeds two standard errors by chance. "
         "The verdicts are computed from the numbers by "
         "[a script](../src/spectrim/paper/analysis_page.py); they "
-        "say nothing about other training runs of the same model. The paper's numbers are those "
-        "of ESC-50 beside general audio, of Speech Commands (SPC-2) beside speech, from "
-        f"models of 86 million parameters. Pruned at keep rate {rate:g} in three blocks, with the "
-        "weights as they are. Blocks count from 0; the paper counts from 1. K-means sorts the "
+        "say nothing about other training runs of the same model. General audio is compared with "
+        "the paper's ESC-50, speech with its Speech Commands (SPC-2). The paper's models have 86 "
+        f"million parameters. Models are pruned at keep rate {rate:g} in three blocks, without "
+        "fine-tuning. Blocks count from 0; the paper counts from 1. K-means sorts the "
         "patches by their mean into C1 (the quietest) to C5: L, low intensity, is C1 and C2; H, "
         "high, C4 and C5.",
         "## In short",
@@ -162,8 +163,9 @@ def text_of(
         "## Tables",
         f"Beside the figures in [{folder}/]({folder}): `findings.json` (every case above), "
         "`ablation.csv`, `contrasts.csv` (L and H by block), `tau.csv`, `retention.csv` (after the "
-        "last pruning), `received.csv`, `clusters.csv`; there, a column `block` counts from 0, and "
-        "`after` is how many blocks came before. Standard errors: "
+        "last pruning), `received.csv`, `clusters.csv`. `block` counts from 0. `after` is the "
+        "index of the pruning block in `retention.csv`, and the number of blocks that process "
+        "every patch in `contrasts.csv`. Standard errors: "
         f"{material.analysis['standard_errors']}; in the table of models "
         f"{material.ablation['standard_errors'].partition(';')[0].removeprefix('rows: ')}.",
         "Versions: "

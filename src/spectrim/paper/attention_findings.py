@@ -44,7 +44,7 @@ def audiomae_keeps_low(material: Material) -> Finding:
         "Patches of C1 and C2 left by attention after the last pruning: how many AudioMAE has for "
         "each that AST has. Difference: from 1.",
         cases,
-        "it takes an AudioMAE and an AST of one length on the same data.",
+        "requires an AudioMAE and an AST of one length on the same data.",
     )
 
 
@@ -94,8 +94,8 @@ def loud_is_kept(material: Material) -> Finding:
             cases += _kept(label, *pair, ("of H", "of L"), group)
     return Finding(
         "Attention keeps loud patches rather than quiet ones",
-        "Share of H and of L left by attention after the last pruning. Difference: H less L, "
-        "their errors added, since what one keeps the other loses.",
+        "Share of H and of L left by attention after the last pruning. Difference: H minus L. The "
+        "errors are added, because the two shares are negatively correlated.",
         cases,
         "nothing was ranked by attention.",
     )
@@ -112,8 +112,8 @@ def padding(material: Material) -> Finding:
     return Finding(
         "Padding is dropped before sound",
         "Share of sound and of padding left by attention after the last pruning. Padding is what "
-        "lies past the valid frames, whatever its values. Difference: sound less padding, their "
-        "errors added.",
+        "lies past the valid frames, whatever its values. Difference: sound minus padding. The "
+        "errors are added.",
         cases,
         "no clip is padded by a whole patch.",
     )
@@ -151,9 +151,9 @@ def deep_tau(material: Material) -> Finding:
     return Finding(
         "Attention correlates with intensity and variation throughout the deep half of the blocks",
         "The lowest Kendall's tau of the second half of the blocks, unpruned models. "
-        "In the paper's definition pairs of one cluster count as concordant, which lifts it: "
-        "scores at random would get well over 0, so that `shows` says little there; "
-        "tau-b leaves them out. Difference: from 0.",
+        "The paper's definition counts pairs within a cluster as concordant, so random scores "
+        "reach values well above 0, and `shows` is weak evidence. Tau-b excludes these pairs. "
+        "Difference: from 0.",
         cases,
         "no tau.",
     )
@@ -242,9 +242,9 @@ def receives_attention(material: Material) -> Finding:
     return Finding(
         "Patches kept for their intensity or variation are those that receive attention",
         "How many times as much attention a kept patch receives as a dropped one, in each block "
-        "that prunes; by attention itself that is so by construction, and left out. Difference: "
-        "the mean of the logarithms, from 0, with the mean of their errors, which is at least its "
-        "own.",
+        "that prunes. The score `attention` is omitted, because the result holds by construction. "
+        "Difference: the mean logarithm of the ratio, from 0. Its error is the mean of the errors, "
+        "an upper bound.",
         cases,
         "nothing was ranked by intensity or variation.",
     )

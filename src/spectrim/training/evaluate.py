@@ -85,7 +85,9 @@ def evaluate_model(
     order = all_positions.argsort()
     order = order[all_positions[order] >= 0]
     if not len(order):
-        raise SpectrimError(f"none of {len(clips)} clips could be read, the first {clips[0].path}.")
+        raise SpectrimError(
+            f"none of {len(clips)} clips could be read. The first is {clips[0].path}."
+        )
     ordered = all_positions[order].numpy()
     values = all_logits[order]
     truth = indicator([targets[position] for position in ordered], len(model.labels))

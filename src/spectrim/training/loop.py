@@ -262,9 +262,9 @@ def check_finite(value: float, step: Step, states: StateFolder, quantity: str = 
         return
     kept = states.newest()
     raise SpectrimError(
-        f"the {quantity} is {value} at step {step.number} (clips "
-        f"{step.batch.positions[:8].tolist()} of the training list, and others); stopped. The last "
-        f"good state, {kept.name if kept else 'none yet'}, is intact. Lower optim.lr, or set "
+        f"training stopped: the {quantity} is {value} at step {step.number} (clips "
+        f"{step.batch.positions[:8].tolist()} of the training list, and others). The previous "
+        f"state, {kept.name if kept else 'none yet'}, is intact. Lower optim.lr, or set "
         "optim.clip=1.0 or run.precision=no, with another --out."
     )
 

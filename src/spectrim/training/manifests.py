@@ -109,8 +109,8 @@ def check_tested(recipe: Recipe, name: str) -> None:
         sources = ", ".join(str(splits.test.source) for splits in divided)
         raise SpectrimError(
             f"{name}: {sources} has no test clip (split {recipe.data.test_split!r}, fold "
-            f"{recipe.data.test_fold}), and a grid's cell is a figure on such; name its split or "
-            "fold: data.test_split, data.test_fold."
+            f"{recipe.data.test_fold}). Grid cells are evaluated on test clips. Set "
+            "data.test_split or data.test_fold."
         )
 
 

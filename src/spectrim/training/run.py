@@ -86,8 +86,8 @@ def _train(
     known = same_run(recipe, out)
     if len(set(gather_object([known is not None]))) > 1:
         raise SpectrimError(
-            f"{out}: not every process sees the run that was started there. Name an --out that all "
-            "machines share."
+            f"{out}: some processes cannot read the run that was started there. Use an --out on a "
+            "file system that all machines share."
         )
     precision, cpu = accelerator.mixed_precision, accelerator.device.type == "cpu"
     before = (known or {}).get("precision", precision)  # early versions did not store it
@@ -102,7 +102,7 @@ def _train(
     digest = clips_digest(job.task)
     if known is not None and known.get("clips_digest") != digest:
         raise SpectrimError(
-            f"{out} holds a run on other clips or labels, because the manifest has changed. Name "
+            f"{out} contains a run with other clips or labels: the manifest has changed. Use "
             "another --out, or delete that folder."
         )
     if known is not None and (done := finished(out, recipe.epochs)):

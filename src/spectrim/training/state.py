@@ -94,8 +94,9 @@ class StateFolder:
             reason = getattr(error, "strerror", None) or error
             kept = self.newest()
             raise SpectrimError(
-                f"cannot save the state in {final}: {reason}. The last good one, "
-                f"{kept.name if kept else 'none'}, is intact: make room, and run the same command."
+                f"cannot save the state in {final}: {reason}. The previous state, "
+                f"{kept.name if kept else 'none'}, is intact. Free disk space, and run the same "
+                "command again."
             ) from error
         self.remove_older()
         return final

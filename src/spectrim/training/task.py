@@ -161,8 +161,8 @@ def classes_of(labels: Any, divided: Sequence[Splits]) -> tuple[tuple[str, ...],
         labels = labels_in(file)
     if unusable := [name for name in labels if isinstance(name, bool) or name is None]:
         raise SpectrimError(
-            f"data.labels holds {unusable[0]!r}, because YAML reads yes, no, on, off and null so. "
-            "Put such names in quotes."
+            f"data.labels contains {unusable[0]!r}: YAML does not read yes, no, on, off and null "
+            "as text. Put such names in quotes."
         )
     names = tuple(str(name) for name in labels)
     if repeated := duplicates(names):

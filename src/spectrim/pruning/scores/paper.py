@@ -26,20 +26,20 @@ def attention(context: Context) -> Tensor:
 @register("intensity", positive=False)
 def intensity(context: Context) -> Tensor:
     """Mean normalised log-mel of the patch's valid frames; minus infinity for padding."""
-    return _sound_first(context, context.clips.mean_and_std()[0])
+    return sound_first(context, context.clips.mean_and_std()[0])
 
 
 @register("variation", positive=False)
 def variation(context: Context) -> Tensor:
     """Unbiased standard deviation of the same values; minus infinity for padding."""
-    return _sound_first(context, context.clips.mean_and_std()[1])
+    return sound_first(context, context.clips.mean_and_std()[1])
 
 
 @register("intensity-padded", positive=False)
 def intensity_padded(context: Context) -> Tensor:
     """The paper's intensity: mean of a patch, padding at the clip's minimum included."""
     clips = context.clips
-    return _sound_first(context, clips.once("mean", lambda: clips.patches().mean(-1)))
+    return sound_first(context, clips.once("mean", lambda: clips.patches().mean(-1)))
 
 
 @register("variation-padded", positive=False)
@@ -49,7 +49,7 @@ def variation_padded(context: Context) -> Tensor:
     The jump from sound to padding counts as variation, so patches at a clip's end rank high.
     """
     clips = context.clips
-    return _sound_first(context, clips.once("std", lambda: clips.patches().std(-1)))
+    return sound_first(context, clips.once("std", lambda: clips.patches().std(-1)))
 
 
 # The numbers depend on the bits of the features, which differ between runtimes.
@@ -59,5 +59,13 @@ def random(context: Context) -> Tensor:
     return context.uniform()
 
 
-def _sound_first(context: Context, values: Tensor) -> Tensor:
+def sound_first(context: Context, values: Tensor) -> Tensor:
+    """Values of the patches with sound; minus infinity for the others, so they rank last.
+
+    Args:
+        values: (clips, patches of the grid).
+
+    Returns:
+        (batch, patches) of the present tokens.
+    """
     return torch.where(context.holds_sound(), context.carry(values), -math.inf)
