@@ -108,7 +108,7 @@ def test_a_file_is_quantized_and_compared(exported, run, tmp_path):
          "Add --calibrate"),
         (("export", "model", "--out", "x.txt"), "ends in .onnx"),
         (("export", "model", "--out", "x.pth"), "For a folder, use spectrim convert"),
-        (("export", "model", "--out", "x", "--quantize", "int8"), "--quantize requires an ONNX file"),
+        (("export", "model", "--out", "x", "--quantize", "int8"), "--quantize requires an ONNX"),
         (("export", "model", "--out", "x.onnx", "--score", "variation"), "requires --keep"),
         (("export", "model", "--out", "x.onnx", "--blocks", "0"), "requires --keep"),
         (("export", "model", "--out", "x.onnx", "--input", "wave"), "Did you mean 'waveform'"),

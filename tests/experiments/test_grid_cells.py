@@ -50,7 +50,7 @@ def test_mistakes_in_a_grid_are_said_before_the_first_cell(folder: Path, tmp_pat
         "SPC-2": ("SPC-3", "columns.ast-tones.paper: 'AST, SPC-3' is none of the paper's columns"),
         "keep_rates: [0.7": ("keep_rates: [1.5", "keep_rates: a keep rate of 1.5"),
         "keep_rates: [0.7,": ("keep_rates: [1.0,", "remove 1.0, because the baseline is unpruned"),
-        "changes: [init=ast-digits]": ("changes: [keep_rate=0.7]", "but baselines and controls are"),
+        "changes: [init=ast-digits]": ("changes: [keep_rate=0.7]", "but baselines and"),
         "order: [": ("orders: [", "no key 'orders'. Did you mean 'order' or 'scores'?"),
         "runs: [[seed=0]],": ("runs: 3,", "columns.audiomae-tones.runs"),
         "pretrained: true,": ("evidence: [tunned],", "evidence 'tunned'; expected untuned, tuned"),

@@ -114,7 +114,7 @@ def test_a_model_with_other_features_is_refused(tmp_path):
         (["--format", "sherpa"], "'sherpa' is not one of"),
         (["--format", "sherpa-onnx"], "computes the features of CED"),
         (["--format", "sherpa-onnx", "--input", "features"], "leave out --input"),
-        (["--format", "sherpa-onnx", "--out", "folder"], "--format sherpa-onnx requires an ONNX file"),
+        (["--format", "sherpa-onnx", "--out", "folder"], "--format sherpa-onnx requires an ONNX"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(words, message, tmp_path):
