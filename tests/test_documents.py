@@ -20,6 +20,7 @@ import typer
 import spectrim
 from spectrim.cli.main import app
 from spectrim.models.transformer import SpectrogramTransformer
+from spectrim.pruning.defaults import REDUCTION_NAMES, SCORE_NAMES
 
 RAMP = np.linspace(-0.1, 0.1, 16_000, dtype=np.float32)  # a second of sound
 ROOT = Path(__file__).resolve().parents[1]
@@ -213,3 +214,10 @@ def test_the_python_about_export_runs(tmp_path, monkeypatch):
     assert "spectrim" not in theirs and names["tags"][0] in names["labels"]
     expected = names["runner"].probabilities(names["clips"])
     np.testing.assert_allclose(names["values"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("names", [SCORE_NAMES, REDUCTION_NAMES], ids=["scores", "reductions"])
+def test_the_guide_lists_every_score_and_reduction(names):
+    lines = (ROOT / "docs" / "prune-your-model.md").read_text("utf-8").splitlines()
+    listed = " ".join(line.split("|")[1] for line in lines if line.startswith("| `"))
+    assert [name for name in names if f"`{name}`" not in listed] == []
