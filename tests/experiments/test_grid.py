@@ -189,11 +189,16 @@ def test_an_elastic_cell_is_trained_once_and_evaluated_at_every_keep_rate(
     page = (tmp_path / "page.md").read_text()
     assert "| elastic |  | 1 |" in page and "| elastic | attention | 1 |" in page
     assert "| elastic without plans | 1 of 2 | 0 of 1 |" in page
-    row = next(line for line in page.split("## Ablations")[1].splitlines() if "plans |" in line)
+    alternatives = page.split("## Alternatives")[1]
+    row = next(line for line in alternatives.splitlines() if "without plans |" in line)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[:3] == ["AST, tones", "without plans", "1"]
+    assert cells[:3] == ["AST, tones", "elastic without plans", "1"]
     change = 100 * (ablated.value - elastic.value)
     assert float(cells[-1].split(" ")[0]) == pytest.approx(change, abs=0.051)
+    tuned = numbers.get("ast-tones", "tuned", "attention", 0.5)
+    row = next(line for line in alternatives.splitlines() if "once for each keep rate |" in line)
+    change = float(row.strip("|").split("|")[-1].strip().split(" ")[0])
+    assert change == pytest.approx(100 * (tuned.value - elastic.value), abs=0.051)
     both = results.result(grid.cell(name)), results.result(grid.cell(ablation))
     assert "schedule.plans=0" in both[1]["changes"] and "schedule.plans=0" not in both[0]["changes"]
 

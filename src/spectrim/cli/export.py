@@ -38,8 +38,9 @@ class ExportOutput(Output):
     format: Annotated[
         ExportFormat,
         typer.Option(
-            help="Format of the file. sherpa-onnx: a CED model for audio tagging with "
-            "sherpa-onnx, and its labels as CSV. json: print the result as JSON, like --json.",
+            help="onnx or sherpa-onnx: format of the file (sherpa-onnx: a CED model for audio "
+            "tagging with sherpa-onnx, and its labels as CSV). table or json: format of the "
+            "printed result.",
             rich_help_panel="Output",
         ),
     ] = ExportFormat.onnx  # type: ignore[assignment]

@@ -122,8 +122,8 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
     for name in grid.definition.columns:
         if column_entries := [entry for entry in entries if entry.column == name]:
             sections.append(_table(grid, name, column_entries))
-    if ablations := _ablations(grid, numbers):
-        sections.append(ablations)
+    if alternatives := _alternatives(grid, numbers):
+        sections.append(alternatives)
     sections += [ERRORS, provenance_text(grid, results, runs, data.name)]
     save_text(page, "\n".join(sections))
     return [page, *([figure] if is_drawn else []), data]
@@ -192,32 +192,34 @@ def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
     )
 
 
-def _ablations(grid: Experiment, numbers: Numbers) -> str:
-    """Each ablation less elastic training, unpruned and by attention; "" if there is none."""
+def _alternatives(grid: Experiment, numbers: Numbers) -> str:
+    """Ablations and fine-tuning less elastic training, by attention; "" if there are none."""
     rates = [1.0, *grid.definition.keep_rates]
+    alternatives = {"fine-tuned, once for each keep rate": "tuned"}
+    for name in grid.definition.ablations:
+        alternatives[f"elastic {name.replace('-', ' ')}"] = ablation_row(name)
     rows = []
     for name, column in grid.definition.columns.items():
-        for ablation in grid.definition.ablations:
+        for label, condition in alternatives.items():
             gaps = []
             for rate in rates:
                 setting = (None if rate == 1 else "attention", rate)
-                ablated = numbers.get(name, ablation_row(ablation), *setting)
+                alternative = numbers.get(name, condition, *setting)
                 elastic = numbers.get(name, "elastic", *setting)
-                gaps.append(numbers.gap(ablated, elastic) if ablated and elastic else None)
+                gaps.append(numbers.gap(alternative, elastic) if alternative and elastic else None)
             trainings = {gap.trainings or 0 for gap in gaps if gap is not None}
             if trainings:
                 cells = ["" if gap is None else with_error(gap.value, gap.error, 100, 1, "+")
                          for gap in gaps]  # fmt: skip
-                label = ablation.replace("-", " ")
                 rows.append([f"{column.model}, {column.task}", label, max(trainings), *cells])
     if not rows:
         return ""
-    header = ["", "elastic training", "repetitions", *map(str, rates)]
+    header = ["", "alternative", "repetitions", *map(str, rates)]
     return (
-        "## Ablations of elastic training\n\nDifference from elastic training with the same seeds, "
-        "in points on the same clips, with its standard error. Negative: the ablated part helps. "
-        "Pruned by attention. Columns are keep rates.\n\n"
-        f"{table(rows, header)}\n"
+        "## Alternatives to elastic training\n\nAlternative minus elastic training, in points on "
+        "the same clips, with its standard error. All trainings of a row have the same start, "
+        "epochs and seeds. Negative: elastic training is better. Pruned by attention. Columns are "
+        f"keep rates.\n\n{table(rows, header)}\n"
     )
 
 
