@@ -136,7 +136,8 @@ def _evidence_in_words(row: Mapping[str, Any]) -> str:
     elif counts:
         counted = f"{' and '.join(counts)} of {row['cases']} cases"
     else:
-        counted = f"{CANNOT_TELL} in all {row['cases']} cases"
+        number = "both" if row["cases"] == 2 else f"all {row['cases']}"
+        counted = f"{CANNOT_TELL} in {number} cases"
     name = MEANS[row["finding"]]
     return f"{row['evidence']}, {row['verdict']} ({name}: {mean} points; {counted})"
 
