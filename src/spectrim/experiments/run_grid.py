@@ -31,7 +31,7 @@ from ..training.reporting import Reporter
 from ..training.run import train
 from ..training.task import resolve_task
 from .cell_outputs import stored_outputs
-from .cells import Cell, present_name
+from .cells import Cell
 from .definition import Experiment, check_recipes
 from .result_folder import ResultFolder, recipe_says
 
@@ -64,13 +64,14 @@ def run_grid(
         changes: to every recipe, for settings that do not affect results, such as run.threads=1.
 
     Raises:
-        SpectrimError: a recipe does not fit; a cell, or one that it starts from, was finished with
-            other settings than the grid's; what is left can never be run.
+        SpectrimError: a recipe does not fit; `only` has an unknown name; a cell, or one that it
+            starts from, was finished with other settings than the grid's; what is left can never
+            be run.
     """
     check_recipes(grid)
     results, finished, began = ResultFolder(make_folder(folder)), 0, time.monotonic()
     failed: dict[str, str] = {}
-    names = None if only is None else {present_name(name) for name in only}
+    names = None if only is None else {grid.cell(name).name for name in only}
     requested = [cell for cell in grid.cells if names is None or cell.name in names]
     _check_settings(grid, requested, results)
     while True:

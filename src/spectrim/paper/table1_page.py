@@ -196,8 +196,7 @@ def _alternatives(grid: Experiment, numbers: Numbers) -> str:
     """Ablations and fine-tuning less elastic training, by attention; "" if there are none."""
     rates = [1.0, *grid.definition.keep_rates]
     alternatives = {"fine-tuned, once for each keep rate": "tuned"}
-    for name in grid.definition.ablations:
-        alternatives[f"elastic {name.replace('-', ' ')}"] = ablation_row(name)
+    alternatives |= {row: row for row in map(ablation_row, grid.definition.ablations)}
     rows = []
     for name, column in grid.definition.columns.items():
         for label, condition in alternatives.items():
