@@ -70,6 +70,7 @@ class ElasticSupervision(Supervision):
             self.model, self.task.loss, recipe.loss.smoothing,
             recipe.teacher.weight if self.teacher else 0.0, recipe.teacher.temperature,
             distil=schedule.distil, label_weight=schedule.label_weight,
+            align=schedule.align,
         )  # fmt: skip
 
     def drawn(self, now: float) -> tuple[Plan, ...]:

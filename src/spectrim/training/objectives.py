@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..models.positions import sine_cosine
-from ..models.transformer import SpectrogramTransformer
+from ..models.transformer import SpectrogramTransformer, Watch
 from ..pruning.context import Context
 from ..pruning.plan import Plan
 from ..pruning.stage import Stage
 from ..pruning.tokens import Tokens
+from .alignment import Alignment
 
 
 class Supervised(nn.Module):
@@ -64,13 +65,24 @@ class Supervised(nn.Module):
         return _summed(self._losses(logits, targets, teacher), weights, auxiliary)
 
     def _logits(
-        self, features: Tensor, valid: Tensor, keep: Tensor | None, plan: Plan
+        self,
+        features: Tensor,
+        valid: Tensor,
+        keep: Tensor | None,
+        plan: Plan,
+        also: Watch | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """(batch, classes) logits of a pass, float32, and its auxiliary losses."""
+        """(batch, classes) logits of a pass, float32, and its auxiliary losses.
+
+        Args:
+            also: is called as a `Watch` of the pass.
+        """
         auxiliary: list[Tensor] = []
 
         def watch(tokens: Tokens, context: Context, stage: Stage | None, remaining: Tokens) -> None:
             auxiliary.extend(context.losses)
+            if also is not None:
+                also(tokens, context, stage, remaining)
 
         tokens = self.model.encode(features, valid, keep=keep, watch=watch, plan=plan)
         return self.model.head(self.model.pool(tokens)).float(), auxiliary
@@ -92,6 +104,7 @@ class Elastic(Supervised):
             unpruned pass only.
         distil: weight of each pruned pass's divergence from the unpruned pass.
         label_weight: weight of each pruned pass's loss with the labels.
+        align: weight of the divergence of the ranking attention; see `alignment`.
     """
 
     def __init__(
@@ -104,9 +117,10 @@ class Elastic(Supervised):
         *,
         distil: float = 1.0,
         label_weight: float = 0.0,
+        align: float = 0.0,
     ) -> None:
         super().__init__(model, criterion, smoothing, share, temperature)
-        self.distil, self.label_weight = distil, label_weight
+        self.distil, self.label_weight, self.align = distil, label_weight, align
 
     def forward(
         self,
@@ -130,17 +144,25 @@ class Elastic(Supervised):
             plans: of the pruned passes.
         """
         full = self.model.plan.with_keep_rate(keep_rate)
-        logits, auxiliary = self._logits(features, valid, keep, full)
+        alignment = None
+        if self.align and plans:
+            blocks = [stage.at for stage in full.stages]
+            alignment = Alignment(blocks, self.model.grid.count)
+        watch = None if alignment is None else alignment.watch_unpruned
+        logits, auxiliary = self._logits(features, valid, keep, full, watch)
         loss = _summed(self._losses(logits, targets, teacher), weights, auxiliary)
         # Without a gradient: otherwise the unpruned model would also learn from the pruned ones.
         goal = logits.detach()
+        watch = None if alignment is None else alignment.watch_pruned
         for plan in plans:
-            logits, auxiliary = self._logits(features, valid, keep, plan)
+            logits, auxiliary = self._logits(features, valid, keep, plan, watch)
             losses = self.distil * distillation(logits, goal, self.criterion, 1.0)
             if self.label_weight:
                 by_labels = classification(logits, targets, self.criterion, self.smoothing)
                 losses = losses + self.label_weight * by_labels
             loss = loss + _summed(losses, weights, auxiliary)
+        if alignment is not None:
+            loss = loss + self.align * (weights * alignment.losses()).sum()
         return loss
 
 

@@ -17,11 +17,12 @@ from yaml import YAMLError
 from ..common.errors import SpectrimError, SpectrimNotice, first_line, nearest
 from ..common.parse import MAX_DEPTH, parse_yaml, read_yaml
 from ..common.values import check_values
+from ..pruning.defaults import DEFAULT_REDUCTION
 from .recipe import PretrainRecipe, Recipe, SchedulePart
 
 Schema = TypeVar("Schema", bound=Recipe | PretrainRecipe)
 
-ELASTIC_KEYS = ("low", "high", "plans", "scores", "distil", "label_weight")
+ELASTIC_KEYS = ("low", "high", "plans", "scores", "distil", "label_weight", "align")
 OTHER_RATE = {"optim.lr": "optim.base_lr", "optim.base_lr": "optim.lr"}
 RENAMED = {"load.own_code": "load.trust_code", "teacher.load.own_code": "teacher.load.trust_code"}
 
@@ -223,4 +224,11 @@ def _check_elastic(recipe: Recipe, where: str) -> None:
             f"{where}: score is {recipe.score!r}, which is not in schedule.scores "
             f"{schedule.scores}. The score is evaluated, so it must be trained; change one of the "
             "two."
+        )
+    names = schedule.scores or [recipe.score]
+    if schedule.align and ("attention" not in names or recipe.reduction != DEFAULT_REDUCTION):
+        raise SpectrimError(
+            f"{where}: schedule.align trains the attention that ranks patches, so it requires the "
+            f"score attention and the reduction {DEFAULT_REDUCTION}; the recipe has "
+            f"{', '.join(names)} and {recipe.reduction}. Set schedule.align=0, or change the other."
         )

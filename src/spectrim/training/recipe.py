@@ -203,6 +203,8 @@ class SchedulePart:
         scores: the score of a pruned pass is drawn from them; empty: always `score`.
         distil: weight of each pruned pass's divergence from the unpruned pass's probabilities.
         label_weight: weight of each pruned pass's loss with the labels.
+        align: weight with which the attention that ranks patches learns from the mean attention
+            over all blocks; see `alignment`.
     """
 
     start: float = number(0.0, least=0)
@@ -215,6 +217,7 @@ class SchedulePart:
     scores: list[str] = field(default_factory=list)
     distil: float = number(1.0, least=0)
     label_weight: float = number(0.0, least=0)
+    align: float = number(0.0, least=0)
 
 
 @dataclass
