@@ -1,4 +1,4 @@
-"""Make a trained model a built-in one: half precision, accuracies on held-out clips, its card.
+"""Make a trained model a built-in one: bfloat16 weights, accuracies on held-out clips, its card.
 
     python tools/build_in.py RUN/last ast-words
     python tools/build_in.py RUN/last ast-esc50 --manifests manifests --threads 2
@@ -10,7 +10,8 @@ Also writes the row of the model in the table of the project's README.
 those of `spectrim data prepare` for esc50 (also with --shareable), arabicspeechcommands and fsdd.
 --recommend measures a plan on the first of the held-out clips and stores it as the recommended one.
 `recommend_plan.py` stores another plan for a model that is built in already.
-Weights are committed once, when final: git remembers every version.
+Weights are committed once, when final: git remembers every version. It packs bfloat16 to about
+four fifths of the size, and float16 hardly.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def _build_in(
     run: Path, folder: Path, origin: dict[str, Any], manifests: Path, recommended: str | None
 ) -> list[Accuracies]:
     held_out = [held_out_clips(entry, manifests) for entry in origin["held_out"]]
-    trained = spectrim.load(run).with_plan(Plan()).half()
+    trained = spectrim.load(run).with_plan(Plan()).bfloat16()
     trained.set_recommendation(None)  # it was measured on other weights, if at all
     plan = recommended and recommend_plan.plan_from(recommended, trained.config.depth)
     trained.save(folder)

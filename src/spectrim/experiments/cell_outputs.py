@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-PROBABILITY_TYPE = np.float16  # low precision suffices: the report uses only classes and ranks
+PROBABILITY_TYPE = np.float16
+PROBABILITY_STEPS = 256  # coarse: files stay small, and the report uses only classes and ranks
 CLASS_TYPE = np.int16
 
 
@@ -37,9 +38,9 @@ def stored_outputs(
     """Arrays of a cell's file for one checkpoint.
 
     For accuracy, three numbers for each clip: `CHECKPOINT_top` is the class with the largest
-    output, `CHECKPOINT_probability` its probability, and `CHECKPOINT_rank` the number of classes
-    with a larger output than the clip's label (0: the top class is correct). For mAP, which needs
-    all outputs, `CHECKPOINT` has the logits in float16.
+    output, `CHECKPOINT_probability` its probability, rounded to 1/256, and `CHECKPOINT_rank` the
+    number of classes with a larger output than the clip's label (0: the top class is correct). For
+    mAP, which needs all outputs, `CHECKPOINT` has the logits in float16.
 
     Args:
         checkpoint: "last" or "best".
@@ -52,9 +53,10 @@ def stored_outputs(
     is_label_at_rank = np.take_along_axis(np.broadcast_to(truth, logits.shape), order, axis=-1)
     top = order[..., 0]
     probability = np.take_along_axis(probabilities, top[..., None], axis=-1)[..., 0]
+    rounded = np.round(probability * PROBABILITY_STEPS) / PROBABILITY_STEPS
     return {
         f"{checkpoint}_top": top.astype(CLASS_TYPE),
-        f"{checkpoint}_probability": probability.astype(PROBABILITY_TYPE),
+        f"{checkpoint}_probability": rounded.astype(PROBABILITY_TYPE),
         f"{checkpoint}_rank": is_label_at_rank.argmax(-1).astype(CLASS_TYPE),
     }
 

@@ -68,7 +68,7 @@ class Alignment:
         return _shares(goal.scatter(1, self._origin, self._sum))
 
     def losses(self) -> Tensor:
-        """(batch,) Kullback-Leibler divergences from the goal, summed over passes, mean over stages.
+        """(batch,) Kullback-Leibler divergences from the goal: sum over passes, mean over blocks.
 
         In a pruned pass, the shares of the goal are those among the patches that arrive.
         """
