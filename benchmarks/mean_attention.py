@@ -10,6 +10,7 @@ better rankings are worth (results/alignment.md).
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -46,6 +47,11 @@ def rankings(model: SpectrogramTransformer, features: Tensor, valid: Tensor) -> 
     }
 
 
+def hits(model: SpectrogramTransformer, features: Tensor, valid: Tensor, truth: Tensor) -> int:
+    """Number of clips whose top class is right."""
+    return int((model(features, valid).argmax(1) == truth).sum())
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -63,26 +69,20 @@ def main() -> None:
     given = Given()
     own = {rate: spectrim.prune(model, rate) for rate in rates}
     other = {rate: spectrim.prune(model, rate, given) for rate in rates}
-    right: dict[tuple[str, float], int] = {}
+    right: Counter[tuple[str, float]] = Counter()
     count = 0
     for batch in batches(clips, BATCH_SIZE):
         truth = torch.tensor([model.labels.index(clips[p].labels[0]) for p in batch.positions])
         sounds = [(waveform, model.config.audio.sample_rate) for waveform in batch.waveforms]
         features, valid = model.features(sounds)
         count += len(truth)
-
-        def add(name: str, rate: float, pruned: SpectrogramTransformer) -> None:
-            hits = int((pruned(features, valid).argmax(1) == truth).sum())
-            right[name, rate] = right.get((name, rate), 0) + hits
-
         with torch.inference_mode():
-            add("unpruned", 1.0, model)
+            right["unpruned", 1.0] += hits(model, features, valid, truth)
             for rate in rates:
-                add("the block that prunes", rate, own[rate])
-            for name, values in rankings(model, features, valid).items():
-                given.values = values
+                right["the block that prunes", rate] += hits(own[rate], features, valid, truth)
+            for name, given.values in rankings(model, features, valid).items():
                 for rate in rates:
-                    add(name, rate, other[rate])
+                    right[name, rate] += hits(other[rate], features, valid, truth)
     print(f"{args.model}, {count} clips, unpruned {100 * right['unpruned', 1.0] / count:.1f} %")
     print("| attention of | " + " | ".join(map(str, rates)) + " |")
     print("| --- |" + " --- |" * len(rates))

@@ -225,10 +225,10 @@ def _check_elastic(recipe: Recipe, where: str) -> None:
             f"{schedule.scores}. The score is evaluated, so it must be trained; change one of the "
             "two."
         )
-    names = schedule.scores or [recipe.score]
-    if schedule.align and ("attention" not in names or recipe.reduction != DEFAULT_REDUCTION):
+    scores = schedule.scores or [recipe.score]
+    if schedule.align and ("attention" not in scores or recipe.reduction != DEFAULT_REDUCTION):
         raise SpectrimError(
             f"{where}: schedule.align trains the attention that ranks patches, so it requires the "
             f"score attention and the reduction {DEFAULT_REDUCTION}; the recipe has "
-            f"{', '.join(names)} and {recipe.reduction}. Set schedule.align=0, or change the other."
+            f"{', '.join(scores)} and {recipe.reduction}. Set schedule.align=0, or change the other."
         )
