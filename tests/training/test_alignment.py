@@ -36,7 +36,8 @@ def batch() -> dict[str, torch.Tensor]:
 
 def rows(model: SpectrogramTransformer, clip, keep) -> list[dict[tuple[int, int], torch.Tensor]]:
     """For each block, the attention of each patch that reaches it, by (time column, row)."""
-    trace = model.trace(*clip, score="attention", keep=keep)
+    features, valid = clip
+    trace = model.trace(features, valid, score="attention", keep=keep)
     return [
         {tuple(place): score for place, score in zip(places[0].tolist(), scores[0], strict=True)}
         for places, scores in zip(trace.positions, trace.scores, strict=True)

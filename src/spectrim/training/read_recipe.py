@@ -230,5 +230,5 @@ def _check_elastic(recipe: Recipe, where: str) -> None:
         raise SpectrimError(
             f"{where}: schedule.align trains the attention that ranks patches, so it requires the "
             f"score attention and the reduction {DEFAULT_REDUCTION}; the recipe has "
-            f"{', '.join(scores)} and {recipe.reduction}. Set schedule.align=0, or change the other."
+            f"{', '.join(scores)} and {recipe.reduction}. Set schedule.align=0, or change these."
         )
