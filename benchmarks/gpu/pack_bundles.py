@@ -2,16 +2,18 @@
 
     python benchmarks/gpu/pack_bundles.py CORPORA OUT [--mib 34] [--words FOLDER]
 
-Writes OUT-1, OUT-2 and OUT-3, one for each call that carries a folder to the GPU machine:
+Writes OUT-1 to OUT-4, one for each call that carries a folder to the GPU machine:
 
 1. ESC-50
 2. Arabic Speech Commands, first words; the synthetic digits of `tools/sample_pack.py words`
 3. Arabic Speech Commands, other words; FSDD, one lossless FLAC per speaker
+4. LibriSpeech speakers
 
 Manifests have the columns of a recipe: `esc50-shareable.csv` (folds 1 to 4, clips under CC0 and
-CC BY), `words.csv`, `fsdd-digit.csv` and `espeak-words.csv` to train on, and `esc50-test.csv`
-(fold 5), `words-test.csv` and `fsdd-digit-test.csv`. The manifests of the words lie in the third
-folder and name files of the second one too. Re-encoding at a lower bit rate would change log-mel
+CC BY), `words.csv`, `words-speaker.csv`, `fsdd-digit.csv`, `espeak-words.csv` and
+`librispeech-speaker.csv` to train on, and `esc50-test.csv` (fold 5) and those of the others with
+`-test`. `esc50-all.csv` lists all clips of ESC-50, which `place_mixtures.py` mixes. The manifests of
+the words lie in the third folder and name files of the second one too. Re-encoding at a lower bit rate would change log-mel
 features by 0.4 to 0.6 on average, and models are tested on the originals.
 """
 
@@ -38,20 +40,42 @@ Rows = list[dict[str, str]]
 
 
 def words(source: Path, first: Path, second: Path) -> None:
-    """Copy the files of the words into two folders; the second one gets the manifests."""
-    with (source / "words.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    files = sorted({row["path"] for row in rows})
+    """Copy the files of the words into two folders; the second one gets the manifests.
+
+    By word and by speaker: both tables name the same files.
+    """
+    files = sorted({row["path"] for row in table(source / "words.csv")})
     count = round(FIRST_WORDS * len(files))
     paths = {}
     for position, name in enumerate(files):
         folder = first if position < count else second
         shutil.copyfile(source / name, folder / f"word-{name}")
         paths[name] = ("" if folder == second else f"../{first.name}/") + f"word-{name}"
+    for name, listed in (("words", "words.csv"), ("words-speaker", "speakers.csv")):
+        write_splits(second, name, table(source / listed), paths)
+
+
+def librispeech(source: Path, target: Path) -> None:
+    """The files that `speakers.csv` lists, as they are."""
+    rows = table(source / "speakers.csv")
+    paths = {row["path"]: f"libri-{Path(row['path']).name}" for row in rows}
+    for name, copied in paths.items():
+        shutil.copyfile(source / name, target / copied)
+    write_splits(target, "librispeech-speaker", rows, paths)
+
+
+def table(path: Path) -> Rows:
+    """The rows of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_splits(folder: Path, name: str, rows: Rows, paths: dict[str, str]) -> None:
+    """Write NAME.csv to train on, with the validation clips, and NAME-test.csv."""
     keys = ("label", "split", "start", "end")
     rows = [{"path": paths[row["path"]]} | {key: row[key] for key in keys} for row in rows]
-    write(second / "words.csv", [row for row in rows if row["split"] != "test"])
-    write(second / "words-test.csv", [row for row in rows if row["split"] == "test"])
+    write(folder / f"{name}.csv", [row for row in rows if row["split"] != "test"])
+    write(folder / f"{name}-test.csv", [row for row in rows if row["split"] == "test"])
 
 
 def fsdd(source: Path, target: Path) -> None:
@@ -86,8 +110,7 @@ def fsdd(source: Path, target: Path) -> None:
 
 def esc50(source: Path, target: Path) -> None:
     """All files; the manifest to train on lists the clips under CC0 and CC BY of folds 1 to 4."""
-    with (source / "esc50.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row | {"label": category(row["label"])} for row in csv.DictReader(file)]
+    rows = [row | {"label": category(row["label"])} for row in table(source / "esc50.csv")]
     for name in {row["path"] for row in rows}:
         shutil.copyfile(source / name, target / f"esc-{name}")
     keys = ("label", "fold", "start", "end")
@@ -103,6 +126,7 @@ def esc50(source: Path, target: Path) -> None:
         if row["fold"] == "5"
     ]
     write(target / "esc50-test.csv", held_out)
+    write(target / "esc50-all.csv", [row | {"path": f"esc-{row['path']}"} for row in rows])
 
 
 def spoken(source: Path, target: Path) -> None:
@@ -141,11 +165,11 @@ def main() -> None:
     """Pack what is there, and check the sizes."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("corpora", type=Path)
-    parser.add_argument("out", help="Prefix of the three folders.")
+    parser.add_argument("out", help="Prefix of the four folders.")
     parser.add_argument("--mib", type=float, default=40, help="Largest size of a folder.")
     parser.add_argument("--words", type=Path, help="Folder of `tools/sample_pack.py words`.")
     args = parser.parse_args()
-    folders = [Path(f"{args.out}-{number}") for number in (1, 2, 3)]
+    folders = [Path(f"{args.out}-{number}") for number in (1, 2, 3, 4)]
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -156,6 +180,7 @@ def main() -> None:
         print("left out: synthetic digits; give --words")
     words(args.corpora / "ArabicSpeechCommands", folders[1], folders[2])
     fsdd(args.corpora / "FSDD" / "recordings", folders[2])
+    librispeech(args.corpora / "LibriSpeech-speakers", folders[3])
     sizes = [sum(file.stat().st_size for file in folder.iterdir()) / 2**20 for folder in folders]
     for folder, size in zip(folders, sizes, strict=True):
         print(f"{folder}: {size:.1f} MiB of {args.mib:g} MiB")

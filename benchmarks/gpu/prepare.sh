@@ -2,7 +2,7 @@
 # Collect what a GPU machine needs into one ignored folder, and print the command to run there.
 #
 #   bash benchmarks/gpu/prepare.sh                   # into .gpu/ of this checkout
-#   TRAINING=1 bash benchmarks/gpu/prepare.sh        # audio of the training queue, .gpu-1/ to .gpu-3/
+#   TRAINING=1 bash benchmarks/gpu/prepare.sh        # audio of the training queue, .gpu-1/ to .gpu-4/
 #
 # The second form leaves out source and models: the commands that it prints run in a checkout that
 # travels as a whole. A folder travels with one call; folders of earlier calls are still there.
@@ -49,7 +49,7 @@ if [ -n "${TRAINING:-}" ]; then
   "$PYTHON" "$here/pack_bundles.py" "$SPECTRIM_DATA" "$root/.gpu" --words "$ESPEAK_WORDS" --mib "$CALL_MIB"
   download_wheels "$root/.gpu-1/wheels"
   for note in "${left_out[@]}"; do echo "left out: $note"; done
-  du -sm "$root"/.gpu-[123]
+  du -sm "$root"/.gpu-[1-4]
   cat <<END
 The checkout travels with each folder. On a throwaway branch, remove what training does not read:
   git checkout -b gpu-run && git rm -rq results docs tests grids && git commit -qm "for the GPU"
@@ -59,12 +59,13 @@ ESC-50. Send the second call only after the first one has answered. Start each l
 "[ -d /root/w ] &&", which ends the call at once on a new machine.
 .gpu-1 (ESC-50), alone:
   ENTRIES=training_queue:$((MINUTES * 60 - 25)) MINUTES=$MINUTES bash benchmarks/gpu/agenda.sh
-All three, on one machine:
+All four, on one machine (send .gpu-4 before .gpu-3, which waits for the end):
   .gpu-1: set -e; mkdir /root/w; cp -r src benchmarks recipes tools pyproject.toml .gpu-1 /root/w/;
     cd /root/w; python3 -m pip install -q --no-index --no-deps --target site .gpu-1/wheels/*.whl;
     export PYTHONPATH=/root/w/src:/root/w/site; (setsid nohup python3 benchmarks/gpu/training_queue.py
-    --audio .gpu-1 .gpu-2 .gpu-3 --seconds 640 --out out >queue.log 2>&1 </dev/null &); sleep 10; cat queue.log
+    --audio .gpu-1 .gpu-2 .gpu-3 .gpu-4 --seconds 640 --out out >queue.log 2>&1 </dev/null &); sleep 10; cat queue.log
   .gpu-2: [ -d /root/w ] && cp -r .gpu-2 /root/w/t2 && mv /root/w/t2 /root/w/.gpu-2
+  .gpu-4: [ -d /root/w ] && cp -r .gpu-4 /root/w/t4 && mv /root/w/t4 /root/w/.gpu-4
   .gpu-3: [ -d /root/w ] && cp -r .gpu-3 /root/w/t3 && mv /root/w/t3 /root/w/.gpu-3 &&
     while [ ! -f /root/w/out/training_queue.json ]; do sleep 5; done; cp /root/w/out/* /root/w/queue.log \$OUT/
 then, here: python benchmarks/gpu/training_queue.py --unpack RESULTS runs/queue

@@ -14,6 +14,7 @@ import soundfile
 
 import spectrim
 from spectrim.data.builtin import sample_pack
+from spectrim.data.corpora.esc import ESC10
 from spectrim.data.manifest import read_data
 
 RATE = 16_000
@@ -21,7 +22,7 @@ SPLITS = ("train", "train", "train", "train", "valid", "valid", "test", "test")
 
 
 def make_corpora(root: Path) -> Path:
-    """FSDD, ESC-10, ESC-50 and ArabicSpeechCommands below `root`; labels of sounds are invented."""
+    """The corpora below `root`; labels of sounds and speakers are invented."""
     labels = spectrim.load("ast-digits").labels
     clips = read_data(sample_pack()).clips
     spoken: dict[str, list[np.ndarray]] = {label: [] for label in labels}
@@ -35,7 +36,7 @@ def make_corpora(root: Path) -> Path:
         for take, samples in enumerate(spoken[label]):
             soundfile.write(folder / f"{digit}_pack_{take}.wav", samples, RATE)
 
-    sounds = spectrim.load("ast-esc10").labels
+    sounds = list(ESC10.values())
     five_seconds = {
         sound: np.resize(np.concatenate(parts), 5 * RATE)
         for sound, parts in zip(sounds, spoken.values(), strict=True)
@@ -69,7 +70,20 @@ def make_corpora(root: Path) -> Path:
         starts = [0.0, *ends[:-1]]
         for take, (split, start, end) in enumerate(zip(SPLITS, starts, ends, strict=True)):
             rows.append([name, label, split, f"{start:.4f}", f"{end:.4f}", f"speaker {take}"])
-    write(root / "ArabicSpeechCommands" / "words.csv", "path,label,split,start,end,speaker", rows)
+    folder = root / "ArabicSpeechCommands"
+    write(folder / "words.csv", "path,label,split,start,end,speaker", rows)
+    by_speaker = [[row[0], "speaker 0", *row[2:5], row[1]] for row in rows]
+    write(folder / "speakers.csv", "path,label,split,start,end,word", by_speaker)
+
+    folder = root / "LibriSpeech-speakers"
+    (folder / "train-clean-100").mkdir(parents=True)
+    rows = []
+    for speaker, label in enumerate(labels[:3]):
+        name = f"train-clean-100/{speaker}-1-0000.ogg"
+        soundfile.write(folder / name, np.concatenate(spoken[label]), RATE, format="OGG")
+        for split, start in (("train", 0), ("valid", 1), ("test", 2)):
+            rows.append([name, f"speaker {speaker}", split, start, start + 1])
+    write(folder / "speakers.csv", "path,label,split,start,end", rows)
     return root
 
 
