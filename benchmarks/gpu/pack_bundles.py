@@ -12,9 +12,10 @@ Writes OUT-1 to OUT-4, one for each call that carries a folder to the GPU machin
 Manifests have the columns of a recipe: `esc50-shareable.csv` (folds 1 to 4, clips under CC0 and
 CC BY), `words.csv`, `words-speaker.csv`, `fsdd-digit.csv`, `espeak-words.csv` and
 `librispeech-speaker.csv` to train on, and `esc50-test.csv` (fold 5) and those of the others with
-`-test`. `esc50-all.csv` lists all clips of ESC-50, which `place_mixtures.py` mixes. The manifests of
-the words lie in the third folder and name files of the second one too. Re-encoding at a lower bit rate would change log-mel
-features by 0.4 to 0.6 on average, and models are tested on the originals.
+`-test`. `esc50-all.csv` lists all clips of ESC-50, which `place_mixtures.py` mixes. The manifests
+of the words lie in the third folder and name files of the second one too. Re-encoding at a lower
+bit rate would change log-mel features by 0.4 to 0.6 on average, and models are tested on the
+originals.
 """
 
 from __future__ import annotations
