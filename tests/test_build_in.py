@@ -109,15 +109,15 @@ def test_readme_gets_the_row_of_a_model():
     percent = {"attention": {1.0: 91.25, 0.9: 1.0, 0.7: 90.0, 0.5: 88.0, 0.4: 1.0}}
     result = build_in.Accuracies("fold 5, 400 clips", percent, {})
     page = "a\n\n| model | recordings | 1 |\n| --- | --- | --- |\n| `x-y` | old | 1 % |\n\nb\n"
-    new = "| `x-y` | fold 5, 400 clips | 91.2 % | 89.9 % | 90.0 % |\n"
+    new = "| `x-y` | fold 5, 400 clips | 91.2 % | 90.0 % | 88.0 % |\n"
     replaced = page.replace("| `x-y` | old | 1 % |\n", new)
-    assert build_in.with_row(page, "x-y", result, 0.899) == replaced
-    added = build_in.with_row(page, "x-z", result, 0.899)
+    assert build_in.with_row(page, "x-y", result) == replaced
+    added = build_in.with_row(page, "x-z", result)
     assert added == page.replace("| 1 % |\n", "| 1 % |\n" + new.replace("x-y", "x-z"))
     with pytest.raises(SpectrimError, match="no table"):
-        build_in.with_row("a\n", "x-y", result, 0.899)
+        build_in.with_row("a\n", "x-y", result)
     readme = (build_in.ROOT / "README.md").read_text(encoding="utf-8")
-    longer = build_in.with_row(readme, "ast-birds", result, None)
+    longer = build_in.with_row(readme, "ast-birds", result)
     assert longer.count("\n") == readme.count("\n") + 1
 
 

@@ -89,6 +89,7 @@ def main() -> None:
     records = read(folder)
     cost_record = json.loads((folder / "cost.json").read_text("utf-8"))
     names = [record["model"] for record in records]
+    elastic = read(folder / "elastic")
     texts = {
         "equal-macs": "\n\n".join(tables.equal_macs(record) for record in records),
         "equal-time": tables.equal_time(records),
@@ -97,7 +98,8 @@ def main() -> None:
         "recommended": tables.recommended(folder / "recommended"),
         "padding": tables.padding(folder / "padding"),
         "early": tables.early(folder / "early"),
-        "elastic": tables.elastic(records, folder / "elastic"),
+        "elastic": tables.two_trainings(records, elastic),
+        "aligned": tables.two_trainings(elastic, read(folder / "aligned")),
         "two-sounds": tables.two_sounds(folder / "two-sounds"),
         "exported": tables.exported(records),
         "exported-recommended": tables.exported(read(folder / "recommended")),

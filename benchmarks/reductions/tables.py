@@ -200,15 +200,14 @@ def early(folder: Path) -> str:
     return table(lines, header, "---rrrr")
 
 
-def elastic(records: list[Row], folder: Path) -> str:
-    """Accuracy of each model at keep-top's MACs, before and after elastic training.
+def two_trainings(earlier: list[Row], later: list[Row]) -> str:
+    """Accuracy of each model at keep-top's MACs, before and after a training.
 
-    "-" where the model before elastic training was not measured.
+    "-" where the model before the training was not measured.
     """
     lines = []
-    before = {record["model"]: record for record in records}
-    for path in sorted(folder.glob("*.json")):
-        after = json.loads(path.read_text("utf-8"))
+    before = {record["model"]: record for record in earlier}
+    for after in later:
         pair = (before.get(after["model"], {"rows": []}), after)
         rows = [
             {(r["reduction"], r["keep_rate"]): percent(r["accuracy"]) for r in one["rows"]}
