@@ -123,3 +123,16 @@ def test_readme_gets_the_row_of_a_model():
 
 def test_percent_has_one_digit():
     assert build_in.percent(np.array([True, True, False])) == 66.7
+
+
+def test_rounded_weights_have_few_bits_and_stay_close():
+    model = spectrim.load(ROOT / "ast-digits")
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    after = dict(build_in.rounded(model).named_parameters())
+    for name, weights in before.items():
+        assert after[name].dtype == torch.bfloat16
+        difference = (after[name].float() - weights).abs()
+        assert (difference <= weights.abs() / 32 + 1e-30).all(), name
+    # Weights of 5 significant bits have the other bits of their mantissa at 0.
+    bits = after["blocks.0.fc1.weight"].detach().view(torch.int16) & 0b111
+    assert (bits == 0).all()
