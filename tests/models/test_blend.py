@@ -1,5 +1,7 @@
 """The average of two models' weights."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,14 @@ def test_models_that_do_not_belong_together_are_refused(change, message):
     other = spectrim.create("ast-tiny", **({"frames": 64} | change))
     with pytest.raises(spectrim.SpectrimError, match=message):
         spectrim.blend(start, other)
+
+
+def test_another_mean_is_refused_with_the_settings_that_keep_it():
+    start, trained = models()
+    trained.config = dataclasses.replace(trained.config, mean=-3.5)
+    text = rf"differ in mean.*model\.mean={start.config.mean} model\.std={start.config.std}"
+    with pytest.raises(spectrim.SpectrimError, match=text):
+        spectrim.blend(start, trained)
 
 
 def test_a_fraction_out_of_range_is_refused():

@@ -435,13 +435,15 @@ def test_the_range_of_merging_has_no_score(recipe: Path, tmp_path: Path) -> None
     assert trained_range == TrainedRange(0.4, (3, 6, 9), (), "tome")
 
 
-def test_a_range_that_is_not_reached_is_not_recorded(recipe: Path, tmp_path: Path) -> None:
+def test_a_range_that_is_not_reached_is_not_recorded_and_no_range_is_refused(
+    recipe: Path, tmp_path: Path
+) -> None:
     job = make_job(read(recipe, "schedule.start=1", "schedule.length=2"), tmp_path)
     # The last step is a third of the way: 1 + cos(60 degrees) over 2 is 3 / 4 of the fall to come.
     assert job.model.config.trained_range.low == pytest.approx(0.4 + 0.6 * 3 / 4)
     assert any("reaches 0.4 after 3 epochs" in note for note in job.notes)
-    job = make_job(read(recipe, "schedule.start=2"), tmp_path)
-    assert job.model.config.trained_range is None
+    with pytest.raises(spectrim.SpectrimError, match=r"prune nothing: schedule\.start is 2"):
+        make_job(read(recipe, "schedule.start=2"), tmp_path)
 
 
 @pytest.mark.parametrize(("masks_end", "masked"), [("pruned", False), ("never", True)])

@@ -7,6 +7,12 @@ import copy
 from ..common.errors import SpectrimError
 from .transformer import SpectrogramTransformer
 
+OTHER_START = "Pass the model that the training started from."
+KEEP_STATISTICS = (
+    "Training replaces the mean and std of its start by those of its own clips. To blend, train "
+    "with those of the start: model.mean={0.mean} model.std={0.std}"
+)
+
 
 def blend(
     start: SpectrogramTransformer, trained: SpectrogramTransformer, fraction: float = 0.5
@@ -35,15 +41,12 @@ def blend(
         if first != second:
             raise SpectrimError(
                 f"the two models differ in {key}, so an average of their weights has no meaning. "
-                "Pass the model that the training started from."
+                + (KEEP_STATISTICS.format(start.config) if key in ("mean", "std") else OTHER_START)
             )
     before, after = start.state_dict(), trained.state_dict()
     for name in sorted(before.keys() | after.keys()):
         if name not in before or name not in after or before[name].shape != after[name].shape:
-            raise SpectrimError(
-                f"the two models differ in the weights {name}. Pass the model that the training "
-                "started from."
-            )
+            raise SpectrimError(f"the two models differ in the weights {name}. {OTHER_START}")
     result = copy.deepcopy(trained)
     weights = {
         name: before[name].to(value).lerp(value, fraction) if value.is_floating_point() else value

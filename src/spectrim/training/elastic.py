@@ -51,13 +51,17 @@ class ElasticSupervision(Supervision):
         self.plans = plans_by_score(self.model.plan, schedule.scores or [recipe.score])
         steps = self.loader.steps
         reached = self.keep_rate((steps * recipe.epochs - 1) / steps)  # in the last step
-        if reached < 1.0:
-            self.model.config = replace(
-                self.model.config,
-                trained_range=TrainedRange(
-                    reached, tuple(recipe.blocks), self._score_names(), recipe.reduction
-                ),
+        if reached == 1.0:
+            raise SpectrimError(
+                f"elastic training would prune nothing: schedule.start is {schedule.start:g}, and "
+                f"the run has {recipe.epochs} epochs. Lower schedule.start and schedule.length."
             )
+        self.model.config = replace(
+            self.model.config,
+            trained_range=TrainedRange(
+                reached, tuple(recipe.blocks), self._score_names(), recipe.reduction
+            ),
+        )
         self.notes.append(self._cost())
 
     def _score_names(self) -> tuple[str, ...]:
