@@ -3,8 +3,8 @@
     python benchmarks/mean_attention.py ast-words --data manifests/words.csv --split valid
 
 Accuracy in percent, pruned in the paper's blocks. The attention of other blocks comes from an
-unpruned pass over the same clip, so these rankings are no method to save time. They show what
-better rankings are worth (results/alignment.md).
+unpruned pass over the same clip, so these rankings save no time. They show what a better ranking
+is worth (results/alignment.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from spectrim.pruning.plan import Plan
 BATCH_SIZE = 100
 
 
-class Given:
+class FixedScore:
     """A score that is known before the pass: (batch, input patches)."""
 
     values: Tensor
@@ -47,7 +47,9 @@ def rankings(model: SpectrogramTransformer, features: Tensor, valid: Tensor) -> 
     }
 
 
-def hits(model: SpectrogramTransformer, features: Tensor, valid: Tensor, truth: Tensor) -> int:
+def correct_count(
+    model: SpectrogramTransformer, features: Tensor, valid: Tensor, truth: Tensor
+) -> int:
     """Number of clips whose top class is right."""
     return int((model(features, valid).argmax(1) == truth).sum())
 
@@ -66,28 +68,29 @@ def main() -> None:
     rates = [float(rate) for rate in args.keep_rates.split(",")]
     model = spectrim.load(args.model).with_plan(Plan())
     clips = read_data(args.data).select(args.split, args.fold).clips
-    given = Given()
-    own = {rate: spectrim.prune(model, rate) for rate in rates}
-    other = {rate: spectrim.prune(model, rate, given) for rate in rates}
-    right: Counter[tuple[str, float]] = Counter()
+    fixed = FixedScore()
+    at_stage = {rate: spectrim.prune(model, rate) for rate in rates}
+    elsewhere = {rate: spectrim.prune(model, rate, fixed) for rate in rates}
+    correct: Counter[tuple[str, float]] = Counter()
     count = 0
     for batch in batches(clips, BATCH_SIZE):
         truth = torch.tensor([model.labels.index(clips[p].labels[0]) for p in batch.positions])
         sounds = [(waveform, model.config.audio.sample_rate) for waveform in batch.waveforms]
         features, valid = model.features(sounds)
         count += len(truth)
+        inputs = (features, valid, truth)
         with torch.inference_mode():
-            right["unpruned", 1.0] += hits(model, features, valid, truth)
+            correct["unpruned", 1.0] += correct_count(model, *inputs)
             for rate in rates:
-                right["the block that prunes", rate] += hits(own[rate], features, valid, truth)
-            for name, given.values in rankings(model, features, valid).items():
+                correct["the block that prunes", rate] += correct_count(at_stage[rate], *inputs)
+            for name, fixed.values in rankings(model, features, valid).items():
                 for rate in rates:
-                    right[name, rate] += hits(other[rate], features, valid, truth)
-    print(f"{args.model}, {count} clips, unpruned {100 * right['unpruned', 1.0] / count:.1f} %")
+                    correct[name, rate] += correct_count(elsewhere[rate], *inputs)
+    print(f"{args.model}, {count} clips, unpruned {100 * correct['unpruned', 1.0] / count:.1f} %")
     print("| attention of | " + " | ".join(map(str, rates)) + " |")
     print("| --- |" + " --- |" * len(rates))
-    for name in dict.fromkeys(name for name, _ in right if name != "unpruned"):
-        cells = [f"{100 * right[name, rate] / count:.1f}" for rate in rates]
+    for name in dict.fromkeys(name for name, _ in correct if name != "unpruned"):
+        cells = [f"{100 * correct[name, rate] / count:.1f}" for rate in rates]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

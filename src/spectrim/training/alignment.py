@@ -1,7 +1,7 @@
 """Alignment: the attention that ranks patches learns from the attention of all blocks.
 
-A stage sees the attention of its own block only, and the first stage stands after a few blocks. The
-unpruned pass of a step of elastic training also knows the attention of the later blocks. The mean
+A stage uses the attention of its block only, and the first stage stands after a few blocks. The
+unpruned pass of a step of elastic training also computes the attention of later blocks. The mean
 over all blocks ranks the patches better (results/alignment.md), so the blocks with a stage learn to
 predict it, in the unpruned and in the pruned passes.
 """
@@ -27,7 +27,7 @@ class Alignment:
     the unpruned pass, which comes first, and `watch_pruned` in the others.
 
     Args:
-        blocks: those with a stage.
+        blocks: indices of the blocks that have a stage.
         patches: number of patches of the input.
     """
 

@@ -70,19 +70,19 @@ class Supervised(nn.Module):
         valid: Tensor,
         keep: Tensor | None,
         plan: Plan,
-        also: Watch | None = None,
+        extra_watch: Watch | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """(batch, classes) logits of a pass, float32, and its auxiliary losses.
 
         Args:
-            also: is called as a `Watch` of the pass.
+            extra_watch: a second `Watch`, called after the first.
         """
         auxiliary: list[Tensor] = []
 
         def watch(tokens: Tokens, context: Context, stage: Stage | None, remaining: Tokens) -> None:
             auxiliary.extend(context.losses)
-            if also is not None:
-                also(tokens, context, stage, remaining)
+            if extra_watch is not None:
+                extra_watch(tokens, context, stage, remaining)
 
         tokens = self.model.encode(features, valid, keep=keep, watch=watch, plan=plan)
         return self.model.head(self.model.pool(tokens)).float(), auxiliary
