@@ -52,7 +52,7 @@ ORIGINS = Path(__file__).with_name("builtin_models.yaml")
 RATES = (1.0, 0.9, 0.7, 0.5, 0.4)
 SCORES = ("attention", "intensity", "variation")
 MAX_BYTES = 5_500_000  # of the weights
-SIGNIFICANT_BITS = 5  # of a weight: an error of 1.4 % on average, about that of int8
+SIGNIFICANT_BITS = 5  # of a weight: a relative error of 1.4 %, about that of int8
 LINE = 108  # characters of a line of a card
 
 

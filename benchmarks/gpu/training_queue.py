@@ -1,6 +1,6 @@
 """Run the queue of training jobs, several at once, and pack what is worth taking home.
 
-    python benchmarks/gpu/training_queue.py --out OUT --audio .gpu-1 .gpu-2 .gpu-3 --seconds 470
+    python benchmarks/gpu/training_queue.py --out OUT --audio .gpu-1 .gpu-2 .gpu-3 .gpu-4
     python benchmarks/gpu/training_queue.py --unpack OUT RUNS          # at home
 
 Jobs start when the jobs they need are finished and their audio is there, in the order of

@@ -13,6 +13,7 @@ import spectrim
 from parameters import each_value
 from spectrim.models.transformer import SpectrogramTransformer
 from spectrim.pruning.plan import Plan, paper_plan
+from spectrim.training.make_job import make_job
 from spectrim.training.objectives import Elastic
 from spectrim.training.read_recipe import read_recipe
 from spectrim.training.recipe import Recipe
@@ -147,8 +148,6 @@ def test_recipes_without_a_ranking_by_attention_are_refused(
 def test_align_reaches_the_objective_and_needs_elastic_training(
     tones: Path, tmp_path: Path
 ) -> None:
-    from spectrim.training.make_job import make_job
-
     recipe = write_recipe(tmp_path, tones, ELASTIC)
     objective = make_job(read_recipe(recipe, [], Recipe), tmp_path).objective
     assert isinstance(objective, Elastic) and objective.align == 1.0
