@@ -62,8 +62,13 @@ def test_tag_leaves_a_model_alone_on_which_no_plan_was_measured(run, folder, mea
     result, notes = tagged(run, folder, folder / "model")
     assert result["plan"]["stages"] == [] and "pruned" not in notes
     # With other features than those measured with, the plan is not a measured one either.
-    result, notes = tagged(run, folder, measured, "--frames", "80")
-    assert result["plan"]["stages"] == [] and "pruned" not in notes
+    for frames in ("80", "auto"):
+        result, notes = tagged(run, folder, measured, "--frames", frames)
+        assert result["plan"]["stages"] == []
+        assert "not pruned: the recommended plan (segments by intensity" in notes
+        assert "was measured with other frames or features. Pass --keep-rate" in notes
+    _, notes = tagged(run, folder, measured, "--frames", "80", "--keep-rate", "0.5")
+    assert "not pruned" not in notes
 
 
 def test_a_saved_plan_comes_before_the_recommended_one(run, folder, measured, tmp_path):

@@ -145,7 +145,15 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
     from ..models.build import prune
 
     recommendation = model.recommendation
-    if model.plan.stages or model.plan.drop_padding or recommendation.measured is None:
+    if model.plan.stages or model.plan.drop_padding:
+        return model
+    if recommendation.measured is None:
+        if model.was_measured_otherwise:
+            notify(
+                "note",
+                f"not pruned: the recommended plan ({recommendation.plan}) was measured with "
+                "other frames or features. Pass --keep-rate to prune.",
+            )
         return model
     notify(
         "note",

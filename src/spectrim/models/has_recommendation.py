@@ -16,6 +16,7 @@ class Recommended:
     config: ModelConfig
     plan: Plan
     _recommendation: Recommendation | None = None
+    was_measured_otherwise: bool = False  # the recommended plan, with other frames or features
 
     @property
     def recommendation(self) -> Recommendation:
@@ -46,6 +47,13 @@ class Recommended:
             check_blocks(recommendation.plan, self.config.depth)
         self._recommendation = recommendation
 
+    def forget_measurement(self) -> None:
+        """Keep the recommended plan without its figures: they hold for other frames or features."""
+        stored = self._recommendation
+        if stored is not None and stored.measured is not None:
+            self._recommendation = replace(stored, measured=None)
+            self.was_measured_otherwise = True
+
 
 def prunes(plan: Plan) -> bool:
     """Whether a plan removes patches."""
@@ -61,15 +69,7 @@ def check_blocks(plan: Plan, depth: int) -> None:
         )
 
 
-def carried_over(
-    recommendation: Recommendation | None, stored: ModelConfig, config: ModelConfig
-) -> Recommendation | None:
-    """A stored recommendation for the config that load options made of the stored one.
-
-    With other features the plan stays, and what it was measured on no longer holds.
-    """
+def same_features(config: ModelConfig, other: ModelConfig) -> bool:
+    """Whether what was measured with one config holds for the other."""
     features = ("frames", "mean", "std", "padding")
-    is_same = all(getattr(stored, name) == getattr(config, name) for name in features)
-    if recommendation is None or is_same:
-        return recommendation
-    return replace(recommendation, measured=None)
+    return all(getattr(config, name) == getattr(other, name) for name in features)
