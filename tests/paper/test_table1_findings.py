@@ -12,7 +12,7 @@ from spectrim.metrics.classification import metric, paired_difference, weighted_
 from spectrim.metrics.intervals import Z95
 from spectrim.metrics.pooled import DRAWS, Gap, figure_over_runs, mean_of, over_clips, over_runs
 from spectrim.paper.findings import Finding, case_of, verdict, with_corrected_p_values
-from spectrim.paper.table1_findings import ATTENTION, sentences, summary
+from spectrim.paper.table1_findings import ATTENTION, answers, sentences, summary
 
 T2 = 4.302653  # Student's 97.5 % of two degrees of freedom
 
@@ -200,6 +200,23 @@ def test_cases_that_share_trainings_are_no_several_witnesses() -> None:
         alone.append(mean_of(gaps).error)
     assert np.mean(np.abs(means) > 2 * np.array(errors)) == pytest.approx(0.05, abs=0.03)
     assert np.mean(np.abs(means) > 2 * np.array(alone)) > 0.2, "each case for itself is too sure"
+
+
+def test_a_page_of_means_without_effect_has_a_verdict_in_one_of_twenty_worlds() -> None:
+    """Five means of three columns each, without an effect; uncorrected, far more stray."""
+    rng = np.random.default_rng(0)
+    worlds, pages, uncorrected = 200, 0, 0
+    for _ in range(worlds):
+        findings = []
+        for values in rng.normal(0, 0.02, (5, 3)):
+            gaps = [Gap(value, 0.0, np.full(DRAWS, value)) for value in values]
+            cases = [case_of("x", str(at), gap, None) for at, gap in enumerate(gaps)]
+            findings.append(Finding(ATTENTION, "", cases, ""))
+        rows = answers(findings)
+        pages += any(row["verdict"] != "cannot tell" for row in rows)
+        uncorrected += any(abs(row["difference"]) > 2 * row["error"] for row in rows)
+    assert pages <= stats.binom.ppf(0.999, worlds, 0.05)
+    assert uncorrected / worlds == pytest.approx(1 - 0.95**5, abs=0.08)
 
 
 @pytest.mark.parametrize("folds", [False, True])

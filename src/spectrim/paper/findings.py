@@ -27,9 +27,14 @@ SHOWS, CONTRADICTS, CANNOT_TELL = VERDICTS = ("shows", "contradicts", "cannot te
 COUNTERPART = {"speech": "SPC-2", "general": "ESC-50"}  # whose published numbers stand beside ours
 
 
-def verdict(difference: float | None, error: float | None) -> str:
-    """ "shows" above two standard errors, "contradicts" below minus two, else "cannot tell"."""
+def verdict(difference: float | None, error: float | None, corrected_p: float | None = None) -> str:
+    """ "shows" above two standard errors, "contradicts" below minus two, else "cannot tell".
+
+    With a p-value that is corrected for the number of tests, it must be significant too.
+    """
     if difference is None or error is None or not math.isfinite(error):
+        return CANNOT_TELL
+    if corrected_p is not None and corrected_p >= SIGNIFICANCE_LEVEL:
         return CANNOT_TELL
     if abs(difference) <= CLEAR * error or difference == 0:  # no error: a tie decides nothing
         return CANNOT_TELL
@@ -75,9 +80,7 @@ class Case:
         is_single = self.trainings is not None and self.trainings < MIN_TRAININGS
         if is_single:
             return CANNOT_TELL
-        if self.corrected_p is not None and self.corrected_p >= SIGNIFICANCE_LEVEL:
-            return CANNOT_TELL
-        return verdict(self.difference, self.error)
+        return verdict(self.difference, self.error, self.corrected_p)
 
     @property
     def gap(self) -> Gap:

@@ -12,7 +12,7 @@ from ..common.text import with_error
 from ..experiments.definition import Experiment
 from ..experiments.grid_numbers import Entry, Numbers
 from ..metrics.pooled import mean_of
-from ..metrics.significance import equivalence_p_value
+from ..metrics.significance import equivalence_p_value, holm, p_value
 from ..pruning.defaults import PAPER_SCORES
 from .findings import (
     CANNOT_TELL,
@@ -75,8 +75,11 @@ def findings(grid: Experiment, numbers: Numbers) -> list[Finding]:
 
 
 def answers(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """How many cases of each finding have each verdict, and the mean of all its cases."""
-    rows = []
+    """How many cases of each finding have each verdict, and the mean of all its cases.
+
+    The p-values of the means are corrected for the number of means (Holm).
+    """
+    rows, p_values = [], []
     for finding in findings:
         cases = finding.cases
         published = [c.paper_difference for c in cases if c.paper_difference is not None]
@@ -89,8 +92,12 @@ def answers(findings: Iterable[Finding]) -> list[dict[str, Any]]:
         if cases:
             mean = mean_of([case.gap for case in cases], [case.group for case in cases])
             row |= {"difference": mean.value, "error": mean.error}
-            row["verdict"] = verdict(mean.value, mean.error)
+            p_values.append(p_value(mean.value, mean.error, mean.freedom))
         rows.append(row)
+    tested = [row for row in rows if row["cases"]]
+    for row, corrected in zip(tested, holm(p_values), strict=True):
+        row["corrected_p"] = corrected
+        row["verdict"] = verdict(row["difference"], row["error"], corrected)
     return rows
 
 

@@ -44,9 +44,9 @@ FINDINGS = (
     "distribution, with few degrees of freedom if an error comes from the spread of two or three "
     "trainings. If intensity and variation give the same top class on at least 99 % of the "
     "clips, they count as one case.\n\n"
-    "The *mean* is over all cases of a row, also those with a single training. Its verdict is one "
-    "test at two standard errors, without correction. Its error includes the spread between the "
-    "tables below.\n\n"
+    "The *mean* is over all cases of a row, also those with a single training. Its verdict "
+    "is one test; Holm's method corrects its p-value for the number of means in the table. Its "
+    "error includes the spread between the tables below.\n\n"
     '- "At least as well": the difference is attention minus another score. *shows* needs a clear '
     "lead of attention, because this test cannot show that two scores are equal.\n"
     '- "Less than one point": the difference is the change plus one point, so it is positive if '
