@@ -139,6 +139,9 @@ def test_the_page_has_all_it_promises(ran, tmp_path):
     first = text
     analysis_page.write(ran / "a", ran / "b", page, frozenset())
     assert page.read_text() == first
+    analysis_page.write(ran / "a", ran / "b", page, frozenset(), "Which models these are.")
+    before, after = page.read_text().split("\nWhich models these are.\n")
+    assert before + after == first
 
 
 def test_verdicts_turn_with_the_numbers(material):

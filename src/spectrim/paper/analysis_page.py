@@ -31,7 +31,7 @@ from .findings import CLEAR, Finding, Material, points
 
 SPEECH = (
     "fsdd-digit,fsdd-speaker,sample-pack,speech-commands,spc2,voxceleb1,"
-    "words,words-half,words-joined"
+    "words,words-half,words-joined,words-speaker,words-speaker-half,librispeech-speaker"
 )
 
 
@@ -42,14 +42,18 @@ def main() -> None:
     parser.add_argument("--ablation", type=Path, required=True, help="folder of ablate")
     parser.add_argument("--page", type=Path, default=Path("results/analysis.md"))
     parser.add_argument("--speech", default=SPEECH, help="data that is speech; the rest is general")
+    parser.add_argument("--note", default="", help="text below the commands, in Markdown")
     args = parser.parse_args()
+    speech = frozenset(args.speech.split(","))
     try:
-        write(args.analysis, args.ablation, args.page, frozenset(args.speech.split(",")))
+        write(args.analysis, args.ablation, args.page, speech, args.note)
     except SpectrimError as error:
         sys.exit(f"error: {error}")
 
 
-def write(analysis: Path, ablation: Path, page: Path, speech: frozenset[str]) -> None:
+def write(
+    analysis: Path, ablation: Path, page: Path, speech: frozenset[str], note: str = ""
+) -> None:
     """Write the page, and beside it a folder of its name with figures and tables."""
     material = Material(
         read_json(analysis / "results.json"), read_json(ablation / "ablation.json"), speech
@@ -59,8 +63,11 @@ def write(analysis: Path, ablation: Path, page: Path, speech: frozenset[str]) ->
     results = all_findings(material)
     save_tables(beside, material, results)
     captions = save_figures(beside, analysis, ablation)
-    command = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *sys.argv[1:]])
-    save_text(page, text_of(material, results, captions, command, page.stem))
+    arguments = sys.argv[1:]
+    if note:  # it is on the page already
+        arguments = [word for word in arguments if word not in ("--note", note)]
+    command = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *arguments])
+    save_text(page, text_of(material, results, captions, command, page.stem, note))
 
 
 def all_findings(material: Material) -> list[Finding]:
@@ -110,6 +117,7 @@ def text_of(
     captions: dict[str, str],
     command: str,
     folder: str,
+    note: str = "",
 ) -> str:
     """The page."""
     commands = [material.analysis["command"], material.ablation["command"], command]
@@ -119,6 +127,7 @@ def text_of(
     paragraphs = [
         "# Which patches matter: the paper's findings at this scale",
         "Made by\n\n" + "\n".join(f"    {line}" for line in commands),
+        *([note] if note else []),
         table(
             [
                 [row["model"], checkpoints[row["model"]], row["family"], row["data"],
