@@ -24,7 +24,8 @@ INCHES_PER_PANEL = 3.2, 2.9
 def draw_table1(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
     """Change in points against keep rate: one panel per column, one colour per score.
 
-    A grey band marks changes between -1 and +1 point.
+    A grey band marks changes between -1 and +1 point. The lines of elastic training begin at keep
+    rate 1.0, with the change of the elastic model unpruned.
 
     Returns whether there was anything to draw.
     """
@@ -33,7 +34,9 @@ def draw_table1(grid: Experiment, entries: Sequence[Entry], path: Path) -> bool:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    compared = [entry for entry in entries if entry.score and entry.difference is not None]
+    compared = [
+        entry for entry in entries if entry.condition in STYLES and entry.difference is not None
+    ]
     names = [name for name in grid.definition.columns if any(e.column == name for e in compared)]
     if not names:
         return False
@@ -74,11 +77,12 @@ def _draw_panel(panel: Any, grid: Experiment, entries: Sequence[Entry]) -> None:
             points = [
                 (entry.keep_rate + shift, 100 * entry.difference, 100 * entry.difference_error)
                 for entry in entries
-                if (entry.condition, entry.score) == (condition, score)
+                if entry.condition == condition
+                and entry.score in (score, None)  # None: unpruned, the same for all scores
                 and entry.difference is not None
                 and entry.difference_error is not None
             ]
-            if points:
+            if any(x < 1 for x, *_ in points):
                 x, y, error = zip(*sorted(points), strict=True)
                 panel.errorbar(
                     x, y, error, color=colour, linestyle=line, marker=marker, markersize=4,
