@@ -21,8 +21,7 @@ from ..common.paths import user_path
 from ..data.clip import Clip
 from ..models.config import NO_CLASSES
 from ..models.provenance import versions
-from .allocator import keep_freed_memory
-from .engine import engine, on_cpu, slow_bf16
+from .engine import engine, slow_bf16
 from .feature_settings import Tick, no_tick
 from .jobs import Job
 from .loop import fit
@@ -62,8 +61,6 @@ def train(
     """
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
-    if on_cpu(recipe.run):
-        keep_freed_memory()
     has_user_code = isinstance(recipe, Recipe) and ":" in recipe.score + recipe.reduction
     accelerator = engine(recipe.run, find_unused=has_user_code)
     main = accelerator.is_main_process
