@@ -20,6 +20,9 @@ sys.path.insert(0, str(SCRIPT.parent))
 
 from training_queue import keep_top_classes, with_seeds  # noqa: E402
 
+from spectrim.training.read_recipe import read_recipe  # noqa: E402
+from spectrim.training.recipe import PretrainRecipe, Recipe  # noqa: E402
+
 # Notes its start, works so many seconds, and ends with a status; after a signal it saves first.
 JOB = """
 import pathlib, signal, sys, time
@@ -135,6 +138,17 @@ def test_every_job_of_the_queue_exists_and_needs_jobs_before_it():
         assert all(start.split("/")[1] in job["needs"] for start in starts)
         seen.add(job["name"])
     assert set(content["rehearsal_jobs"]) <= seen
+
+
+def test_the_recipe_of_every_job_of_the_queue_can_be_read(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    content = yaml.safe_load((SCRIPT.parent / "queue.yaml").read_text())
+    for job in content["jobs"]:
+        for kind, schema in (("train", Recipe), ("pretrain", PretrainRecipe)):
+            if kind in job:
+                changes = [*content["changes"], *job.get("changes", ())]
+                named = [change.replace("{", "").replace("}", "") for change in changes]
+                read_recipe(Path(job[kind]), named, schema)
 
 
 def test_a_job_waits_for_audio_that_arrives_later_and_reads_it_as_wav(tmp_path):

@@ -166,6 +166,7 @@ def _check_together(recipe: Recipe | PretrainRecipe, where: str) -> None:
                 f"0 to {recipe.epochs - 1}."
             )
         _check_elastic(recipe, where)
+        check_smoothing(recipe.loss.name, recipe.loss.smoothing, where)
         if recipe.augment.join:
             raise SpectrimError(
                 f"{where}: augment.join is only for pre-training, because labels are not joined."
@@ -174,6 +175,15 @@ def _check_together(recipe: Recipe | PretrainRecipe, where: str) -> None:
         raise SpectrimError(
             f"{where}: decoder_width {recipe.decoder_width} must be divisible by 4 and by "
             f"decoder_heads {recipe.decoder_heads}."
+        )
+
+
+def check_smoothing(loss: str, smoothing: float, where: str) -> None:
+    """Refuse label smoothing with binary cross-entropy; "auto" is checked again with the labels."""
+    if loss == "bce" and smoothing:
+        raise SpectrimError(
+            f"{where}: loss.smoothing requires loss.name=ce. Add loss.smoothing=0, or change the "
+            "loss."
         )
 
 

@@ -18,6 +18,7 @@ from ..models.config import LABEL_SEPARATOR
 from ..models.labels import audioset, audioset_labels, labels_in
 from .feature_settings import Features, Tick, features_of, no_tick
 from .manifests import check_files, splits_of
+from .read_recipe import check_smoothing
 from .recipe import DataPart, LossPart, PretrainRecipe, Recipe, SelectPart
 
 CLASSES_SHOWN = 12
@@ -179,8 +180,7 @@ def _objective(
     single = all(len(clip.labels) == 1 for splits in divided for clip in splits.all())
     loss = loss_part.name if loss_part.name != "auto" else ("ce" if single else "bce")
     metric = select.metric if select.metric != "auto" else ("accuracy" if single else "mAP")
-    if loss == "bce" and loss_part.smoothing:
-        raise SpectrimError("loss.smoothing requires loss.name=ce. Change one of the two.")
+    check_smoothing(loss, loss_part.smoothing, "clips with several labels")
     activation = "softmax" if loss == "ce" else "sigmoid"
     return loss, activation, metric, f"{'one label' if single else 'several labels'} per clip"
 
