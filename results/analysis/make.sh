@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# results/analysis.md anew: bash results/analysis/make.sh. Before it:
-# - spectrim data prepare fsdd, arabicspeechcommands, esc50 --shareable, esc50-mixtures (manifests/)
-# - the runs baseline/*-speakers/0 and baseline/*-mixtures/0 of grids/table1-tiny.yaml (results/table1/runs/)
-# Of the test clips of words, speakers and mixtures, every second one is used. OUT: where the results go.
+# Write results/analysis.md: bash results/analysis/make.sh
+# It requires:
+# - manifests/, from spectrim data prepare fsdd, arabicspeechcommands, esc50 --shareable, esc50-mixtures
+# - results/table1/runs/, from the cells baseline/*-speakers/0 and baseline/*-mixtures/0 of
+#   grids/table1-tiny.yaml
+# The script uses every second test clip of words, speakers and mixtures. OUT is the folder of the
+# results (default: runs).
 set -euo pipefail
 out=${OUT:-runs}
 models=(--model ast-digits --model audiomae-digits)
-for name in ast-words audiomae-words ast-esc50 audiomae-esc50; do  # as they were before alignment
+for name in ast-words audiomae-words ast-esc50 audiomae-esc50; do  # their weights before alignment
   mkdir -p "runs/b3005b3/$name"
   for file in config.json model.safetensors; do
     git show "b3005b3:src/spectrim/assets/models/$name/$file" > "runs/b3005b3/$name/$file"
@@ -35,7 +38,7 @@ done
 OMP_NUM_THREADS=1 spectrim analyze "${models[@]}" "${data[@]}" --keep-rate 0.5 --paper --out "$out/analysis" &
 OMP_NUM_THREADS=1 spectrim ablate "${models[@]}" "${data[@]}" --random-control --paper --out "$out/ablation"
 wait $!
-note="The models of digits, words and ESC-50 are the built-in ones of commit b3005b3, those of speakers and \
-mixtures the baselines of [Table I](table1). The built-in models of words and ESC-50 were later trained with \
-[alignment](alignment.md), which changes their attention."
+note="The digit, word and ESC-50 models are the built-in models of commit b3005b3. The speaker and mixture \
+models are the baselines of [Table I](table1), first repetition. Later, the word and ESC-50 models were trained \
+with [alignment](alignment.md), which changes their attention."
 python -m spectrim.paper.analysis_page --analysis "$out/analysis" --ablation "$out/ablation" --note "$note"

@@ -147,8 +147,9 @@ def test_the_recipe_of_every_job_of_the_queue_can_be_read(monkeypatch):
         for kind, schema in (("train", Recipe), ("pretrain", PretrainRecipe)):
             if kind in job:
                 changes = [*content["changes"], *job.get("changes", ())]
-                named = [change.replace("{", "").replace("}", "") for change in changes]
-                read_recipe(Path(job[kind]), named, schema)
+                # Placeholders such as {data} become plain text.
+                overrides = [change.replace("{", "").replace("}", "") for change in changes]
+                read_recipe(Path(job[kind]), overrides, schema)
 
 
 def test_a_job_waits_for_audio_that_arrives_later_and_reads_it_as_wav(tmp_path):

@@ -202,21 +202,24 @@ def test_cases_that_share_trainings_are_no_several_witnesses() -> None:
     assert np.mean(np.abs(means) > 2 * np.array(alone)) > 0.2, "each case for itself is too sure"
 
 
-def test_a_page_of_means_without_effect_has_a_verdict_in_one_of_twenty_worlds() -> None:
-    """Five means of three columns each, without an effect; uncorrected, far more stray."""
+def test_few_pages_of_means_without_effect_have_a_verdict() -> None:
+    """Simulates pages of five means without any effect.
+
+    With Holm's correction, at most 5 % of the pages have a false verdict. Without it, about 23 %.
+    """
     rng = np.random.default_rng(0)
-    worlds, pages, uncorrected = 200, 0, 0
-    for _ in range(worlds):
+    simulations, false_pages, uncorrected = 200, 0, 0
+    for _ in range(simulations):
         findings = []
         for values in rng.normal(0, 0.02, (5, 3)):
             gaps = [Gap(value, 0.0, np.full(DRAWS, value)) for value in values]
-            cases = [case_of("x", str(at), gap, None) for at, gap in enumerate(gaps)]
+            cases = [case_of("x", str(index), gap, None) for index, gap in enumerate(gaps)]
             findings.append(Finding(ATTENTION, "", cases, ""))
         rows = answers(findings)
-        pages += any(row["verdict"] != "cannot tell" for row in rows)
+        false_pages += any(row["verdict"] != "cannot tell" for row in rows)
         uncorrected += any(abs(row["difference"]) > 2 * row["error"] for row in rows)
-    assert pages <= stats.binom.ppf(0.999, worlds, 0.05)
-    assert uncorrected / worlds == pytest.approx(1 - 0.95**5, abs=0.08)
+    assert false_pages <= stats.binom.ppf(0.999, simulations, 0.05)
+    assert uncorrected / simulations == pytest.approx(1 - 0.95**5, abs=0.08)
 
 
 @pytest.mark.parametrize("folds", [False, True])

@@ -148,7 +148,7 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
     if model.plan.stages or model.plan.drop_padding:
         return model
     if recommendation.measured is None:
-        if model.was_measured_otherwise:
+        if model.has_stale_measurement:
             notify(
                 "note",
                 f"not pruned: the recommended plan ({recommendation.plan}) was measured with "

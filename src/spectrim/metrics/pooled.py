@@ -123,7 +123,7 @@ def _joined(
     clips, so the larger of the two is returned.
 
     Returns:
-        The error, and its degrees of freedom; for a sum, see `_freedom`.
+        The error, and its degrees of freedom; for a sum, see `_degrees_of_freedom`.
     """
     names = [name for clips, _ in runs for name in clips.tolist()]
     scatter = _scatter(values, [str(index) for index in range(len(runs))])
@@ -133,7 +133,7 @@ def _joined(
     freedom = len(runs) - 1
     if not share_clips:
         return scatter, freedom
-    return float(np.hypot(error, scatter)), _freedom(error, scatter, freedom)
+    return float(np.hypot(error, scatter)), _degrees_of_freedom(error, scatter, freedom)
 
 
 def _scatter(values: Sequence[float] | np.ndarray, groups: Sequence[str]) -> float:
@@ -161,15 +161,21 @@ def _wider(freedom: int) -> float:
     return float(stdtrit(freedom, 0.975)) / 2
 
 
-def _freedom(error: float, scatter: float, freedom: int) -> float:
-    """Degrees of freedom of a known error and a `_scatter` together (Satterthwaite).
+def _degrees_of_freedom(clip_error: float, scatter: float, scatter_freedom: int) -> float:
+    """Degrees of freedom of the sum of two variances (Satterthwaite, doi 10.2307/3002019).
 
-    doi 10.2307/3002019, with the error over clips known exactly.
+    Args:
+        clip_error: standard error over clips, treated as exact.
+        scatter: result of `_scatter`, which is widened for few values.
+        scatter_freedom: number of values (or groups) of the scatter, minus 1.
+
+    Returns:
+        inf if the scatter is 0.
     """
     if scatter == 0:
         return inf
-    spread = scatter / _wider(freedom)
-    return float(freedom * ((error**2 + spread**2) / spread**2) ** 2)
+    spread = scatter / _wider(scatter_freedom)  # the formula is for the error before widening
+    return float(scatter_freedom * ((clip_error**2 + spread**2) / spread**2) ** 2)
 
 
 def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
@@ -184,15 +190,15 @@ def mean_of(gaps: Sequence[Gap], groups: Sequence[str] | None = None) -> Gap:
             (their control, their baseline), so the spread is computed between groups: the
             cluster-robust error of a mean (Liang and Zeger, doi 10.1093/biomet/73.1.13), with
             k / (k - 1) for k groups. None, or one group: each gap is its own group. The error is
-            widened for a small number of groups, see `_wider`; its `freedom` is small too.
+            widened for few groups, see `_wider`. `Gap.freedom` has the degrees of freedom.
     """
     values = np.array([gap.value for gap in gaps])
     draws = np.mean([gap.draws for gap in gaps], axis=0)
     if groups is None or len(set(groups)) == 1:
         groups = [str(index) for index in range(len(gaps))]
-    over_clips, scatter = float(draws.std(ddof=1)), _scatter(values, groups)
-    freedom = _freedom(over_clips, scatter, len(set(groups)) - 1)
-    return Gap(float(values.mean()), float(np.hypot(over_clips, scatter)), draws, freedom=freedom)
+    clip_error, scatter = float(draws.std(ddof=1)), _scatter(values, groups)
+    freedom = _degrees_of_freedom(clip_error, scatter, len(set(groups)) - 1)
+    return Gap(float(values.mean()), float(np.hypot(clip_error, scatter)), draws, freedom=freedom)
 
 
 def _map_of(names: np.ndarray, outputs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:

@@ -16,7 +16,8 @@ class Recommended:
     config: ModelConfig
     plan: Plan
     _recommendation: Recommendation | None = None
-    was_measured_otherwise: bool = False  # the recommended plan, with other frames or features
+    # True if load options differ from those that the recommended plan was measured with.
+    has_stale_measurement: bool = False
 
     @property
     def recommendation(self) -> Recommendation:
@@ -47,12 +48,12 @@ class Recommended:
             check_blocks(recommendation.plan, self.config.depth)
         self._recommendation = recommendation
 
-    def forget_measurement(self) -> None:
-        """Keep the recommended plan without its figures: they hold for other frames or features."""
+    def drop_measurement(self) -> None:
+        """Remove the measurement of the recommended plan; the plan stays."""
         stored = self._recommendation
         if stored is not None and stored.measured is not None:
             self._recommendation = replace(stored, measured=None)
-            self.was_measured_otherwise = True
+            self.has_stale_measurement = True
 
 
 def prunes(plan: Plan) -> bool:
@@ -69,7 +70,7 @@ def check_blocks(plan: Plan, depth: int) -> None:
         )
 
 
-def same_features(config: ModelConfig, other: ModelConfig) -> bool:
-    """Whether what was measured with one config holds for the other."""
+def has_same_features(config: ModelConfig, other: ModelConfig) -> bool:
+    """Whether two configs compute the same features."""
     features = ("frames", "mean", "std", "padding")
     return all(getattr(config, name) == getattr(other, name) for name in features)

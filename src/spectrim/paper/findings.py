@@ -30,7 +30,7 @@ COUNTERPART = {"speech": "SPC-2", "general": "ESC-50"}  # whose published number
 def verdict(difference: float | None, error: float | None, corrected_p: float | None = None) -> str:
     """ "shows" above two standard errors, "contradicts" below minus two, else "cannot tell".
 
-    With a p-value that is corrected for the number of tests, it must be significant too.
+    If `corrected_p` is given, it must also be below `SIGNIFICANCE_LEVEL`.
     """
     if difference is None or error is None or not math.isfinite(error):
         return CANNOT_TELL

@@ -44,9 +44,10 @@ FINDINGS = (
     "distribution, with few degrees of freedom if an error comes from the spread of two or three "
     "trainings. If intensity and variation give the same top class on at least 99 % of the "
     "clips, they count as one case.\n\n"
-    "The *mean* is over all cases of a row, also those with a single training. Its verdict "
-    "is one test; Holm's method corrects its p-value for the number of means in the table. Its "
-    "error includes the spread between the tables below.\n\n"
+    "The *mean* is over all cases of a row, also those with a single training. Each mean "
+    "is one test. Holm's method corrects its p-value for the number of means in the table. The "
+    "error of a mean includes the spread between the tables below. A mean over few tables has few "
+    'degrees of freedom, so it can exceed two standard errors and still be "cannot tell".\n\n'
     '- "At least as well": the difference is attention minus another score. *shows* needs a clear '
     "lead of attention, because this test cannot show that two scores are equal.\n"
     '- "Less than one point": the difference is the change plus one point, so it is positive if '

@@ -179,11 +179,14 @@ def _check_together(recipe: Recipe | PretrainRecipe, where: str) -> None:
 
 
 def check_smoothing(loss: str, smoothing: float, where: str) -> None:
-    """Refuse label smoothing with binary cross-entropy; "auto" is checked again with the labels."""
+    """Raise an error for label smoothing with binary cross-entropy.
+
+    For `loss.name=auto`, `task` calls this again when the labels are known.
+    """
     if loss == "bce" and smoothing:
         raise SpectrimError(
-            f"{where}: loss.smoothing requires loss.name=ce. Add loss.smoothing=0, or change the "
-            "loss."
+            f"{where}: the loss is bce, which does not support loss.smoothing. Set "
+            "loss.smoothing=0, or loss.name=ce."
         )
 
 
