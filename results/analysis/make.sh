@@ -2,7 +2,7 @@
 # Write results/analysis.md: bash results/analysis/make.sh
 # It requires:
 # - manifests/, from spectrim data prepare fsdd, arabicspeechcommands, esc50 --shareable, esc50-mixtures
-# - results/table1/runs/, from the cells baseline/*-speakers/0 and baseline/*-mixtures/0 of
+# - runs/table1/runs/, from the cells baseline/*-speakers/0 and baseline/*-mixtures/0 of
 #   grids/table1-tiny.yaml
 # The script uses every second test clip of words, speakers and mixtures. OUT is the folder of the
 # results (default: runs).
@@ -18,7 +18,7 @@ for name in ast-words audiomae-words ast-esc50 audiomae-esc50; do  # their weigh
 done
 for name in ast-speakers audiomae-speakers ast-mixtures audiomae-mixtures; do
   rm -rf "runs/baselines/$name" && mkdir -p runs/baselines
-  cp -r "results/table1/runs/baseline--$name--0/last" "runs/baselines/$name"
+  cp -r "runs/table1/runs/baseline--$name--0/last" "runs/baselines/$name"
   models+=(--model "runs/baselines/$name")
 done
 half() { (head -1 "manifests/$1.csv"; grep ",$2," "manifests/$1.csv" | awk 'NR % 2') > "manifests/$1-half.csv"; }

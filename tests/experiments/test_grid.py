@@ -97,7 +97,7 @@ def test_the_grid_of_tiny_models_compares_equally_long_trainings(monkeypatch) ->
         if "mixtures" in cell.name:
             start = by_name[f"baseline/{str(cell.column).replace('mixtures', 'esc50')}/{cell.run}"]
             assert f"data.test_fold={fold}" in start.changes
-            assert init == f"results/table1/runs/{start.name.replace('/', '--')}/last"
+            assert init == f"runs/table1/runs/{start.name.replace('/', '--')}/last"
 
 
 def test_finished_cells_are_not_run_again_and_outputs_give_the_metric(

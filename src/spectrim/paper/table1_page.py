@@ -15,6 +15,7 @@ from ..experiments.cells import ablation_row, condition_order, reference_conditi
 from ..experiments.definition import Experiment
 from ..experiments.grid_numbers import Entry, Numbers
 from ..experiments.result_folder import ResultFolder
+from .findings import MIN_TRAININGS
 from .table1_figure import draw_table1
 from .table1_findings import EVIDENCE, answers, findings, records, sentences, summary
 from .table1_provenance import provenance, provenance_text
@@ -24,11 +25,14 @@ ERRORS = """## Errors
 
 ± is one standard error in points. Values: over test clips, after averaging each clip over
 repetitions. Differences: also over trainings where several repetitions exist; with a single
-repetition, seed variance is not included. Accuracy uses Agresti and Coull (doi
+repetition, seed variance is not included. An error from the spread of few trainings or tables is
+widened, so that two errors are half of Student's 95 % interval: the factor is 2.15 for three
+trainings, and 6.35 for two tables. Accuracy uses Agresti and Coull (doi
 10.1080/00031305.1998.10480550), differences in accuracy Bonett and Price (doi
 10.3102/1076998611411915), mAP 400 Poisson bootstrap draws of the clips. The mean of several cases
 also includes the scatter of the columns, because cases of one column share trainings (doi
-10.1093/biomet/73.1.13). `spectrim.metrics.pooled` documents the formulas.
+10.1093/biomet/73.1.13). mAP is computed from outputs that are stored in float16.
+`spectrim.metrics.pooled` documents the formulas.
 """
 CAPTION = """Change of accuracy or mAP, in points, from the unpruned reference of each line (Δ, see
 below). Error bars are one standard error. The grey band is between -1 and +1 point.
@@ -46,8 +50,8 @@ FINDINGS = (
     "clips, they count as one case.\n\n"
     "The *mean* is over all cases of a row, also those with a single training. Each mean "
     "is one test. Holm's method corrects its p-value for the number of means in the table. The "
-    "error of a mean includes the spread between the tables below. A mean over few tables has few "
-    'degrees of freedom, so it can exceed two standard errors and still be "cannot tell".\n\n'
+    "error of a mean includes the spread between the tables below. Because of the correction, a "
+    'mean of more than two errors can be "cannot tell".\n\n'
     '- "At least as well": the difference is attention minus another score. *shows* needs a clear '
     "lead of attention, because this test cannot show that two scores are equal.\n"
     '- "Less than one point": the difference is the change plus one point, so it is positive if '
@@ -113,7 +117,7 @@ def report(grid: Experiment, folder: Path, page: Path) -> list[Path]:
             "([rules and definitions](#the-papers-findings)):\n"
         )
         sections += [f"{number}. {text}" for number, text in enumerate(sentences(tested), 1)]
-        sections.append("")
+        sections += ["", _several_trainings(grid, entries), ""]
     sections.append(_head(grid, len(missing)))
     if grid.definition.note:
         sections.append(f"{grid.definition.note.strip()}\n")
@@ -136,15 +140,17 @@ def _head(grid: Experiment, missing: int) -> str:
     reference = " or, in tables without a control, ".join(
         f"the {name}" for name in sorted(conditions, reverse=True)
     )
+    tuned_rates = ", ".join(map(str, definition.tuned_keep_rates or definition.keep_rates))
     meanings = {
         "control": "- **Control**: trained like the fine-tuned models, but without pruning. "
         "SpecAugment stops at the same step as theirs. Its Δ is the difference from the baseline.",
         "untuned": "- **Without fine-tuning**: the baseline, pruned. Its Δ is the difference from "
         "the same weights unpruned.",
-        "tuned": "- **Fine-tuned**: trained with pruning, once for each score and keep rate. Its "
-        f"Δ is the difference from {reference}.",
+        "tuned": "- **Fine-tuned**: trained with pruning, once for each score and keep rate "
+        f"({tuned_rates}). Its Δ is the difference from {reference}.",
         "elastic": "- **Elastic**: trained once for all keep rates. Its Δ is the difference from "
-        f"{reference}.",
+        f"{reference}. So Δ includes the change without pruning, which the row without a score "
+        "states.",
     }
     count = len(grid.cells)
     lines = [
@@ -160,6 +166,20 @@ def _head(grid: Experiment, missing: int) -> str:
         "keep rates. The JSON has the value of each figure.\n",
     ]
     return "\n".join(lines)
+
+
+def _several_trainings(grid: Experiment, entries: Sequence[Entry]) -> str:
+    """Which tables can decide a case: those with several trainings of pruned or elastic models."""
+    columns = grid.definition.columns
+    tables = {
+        f"{columns[entry.column].model}, {columns[entry.column].task}": None
+        for entry in entries
+        if entry.condition in EVIDENCE and len(entry.runs) >= MIN_TRAININGS
+    }
+    others = 'All other tables have one training, so their cases are always "cannot tell".'
+    if not tables:
+        return f"No table has several trainings yet. {others.replace('other ', '')}"
+    return f"Tables with several trainings: {'; '.join(tables)}. {others}"
 
 
 def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
