@@ -15,7 +15,8 @@ from ..common.errors import SpectrimError
 from ..common.files import save, save_json, save_text
 from .findings import Finding, Material, Row
 
-FIGURE_LIMIT, TABLES_LIMIT = 150_000, 200_000  # bytes
+FIGURE_LIMIT, TABLES_LIMIT = 110_000, 200_000  # bytes
+USUAL_HEIGHT = 1.3  # of a figure, relative to its width; taller ones may have more bytes
 FIGURES = {  # of analyze, and of ablate
     "fig4-paper.png": "Kendall's tau of attention against intensity and variation, block by block; "
     "grey: the paper's curves. Whiskers here and below: one standard error over clips.",
@@ -58,7 +59,10 @@ def _write(data: bytes, path: Path) -> None:
 
 
 def small_png(path: Path, limit: int = FIGURE_LIMIT) -> bytes:
-    """A figure in few colours, and smaller where that is not enough to get under the limit."""
+    """A figure in few colours, and smaller where that is not enough to get under the limit.
+
+    The limit grows with the height of tall figures, which have many rows of panels.
+    """
     for scale in (1.0, 0.8, 0.65, 0.5, 0.4):
         if data := _reduced(path, scale, limit):
             return data
@@ -68,6 +72,7 @@ def small_png(path: Path, limit: int = FIGURE_LIMIT) -> bytes:
 def _reduced(path: Path, scale: float, limit: int) -> bytes | None:
     """At a scale, in as many colours as the limit leaves; None: even few are too many."""
     image = Image.open(path).convert("RGB")
+    limit = round(limit * max(1.0, image.height / image.width / USUAL_HEIGHT))
     if scale < 1:
         size = (round(image.width * scale), round(image.height * scale))
         image = image.resize(size, Image.Resampling.LANCZOS)
