@@ -136,9 +136,8 @@ def text_of(
             ],
             ["model", "checkpoint", "family", "data", "kind", "clips", "metric", "unpruned, %"],
         ),
-        "These models are small, trained on few clips, and most findings rest on one or two of "
-        "them. A finding that is confirmed here supports the paper. Other findings may need larger "
-        "models. "
+        "These models are small and trained on few clips. A finding that is confirmed here "
+        "supports the paper. Other findings may need larger models. "
         f"± is one standard error over clips. **A difference of at most {CLEAR:g} standard errors "
         "decides nothing** (\"cannot tell\"). \"shows\" is a larger difference in the direction of "
         "the finding, \"contradicts\" one in the opposite direction. "
