@@ -66,7 +66,7 @@ def test_tag_leaves_a_model_alone_on_which_no_plan_was_measured(run, folder, mea
         result, notes = tagged(run, folder, measured, "--frames", frames)
         assert result["plan"]["stages"] == []
         assert "not pruned: the recommended plan (segments by intensity" in notes
-        assert "was measured with other frames or features. Pass --keep-rate" in notes
+        assert "was measured without the given options (frames), so its accuracy" in notes
     _, notes = tagged(run, folder, measured, "--frames", "80", "--keep-rate", "0.5")
     assert "not pruned" not in notes
 

@@ -148,11 +148,12 @@ def _with_default_plan(model: SpectrogramTransformer) -> SpectrogramTransformer:
     if model.plan.stages or model.plan.drop_padding:
         return model
     if recommendation.measured is None:
-        if model.has_stale_measurement:
+        if differs := model.differs_from_measurement:
             notify(
                 "note",
-                f"not pruned: the recommended plan ({recommendation.plan}) was measured with "
-                "other frames or features. Pass --keep-rate to prune.",
+                f"not pruned: the recommended plan ({recommendation.plan}) was measured without "
+                f"the given options ({differs}), so its accuracy is unknown here. Pass --keep-rate "
+                "to prune.",
             )
         return model
     notify(

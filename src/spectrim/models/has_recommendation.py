@@ -16,8 +16,8 @@ class Recommended:
     config: ModelConfig
     plan: Plan
     _recommendation: Recommendation | None = None
-    # True if load options differ from those that the recommended plan was measured with.
-    has_stale_measurement: bool = False
+    # Which load options differ from those that the recommended plan was measured with: "frames".
+    differs_from_measurement: str | None = None
 
     @property
     def recommendation(self) -> Recommendation:
@@ -48,12 +48,16 @@ class Recommended:
             check_blocks(recommendation.plan, self.config.depth)
         self._recommendation = recommendation
 
-    def drop_measurement(self) -> None:
-        """Remove the measurement of the recommended plan; the plan stays."""
+    def drop_measurement(self, reason: str) -> None:
+        """Remove the measurement of the recommended plan; the plan stays.
+
+        Args:
+            reason: what differs from the measurement, such as "frames".
+        """
         stored = self._recommendation
         if stored is not None and stored.measured is not None:
             self._recommendation = replace(stored, measured=None)
-            self.has_stale_measurement = True
+            self.differs_from_measurement = reason
 
 
 def prunes(plan: Plan) -> bool:
@@ -70,7 +74,7 @@ def check_blocks(plan: Plan, depth: int) -> None:
         )
 
 
-def has_same_features(config: ModelConfig, other: ModelConfig) -> bool:
-    """Whether two configs compute the same features."""
+def differing_features(config: ModelConfig, other: ModelConfig) -> list[str]:
+    """The settings by which two configs compute different features; [] if there are none."""
     features = ("frames", "mean", "std", "padding")
-    return all(getattr(config, name) == getattr(other, name) for name in features)
+    return [name for name in features if getattr(config, name) != getattr(other, name)]

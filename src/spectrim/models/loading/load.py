@@ -16,7 +16,7 @@ from ..build import range_note
 from ..builtin_models import builtin_root, card
 from ..config import stride_pair, with_overrides
 from ..device import to_device
-from ..has_recommendation import has_same_features
+from ..has_recommendation import differing_features
 from ..lengths import is_automatic, lengths_of
 from ..positions import adapt
 from ..transformer import SpectrogramTransformer
@@ -186,7 +186,7 @@ def _with_lengths(
 ) -> SpectrogramTransformer:
     if is_automatic(frames):
         model.set_lengths(lengths_of(model.config))
-        model.drop_measurement()  # the plan was measured at the full window
+        model.drop_measurement("frames")  # the plan was measured at the full window
     return model
 
 
@@ -270,8 +270,8 @@ def _build(
     config = with_overrides(stored, options.overrides())
     model = without_memory(config, converted.plan)
     model.set_recommendation(converted.recommendation)
-    if not has_same_features(stored, config):
-        model.drop_measurement()
+    if names := differing_features(stored, config):
+        model.drop_measurement(", ".join(names))
     # Copy: tensors must not share memory with a model in memory or with the storage of a file.
     state = {
         name: value.detach().to(torch.float32 if value.is_floating_point() else None, copy=True)
