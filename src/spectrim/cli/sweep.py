@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -179,6 +179,8 @@ def command(
     if compiles:
         loading.note_compilation(sum(row["compile_s"] for row in rows))
     output.emit({"rows": rows}, lambda: print_rows(rows))
+    for result in sweeps:
+        _note_chance(result.rows[0], len(manifest.labels()))
     notify("written", ", ".join(str(path) for path in paths))
     failures = dict.fromkeys(f for result in sweeps for f in result.failures)
     end_with_failures(message for _, message in failures)
@@ -202,6 +204,17 @@ class _Group:
         runners = [variant.runner for variant in self.variants]
         models = [runner.model for runner in runners if isinstance(runner, TorchRunner)]
         return Partial(self.partial, models, clips.clips)
+
+
+def _note_chance(unpruned: Mapping[str, Any], classes: int) -> None:
+    """Print a note if a model is not better than guessing one of the labels of the clips."""
+    if unpruned["metric"] == "accuracy" and unpruned["value"] <= 1 / classes:
+        notify(
+            "note",
+            f"{unpruned['model']}: accuracy is not above chance ({1 / classes:.1%} for {classes} "
+            "labels), so its changes mean nothing. The labels of the clips may have another "
+            "meaning for this model.",
+        )
 
 
 def _announce(

@@ -46,8 +46,8 @@ TESTS = {
 }
 MEANS = {  # what the mean over the cases of each finding is, in the sentences of the page
     ATTENTION: "mean lead of attention",
-    POINT: "mean change plus one point",
-    POINT_TOO: "mean change plus one point",
+    POINT: "mean change",
+    POINT_TOO: "mean change",
     SENSITIVE: "mean loss of AudioMAE minus loss of AST",
     SENSITIVE_TOO: "mean loss of AudioMAE minus loss of AST",
 }
@@ -136,7 +136,9 @@ def sentences(findings: Iterable[Finding]) -> list[str]:
 def _evidence_in_words(row: Mapping[str, Any]) -> str:
     if not row["cases"]:
         return f"{row['evidence']}, no such cells yet"
-    mean = with_error(row["difference"], row["error"], 100, 1, "+")
+    # The tested difference is a change plus one point; the sentence states the change itself.
+    added = MARGIN if row["finding"] in (POINT, POINT_TOO) else 0.0
+    mean = with_error(row["difference"] - added, row["error"], 100, 1, "+")
     counts = [f"{word} in {row[word]}" for word in (SHOWS, CONTRADICTS) if row[word]]
     if row["cases"] == 1:
         counted = "one case"
