@@ -236,3 +236,9 @@ def test_figures_get_small(tmp_path):
     assert len(data) <= 150_000 < (tmp_path / "noise.png").stat().st_size
     with pytest.raises(SpectrimError, match="cannot be reduced to 100 bytes"):
         small_png(tmp_path / "noise.png", 100)
+
+
+def test_an_error_that_is_only_rounding_gives_no_huge_number():
+    shown = [analysis_page._difference(value, 1e-17) for value in (0.1, -0.1)]
+    assert shown == ["above +999", "below -999"]
+    assert analysis_page._difference(0.1, 0.04) == "+2.5"

@@ -29,6 +29,7 @@ from . import attention_findings as attention
 from .analysis_files import save_figures, save_tables
 from .findings import CLEAR, Finding, Material, points
 
+MAX_RATIO = 999  # more standard errors than this come from an error that is only rounding
 SPEECH = (
     "fsdd-digit,fsdd-speaker,sample-pack,speech-commands,spc2,voxceleb1,"
     "words,words-half,words-joined,words-speaker,words-speaker-half,librispeech-speaker"
@@ -201,10 +202,13 @@ def _section(number: int, one: Finding) -> list[str]:
 
 
 def _difference(value: float | None, error: float | None) -> str:
-    """How many standard errors a difference is."""
+    """How many standard errors a difference is; an error that is only rounding counts as none."""
     if value is None or not error:
         return "-"
-    return f"{value / error:+.1f}"
+    ratio = value / error
+    if abs(ratio) > MAX_RATIO:
+        return f"{'above +' if ratio > 0 else 'below -'}{MAX_RATIO}"
+    return f"{ratio:+.1f}"
 
 
 def _left_out(material: Material) -> list[str]:
