@@ -38,8 +38,4 @@ done
 OMP_NUM_THREADS=1 spectrim analyze "${models[@]}" "${data[@]}" --keep-rate 0.5 --paper --out "$out/analysis" &
 OMP_NUM_THREADS=1 spectrim ablate "${models[@]}" "${data[@]}" --random-control --paper --out "$out/ablation"
 wait $!
-note="The digit, word and ESC-50 models are the built-in models of commit b3005b3. The speaker and mixture \
-models are the baselines of [Table I](table1), first repetition. The mixture models are weak: they were trained \
-for four epochs. Later, the word and ESC-50 models were trained with [alignment](alignment.md), which changes \
-their attention."
-python -m spectrim.paper.analysis_page --analysis "$out/analysis" --ablation "$out/ablation" --note "$note"
+python -m spectrim.paper.analysis_page --analysis "$out/analysis" --ablation "$out/ablation" --note results/analysis/note.md

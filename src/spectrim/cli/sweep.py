@@ -208,7 +208,7 @@ class _Group:
 
 def _note_chance(unpruned: Mapping[str, Any], classes: int) -> None:
     """Print a note if a model is not better than guessing one of the labels of the clips."""
-    if unpruned["metric"] == "accuracy" and unpruned["value"] <= 1 / classes:
+    if classes > 1 and unpruned["metric"] == "accuracy" and unpruned["value"] <= 1 / classes:
         notify(
             "note",
             f"{unpruned['model']}: accuracy is not above chance ({1 / classes:.1%} for {classes} "

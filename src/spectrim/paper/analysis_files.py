@@ -41,7 +41,7 @@ def save_figures(beside: Path, analysis: Path, ablation: Path) -> dict[str, str]
     Of Figure 3 that with most to see, hence the largest, that need not be drawn smaller.
     """
     examples = sorted(analysis.glob("fig3-*.png"), key=lambda path: -path.stat().st_size)
-    document = (path for path in examples if _reduced(path, 1.0, FIGURE_LIMIT))
+    document = (path for path in examples if _reduced(path, 1.0, _allowed(path, FIGURE_LIMIT)))
     example = next(document, examples[-1] if examples else None)
     chosen = [("fig3.png", example, EXAMPLE)] if example else []
     for name, caption in FIGURES.items():
@@ -63,16 +63,22 @@ def small_png(path: Path, limit: int = FIGURE_LIMIT) -> bytes:
 
     The limit grows with the height of tall figures, which have many rows of panels.
     """
+    limit = _allowed(path, limit)
     for scale in (1.0, 0.8, 0.65, 0.5, 0.4):
         if data := _reduced(path, scale, limit):
             return data
     raise SpectrimError(f"{path} cannot be reduced to {limit} bytes.")
 
 
+def _allowed(path: Path, limit: int) -> int:
+    """Bytes that a figure may have."""
+    with Image.open(path) as image:
+        return round(limit * max(1.0, image.height / image.width / USUAL_HEIGHT))
+
+
 def _reduced(path: Path, scale: float, limit: int) -> bytes | None:
     """At a scale, in as many colours as the limit leaves; None: even few are too many."""
     image = Image.open(path).convert("RGB")
-    limit = round(limit * max(1.0, image.height / image.width / USUAL_HEIGHT))
     if scale < 1:
         size = (round(image.width * scale), round(image.height * scale))
         image = image.resize(size, Image.Resampling.LANCZOS)

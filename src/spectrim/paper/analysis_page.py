@@ -23,7 +23,7 @@ from pathlib import Path
 from ..common.errors import SpectrimError
 from ..common.files import make_folder, save_text
 from ..common.markdown import table
-from ..common.parse import read_json
+from ..common.parse import read_json, read_text
 from . import ablation_findings as losses
 from . import attention_findings as attention
 from .analysis_files import save_figures, save_tables
@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("--ablation", type=Path, required=True, help="folder of ablate")
     parser.add_argument("--page", type=Path, default=Path("results/analysis.md"))
     parser.add_argument("--speech", default=SPEECH, help="data that is speech; the rest is general")
-    parser.add_argument("--note", default="", help="text below the commands, in Markdown")
+    parser.add_argument("--note", type=Path, help="Markdown file: text below the commands")
     args = parser.parse_args()
     speech = frozenset(args.speech.split(","))
     try:
-        write(args.analysis, args.ablation, args.page, speech, args.note)
+        note = read_text(args.note, "a Markdown file").strip() if args.note else ""
+        write(args.analysis, args.ablation, args.page, speech, note)
     except SpectrimError as error:
         sys.exit(f"error: {error}")
 
@@ -64,10 +65,7 @@ def write(
     results = all_findings(material)
     save_tables(beside, material, results)
     captions = save_figures(beside, analysis, ablation)
-    arguments = sys.argv[1:]
-    if note:  # it is on the page already
-        arguments = [word for word in arguments if word not in ("--note", note)]
-    command = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *arguments])
+    command = shlex.join(["python", "-m", "spectrim.paper.analysis_page", *sys.argv[1:]])
     save_text(page, text_of(material, results, captions, command, page.stem, note))
 
 

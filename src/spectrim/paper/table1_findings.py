@@ -153,7 +153,7 @@ def _evidence_in_words(row: Mapping[str, Any]) -> str:
 
 def summary(findings: Iterable[Finding]) -> str:
     """`answers` as a Markdown table."""
-    header = ["finding", "evidence", "trainings", *VERDICTS, "mean, points",
+    header = ["finding", "evidence", "trainings", *VERDICTS, "mean difference, points",
               "verdict of the mean", "by sign", "by sign in the paper"]  # fmt: skip
     rows = []
     for row in answers(findings):

@@ -176,10 +176,11 @@ def _several_trainings(grid: Experiment, entries: Sequence[Entry]) -> str:
         for entry in entries
         if entry.condition in EVIDENCE and len(entry.runs) >= MIN_TRAININGS
     }
-    others = 'All other tables have one training, so their cases are always "cannot tell".'
-    if not tables:
-        return f"No table has several trainings yet. {others.replace('other ', '')}"
-    return f"Tables with several trainings: {'; '.join(tables)}. {others}"
+    names = "; ".join(tables) or "none yet"
+    return (
+        f"Tables with several trainings: {names}. A case of any other table rests on one training, "
+        'so it is always "cannot tell".'
+    )
 
 
 def _table(grid: Experiment, name: str, entries: Sequence[Entry]) -> str:
